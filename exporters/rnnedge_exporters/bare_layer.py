@@ -1,0 +1,74 @@
+"""A bare `nn.RNN`, `nn.LSTM` or `nn.GRU` as a whole ONNX graph with its `Interface`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
+
+from rnnedge_exporters.graph import GraphBuilder, value
+from rnnedge_exporters.stack import add_layer
+from rnnedge_exporters.weights import RecurrentLayer
+
+
+def build_layer_graph(
+    layer: RecurrentLayer, lowering: str, *, lengths: bool, states: bool, opset: int
+) -> tuple[ir.Graph, Interface]:
+    """Build the graph of one layer.
+
+    Args:
+        layer: The layer with its weights.
+        lowering: A key of `LOWERINGS`.
+        lengths: Whether `lengths` is an input.
+        states: Whether `h_0` (and `c_0`) are inputs; `h_n` (and `c_n`) are outputs either way.
+        opset: Version of the operator set.
+    """
+    interface = layer_interface(layer, lengths=lengths, states=states)
+    inputs = {spec.name: _graph_value(spec) for spec in interface.inputs}
+    builder = GraphBuilder()
+    output, finals = add_layer(
+        builder,
+        layer,
+        lowering,
+        inputs["input"],
+        lengths=inputs["lengths"] if lengths else None,
+        initial=tuple(inputs[name] for name in ("h_0", "c_0") if name in inputs) or None,
+    )
+    outputs = [output, *finals]
+    for made, spec in zip(outputs, interface.outputs, strict=True):
+        declared = _graph_value(spec)
+        made.name, made.type, made.shape = declared.name, declared.type, declared.shape
+    graph = builder.graph(layer.cell, list(inputs.values()), outputs, opset)
+    return graph, interface
+
+
+def layer_interface(layer: RecurrentLayer, *, lengths: bool, states: bool) -> Interface:
+    """Return the inputs and outputs of a bare layer, in the order that the model file promises."""
+    rows = len(layer.layers) * layer.directions
+    names = ("h", "c")[: len(layer.state_sizes)]
+    outer = [BATCH, TIME] if layer.batch_first else [TIME, BATCH]
+    width = layer.directions * layer.state_sizes[0]
+
+    def state_specs(suffix: str) -> list[TensorSpec]:
+        sizes: Sequence[int] = layer.state_sizes
+        return [
+            TensorSpec(f"{name}_{suffix}", "float32", (rows, BATCH, size))
+            for name, size in zip(names, sizes, strict=True)
+        ]
+
+    inputs = [TensorSpec("input", "float32", (*outer, layer.input_size))]
+    if lengths:
+        inputs.append(TensorSpec("lengths", "int64", (BATCH,)))
+    if states:
+        inputs += state_specs("0")
+    return Interface(
+        inputs=tuple(inputs),
+        outputs=(TensorSpec("output", "float32", (*outer, width)), *state_specs("n")),
+        states=tuple(StatePair(f"{n}_0", f"{n}_n") for n in names) if states else (),
+        lengths="lengths" if lengths else None,
+    )
+
+
+def _graph_value(spec: TensorSpec) -> ir.Value:
+    return value(spec.name, ir.DataType[{"float32": "FLOAT", "int64": "INT64"}[spec.dtype]], spec.axes)

@@ -1,0 +1,118 @@
+"""A thin builder over onnx-ir: nodes and constants with names that a person can read.
+
+Names are `scope/OpType` with a number where one comes again, so the same source gives the same
+names, and the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+FLOAT = ir.DataType.FLOAT
+INT64 = ir.DataType.INT64
+
+
+def value(name: str, dtype: ir.DataType, axes: Sequence[int | str | None]) -> ir.Value:
+    """Make a graph input or output with a type and a shape."""
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(axes))
+
+
+class GraphBuilder:
+    """Collects the nodes and constants of one graph.
+
+    Args:
+        scope: What the names begin with.
+        names: The names that are taken already; a body of a Scan shares those of its outer graph.
+    """
+
+    def __init__(self, scope: str = "", names: dict[str, int] | None = None) -> None:
+        """Start an empty graph."""
+        self.nodes: list[ir.Node] = []
+        self.initializers: dict[str, ir.Value] = {}
+        self._root = f"{scope}/" if scope else ""
+        self._scopes = [scope] if scope else []
+        self._names: dict[str, int] = {} if names is None else names
+
+    @property
+    def scope_name(self) -> str:
+        """The scope that names begin with now."""
+        return "/".join(self._scopes)
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Put `name` in front of the names that are made inside."""
+        self._scopes.append(name)
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def ops(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: Any
+    ) -> tuple[ir.Value, ...]:
+        """Add a node of several outputs; trailing inputs that are None are left out."""
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
+        name = self._name(op_type)
+        node = ir.node(op_type, given, attributes, num_outputs=outputs, name=name)
+        for index, output in enumerate(node.outputs):
+            output.name = name if outputs == 1 else f"{name}:{index}"
+        self.nodes.append(node)
+        return tuple(node.outputs)
+
+    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        """Add a node of one output."""
+        return self.ops(op_type, *inputs, outputs=1, **attributes)[0]
+
+    def constant(self, name: str, array: NDArray[Any]) -> ir.Value:
+        """Add an initializer called `scope/name`."""
+        full = self._name(name)
+        tensor = ir.tensor(np.asarray(array, order="C"), name=full)
+        made = ir.Value(
+            name=full, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
+        )
+        self.initializers[full] = made
+        return made
+
+    def integers(self, *numbers: int) -> ir.Value:
+        """Return an int64 [n] initializer, shared by all that ask for the same numbers."""
+        full = f"{self._root}const/" + "_".join(map(str, numbers))
+        if full not in self.initializers:
+            array = np.array(numbers, np.int64)
+            self.initializers[full] = ir.Value(
+                name=full,
+                type=ir.TensorType(INT64),
+                shape=ir.Shape(array.shape),
+                const_value=ir.tensor(array, name=full),
+            )
+        return self.initializers[full]
+
+    def body(self, name: str) -> GraphBuilder:
+        """Start the body of a control-flow node; its names stay clear of those out here."""
+        return GraphBuilder(f"{self.scope_name}/{name}", self._names)
+
+    def graph(
+        self, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], opset: int
+    ) -> ir.Graph:
+        """Close the graph."""
+        return ir.Graph(
+            inputs,
+            outputs,
+            nodes=self.nodes,
+            initializers=list(self.initializers.values()),
+            opset_imports={"": opset},
+            name=name,
+        )
+
+    def _name(self, last: str) -> str:
+        base = "/".join([*self._scopes, last])
+        count = self._names.get(base, 0)
+        self._names[base] = count + 1
+        return f"{base}_{count}" if count else base

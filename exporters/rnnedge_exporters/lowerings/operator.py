@@ -1,0 +1,81 @@
+"""The `operator` lowering: ONNX's own `RNN`, `LSTM` and `GRU`, which most runtimes have.
+
+Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from rnnedge_runtime.contract import Cell
+
+from rnnedge_exporters.graph import GraphBuilder
+from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.weights import Float32, RecurrentLayer
+
+_GATES: dict[Cell, tuple[int, ...]] = {
+    "rnn": (0,),
+    "lstm": (0, 3, 1, 2),  # PyTorch i, f, g, o -> ONNX i, o, f, c
+    "gru": (1, 0, 2),  # PyTorch r, z, n -> ONNX z, r, h
+}
+"""For each ONNX gate, in ONNX's order, the block of rows that holds it in PyTorch."""
+
+
+def lower_to_operator(
+    graph: GraphBuilder,
+    layer: RecurrentLayer,
+    index: int,
+    x: ir.Value,
+    lengths: Lengths | None,
+    initial: tuple[ir.Value, ...] | None,
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Add one node that runs both directions; `layer` has no projection."""
+    directions = layer.layers[index]
+    weights = graph.constant("W", _stacked(layer.cell, [d.weight_ih for d in directions]))
+    recurrence = graph.constant("R", _stacked(layer.cell, [d.weight_hh for d in directions]))
+    bias = None
+    if layer.bias:
+        halves = [[d.bias_ih for d in directions], [d.bias_hh for d in directions]]
+        both = [_stacked(layer.cell, half) for half in halves]
+        bias = graph.constant("B", np.concatenate(both, axis=1))  # [directions, 2*gates*hidden]
+
+    attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
+    if layer.bidirectional:
+        attributes["direction"] = "bidirectional"
+    if layer.cell == "gru":
+        attributes["linear_before_reset"] = 1  # PyTorch resets after the recurrent product
+    if layer.nonlinearity == "relu":
+        attributes["activations"] = ["Relu"] * layer.directions
+
+    y, *finals = graph.ops(
+        layer.cell.upper(),
+        x,
+        weights,
+        recurrence,
+        bias,
+        lengths.int32 if lengths else None,
+        *(initial or ()),
+        outputs=1 + len(layer.state_sizes),
+        **attributes,
+    )
+    if lengths and initial:
+        # ONNX Runtime answers zeros for a row of length zero; its state has to pass through.
+        finals = [
+            graph.op("Where", lengths.empty, before, after)
+            for before, after in zip(initial, finals, strict=True)
+        ]
+    if layer.directions == 1:
+        return graph.op("Squeeze", y, graph.integers(1)), tuple(finals)
+    y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # [time, batch, directions, hidden]
+    width = layer.directions * layer.hidden_size
+    return graph.op("Reshape", y, graph.integers(0, 0, width)), tuple(finals)
+
+
+def _stacked(cell: Cell, arrays: list[Float32]) -> Float32:
+    """Put the gates in ONNX's order and the directions in front: [directions, gates*hidden, …]."""
+    order = _GATES[cell]
+    return np.stack(
+        [np.concatenate([np.split(array, len(order))[g] for g in order]) for array in arrays]
+    )

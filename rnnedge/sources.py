@@ -1,0 +1,145 @@
+"""What the user brings (options, a specification, a checkpoint, Python code) as a live module."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rnnedge.builder import build
+from rnnedge.checkpoints import SUFFIXES, read_weights
+from rnnedge.errors import RnnEdgeError, SourceError, SpecError
+from rnnedge.spec import RNNSpec, read_spec_file
+from rnnedge.weight_names import find_layer
+
+_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_TOLD = ("nonlinearity", "batch_first", "dropout")
+"""What the shapes of weights cannot tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A live module and where it came from.
+
+    Attributes:
+        module: The module, with its weights.
+        origin: What to call it in a report.
+    """
+
+    module: nn.Module
+    origin: str
+
+
+def load_source(
+    source: str | os.PathLike[str] | None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
+    seed: int | None = None,
+) -> Source:
+    """Turn what the user brings into a live module.
+
+    Args:
+        source: A specification (`.toml`, `.json`), a checkpoint (`.safetensors`, `.npz`, `.pt`,
+            `.pth`, `.ckpt`, `.bin`), `package.module:name`, or None to build from `options` alone.
+        options: Attributes of `RNNSpec`. They override a specification, tell what the shapes of a
+            checkpoint cannot, and do not go with `package.module:name`.
+        key: The dictionary inside a training checkpoint.
+        prefix: What the names of the layer begin with in a checkpoint.
+        seed: Seed of the initial weights where none are given; None is 0.
+
+    Raises:
+        SourceError: When the source cannot be read, or an argument does not go with it.
+        SpecError: When the options or the specification are wrong, or weights do not fit.
+    """
+    options = dict(options or {})
+    name = None if source is None else os.fspath(source)
+    kind = "" if name is None else Path(name).suffix.lower()
+    if kind not in SUFFIXES:
+        for argument, value in (("--key", key), ("--prefix", prefix)):
+            if value is not None:
+                raise SourceError(f"{argument} {value}: goes with a checkpoint, got {name}")
+    if name is None:
+        spec = RNNSpec.from_mapping(options, source="options")
+        return Source(build(spec, seed or 0), str(spec))
+    if kind in (".toml", ".json"):
+        spec = RNNSpec.from_mapping({**read_spec_file(name), **options}, source=name)
+        return Source(build(spec, seed or 0), f"{name} {spec}")
+    if seed is not None:
+        raise SourceError(f"--seed {seed}: {name} has its own weights")
+    if kind in SUFFIXES:
+        return _from_checkpoint(name, options, key, prefix)
+    if _OBJECT.fullmatch(name):
+        if options:
+            raise SourceError(f"--{_flag(next(iter(options)))}: {name} has its own options")
+        return Source(_from_python(name), name)
+    raise SourceError(
+        f"{name}: expected a specification (.toml, .json), a checkpoint ({', '.join(SUFFIXES)}) or "
+        "package.module:name"
+    )
+
+
+def _flag(option: str) -> str:
+    return option.replace("_", "-")
+
+
+def _from_checkpoint(
+    path: str, options: dict[str, Any], key: str | None, prefix: str | None
+) -> Source:
+    weights = read_weights(path, key=key)
+    try:
+        layer = find_layer(weights, prefix)
+        told = {name: options.pop(name) for name in _TOLD if name in options}
+        spec = RNNSpec.from_state_dict(weights, prefix=layer.prefix, **told)
+    except (SourceError, SpecError) as error:
+        raise type(error)(f"{path}: {error}") from None
+    for name, given in options.items():
+        if getattr(spec, name) != given:
+            raise SourceError(
+                f"{path}: --{_flag(name)} is {given!r}, and its weights say {getattr(spec, name)!r}"
+            )
+    module = build(spec, seed=0)
+    module.load_state_dict(layer.weights)
+    return Source(module, " ".join(filter(None, [path, layer.prefix.rstrip("._/:-"), str(spec)])))
+
+
+def _from_python(name: str) -> nn.Module:
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's code is where they are
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise SourceError(f"{name}: {module_name} does not import: {_said(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise SourceError(f"{name}: {module_name} has no {attribute}")
+        found = getattr(found, part)
+    if not isinstance(found, nn.Module) and callable(found):
+        try:
+            found = found()
+        except RnnEdgeError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"{name}: cannot be called without arguments: {_said(error)}; "
+                "name a function that returns the module"
+            ) from error
+    if not isinstance(found, nn.Module):
+        raise SourceError(
+            f"{name}: expected an nn.Module, or a class or function that makes one, "
+            f"got {type(found).__name__}"
+        )
+    return found
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,208 @@
+"""What an exported model promises: the one thing that exporter and runtime must agree on.
+
+The exporter writes a `Contract` as JSON into the model's `metadata_props` under `METADATA_KEY`; the
+runtime reads it back. `Interface` is the part that is needed to run a model, and the only part that
+can be known of a model which rnnedge did not make (`rnnedge_runtime.foreign`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal, TypeAlias
+
+from rnnedge_runtime.errors import ContractError
+
+METADATA_KEY = "rnnedge.contract"
+FORMAT_VERSION = 1
+"""The newest format of the contract that this version reads and writes."""
+
+BATCH = "batch"
+TIME = "time"
+
+Axis: TypeAlias = int | str
+"""A fixed size, or the name of a dynamic one."""
+Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype and axes of one graph input or output.
+
+    Attributes:
+        name: The name in the graph.
+        dtype: The name of the numpy dtype, such as `float32`.
+        axes: One entry for each axis: a size, or a name where any size is taken.
+    """
+
+    name: str
+    dtype: str
+    axes: tuple[Axis, ...]
+
+    def __str__(self) -> str:
+        """Return `name dtype[axis, axis]`."""
+        return f"{self.name} {self.dtype}[{', '.join(map(str, self.axes))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class StatePair:
+    """Which output holds the value that `input` takes on the next call."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """What a model takes and gives.
+
+    Attributes:
+        inputs: Graph inputs in graph order, lengths and states among them.
+        outputs: Graph outputs in graph order, final states among them.
+        states: Pairs of initial and final state; empty when the model has none.
+        lengths: Name of the int64 [batch] input that ends each row, or None.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    states: tuple[StatePair, ...] = ()
+    lengths: str | None = None
+
+    @property
+    def data_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that are neither a state nor the lengths."""
+        other = {pair.input for pair in self.states} | {self.lengths}
+        return tuple(spec for spec in self.inputs if spec.name not in other)
+
+    @property
+    def state_inputs(self) -> tuple[TensorSpec, ...]:
+        """The initial states, in the order of `states`."""
+        by_name = {spec.name: spec for spec in self.inputs}
+        return tuple(by_name[pair.input] for pair in self.states)
+
+    @property
+    def data_outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs that are not a final state."""
+        other = {pair.output for pair in self.states}
+        return tuple(spec for spec in self.outputs if spec.name not in other)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One recurrent layer of the model, in the words of `torch.nn.RNN`.
+
+    Attributes:
+        name: Path of the layer inside the exported module; empty for a bare layer.
+        cell: `rnn`, `lstm` or `gru`.
+        input_size: Features of the input.
+        hidden_size: Features of the hidden state.
+        num_layers: Layers stacked inside it.
+        nonlinearity: `tanh` or `relu`; `tanh` for lstm and gru.
+        bias: Whether it has biases.
+        batch_first: Whether its input is [batch, time, features].
+        bidirectional: Whether it runs in both directions.
+        proj_size: Features of the projected hidden state of an LSTM; 0 without projection.
+        lowering: The ONNX form that it took.
+        weights: Elements in all of its weights and biases.
+    """
+
+    name: str
+    cell: Cell
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    nonlinearity: Literal["tanh", "relu"]
+    bias: bool
+    batch_first: bool
+    bidirectional: bool
+    proj_size: int
+    lowering: str
+    weights: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The whole contract of an exported model.
+
+    Attributes:
+        interface: Inputs, outputs, states and lengths.
+        layers: The recurrent layers in it.
+        dtype: dtype that the weights are stored in.
+        quantization: None, or the kind of quantization.
+        target: What the lowerings were chosen for: `cpu`, `cuda` or `portable`.
+        opset: Version of the ONNX operator set.
+        weights_digest: `sha256:` and the digest of all weights in PyTorch's order.
+        versions: Package name to version, of what exported the model.
+        format: Format version of the contract itself.
+    """
+
+    interface: Interface
+    layers: tuple[LayerInfo, ...]
+    dtype: str
+    quantization: str | None
+    target: str
+    opset: int
+    weights_digest: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """Return the contract as one line of JSON whose bytes depend on its values alone."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "the model") -> Contract:
+        """Read a contract back.
+
+        Args:
+            text: The value under `METADATA_KEY`.
+            source: What the contract was found in, for the error message.
+
+        Raises:
+            ContractError: When the text is not a contract, or its format is newer than
+                `FORMAT_VERSION`.
+        """
+        try:
+            values = json.loads(text)
+            version = values["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ContractError(
+                f"{source} holds no readable contract under {METADATA_KEY!r}: export it again"
+            ) from error
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ContractError(
+                f"{source} has contract format {version!r}, and this version reads formats up to "
+                f"{FORMAT_VERSION}: update rnnedge-runtime, or export it again"
+            )
+        try:
+            face = values["interface"]
+            interface = Interface(
+                inputs=tuple(_tensor(item) for item in face["inputs"]),
+                outputs=tuple(_tensor(item) for item in face["outputs"]),
+                states=tuple(StatePair(**_known(StatePair, item)) for item in face["states"]),
+                lengths=face["lengths"],
+            )
+            layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
+            rest = _known(cls, values) | {"interface": interface, "layers": layers}
+            return cls(**rest)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ContractError(
+                f"{source} has a damaged contract under {METADATA_KEY!r} ({error}): export it again"
+            ) from error
+
+
+def _tensor(item: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(item["name"], item["dtype"], tuple(item["axes"]))
+
+
+def _known(cls: type[Any], item: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the keys that `cls` knows, so that additions within a format version stay readable."""
+    missing = [
+        f.name
+        for f in fields(cls)
+        if f.name not in item and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise KeyError(f"{', '.join(missing)} missing")
+    return {f.name: item[f.name] for f in fields(cls) if f.name in item}

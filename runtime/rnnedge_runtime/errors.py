@@ -1,0 +1,92 @@
+"""Every error that rnnedge raises on purpose has one parent, `RnnEdgeError`.
+
+    RnnEdgeError
+    ├── ModelError (ValueError)            the file is not a model that can be opened
+    │   └── ContractError                  its contract is damaged, or of a newer format
+    ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
+    ├── StateError (ValueError)            a state that does not belong, or a model without one
+    ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
+    ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
+    └── MissingPackageError (ImportError)  an optional package is needed and not installed
+
+The exporter and the toolkit add their own leaves (`rnnedge.errors` draws the whole tree). Each
+leaf is also the built-in exception that a caller would expect to catch.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class RnnEdgeError(Exception):
+    """Parent of every error that rnnedge raises on purpose.
+
+    Attributes:
+        exit_code: What the command line exits with when it ends on this error.
+    """
+
+    exit_code = 1
+
+
+class ModelError(RnnEdgeError, ValueError):
+    """The file is missing, damaged, not ONNX, or not loadable by ONNX Runtime."""
+
+
+class ContractError(ModelError):
+    """The contract in the model's metadata cannot be read, or is of a newer format."""
+
+
+class InputError(RnnEdgeError, ValueError):
+    """An input has the wrong name, shape, dtype or value."""
+
+
+class StateError(RnnEdgeError, ValueError):
+    """A state does not fit the model, or the model has no state that can be kept."""
+
+
+class DeviceError(RnnEdgeError, RuntimeError):
+    """The device that was asked for cannot be had on this machine."""
+
+
+class EngineError(RnnEdgeError, RuntimeError):
+    """ONNX Runtime failed while it ran the model."""
+
+
+class MissingPackageError(RnnEdgeError, ImportError):
+    """An optional package is needed for this call and is not installed.
+
+    Args:
+        user: What needs the package, as the caller would name it.
+        package: The import name of the missing package.
+        command: The command that installs it.
+    """
+
+    def __init__(self, user: str, package: str, command: str) -> None:
+        """Build the one-line message."""
+        super().__init__(f"{user} needs {package}, which is not installed: {command}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of a foreign exception on one line, without its module's prefix noise."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def engine_errors(doing: str, error: type[RnnEdgeError] = EngineError) -> Iterator[None]:
+    """Turn what ONNX Runtime raises into `error`, with what was being done in front.
+
+    ONNX Runtime's exceptions (`Fail`, `InvalidArgument`, `NoSuchFile`, …) share no parent but
+    `Exception`, and its Python layer raises `ValueError` and `RuntimeError` too.
+
+    Args:
+        doing: What was being done, ready to be followed by a colon.
+        error: The class to raise.
+
+    Raises:
+        RnnEdgeError: Of class `error`, for any exception that is not one already.
+    """
+    try:
+        yield
+    except RnnEdgeError:
+        raise
+    except Exception as raised:
+        raise error(f"{doing}: {one_line(raised)}") from raised

@@ -1,0 +1,314 @@
+"""`Session`: a model opened on a device, with every input checked before ONNX Runtime sees it.
+
+The checks are not a courtesy. ONNX Runtime's CPU kernels end the whole process on an LSTM or GRU
+with an empty batch and on a GRU without time steps, so those never reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnedge_runtime.contract import (
+    BATCH,
+    METADATA_KEY,
+    TIME,
+    Contract,
+    Interface,
+    TensorSpec,
+)
+from rnnedge_runtime.engine import Device, Model, open_engine
+from rnnedge_runtime.errors import EngineError, InputError, ModelError, StateError, one_line
+from rnnedge_runtime.foreign import read_interface
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.stream import Stream
+
+Array: TypeAlias = NDArray[Any]
+State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
+"""(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What one call of `Session.run` gave.
+
+    Attributes:
+        outputs: Every output by name, final states among them.
+        state: The final states in the order of `Interface.states`, each
+            [layers*directions, batch, hidden]; ready to be the `state` of the next call.
+    """
+
+    outputs: dict[str, Array]
+    state: tuple[Array, ...]
+
+    @property
+    def output(self) -> Array:
+        """The first output: for a bare layer, every step's hidden state of the last layer."""
+        return next(iter(self.outputs.values()))
+
+
+class Session:
+    """A model opened on a device.
+
+    Attributes:
+        interface: The inputs, outputs, states and lengths of the model.
+        contract: What the exporter promised, or None for a model that rnnedge did not make.
+        device: The device in use, `cpu` or `cuda`.
+    """
+
+    interface: Interface
+    contract: Contract | None
+    device: Literal["cpu", "cuda"]
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: Device = "cpu",
+        threads: int | None = None,
+        states: Mapping[str, str] | None = None,
+    ) -> None:
+        """Open `model`.
+
+        Args:
+            model: Path of an `.onnx` file, or its bytes.
+            device: `cpu`; `cuda`, which is CUDA or an error; `auto`, which takes CUDA where it
+                works and says in `device` what it took.
+            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default.
+            states: For a model without a contract, output name to the input that it feeds on the
+                next call; None goes by the names.
+
+        Raises:
+            MissingPackageError: When onnxruntime is not installed.
+            ModelError: When the model is missing, damaged, or refused by ONNX Runtime.
+            ContractError: When its contract is damaged, or of a newer format.
+            DeviceError: When the device cannot be had.
+            StateError: When `states` does not fit the model.
+        """
+        self._engine, self.device = open_engine(model, device=device, threads=threads)
+        name = "the model" if isinstance(model, bytes) else str(model)
+        text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
+        if text is None:
+            self.contract = None
+            self.interface = read_interface(inputs, outputs, states)
+        elif states is not None:
+            raise StateError(f"{name} names its states in its contract; leave states= out")
+        else:
+            self.contract = Contract.from_json(text, source=name)
+            self.interface = self.contract.interface
+            _check_same_names(name, "inputs", self.interface.inputs, inputs)
+            _check_same_names(name, "outputs", self.interface.outputs, outputs)
+        face = self.interface
+        self._output_names = [spec.name for spec in face.data_outputs]
+        self._output_names += [pair.output for pair in face.states]
+
+    def __repr__(self) -> str:
+        """List the inputs and outputs with their axes."""
+        inputs = ", ".join(map(str, self.interface.inputs))
+        outputs = ", ".join(map(str, self.interface.outputs))
+        return f"Session({inputs} -> {outputs}, device={self.device!r})"
+
+    def run(
+        self,
+        input: ArrayLike | Mapping[str, ArrayLike],
+        *,
+        lengths: ArrayLike | None = None,
+        state: State | None = None,
+    ) -> RunResult:
+        """Run whole sequences.
+
+        Args:
+            input: float32 [time, batch, features], or [batch, time, features] for a batch_first
+                model; for a model of several inputs, a mapping by name.
+            lengths: Steps of each row, integers [batch] from 0 to time, for a model that was
+                exported with lengths; None means that every row is full.
+            state: The initial state; None is zeros.
+
+        Raises:
+            InputError: For an input of the wrong name, rank, size or dtype, for lengths that do
+                not fit, and for a sequence without steps.
+            StateError: For a state that does not fit, or a model that takes none.
+            EngineError: When ONNX Runtime itself fails.
+        """
+        feeds, sizes = self._bind_data(input)
+        self._bind_state(state, feeds, sizes)
+        self._bind_lengths(lengths, feeds, sizes)
+        if 0 in sizes.values():
+            return self._answer_nothing(sizes)
+        try:
+            values = self._engine.run(self._output_names, feeds)
+        except Exception as raised:
+            raise EngineError(f"ONNX Runtime failed: {one_line(raised)}") from raised
+        outputs = dict(zip(self._output_names, values, strict=True))
+        return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
+
+    def stream(self, batch: int = 1) -> Stream:
+        """Start a stream: a running sequence whose state is kept between calls.
+
+        Args:
+            batch: Rows that run side by side, 1 or more.
+
+        Raises:
+            StateError: When the model has no states to keep, or reads the future.
+            InputError: When `batch` is not 1 or more.
+        """
+        from rnnedge_runtime.stream import Stream
+
+        return Stream(self, batch)
+
+    def zero_state(self, batch: int) -> tuple[Array, ...]:
+        """Return a state of zeros for `batch` rows, in the order of `Interface.states`."""
+        return tuple(_zeros(spec, {BATCH: batch}) for spec in self.interface.state_inputs)
+
+    def _bind_data(
+        self, data: ArrayLike | Mapping[str, ArrayLike]
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        specs = self.interface.data_inputs
+        if not isinstance(data, Mapping):
+            if len(specs) != 1:
+                names = ", ".join(spec.name for spec in specs)
+                raise InputError(f"expected a mapping with the inputs {names}, got one array")
+            data = {specs[0].name: data}
+        given, expected = set(data), {spec.name for spec in specs}
+        if given != expected:
+            wrong = sorted(given - expected) or sorted(expected - given)
+            raise InputError(
+                f"expected the inputs {', '.join(s.name for s in specs)}; "
+                f"{'unknown' if given - expected else 'missing'}: {', '.join(wrong)}"
+            )
+        sizes: dict[str, int] = {}
+        return {spec.name: _bound(spec, data[spec.name], sizes, InputError) for spec in specs}, sizes
+
+    def _bind_state(
+        self, state: State | None, feeds: dict[str, Array], sizes: dict[str, int]
+    ) -> None:
+        specs = self.interface.state_inputs
+        if state is None:
+            for spec in specs:
+                feeds[spec.name] = _zeros(spec, sizes)
+            return
+        if not specs:
+            raise StateError("the model takes no state: export it with states (--states)")
+        if isinstance(state, Mapping):
+            if set(state) != {spec.name for spec in specs}:
+                names = ", ".join(spec.name for spec in specs)
+                raise StateError(f"expected the states {names}, got {', '.join(map(str, state))}")
+            values = [state[spec.name] for spec in specs]
+        else:
+            values = [state] if isinstance(state, np.ndarray) else list(state)
+            if len(values) != len(specs):
+                names = ", ".join(spec.name for spec in specs)
+                raise StateError(
+                    f"expected {len(specs)} state(s) ({names}), got {len(values)} array(s)"
+                )
+        for spec, value in zip(specs, values, strict=True):
+            feeds[spec.name] = _bound(spec, value, sizes, StateError)
+
+    def _bind_lengths(
+        self, lengths: ArrayLike | None, feeds: dict[str, Array], sizes: dict[str, int]
+    ) -> None:
+        name = self.interface.lengths
+        if name is None:
+            if lengths is not None:
+                raise InputError(
+                    "the model takes no lengths: export it with lengths=True (--lengths)"
+                )
+            return
+        dtype = next(spec.dtype for spec in self.interface.inputs if spec.name == name)
+        batch, time = sizes.get(BATCH), sizes.get(TIME)
+        if lengths is None:
+            if batch is None or time is None:
+                raise InputError(f"{name}: expected the steps of each row, got none")
+            feeds[name] = np.full(batch, time, dtype)
+            return
+        values = np.asarray(lengths)
+        if values.dtype.kind not in "iu" and values.size:
+            raise InputError(f"{name}: expected integers, got {values.dtype}")
+        if values.ndim != 1 or (batch is not None and len(values) != batch):
+            raise InputError(
+                f"{name}: expected one length for each of the {batch} rows of the batch, "
+                f"got shape {list(values.shape)}"
+            )
+        wrong = (values < 0) | (values > (time if time is not None else np.inf))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{name}: expected lengths from 0 to {time}, the time axis of the input, "
+                f"got {values[row]} at row {row}"
+            )
+        feeds[name] = values.astype(dtype)
+
+    def _answer_nothing(self, sizes: dict[str, int]) -> RunResult:
+        """Answer an empty batch as PyTorch does, without ONNX Runtime, which may abort on it."""
+        if sizes.get(TIME) == 0:
+            raise InputError("time is 0: a recurrent layer needs at least one step")
+        specs = {spec.name: spec for spec in self.interface.outputs}
+        unknown = {axis for spec in specs.values() for axis in spec.axes} - set(sizes)
+        if self.contract is None or any(isinstance(axis, str) for axis in unknown):
+            empty = ", ".join(axis for axis, size in sizes.items() if size == 0)
+            raise InputError(f"axis {empty} is empty, and ONNX Runtime may abort the process on it")
+        outputs = {name: _zeros(specs[name], sizes) for name in self._output_names}
+        return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
+
+
+def _bound(
+    spec: TensorSpec, value: ArrayLike, sizes: dict[str, int], error: type[InputError | StateError]
+) -> Array:
+    """Check `value` against `spec`, and record in `sizes` what its named axes stand for."""
+    array = np.asarray(value)
+    fits = str(array.dtype) == spec.dtype and array.ndim == len(spec.axes)
+    if fits:
+        for axis, size in zip(spec.axes, array.shape, strict=True):
+            expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
+            fits = fits and size == expected
+    if not fits:
+        raise error(_mismatch(spec, array, sizes))
+    return np.ascontiguousarray(array)
+
+
+def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
+    message = f"{spec.name}: expected {spec.dtype}{_axes(spec, {})}"
+    if array.ndim == len(spec.axes) and any(axis in sizes for axis in spec.axes):
+        message += f" with {', '.join(f'{a}={sizes[a]}' for a in spec.axes if a in sizes)}"
+    message += f", got {array.dtype}{list(array.shape)}"
+    if str(array.dtype) != spec.dtype and array.dtype.kind in "fiu":
+        message += f"; convert it with .astype('{spec.dtype}')"
+    elif array.ndim == len(spec.axes) - 1 and BATCH in spec.axes:
+        message += f"; one sequence is a batch of 1: x[{_one(spec)}]"
+    return message
+
+
+def _axes(spec: TensorSpec, sizes: Mapping[str, int]) -> str:
+    return "[" + ", ".join(str(sizes.get(str(a), a)) for a in spec.axes) + "]"
+
+
+def _one(spec: TensorSpec) -> str:
+    return ", ".join(["None" if axis == BATCH else ":" for axis in spec.axes])
+
+
+def _zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
+    try:
+        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
+    except KeyError as missing:
+        raise StateError(
+            f"{spec.name}: the size of its axis {missing} does not follow from the inputs: "
+            "give the state"
+        ) from missing
+    return np.zeros(shape, spec.dtype)
+
+
+def _check_same_names(
+    model: str, kind: str, specs: Sequence[TensorSpec], args: Sequence[Any]
+) -> None:
+    promised, real = {spec.name for spec in specs}, {arg.name for arg in args}
+    if promised != real:
+        raise ModelError(
+            f"{model}: its contract promises the {kind} {', '.join(sorted(promised))}, "
+            f"the graph has {', '.join(sorted(real))}: it was changed after the export"
+        )
