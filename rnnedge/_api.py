@@ -1,8 +1,5 @@
 """The public names of `rnnedge`; this list is the only one."""
 
-from rnnedge_exporters.exporter import ExportResult as ExportResult
-from rnnedge_exporters.exporter import export as export
-
 from rnnedge.builder import build as build
 from rnnedge.errors import ContractError as ContractError
 from rnnedge.errors import DeviceError as DeviceError
@@ -24,3 +21,5 @@ from rnnedge.parity import validate as validate
 from rnnedge.sources import Source as Source
 from rnnedge.sources import load_source as load_source
 from rnnedge.spec import RNNSpec as RNNSpec
+from rnnedge_exporters.exporter import ExportResult as ExportResult
+from rnnedge_exporters.exporter import export as export

@@ -48,7 +48,9 @@ def _make(spec: RNNSpec) -> nn.RNNBase:
         layer = nn.GRU(spec.input_size, spec.hidden_size, **options)
     else:
         layer = nn.LSTM(spec.input_size, spec.hidden_size, proj_size=spec.proj_size, **options)
-    layer.register_load_state_dict_pre_hook(_accept_other_names)
+    layer.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+        _accept_other_names
+    )
     return layer
 
 

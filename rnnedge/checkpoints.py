@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,7 @@ def read_weights(path: str | Path, *, key: str | None = None) -> dict[str, Tenso
     path = Path(path)
     if not path.is_file():
         raise SourceError(f"{path}: expected a checkpoint, found no such file")
-    kind = path.suffix.lower()
-    read = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(kind, _read_torch)
-    return _pick(read(path), key, path)
+    return _pick(_READERS.get(path.suffix.lower(), _read_torch)(path), key, path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -89,6 +87,12 @@ def _read_torch(path: Path) -> Any:
         ) from error
     except Exception as error:  # the zip reader and the unpickler raise many kinds for damage
         raise _unreadable(path, "torch checkpoint", error) from error
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+}
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> SourceError:

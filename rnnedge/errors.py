@@ -12,6 +12,8 @@
     │   └── WeightsError                    a weight cannot be read
     ├── SpecError (ValueError)              a specification has a wrong key, type or value
     └── SourceError (ValueError)            a source cannot be read, or does not fit
+
+Each leaf is also the built-in exception that a caller would expect to catch.
 """
 
 from rnnedge_exporters.errors import ExportError as ExportError

@@ -103,9 +103,7 @@ class RNNSpec:
         accepted = (int, float) if kind is float else kind
         if not isinstance(given, accepted) or (isinstance(given, bool) and kind is not bool):
             words = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-            raise SpecError(
-                f"{name}: expected {words[kind]}, got {type(given).__name__} {given!r}"
-            )
+            raise SpecError(f"{name}: expected {words[kind]}, got {type(given).__name__} {given!r}")
 
     @property
     def num_directions(self) -> int:
@@ -221,7 +219,9 @@ class RNNSpec:
         expected = self.weight_shapes()
         for name, shape in expected.items():
             if name not in weights:
-                raise SpecError(f"{prefix}{name}: expected shape {list(shape)}, found no such weight")
+                raise SpecError(
+                    f"{prefix}{name}: expected shape {list(shape)}, found no such weight"
+                )
             if tuple(weights[name].shape) != shape:
                 raise SpecError(
                     f"{prefix}{name}: expected shape {list(shape)} for {self}, "
@@ -267,7 +267,7 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _read_shapes(layer: LayerWeights) -> dict[str, Any]:
+def _read_shapes(layer: LayerWeights[Shaped]) -> dict[str, Any]:
     shapes = {name: tuple(weight.shape) for name, weight in layer.weights.items()}
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if len(shapes.get(name, ())) != 2:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import onnx_ir as ir
-from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
 
 from rnnedge_exporters.graph import GraphBuilder, value
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
 
 
 def build_layer_graph(
@@ -71,4 +71,5 @@ def layer_interface(layer: RecurrentLayer, *, lengths: bool, states: bool) -> In
 
 
 def _graph_value(spec: TensorSpec) -> ir.Value:
-    return value(spec.name, ir.DataType[{"float32": "FLOAT", "int64": "INT64"}[spec.dtype]], spec.axes)
+    dtype = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}[spec.dtype]
+    return value(spec.name, dtype, spec.axes)

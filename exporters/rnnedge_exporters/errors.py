@@ -6,6 +6,8 @@
 
     UserWarning
     └── WeightsWarning                     weights hold NaN or infinity
+
+`RnnEdgeError` is the runtime's.
 """
 
 from rnnedge_runtime.errors import RnnEdgeError

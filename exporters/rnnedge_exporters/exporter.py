@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rnnedge_runtime.contract import Contract
 from torch import nn
+from typing_extensions import TypeIs
 
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import Target, choose
-from rnnedge_exporters.model_file import serialize, write_whole
+from rnnedge_exporters.model_file import serialize, staged
 from rnnedge_exporters.weights import digest, read_layer
+from rnnedge_runtime.contract import Contract
 
 LOWEST_OPSET, HIGHEST_OPSET = 17, 23
 """The operator sets that the tests export and run."""
@@ -96,11 +97,12 @@ def export(
         versions={name: version(name) for name in ("rnnedge", "torch", "onnx", "onnx-ir")},
     )
     content = serialize(graph, contract)
-    write_whole(path, content)
+    with staged(path) as temporary:
+        temporary.write_bytes(content)
     return ExportResult(path, contract, len(content))
 
 
-def is_bare_layer(module: nn.Module) -> bool:
+def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
     """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
     own = type(module).forward
     return any(own is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))

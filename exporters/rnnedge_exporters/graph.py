@@ -76,7 +76,10 @@ class GraphBuilder:
         full = self._name(name)
         tensor = ir.tensor(np.asarray(array, order="C"), name=full)
         made = ir.Value(
-            name=full, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
+            name=full,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
         )
         self.initializers[full] = made
         return made

@@ -1,16 +1,18 @@
-"""Writing the model file: graph and contract into one `.onnx`, whole or not at all."""
+"""The model file: graph and contract in one `.onnx`, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from rnnedge_runtime.contract import METADATA_KEY, Contract
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.contract import METADATA_KEY, Contract
 
 _PROTOBUF_LIMIT = 2**31 - 1
 
@@ -36,11 +38,15 @@ def serialize(graph: ir.Graph, contract: Contract) -> bytes:
             f"the model takes {proto.ByteSize():,} bytes, and one ONNX file holds at most "
             f"{_PROTOBUF_LIMIT:,}"
         )
-    return proto.SerializeToString(deterministic=True)
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to a temporary file beside `path`, then rename it.
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path`, renamed to `path` when the block ends without an error.
+
+    On an error the temporary file is removed, and what was at `path` before stays.
 
     Raises:
         ExportError: When the folder does not exist or cannot be written.
@@ -50,19 +56,19 @@ def write_whole(path: Path, content: bytes) -> None:
     if path.is_dir():
         raise ExportError(f"{path}: expected the name of a file to write, found a folder")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        yield temporary
         # mkstemp makes the file private; a model is as readable as any file its maker writes.
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
-        raise
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -44,7 +44,9 @@ def add_layer(
             graph.ops("Split", state, sizes, outputs=depth, axis=0) if depth > 1 else (state,)
             for state in initial
         ]
-        parts = list(zip(*split, strict=True))  # per layer: (h, c), each [directions, batch, hidden]
+        parts = list(
+            zip(*split, strict=True)
+        )  # per layer: (h, c), each [directions, batch, hidden]
 
     finals = []
     for index in range(depth):

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rnnedge_runtime.contract import Cell, LayerInfo
 from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError, WeightsError, WeightsWarning
+from rnnedge_runtime.contract import Cell, LayerInfo
 
 Float32 = NDArray[np.float32]
 

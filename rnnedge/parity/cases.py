@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Inputs = dict[str, NDArray[Any]]

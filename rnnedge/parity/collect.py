@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rnnedge_runtime import RnnEdgeError, Session
-from rnnedge_runtime.contract import TIME, Interface
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks, make_inputs
+from rnnedge_runtime import RnnEdgeError, Session
+from rnnedge_runtime.contract import TIME, Interface
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -100,7 +100,8 @@ class ModelRunner:
                 else data[spec.name]
                 for spec in face.data_inputs
             }
-            rows = None if lengths is None else np.clip(lengths - piece.start, 0, _size(piece, case))
+            steps = min(piece.stop, case.time) - piece.start
+            rows = None if lengths is None else np.clip(lengths - piece.start, 0, steps)
             result = self._session.run(cut, lengths=rows, state=state or None)
             state = {p.input: result.outputs[p.output] for p in face.states}
             pieces.append(result.outputs)
@@ -169,7 +170,3 @@ class LayerRunner:
 
 def _at(axis: int, piece: slice) -> tuple[slice, ...]:
     return (*[slice(None)] * axis, piece)
-
-
-def _size(piece: slice, case: Case) -> int:
-    return min(piece.stop, case.time) - piece.start

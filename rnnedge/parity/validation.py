@@ -5,10 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.bare_layer import layer_interface
-from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime import Session
 from torch import nn
 
 from rnnedge.errors import ModelError, SourceError
@@ -18,6 +14,10 @@ from rnnedge.parity.compare import Tolerance, compare
 from rnnedge.parity.report import Report
 from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
+from rnnedge_exporters import is_bare_layer
+from rnnedge_exporters.bare_layer import layer_interface
+from rnnedge_exporters.weights import read_layer
+from rnnedge_runtime import Session
 
 
 def validate(
@@ -52,7 +52,7 @@ def validate(
     """
     if isinstance(against, nn.Module):
         source = Source(against, type(against).__name__)
-        if is_bare_layer(against) and isinstance(against, nn.RNNBase):
+        if is_bare_layer(against):
             source = Source(against, str(RNNSpec.from_layer(against)))
     else:
         source = against if isinstance(against, Source) else load_source(against)
@@ -78,7 +78,7 @@ def validate(
 def _check_fit(model: str, session: Session, source: Source) -> None:
     """Compare number, axes and dtypes of inputs and outputs before anything runs."""
     layer = source.module
-    if not isinstance(layer, nn.RNNBase) or not is_bare_layer(layer):
+    if not is_bare_layer(layer):
         raise SourceError(
             f"{source.origin}: expected an nn.RNN, nn.LSTM or nn.GRU, got {type(layer).__name__}"
         )

@@ -183,7 +183,9 @@ class Session:
                 f"{'unknown' if given - expected else 'missing'}: {', '.join(wrong)}"
             )
         sizes: dict[str, int] = {}
-        return {spec.name: _bound(spec, data[spec.name], sizes, InputError) for spec in specs}, sizes
+        return {
+            spec.name: _bound(spec, data[spec.name], sizes, InputError) for spec in specs
+        }, sizes
 
     def _bind_state(
         self, state: State | None, feeds: dict[str, Array], sizes: dict[str, int]

@@ -45,7 +45,7 @@ class Lengths:
 
     @cached_property
     def empty(self) -> ir.Value:
-        """bool [batch, 1], true for the rows of length zero; broadcasts over directions."""
+        """A bool [batch, 1], true for the rows of length zero; broadcasts over directions."""
         graph = self._graph
         with graph.scope("lengths"):
             is_zero = graph.op("Equal", self._lengths, graph.integers(0))
@@ -53,7 +53,7 @@ class Lengths:
 
     @cached_property
     def mask(self) -> ir.Value:
-        """bool [time, batch, 1], true where a row has not ended."""
+        """A bool [time, batch, 1], true where a row has not ended."""
         graph = self._graph
         with graph.scope("lengths"):
             shape = graph.op("Shape", self._x, start=0, end=1)

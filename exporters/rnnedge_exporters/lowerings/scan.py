@@ -1,7 +1,8 @@
 """The `scan` lowering: one large product projects the input, a `Scan` runs the recurrence.
 
-It holds what the operators cannot: the projection of an LSTM. Operator:
-https://onnx.ai/onnx/operators/onnx__Scan.html. Equations: the "torch.nn.LSTM" page and its siblings.
+It holds what the operators cannot: the projection of an LSTM.
+Operator: https://onnx.ai/onnx/operators/onnx__Scan.html
+Equations: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html (and `RNN`, `GRU`)
 """
 
 from __future__ import annotations
@@ -106,16 +107,18 @@ def _body(
         for name, size in zip(names, layer.state_sizes, strict=True)
     ]
     x = value(f"{scope}/x", FLOAT, ["batch", len(weights.weight_ih)])
-    cell = {"rnn": _rnn_step, "lstm": _lstm_step, "gru": _gru_step}[layer.cell]
-    after = cell(step, layer, weights, x, *before)
+    if layer.cell == "rnn":
+        after = _rnn_step(step, layer, weights, x, *before)
+    elif layer.cell == "lstm":
+        after = _lstm_step(step, layer, weights, x, *before)
+    else:
+        after = _gru_step(step, layer, weights, x, *before)
     inputs, y = [*before, x], after[0]
     if masked:
         mask = value(f"{scope}/mask", ir.DataType.BOOL, ["batch", 1])
         inputs.append(mask)
         y = step.op("Where", mask, y, step.constant("padding", np.zeros(1, np.float32)))
-        after = [
-            step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)
-        ]
+        after = [step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)]
     else:
         y = step.op("Identity", y)  # a value may leave a body once only
     for made, size in zip([*after, y], [*layer.state_sizes, layer.state_sizes[0]], strict=True):

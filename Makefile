@@ -1,0 +1,48 @@
+# Two environments: .venv for the toolkit and its tests, .venv-device for what a device has.
+PYTHON ?= python3
+BIN := .venv/bin
+DEVICE := .venv-device/bin
+PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint types device-test benchmarks clean need-python
+
+demo: .venv/installed .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
+	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
+	$(DEVICE)/python examples/04_train_to_device/run_on_device.py build/demo
+
+test: lint types device-test  ## everything that CI runs
+	$(BIN)/python -m pytest -n 2 -q
+
+lint: .venv/installed
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+device-test: .venv-device/installed  ## the runtime's own tests, from its wheel, without torch and onnx
+	cd tests/runtime && ../../$(DEVICE)/python -m pytest -q -c pytest.ini .
+
+benchmarks: .venv/installed
+	$(BIN)/python -m benchmarks.export_time
+
+.venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip $(PIP) torch
+	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,examples]"
+	touch $@
+
+.venv-device/installed: $(shell find runtime -name '*.py') runtime/pyproject.toml constraints.txt | need-python
+	$(PYTHON) -m venv .venv-device
+	$(DEVICE)/pip $(PIP) --force-reinstall --no-deps ./runtime
+	$(DEVICE)/pip $(PIP) "./runtime[cpu]" pytest
+	touch $@
+
+need-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "make: needs Python 3.10 or newer as $(PYTHON); set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' \
+		|| { echo "make: needs the venv module of $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
+
+clean:
+	rm -rf .venv .venv-device build dist

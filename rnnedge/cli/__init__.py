@@ -1,0 +1,67 @@
+"""The command line. Each command is one module, and imports PyTorch only if it needs it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import rnnedge
+from rnnedge.cli.bench_command import bench
+from rnnedge.cli.export_command import export
+from rnnedge.cli.inspect_command import inspect
+from rnnedge.cli.run_command import run
+from rnnedge.cli.validate_command import validate
+from rnnedge_runtime.errors import RnnEdgeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(rnnedge.__version__, prog_name="rnnedge")
+def commands() -> None:
+    """Take a PyTorch recurrent network to a device.
+
+    \b
+    SOURCE is one of
+      a specification          layer.toml, layer.json
+      a checkpoint             weights.safetensors, .npz, .pt, .pth, .ckpt, .bin
+      a module, class, factory package.module:name
+      nothing                  --cell, --input-size, --hidden-size, ... build a layer
+
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance.
+    """  # noqa: D301  # \b is click's own mark
+
+
+for command in (export, validate, inspect, run, bench):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; an error is one line on stderr."""
+    warnings.showwarning = _show_warning
+    try:
+        code = commands.main(arguments, standalone_mode=False)
+    except RnnEdgeError as error:
+        _stop(str(error), error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "rnnedge"
+        _stop(f"{error.format_message()} (see {path} --help)", error.exit_code)
+    except click.ClickException as error:
+        _stop(error.format_message(), error.exit_code)
+    except click.Abort:
+        _stop("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"rnnedge: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
+    click.echo(f"rnnedge: warning: {' '.join(str(message).split())}", err=True)

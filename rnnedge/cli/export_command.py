@@ -1,0 +1,64 @@
+"""`rnnedge export SOURCE -o model.onnx`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnedge.cli.options import json_option, layer_options, source_of
+from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option("-o", "--output", required=True, help="The .onnx file to write.")
+@layer_options
+@click.option("--lengths", is_flag=True, help="Take the length of each row as an input.")
+@click.option("--states/--no-states", default=True, help="Take the initial states as inputs.")
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "cuda", "portable"]),
+    default="cpu",
+    show_default=True,
+    help="What the ONNX form of each layer is chosen for.",
+)
+@click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
+@click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
+@json_option
+def export(source: str | None, output: str, validate: bool, as_json: bool, **given: Any) -> None:
+    """Export SOURCE to ONNX, and prove that the file computes what PyTorch computes."""
+    from rnnedge.parity import validate as validate_file
+    from rnnedge_exporters.exporter import export as export_module
+    from rnnedge_exporters.model_file import staged
+
+    loaded = source_of(source, given)
+    report = None
+    with staged(Path(output)) as temporary:
+        result = replace(export_module(loaded.module, temporary, **given), path=Path(output))
+        if validate:
+            with progress_bar("validating") as progress:
+                report = validate_file(temporary, against=loaded, progress=progress)
+            report = replace(report, model=output)
+            if not report:
+                if as_json:
+                    print_json({"written": False, "report": report.to_dict()})
+                else:
+                    print_lines(report.table())
+                raise ParityError(f"{report.verdict}; nothing was written")
+    if as_json:
+        print_json(
+            {
+                "written": True,
+                "model": output,
+                "bytes": result.bytes,
+                "contract": asdict(result.contract),
+                "report": report.to_dict() if report else None,
+            }
+        )
+        return
+    if report:
+        print_lines(report.table(), *report.notes, report.verdict)
+    print_lines(f"wrote {result}")

@@ -1,0 +1,71 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rnnedge.sources import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LAYER = (
+    click.option("--cell", type=click.Choice(["rnn", "lstm", "gru"]), help="Kind of layer [rnn]."),
+    click.option("--input-size", type=int, help="Features of the input."),
+    click.option("--hidden-size", type=int, help="Features of the hidden state."),
+    click.option("--num-layers", type=int, help="Layers stacked [1]."),
+    click.option("--nonlinearity", type=click.Choice(["tanh", "relu"]), help="Of an rnn [tanh]."),
+    click.option("--bias/--no-bias", default=None, help="Whether the layers have biases [yes]."),
+    click.option(
+        "--batch-first/--time-first", default=None, help="Order of the axes [time first]."
+    ),
+    click.option("--dropout", type=float, help="While training, between layers [0]."),
+    click.option("--bidirectional/--unidirectional", default=None, help="Directions [one]."),
+    click.option("--proj-size", type=int, help="Features an lstm projects its state to [none]."),
+)
+_LAYER_NAMES = (
+    *("cell", "input_size", "hidden_size", "num_layers", "nonlinearity"),
+    *("bias", "batch_first", "dropout", "bidirectional", "proj_size"),
+)
+_CHOICE = (
+    click.option("--key", help="Dictionary inside a training checkpoint, such as model_state."),
+    click.option("--prefix", help="What the layer's names begin with in a checkpoint."),
+    click.option("--seed", type=int, help="Of the weights where none are given [0]."),
+)
+
+
+def layer_options(command: F) -> F:
+    """Add the options that describe a layer, or choose one in a checkpoint."""
+    for option in reversed(_LAYER + _CHOICE):
+        command = option(command)
+    return command
+
+
+def json_option(command: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def device_options(command: F) -> F:
+    """Add `--device` and `--threads`."""
+    command = click.option("--threads", type=int, help="Threads inside one operator.")(command)
+    return click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda", "auto"]),
+        default="cpu",
+        show_default=True,
+        help="Where the model runs.",
+    )(command)
+
+
+def source_of(source: str | None, given: dict[str, Any]) -> Source:
+    """Load SOURCE with the options that were given; takes them out of `given`."""
+    from rnnedge.sources import load_source
+
+    options = {name: given.pop(name) for name in _LAYER_NAMES}
+    options = {name: value for name, value in options.items() if value is not None}
+    choice = {name: given.pop(name) for name in ("key", "prefix", "seed")}
+    return load_source(source, options=options, **choice)

@@ -1,0 +1,56 @@
+"""Printing: tables in a terminal, plain text in a pipe, JSON when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from rnnedge_runtime.errors import RnnEdgeError
+
+_PIPE_WIDTH = 200
+"""Characters; wide enough that no row of ours is folded where nobody looks at the width."""
+
+
+class ParityError(RnnEdgeError):
+    """The model does not compute what its source computes."""
+
+    exit_code = 3
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on one line."""
+    click.echo(json.dumps(value, default=str))
+
+
+def print_lines(*parts: str | Table) -> None:
+    """Print lines and tables on stdout."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH, color_system=None)
+    for part in parts:
+        if isinstance(part, Table):
+            if not console.is_terminal:
+                part.box = box.ASCII2
+            console.print(part)
+        else:
+            console.print(part, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while the block runs, when that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

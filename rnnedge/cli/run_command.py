@@ -1,0 +1,129 @@
+"""`rnnedge run model.onnx --input x.npy -o out.npz`."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnedge.cli.options import device_options, json_option
+from rnnedge.cli.output import print_json, print_lines
+from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.session import Session
+
+Array = NDArray[Any]
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    help="An .npy file, an .npz of arrays by input name, or name=file.npy; may be given again.",
+)
+@click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
+@click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
+@click.option("-o", "--output", help="The .npz file to write, with every output by name.")
+@device_options
+@json_option
+def run(
+    model: str,
+    inputs: tuple[str, ...],
+    lengths_file: str | None,
+    state_file: str | None,
+    output: str | None,
+    device: Any,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Run MODEL once, without PyTorch.
+
+    The file that -o writes can be given to --state: the next run goes on where this one ended.
+    """
+    session = Session(model, device=device, threads=threads)
+    data: dict[str, Array] = {}
+    for given in inputs:
+        data.update(_read_input(given, session))
+    lengths = _read_one(lengths_file) if lengths_file else None
+    state = _read_state(state_file, session) if state_file else None
+    result = session.run(data, lengths=lengths, state=state)
+    if output:
+        _write(Path(output), result.outputs)
+    if as_json:
+        outputs = {
+            name: {"dtype": str(array.dtype), "shape": array.shape}
+            for name, array in result.outputs.items()
+        }
+        print_json({"outputs": outputs, "device": session.device, "written": output})
+        return
+    for name, array in result.outputs.items():
+        print_lines(f"{name} {array.dtype}{list(array.shape)}")
+    print_lines(f"wrote {output}" if output else "nothing written: -o out.npz keeps the outputs")
+
+
+def _read_input(given: str, session: Session) -> dict[str, Array]:
+    name, equals, path = given.rpartition("=")
+    if equals:
+        return {name: _read_one(path)}
+    if given.endswith(".npz"):
+        return _read_npz(given)
+    specs = session.interface.data_inputs
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise InputError(f"--input {given}: the model has the inputs {names}: say name={given}")
+    return {specs[0].name: _read_one(given)}
+
+
+def _read_state(path: str, session: Session) -> dict[str, Array]:
+    """Read a state by the names of the inputs, or of the outputs that feed them."""
+    arrays = _read_npz(path)
+    state = {}
+    for pair in session.interface.states:
+        found = [name for name in (pair.input, pair.output) if name in arrays]
+        if not found:
+            raise InputError(
+                f"--state {path}: expected {pair.input} or {pair.output}, found {', '.join(arrays)}"
+            )
+        state[pair.input] = arrays[found[0]]
+    return state
+
+
+def _read_one(path: str) -> Array:
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected an .npy file, found no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected a readable .npy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
+    return array
+
+
+def _read_npz(path: str) -> dict[str, Array]:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: expected an .npz file, found no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"{path}: expected a readable .npz file: {error}") from error
+
+
+def _write(path: Path, outputs: dict[str, Array]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            arrays: dict[str, Any] = dict(outputs)
+            np.savez(file, **arrays)
+        temporary.replace(path)
+    except OSError as error:
+        raise RnnEdgeError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

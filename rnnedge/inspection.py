@@ -1,0 +1,173 @@
+"""What a model file holds, read without running it and without PyTorch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from rnnedge_runtime import Contract, Interface, Session
+
+_RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSummary:
+    """One recurrent layer: from the contract, or a node of a graph that has none."""
+
+    name: str
+    cell: str
+    input_size: int | None
+    hidden_size: int | None
+    num_layers: int
+    directions: int
+    options: tuple[str, ...]
+    lowering: str
+    parameters: int | None
+
+    def row(self) -> list[str]:
+        """Return the cells of a table, `?` where the graph does not say."""
+        numbers = [self.input_size, self.hidden_size, self.num_layers, self.directions]
+        return [
+            self.name or "-",
+            self.cell,
+            *("?" if number is None else str(number) for number in numbers),
+            ", ".join(self.options) or "-",
+            self.lowering,
+            "?" if self.parameters is None else f"{self.parameters:,}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect_model` found.
+
+    Attributes:
+        bytes: Size of the file.
+        parameters: Elements in all constants of floating dtype, those of inner graphs among them.
+        opsets: Operator set versions by domain.
+        ir_version: Version of the file format.
+        producer: What made the file, as it says itself.
+        operators: Number of nodes by operator, those of inner graphs among them.
+        layers: The recurrent layers.
+        interface: Inputs, outputs, states and lengths.
+        contract: What rnnedge promised, or None.
+    """
+
+    bytes: int
+    parameters: int
+    opsets: dict[str, int]
+    ir_version: int
+    producer: str
+    operators: dict[str, int]
+    layers: tuple[LayerSummary, ...]
+    interface: Interface
+    contract: Contract | None
+
+    def role(self, name: str) -> str:
+        """Say what an input or output is."""
+        for pair in self.interface.states:
+            if name == pair.input:
+                return f"initial state, from {pair.output}"
+            if name == pair.output:
+                return f"final state, to {pair.input}"
+        return "length of each row" if name == self.interface.lengths else "data"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can hold."""
+        return asdict(self)
+
+
+def inspect_model(path: str | os.PathLike[str]) -> Inspection:
+    """Read a model file.
+
+    Raises:
+        ModelError: When it cannot be opened.
+    """
+    session = Session(path, threads=1)
+    model = onnx.load(path)
+    nodes = list(_nodes(model.graph))
+    operators: dict[str, int] = {}
+    for node in nodes:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    contract = session.contract
+    layers = _promised(contract) if contract else tuple(_seen(nodes))
+    return Inspection(
+        bytes=Path(path).stat().st_size,
+        parameters=sum(_parameters(model.graph)),
+        opsets={opset.domain: opset.version for opset in model.opset_import},
+        ir_version=model.ir_version,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        operators=dict(sorted(operators.items())),
+        layers=layers,
+        interface=session.interface,
+        contract=contract,
+    )
+
+
+def _promised(contract: Contract) -> tuple[LayerSummary, ...]:
+    summaries = []
+    for layer in contract.layers:
+        options: list[str] = [layer.nonlinearity] if layer.cell == "rnn" else []
+        options += [] if layer.bias else ["no bias"]
+        options += ["batch_first"] if layer.batch_first else []
+        options += [f"proj_size {layer.proj_size}"] if layer.proj_size else []
+        summaries.append(
+            LayerSummary(
+                name=layer.name,
+                cell=layer.cell,
+                input_size=layer.input_size,
+                hidden_size=layer.hidden_size,
+                num_layers=layer.num_layers,
+                directions=2 if layer.bidirectional else 1,
+                options=tuple(options),
+                lowering=layer.lowering,
+                parameters=layer.weights,
+            )
+        )
+    return tuple(summaries)
+
+
+def _seen(nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
+    for node in nodes:
+        if node.op_type not in _RECURRENT:
+            continue
+        found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        direction = found.get("direction", b"forward").decode()
+        yield LayerSummary(
+            name=node.name,
+            cell=node.op_type,
+            input_size=None,
+            hidden_size=found.get("hidden_size"),
+            num_layers=1,
+            directions=2 if direction == "bidirectional" else 1,
+            options=() if direction in ("forward", "bidirectional") else (direction,),
+            lowering="operator" if node.op_type not in ("Scan", "Loop") else "control flow",
+            parameters=None,
+        )
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for inner in _graphs(graph):
+        yield from inner.node
+
+
+def _parameters(graph: onnx.GraphProto) -> Iterator[int]:
+    floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    for inner in _graphs(graph):
+        for tensor in inner.initializer:
+            if tensor.data_type in floating:
+                yield math.prod(tensor.dims)

@@ -1,0 +1,122 @@
+"""`python -m rnnedge_runtime info|check|bench model.onnx`, for a device without PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import rnnedge_runtime
+from rnnedge_runtime.bench import measure, random_inputs
+from rnnedge_runtime.check import check
+from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.session import Session
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 1 an error, 3 a check that failed."""
+    options = _parser().parse_args(arguments)
+    try:
+        session = Session(options.model, device=options.device, threads=options.threads)
+        answer, lines = _COMMANDS[options.command](session, options)
+    except RnnEdgeError as error:
+        print(f"rnnedge_runtime: {error}", file=sys.stderr)
+        return error.exit_code
+    answer["machine"] = _machine(session)
+    print(json.dumps(answer) if options.json else "\n".join(lines))
+    return 3 if answer.get("passed") is False else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rnnedge_runtime", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    helps = {
+        "info": "what the model takes and gives, and its contract",
+        "check": "prove on this device what can be proved without PyTorch",
+        "bench": "latency over batch and length",
+    }
+    for name, text in helps.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("model", help="an .onnx file")
+        command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+        command.add_argument("--threads", type=int, help="threads inside one operator")
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+        if name == "bench":
+            command.add_argument("--time", type=int, nargs="+", default=[1, 10, 100])
+            command.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+            command.add_argument("--seconds", type=float, default=0.5, help="for each shape")
+    return parser
+
+
+def _machine(session: Session) -> dict[str, str]:
+    import onnxruntime
+
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "rnnedge_runtime": rnnedge_runtime.__version__,
+        "device": session.device,
+    }
+
+
+def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    face = session.interface
+    contract = asdict(session.contract) if session.contract else None
+    lines = [f"model    {options.model}", f"device   {session.device}"]
+    lines += [f"input    {spec}" for spec in face.inputs]
+    lines += [f"output   {spec}" for spec in face.outputs]
+    lines += [f"state    {pair.output} -> {pair.input}" for pair in face.states]
+    if session.contract is None:
+        lines.append("contract none: rnnedge did not make this model")
+    else:
+        for layer in session.contract.layers:
+            words = [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
+            words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
+            lines.append(f"layer    {layer.name} {' '.join(words)}, lowering {layer.lowering}")
+        lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
+        lines.append(f"opset    {session.contract.opset}")
+        lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
+    return {"interface": asdict(face), "contract": contract}, lines
+
+
+def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    findings = check(session)
+    passed = all(finding.passed is not False for finding in findings)
+    marks = {True: "pass", False: "FAIL", None: "  - "}
+    lines = [f"{marks[f.passed]}  {f.name}: {f.detail}" for f in findings]
+    machine = _machine(session)
+    lines.append(
+        f"{'PASS' if passed else 'FAIL'}: {options.model} on {machine['platform']}, "
+        f"onnxruntime {machine['onnxruntime']}, {machine['device']}"
+    )
+    return {"passed": passed, "findings": [asdict(finding) for finding in findings]}, lines
+
+
+def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    rows, lines = [], ["  time  batch    p50 ms    p90 ms    p99 ms   us/step"]
+    for batch in options.batch:
+        for time in options.time:
+            inputs = random_inputs(session, time, batch)
+            latency = measure({"run": partial(session.run, inputs)}, seconds=options.seconds)["run"]
+            rows.append({"time": time, "batch": batch, **asdict(latency)})
+            lines.append(
+                f"{time:6} {batch:6} {latency.p50:9.3f} {latency.p90:9.3f} {latency.p99:9.3f} "
+                f"{latency.p50 * 1e3 / time:9.1f}"
+            )
+    return {"latency_ms": rows}, lines
+
+
+_COMMANDS = {"info": _info, "check": _check, "bench": _bench}
+
+if __name__ == "__main__":
+    sys.exit(main())

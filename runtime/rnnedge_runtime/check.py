@@ -1,0 +1,215 @@
+"""What can be proved of a model on the device itself, without PyTorch.
+
+Each check holds for every recurrent network, whatever its weights: the shapes that the contract
+promises, rows that do not see each other, chunks that equal the whole, padding that is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnedge_runtime.bench import random_inputs
+from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.session import Array, RunResult, Session
+
+SHAPES = ((1, 1), (1, 3), (2, 1), (5, 4), (17, 2), (64, 1))
+"""(time, batch) pairs that every model is run at."""
+TOLERANCE = 1e-5
+"""Allowed difference between two ways to compute one value, relative to the largest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was checked.
+        passed: Whether it held; None when it does not apply to this model.
+        detail: The figures, or why it does not apply.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def check(session: Session) -> list[Finding]:
+    """Run every check that applies to the model; an exception in one is a finding."""
+    findings = []
+    checks: list[tuple[str, Callable[[Session], tuple[bool | None, str]]]] = [
+        ("shapes are the promised ones", _shapes),
+        ("values are finite", _finite),
+        ("two runs are equal", _repeat),
+        ("rows do not see each other", _rows),
+        ("chunks equal the whole", _chunks),
+        ("padding is not read", _padding),
+        ("rows of length zero keep their state", _empty_rows),
+        ("an empty batch is answered", _empty_batch),
+        ("a sequence without steps is refused", _no_steps),
+    ]
+    for name, run in checks:
+        try:
+            passed, detail = run(session)
+        except RnnEdgeError as error:
+            passed, detail = False, str(error)
+        findings.append(Finding(name, passed, detail))
+    return findings
+
+
+def _run(session: Session, time: int, batch: int) -> tuple[dict[str, Array], RunResult]:
+    inputs = random_inputs(session, time, batch)
+    return inputs, session.run(inputs, state=_state(session, batch))
+
+
+def _state(session: Session, batch: int) -> tuple[Array, ...] | None:
+    random = np.random.default_rng(1)
+    zeros = session.zero_state(batch)
+    return tuple(random.standard_normal(z.shape).astype(z.dtype) for z in zeros) or None
+
+
+def _shapes(session: Session) -> tuple[bool | None, str]:
+    for time, batch in SHAPES:
+        _, result = _run(session, time, batch)
+        sizes = {TIME: time, BATCH: batch}
+        for spec in session.interface.outputs:
+            expected = [sizes.get(str(axis), axis) for axis in spec.axes]
+            given = list(result.outputs[spec.name].shape)
+            if given != expected:
+                return False, f"{spec.name} is {given}, promised {expected}"
+    return True, f"at {len(SHAPES)} shapes"
+
+
+def _finite(session: Session) -> tuple[bool | None, str]:
+    for time, batch in SHAPES:
+        for name, array in _run(session, time, batch)[1].outputs.items():
+            if not np.isfinite(array).all():
+                return False, f"{name} has NaN or infinity at time {time}, batch {batch}"
+    return True, f"at {len(SHAPES)} shapes"
+
+
+def _repeat(session: Session) -> tuple[bool | None, str]:
+    first, second = (_run(session, 17, 2)[1].outputs for _ in range(2))
+    same = all(np.array_equal(first[name], second[name]) for name in first)
+    return same, "bit for bit" if same else "the same input gave two answers"
+
+
+def _rows(session: Session) -> tuple[bool | None, str]:
+    inputs, whole = _run(session, 9, 4)
+    state = _state(session, 4)
+    specs = {spec.name: spec for spec in session.interface.outputs}
+    pairs = []
+    for row in range(4):
+        alone = session.run(
+            {s.name: _cut(s, inputs[s.name], BATCH, row) for s in session.interface.data_inputs},
+            state=None if state is None else tuple(s[:, row : row + 1] for s in state),
+        )
+        for name, array in alone.outputs.items():
+            pairs.append((array, _cut(specs[name], whole.outputs[name], BATCH, row)))
+    return _close(pairs)
+
+
+def _chunks(session: Session) -> tuple[bool | None, str]:
+    layers = session.contract.layers if session.contract else ()
+    if not session.interface.states:
+        return None, "the model keeps no state"
+    if any(layer.bidirectional for layer in layers):
+        return None, "a bidirectional layer reads the future"
+    inputs, whole = _run(session, 24, 2)
+    stream = session.stream(batch=2)
+    stream.state = _state(session, 2) or ()
+    specs = {spec.name: spec for spec in session.interface.data_outputs}
+    answers: dict[str, list[Array]] = {name: [] for name in specs}
+    at = 0
+    for size in (1, 2, 7, 14):
+        chunk = {}
+        for spec in session.interface.data_inputs:
+            axis = spec.axes.index(TIME)
+            chunk[spec.name] = np.take(inputs[spec.name], range(at, at + size), axis)
+        answer = stream.step(chunk)
+        for name in specs:
+            answers[name].append(answer[name] if isinstance(answer, dict) else answer)
+        at += size
+    pairs = [
+        (np.concatenate(answers[name], spec.axes.index(TIME)), whole.outputs[name])
+        for name, spec in specs.items()
+        if TIME in spec.axes
+    ]
+    return _close(pairs + list(zip(stream.state, whole.state, strict=True)))
+
+
+def _padding(session: Session) -> tuple[bool | None, str]:
+    if session.interface.lengths is None or session.contract is None:
+        return None, "the model takes no lengths"
+    inputs, lengths = random_inputs(session, 8, 3), np.array([8, 5, 1])
+    first = session.run(inputs, lengths=lengths)
+    for spec in session.interface.data_inputs:
+        for row, length in enumerate(lengths):
+            inputs[spec.name][_past(spec, row, length)] = 1e3
+    second = session.run(inputs, lengths=lengths)
+    same = all(np.array_equal(first.outputs[n], second.outputs[n]) for n in first.outputs)
+    zero = all(
+        not first.outputs[spec.name][_past(spec, row, length)].any()
+        for spec in session.interface.data_outputs
+        if TIME in spec.axes
+        for row, length in enumerate(lengths)
+    )
+    if same and zero:
+        return True, "answers are the same whatever the padding holds, and zero past it"
+    return False, "the padding changes the answer" if not same else "output is not zero past a row"
+
+
+def _empty_rows(session: Session) -> tuple[bool | None, str]:
+    if session.interface.lengths is None or not session.interface.states:
+        return None, "the model takes no lengths, or no state"
+    state = _state(session, 2) or ()
+    result = session.run(random_inputs(session, 4, 2), lengths=np.array([4, 0]), state=state)
+    kept = all(
+        np.array_equal(after[:, 1], before[:, 1])
+        for before, after in zip(state, result.state, strict=True)
+    )
+    return kept, "bit for bit" if kept else "the state of a row of length zero was changed"
+
+
+def _empty_batch(session: Session) -> tuple[bool | None, str]:
+    if session.contract is None:
+        return None, "only where a contract promises the shapes"
+    shapes = {n: list(a.shape) for n, a in _run(session, 3, 0)[1].outputs.items()}
+    return True, ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+def _no_steps(session: Session) -> tuple[bool | None, str]:
+    try:
+        _run(session, 0, 2)
+    except InputError as error:
+        return True, str(error)
+    return False, "it was run"
+
+
+def _cut(spec: TensorSpec, array: Array, axis: str, at: int) -> Array:
+    if axis not in spec.axes:
+        return array
+    return np.take(array, [at], spec.axes.index(axis))
+
+
+def _past(spec: TensorSpec, row: int, length: int) -> tuple[int | slice, ...]:
+    where: dict[int | str, int | slice] = {BATCH: row, TIME: slice(length, None)}
+    return tuple(where.get(axis, slice(None)) for axis in spec.axes)
+
+
+def _close(pairs: list[tuple[Array, Array]]) -> tuple[bool, str]:
+    worst = max(_relative(pairs))
+    return worst <= TOLERANCE, f"largest difference {worst:.1e} of the largest value"
+
+
+def _relative(pairs: list[tuple[Array, Array]]) -> Iterator[float]:
+    for left, right in pairs:
+        if left.shape != right.shape:
+            yield float("inf")
+        elif left.size:
+            yield float(np.abs(left - right).max() / max(1.0, float(np.abs(right).max())))
+        else:
+            yield 0.0
