@@ -9,3 +9,4 @@ from rnnedge_exporters.exporter import ExportResult as ExportResult
 from rnnedge_exporters.exporter import export as export
 from rnnedge_exporters.exporter import is_bare_layer as is_bare_layer
 from rnnedge_exporters.lowerings import Target as Target
+from rnnedge_exporters.recurrent import Recurrent as Recurrent

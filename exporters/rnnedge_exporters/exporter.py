@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import onnx_ir as ir
 from torch import nn
 from typing_extensions import TypeIs
 
@@ -20,6 +23,8 @@ from rnnedge_runtime.contract import Contract
 LOWEST_OPSET, HIGHEST_OPSET = 17, 23
 """The operator sets that the tests export and run."""
 
+States = bool | Mapping[str, str] | None
+
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
@@ -29,40 +34,56 @@ class ExportResult:
         path: The file.
         contract: What the file promises.
         bytes: Size of the file.
+        notes: What the caller should know: eval mode, states that could not be lifted.
     """
 
     path: Path
     contract: Contract
     bytes: int
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return one line with file, size and digest."""
         digest = self.contract.weights_digest[:19]
-        return f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, {digest}…)"
+        return f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, {digest}...)"
 
 
 def export(
     model: nn.Module,
     path: str | os.PathLike[str],
     *,
+    example_inputs: Any = None,
+    dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
     lengths: bool = False,
-    states: bool = True,
+    states: States = None,
     target: Target = "cpu",
     opset: int | None = None,
+    verbose: bool = False,
 ) -> ExportResult:
-    """Export a recurrent layer to ONNX with dynamic batch and time.
+    """Export a recurrent layer, or a module with such layers inside, to ONNX.
 
-    The file is written whole or not at all. The same weights and options give the same bytes.
+    Batch and time stay dynamic. The file is written whole or not at all. The same weights and
+    options give the same bytes. The module is read, never changed: modules run as a private copy,
+    in float32, on the CPU, in eval mode.
 
     Args:
-        model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`; it is read, never changed.
+        model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, or any module that contains such layers.
         path: The `.onnx` file to write; an existing one is replaced.
-        lengths: Whether the model takes `lengths`, int64 [batch]: each row ends at its length as
-            in a `PackedSequence`.
-        states: Whether the initial states `h_0` (and `c_0`) are inputs.
-        target: `cpu`, `cuda` or `portable`: what the ONNX form of the layer is chosen for.
-        opset: Version of the ONNX operator set, from `LOWEST_OPSET` to `HIGHEST_OPSET`; None
-            takes the lowest, which the most runtimes load.
+        example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name.
+        dynamic_axes: For a module, input name to axis to the name of the axis, such as
+            `{"x": {0: "batch", 1: "time"}}`; None makes dynamic what the recurrent layers see as
+            batch and time.
+        lengths: For a layer, whether the model takes `lengths`, int64 [batch]: each row ends at its
+            length as in a `PackedSequence`. A module takes the lengths that its forward takes.
+        states: For a layer, whether `h_0` (and `c_0`) are inputs; None is True. For a module, True
+            lifts the states of the layers inside that start from zeros to inputs and outputs named
+            by path (`encoder.rnn.h_0`), or says what makes streaming inexact; None lifts where
+            streaming is exact; False leaves the module as written; a mapping says which output
+            feeds which input on the next call.
+        target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
+        opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
+            `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
+        verbose: Whether torch's own remarks on the way are shown.
 
     Raises:
         ExportError: When the module, an option or the path does not serve.
@@ -71,20 +92,60 @@ def export(
         WeightsWarning: When a weight holds NaN or infinity.
     """
     path = Path(path)
-    opset = LOWEST_OPSET if opset is None else opset
-    if not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+    if opset is not None and (
+        not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
+    ):
         raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
     if target not in ("cpu", "cuda", "portable"):
         raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
-    if not is_bare_layer(model):
-        raise ExportError(
-            f"expected an nn.RNN, nn.LSTM or nn.GRU, got {type(model).__name__}: "
-            "export the recurrent layer inside it"
+    if not isinstance(model, nn.Module):
+        raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    if is_bare_layer(model):
+        graph, contract, notes = _layer(model, lengths, states, target, opset)
+    else:
+        if lengths:
+            raise ExportError(
+                f"lengths=True: goes with a bare layer; {type(model).__name__} takes the lengths "
+                "that its forward takes"
+            )
+        from rnnedge_exporters.modules.exporting import build_module_graph
+
+        graph, contract, notes = build_module_graph(
+            model,
+            example_inputs,
+            dynamic_axes,
+            states=states,
+            target=target,
+            opset=opset,
+            verbose=verbose,
         )
+    with staged(path) as temporary:
+        content = serialize(graph, contract)
+        temporary.write_bytes(content)
+    return ExportResult(path, contract, len(content), notes)
+
+
+def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
+    """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
+    own = type(module).forward
+    return any(own is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide what an exported file looks like."""
+    return {name: version(name) for name in ("rnnedge", "torch", "onnx", "onnx-ir")}
+
+
+def _layer(
+    model: nn.RNNBase, lengths: bool, states: States, target: Target, opset: int | None
+) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
+    if isinstance(states, Mapping):
+        raise ExportError("states: expected True or False for a bare layer, got a mapping")
+    opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
     lowering = choose(layer, target)
     graph, interface = build_layer_graph(
-        layer, lowering, lengths=lengths, states=states, opset=opset
+        layer, lowering, lengths=lengths, states=states is not False, opset=opset
     )
     contract = Contract(
         interface=interface,
@@ -93,16 +154,8 @@ def export(
         quantization=None,
         target=target,
         opset=opset,
-        weights_digest=digest((layer,)),
-        versions={name: version(name) for name in ("rnnedge", "torch", "onnx", "onnx-ir")},
+        weights_digest=digest(layer.arrays()),
+        versions=versions(),
+        hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
     )
-    content = serialize(graph, contract)
-    with staged(path) as temporary:
-        temporary.write_bytes(content)
-    return ExportResult(path, contract, len(content))
-
-
-def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
-    """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
-    own = type(module).forward
-    return any(own is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
+    return graph, contract, ()

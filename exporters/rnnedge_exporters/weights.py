@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,13 +153,13 @@ def read_layer(layer: nn.RNNBase, name: str = "") -> RecurrentLayer:
     )
 
 
-def digest(layers: tuple[RecurrentLayer, ...]) -> str:
-    """Return `sha256:` and the digest of all weights, as little-endian float32."""
+def digest(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return `sha256:` and the digest of weights in their order, floats as float32."""
     sha = hashlib.sha256()
-    for layer in layers:
-        for array in layer.arrays():
-            sha.update(str(array.shape).encode())
-            sha.update(array.astype("<f4", copy=False).tobytes())
+    for array in arrays:
+        sha.update(str(array.shape).encode())
+        plain = array.astype("<f4", copy=False) if array.dtype.kind == "f" else array
+        sha.update(np.ascontiguousarray(plain).tobytes())
     return f"sha256:{sha.hexdigest()}"
 
 

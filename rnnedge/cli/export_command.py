@@ -16,8 +16,18 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.argument("source", required=False)
 @click.option("-o", "--output", required=True, help="The .onnx file to write.")
 @layer_options
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are dynamic.",
+)
 @click.option("--lengths", is_flag=True, help="Take the length of each row as an input.")
-@click.option("--states/--no-states", default=True, help="Take the initial states as inputs.")
+@click.option(
+    "--states/--no-states",
+    default=None,
+    help="Take initial states as inputs [yes; of a module, where streaming is exact].",
+)
 @click.option(
     "--target",
     type=click.Choice(["cpu", "cuda", "portable"]),
@@ -27,14 +37,27 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 )
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
+@click.option("--verbose", is_flag=True, help="Show torch's own remarks.")
 @json_option
-def export(source: str | None, output: str, validate: bool, as_json: bool, **given: Any) -> None:
+def export(
+    source: str | None,
+    output: str,
+    inputs: tuple[str, ...],
+    validate: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Export SOURCE to ONNX, and prove that the file computes what PyTorch computes."""
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
     from rnnedge_exporters.model_file import staged
 
     loaded = source_of(source, given)
+    if inputs:
+        from rnnedge.input_specs import parse_inputs
+
+        examples = parse_inputs(inputs)
+        given.update(example_inputs=examples.tensors, dynamic_axes=examples.dynamic_axes)
     report = None
     with staged(Path(output)) as temporary:
         result = replace(export_module(loaded.module, temporary, **given), path=Path(output))
@@ -55,10 +78,11 @@ def export(source: str | None, output: str, validate: bool, as_json: bool, **giv
                 "model": output,
                 "bytes": result.bytes,
                 "contract": asdict(result.contract),
+                "notes": result.notes,
                 "report": report.to_dict() if report else None,
             }
         )
         return
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
-    print_lines(f"wrote {result}")
+    print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
+from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Inputs = dict[str, NDArray[Any]]
@@ -22,7 +24,7 @@ class Case:
         time: Steps, 1 or more.
         batch: Rows, 1 or more.
         random_state: Whether the initial state is random; zeros otherwise.
-        ragged: Whether the rows end at different lengths, length zero among them.
+        ragged: Whether the rows end at different lengths.
         chunk: Steps of each call when the sequence is run in pieces that hand their state on; 0
             runs it whole.
     """
@@ -62,32 +64,64 @@ def default_cases(interface: Interface, *, streams: bool) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def make_inputs(interface: Interface, case: Case) -> Inputs:
-    """Return the inputs of one case by name; the same case gives the same numbers."""
+def largest_index(module: nn.Module) -> int | None:
+    """Return the largest index that every embedding in `module` has; None for a bare layer."""
+    if is_bare_layer(module):
+        return None
+    sizes = [m.num_embeddings for m in module.modules() if isinstance(m, nn.Embedding)]
+    return min(sizes, default=2) - 1
+
+
+def make_inputs(interface: Interface, case: Case, largest: int | None = None) -> Inputs:
+    """Return the inputs of one case by name; the same case gives the same numbers.
+
+    Args:
+        interface: What the model takes.
+        case: The case.
+        largest: The largest value of an integer input; None for a bare layer, which has none and
+            whose rows may have no length.
+    """
     sizes = {TIME: case.time, BATCH: case.batch}
     random = np.random.default_rng([case.time, case.batch, case.random_state, case.ragged])
-    inputs: Inputs = {spec.name: _normal(spec, sizes, random) for spec in interface.data_inputs}
+    inputs: Inputs = {
+        spec.name: _random(spec, sizes, random, largest or 1) for spec in interface.data_inputs
+    }
     for spec in interface.state_inputs:
-        state = _normal(spec, sizes, random)
+        state = _random(spec, sizes, random, 1)
         inputs[spec.name] = state if case.random_state else np.zeros_like(state)
     if interface.lengths:
-        inputs[interface.lengths] = _lengths(case, random)
+        inputs[interface.lengths] = _lengths(case, random, whole_module=largest is not None)
     return inputs
 
 
-def _normal(
-    spec: TensorSpec, sizes: dict[str, int], random: np.random.Generator
-) -> NDArray[np.float32]:
-    shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
-    return random.standard_normal(shape).astype(np.float32)
+def _random(
+    spec: TensorSpec, sizes: dict[str, int], random: np.random.Generator, largest: int
+) -> NDArray[Any]:
+    # An axis that is neither batch nor time, as the length of an encoder's memory, gets a size of
+    # its own.
+    shape = [a if isinstance(a, int) else sizes.setdefault(a, sizes[TIME] + 1) for a in spec.axes]
+    if spec.dtype == "bool":
+        return random.random(shape) < 0.3
+    if np.dtype(spec.dtype).kind == "i":
+        return random.integers(0, largest + 1, shape).astype(spec.dtype)
+    return random.standard_normal(shape).astype(spec.dtype)
 
 
-def _lengths(case: Case, random: np.random.Generator) -> NDArray[np.int64]:
+def _lengths(case: Case, random: np.random.Generator, *, whole_module: bool) -> NDArray[np.int64]:
+    """Make lengths: with a full and an empty row for a layer, as PyTorch takes them for a module.
+
+    A module's rows have a step at least, are sorted in some cases (`enforce_sorted`), and in some
+    the longest is shorter than the time axis.
+    """
     if not case.ragged:
         return np.full(case.batch, case.time, np.int64)
-    lengths: NDArray[np.int64] = random.integers(0, case.time + 1, case.batch)
-    lengths[0], lengths[-1] = case.time, 0  # the two ends, always
-    return lengths
+    lengths: NDArray[np.int64] = random.integers(int(whole_module), case.time + 1, case.batch)
+    if not whole_module:
+        lengths[0], lengths[-1] = case.time, 0
+        return lengths
+    if case.time % 2:
+        lengths[0] = case.time
+    return np.sort(lengths)[::-1].copy() if case.batch % 2 == 0 else lengths
 
 
 def chunks(case: Case) -> Sequence[slice]:

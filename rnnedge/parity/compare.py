@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import OutputReport
+from rnnedge.parity.shapes import size_of
+from rnnedge_runtime.contract import Interface, TensorSpec
 
 Array = NDArray[Any]
 
@@ -51,16 +53,20 @@ class _Difference:
         return float("inf") if self.problem else self.error / self.allowed
 
 
-def compare(collected: Sequence[Answers], tolerance: Tolerance) -> tuple[OutputReport, ...]:
+def compare(
+    collected: Sequence[Answers], interface: Interface, tolerance: Tolerance
+) -> tuple[OutputReport, ...]:
     """Compare each output over all cases.
 
     Args:
         collected: What `collect` gave; one case or more.
+        interface: The shapes that the model declares.
         tolerance: How far an output may be off.
     """
     reports = []
+    declared = {spec.name: spec for spec in interface.outputs}
     for name in collected[0].reference:
-        differences = [_compare_one(answers, name, tolerance) for answers in collected]
+        differences = [_compare_one(a, declared[name], tolerance) for a in collected]
         worst = max(differences, key=lambda d: d.badness)
         failed = [d for d in differences if not d.badness <= 1]
         reports.append(
@@ -79,7 +85,8 @@ def compare(collected: Sequence[Answers], tolerance: Tolerance) -> tuple[OutputR
     return tuple(reports)
 
 
-def _compare_one(answers: Answers, name: str, tolerance: Tolerance) -> _Difference:
+def _compare_one(answers: Answers, spec: TensorSpec, tolerance: Tolerance) -> _Difference:
+    name = spec.name
     reference = answers.reference[name]
     torch_error = _largest(np.abs(answers.torch[name].astype(np.float64) - reference))
     size = _largest(np.abs(reference))
@@ -94,10 +101,14 @@ def _compare_one(answers: Answers, name: str, tolerance: Tolerance) -> _Differen
     given = answers.model.get(name)
     if given is None:
         return problem("missing")
-    if given.dtype != np.float32:
-        return problem(f"dtype {given.dtype}, expected float32")
+    if given.dtype != answers.torch[name].dtype:
+        return problem(f"dtype {given.dtype}, expected {answers.torch[name].dtype}")
     if given.shape != reference.shape:
         return problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
+    for axis, length in zip(spec.axes, given.shape, strict=True):
+        promised = size_of(axis, answers.sizes)
+        if promised not in (None, length):
+            return problem(f"shape {list(given.shape)}, declared as {spec}")
     # NaN on both sides, or the same infinity, is agreement; on one side it is the largest error.
     same = (given == reference) | (np.isnan(given) & np.isnan(reference))
     with np.errstate(invalid="ignore", over="ignore"):

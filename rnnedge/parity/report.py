@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from io import StringIO
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -69,16 +71,16 @@ class Report:
     @property
     def verdict(self) -> str:
         """One sentence."""
-        cases = self.outputs[0].cases
+        cases, name = self.outputs[0].cases, os.path.basename(self.model)
         if self:
             return (
-                f"PASS: {self.model} computes what {self.source} computes in PyTorch, in {cases} "
+                f"PASS: {name} computes what {self.source} computes in PyTorch, in {cases} "
                 f"of {cases} cases"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
         return (
-            f"FAIL: {self.model} is not {self.source}: {first.name} {what} ({first.worst}); "
+            f"FAIL: {name} is not {self.source}: {first.name} {what} ({first.worst}); "
             f"{first.failed} of {cases} cases fail"
         )
 
@@ -112,7 +114,9 @@ class Report:
         """Return the table and the verdict as plain text."""
         text = StringIO()
         console = Console(file=text, width=150, color_system=None)
-        console.print(self.table())
+        table = self.table()
+        table.box = box.ASCII2  # a file or a pipe may not be UTF-8
+        console.print(table)
         for line in (*self.notes, self.verdict):
             console.print(line, soft_wrap=True, highlight=False)
         return text.getvalue().rstrip()

@@ -36,8 +36,8 @@ def validate(
 
     Args:
         model: The `.onnx` file.
-        against: The source: a live `nn.RNN`, `nn.LSTM` or `nn.GRU`, or what the command line takes
-            as SOURCE. It is copied, never changed.
+        against: The source: a live layer or module, or what the command line takes as SOURCE.
+            It is copied, never changed.
         cases: What to run; None is the sweep that fits the model.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
@@ -57,31 +57,35 @@ def validate(
     else:
         source = against if isinstance(against, Source) else load_source(against)
     session = Session(model, device=device)  # type: ignore[arg-type]  # checked by Session
-    _check_fit(str(model), session, source)
-    bidirectional = bool(getattr(source.module, "bidirectional", False))
+    if is_bare_layer(source.module):
+        _check_fit(str(model), session, source.origin, source.module)
     if cases is None:
-        cases = default_cases(session.interface, streams=not bidirectional)
+        hindered = (
+            bool(session.contract.hindrances)
+            if session.contract
+            else bool(getattr(source.module, "bidirectional", False))
+        )
+        cases = default_cases(session.interface, streams=not hindered)
     if not cases:
         raise ModelError("cases: expected one or more, got none")
-    collected = collect(session, source.module, cases, progress)
+    collected, refused = collect(session, source.module, cases, progress)
     import onnxruntime
 
     return Report(
         model=os.fspath(model),
         source=source.origin,
-        outputs=compare(collected, tolerance or Tolerance()),
+        outputs=compare(collected, session.interface, tolerance or Tolerance()),
         engine=f"ONNX Runtime {onnxruntime.__version__}",
         device=session.device,
+        notes=tuple(
+            f"PyTorch itself refuses {len(refused)} of {len(cases)} cases, such as {case}: {why}"
+            for case, why in list(refused.items())[:1]
+        ),
     )
 
 
-def _check_fit(model: str, session: Session, source: Source) -> None:
+def _check_fit(model: str, session: Session, origin: str, layer: nn.RNNBase) -> None:
     """Compare number, axes and dtypes of inputs and outputs before anything runs."""
-    layer = source.module
-    if not is_bare_layer(layer):
-        raise SourceError(
-            f"{source.origin}: expected an nn.RNN, nn.LSTM or nn.GRU, got {type(layer).__name__}"
-        )
     face = session.interface
     expected = layer_interface(
         read_layer(layer), lengths=face.lengths is not None, states=bool(face.states)
@@ -94,7 +98,7 @@ def _check_fit(model: str, session: Session, source: Source) -> None:
         )
         if not fits:
             raise SourceError(
-                f"{model} does not fit {source.origin}: its {kind} are "
+                f"{model} does not fit {origin}: its {kind} are "
                 f"{', '.join(map(str, given))}; the source's are {', '.join(map(str, wanted))}"
             )
 

@@ -30,7 +30,9 @@ def lower_to_scan(
     outputs, finals = [], []
     for direction, weights in enumerate(layer.layers[index]):
         with graph.scope("backward" if direction else "forward"):
-            states = _initial_states(graph, layer, direction, x, initial)
+            states = initial_states(
+                graph, layer.state_sizes, layer.directions, direction, x, initial
+            )
             output, last = _lower_direction(graph, layer, weights, x, lengths, states, direction)
             outputs.append(output)
             finals.append([graph.op("Unsqueeze", state, graph.integers(0)) for state in last])
@@ -42,9 +44,10 @@ def lower_to_scan(
     )
 
 
-def _initial_states(
+def initial_states(
     graph: GraphBuilder,
-    layer: RecurrentLayer,
+    sizes: tuple[int, ...],
+    directions: int,
     direction: int,
     x: ir.Value,
     initial: tuple[ir.Value, ...] | None,
@@ -59,9 +62,9 @@ def _initial_states(
                 graph.op("Concat", batch, graph.integers(size), axis=0),
                 value=zero,
             )
-            for size in layer.state_sizes
+            for size in sizes
         ]
-    if layer.directions == 1:
+    if directions == 1:
         return [graph.op("Squeeze", state, graph.integers(0)) for state in initial]
     at = graph.constant("direction", np.array(direction, np.int64))
     return [graph.op("Gather", state, at, axis=0) for state in initial]

@@ -1,0 +1,11 @@
+"""Whole modules: any `nn.Module` that has recurrent layers inside.
+
+    copying     a private copy of the user's module, so that theirs is never touched
+    arguments   the arguments and results of a forward, as flat named tensors
+    capture     each recurrent layer becomes one opaque node while `torch.export` runs
+    tracing     `torch.export` with axes that stay dynamic, or an error with the user's line
+    streaming   which states can be lifted, and what stands in the way
+    assembly    the opaque nodes become the lowerings that a bare layer gets
+
+Read in this order.
+"""

@@ -1,0 +1,319 @@
+"""From an exported program to an ONNX graph: the opaque nodes become lowerings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from torch.export import ExportedProgram
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.lowerings import Target, choose
+from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN
+from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
+from rnnedge_exporters.modules.tracing import Traced
+from rnnedge_exporters.recurrent import Recurrent
+from rnnedge_exporters.stack import add_layer
+from rnnedge_exporters.weights import read_layer
+from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
+
+MODULE_OPSET = 18
+"""What torch's translations are written in."""
+
+_PASS_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Slice")
+"""Operators that change nothing about whether a value is zero, or which input it comes from."""
+
+
+@dataclass(slots=True)
+class Assembled:
+    """The ONNX graph of a module.
+
+    Attributes:
+        graph: The graph.
+        interface: What it takes and gives.
+        layers: Its recurrent layers, a call each.
+    """
+
+    graph: ir.Graph
+    interface: Interface
+    layers: tuple[LayerInfo, ...]
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call of a recurrent layer in the graph."""
+
+    path: str
+    name: str
+    info: LayerInfo
+    starts_from_zeros: bool
+    initial: list[ir.Value] = field(default_factory=list)
+    finals: list[ir.Value] = field(default_factory=list)
+
+
+def assemble(
+    traced: Traced, *, target: Target, lift: bool, told: Mapping[str, str] | None
+) -> Assembled:
+    """Build the ONNX graph of a traced module.
+
+    Args:
+        traced: The module as `torch.export` saw it.
+        target: What the lowerings are chosen for.
+        lift: Whether states that start from zeros become inputs and outputs.
+        told: Which of the module's outputs feeds which input, or None to see it in the graph.
+
+    Raises:
+        ExportError: When an operator has no translation, or `told` names no input or output.
+    """
+    model = _translate(traced.program)
+    graph = model.graph
+    _rename_axes(graph, traced.names)
+    names = {node.name: 1 for node in graph if node.name}
+    calls: list[_Call] = []
+    lengths: str | None = None
+    for node in [node for node in graph if node.domain == DOMAIN]:
+        lengths = lengths or _input_behind_lengths(node, graph)
+        calls.append(_expand(graph, node, traced, calls, target, lift, names))
+    model.opset_imports.pop(DOMAIN, None)
+
+    for made, name in zip(graph.outputs, traced.outputs, strict=True):
+        made.name = name
+    pairs = _pairs(graph, calls, told)
+    for call in calls:
+        for before, final in zip(call.initial, call.finals, strict=False):
+            if call.starts_from_zeros and lift:
+                graph.inputs.append(before)
+                if final in graph.outputs:  # the module returns this state itself
+                    pairs.append(StatePair(before.name or "", final.name or ""))
+                    continue
+                name = f"{(before.name or '').removesuffix('_0')}_n"
+                node = ir.node("Identity", [final], name=name)
+                out = node.outputs[0]
+                out.name, out.type, out.shape = name, final.type, before.shape
+                graph.append(node)
+                graph.outputs.append(out)
+                pairs.append(StatePair(before.name or "", name))
+    for clean in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.ClearMetadataAndDocStringPass(),
+        passes.TopologicalSortPass(),
+    ):
+        clean(model)
+    graph.name = "module"
+    inputs = tuple(_spec(v, traced.input_axes.get(v.name or "")) for v in graph.inputs)
+    interface = Interface(
+        inputs=inputs,
+        outputs=tuple(_spec(v, None) for v in graph.outputs),
+        states=tuple(pairs),
+        lengths=lengths,
+    )
+    for made, spec in zip(graph.inputs, interface.inputs, strict=True):
+        made.shape = ir.Shape(spec.axes)
+    return Assembled(graph, interface, tuple(call.info for call in calls))
+
+
+def _translate(program: ExportedProgram) -> ir.Model:
+    try:
+        translated = torch.onnx.export(
+            program, dynamo=True, opset_version=MODULE_OPSET, optimize=True, verbose=False
+        )
+    except Exception as error:
+        raise ExportError(_reason(error)) from error
+    assert translated is not None  # with dynamo=True it always is an ONNXProgram
+    return translated.model
+
+
+def _reason(error: BaseException) -> str:
+    """Find the operator without translation in a chain of torch's exceptions."""
+    seen: BaseException | None = error
+    texts = []
+    while seen is not None:
+        texts.append(str(seen))
+        seen = seen.__cause__ or seen.__context__
+    text = "\n".join(texts)
+    missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
+    where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
+    if missing:
+        return (
+            f"the operator {missing[1]}{where} has no translation to ONNX: replace it by other "
+            "operators, or keep it outside the exported module"
+        )
+    last = [t for t in texts[-1].splitlines() if t.strip()]
+    return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
+
+
+def _expand(
+    graph: ir.Graph,
+    node: ir.Node,
+    traced: Traced,
+    calls: list[_Call],
+    target: Target,
+    lift: bool,
+    names: dict[str, int],
+) -> _Call:
+    """Put the lowering of one recurrent layer in the place of its opaque node."""
+    number = node.attributes[LAYER].as_int()
+    path, layer = list(traced.capture.layers.items())[number]
+    inputs = list(node.inputs)
+    x = _given(inputs.pop(0))
+    lengths = _given(inputs.pop(0)) if node.attributes[LENGTHS_GIVEN].as_int() else None
+    states = [_given(state) for state in inputs]
+    earlier = sum(call.path == path for call in calls)
+    name = f"{path}.call{earlier}" if earlier else path
+    zeros = all(_is_zeros(state) for state in states)
+    if zeros:
+        sizes = [_rows_and_size(made) for made in node.outputs[1:]]
+        states = [
+            value(name_state(name, letter), FLOAT, [rows, BATCH, size])
+            for letter, (rows, size) in zip(letters(len(sizes)), sizes, strict=True)
+        ]
+    initial = None if zeros and not lift else tuple(states)
+    builder = GraphBuilder(name, names)
+    if isinstance(layer, Recurrent):
+        features = node.attributes["features"].as_int()
+        info = own_cell_info(layer, name, features)
+        output, finals = add_own_cell(
+            builder, layer, features, _translate, x, lengths=lengths, initial=initial
+        )
+    else:
+        read = replace(
+            read_layer(layer, path),
+            batch_first=bool(node.attributes["batch_first"].as_int()),
+        )
+        lowering = choose(read, target)
+        info = replace(read.info(lowering), name=name)
+        output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
+    call = _Call(path, name, info, starts_from_zeros=zeros, initial=states)
+    graph.insert_before(node, builder.nodes)
+    for constant in builder.initializers.values():
+        graph.register_initializer(constant)
+    made = [output, *finals]
+    for old, new in zip(node.outputs, made, strict=True):
+        new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_all_uses_with(node.outputs, made, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    call.finals = list(finals)
+    return call
+
+
+def letters(count: int) -> list[str]:
+    """Name the states of a layer: h and c, or s0, s1, … where there are more."""
+    return ["h", "c"][:count] if count <= 2 else [f"s{number}" for number in range(count)]
+
+
+def name_state(layer: str, letter: str) -> str:
+    """Name the lifted initial state of a layer; its final state ends in `_n`."""
+    return f"{layer}.{letter}_0" if layer else f"{letter}_0"
+
+
+def _rows_and_size(state: ir.Value) -> tuple[int, int]:
+    """Return the fixed axes of a state [rows, batch, size]."""
+    rows, _, size = state.shape or (None, None, None)
+    if not isinstance(rows, int) or not isinstance(size, int):
+        raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
+    return rows, size
+
+
+def _given(inner: ir.Value | None) -> ir.Value:
+    if inner is None:
+        raise ExportError("torch.export lost an input of a recurrent layer")
+    return inner
+
+
+def _is_zeros(state: ir.Value) -> bool:
+    """Whether a state is zeros that the module makes itself, whatever its inputs are."""
+    if state.const_value is not None:
+        return not state.const_value.numpy().any()
+    node = state.producer()
+    if node is None:
+        return False
+    if node.op_type == "ConstantOfShape":
+        filled = node.attributes.get("value")
+        return filled is None or not filled.as_tensor().numpy().any()
+    if node.op_type == "Constant":
+        tensor = node.attributes.get("value")
+        return tensor is not None and not tensor.as_tensor().numpy().any()
+    first = node.inputs[0] if node.inputs else None
+    return node.op_type in _PASS_ON and first is not None and _is_zeros(first)
+
+
+def _input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
+    """Return the graph input that the lengths of a packed sequence are, sorted or as given."""
+    if not node.attributes[LENGTHS_GIVEN].as_int():
+        return None
+    found = node.inputs[1]
+    while found is not None and found.producer() is not None:
+        producer = found.producer()
+        if producer is None or producer.op_type not in (*_PASS_ON, "TopK", "Gather", "Max", "Clip"):
+            return None
+        found = producer.inputs[0]
+    plain = found is not None and found in graph.inputs and found.dtype == ir.DataType.INT64
+    return found.name if plain and found is not None else None
+
+
+def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) -> list[StatePair]:
+    """Pair the states that the module itself takes and gives."""
+    inputs = {made.name or "" for made in graph.inputs}
+    outputs = {made.name or "" for made in graph.outputs}
+    if told is not None:
+        for kind, given, known in (
+            ("output", told.keys(), outputs),
+            ("input", told.values(), inputs),
+        ):
+            wrong = [name for name in given if name not in known]
+            if wrong:
+                raise ExportError(
+                    f"states: the module has no {kind} {wrong[0]!r}; it has "
+                    f"{', '.join(sorted(known))}"
+                )
+        return [StatePair(into, out) for out, into in told.items()]
+    pairs = []
+    for call in calls:
+        for before, after in zip(call.initial, call.finals, strict=False):
+            if before in graph.inputs and after in graph.outputs:
+                pairs.append(StatePair(before.name or "", after.name or ""))
+    return pairs
+
+
+def _rename_axes(graph: ir.Graph, names: Mapping[str, str]) -> None:
+    """Call torch's symbols (`s77`) by the names of the axes, everywhere in the graph."""
+
+    def name(size: int | ir.SymbolicDim) -> int | str | None:
+        text = str(size) if isinstance(size, int) else size.value
+        if text is None or re.fullmatch(r"\d+", text):  # what torch fixed may still be a symbol
+            return None if text is None else int(text)
+        return re.sub(r"\b[su]\d+\b", lambda match: names.get(match[0], match[0]), text)
+
+    def rename(made: ir.Value) -> None:
+        if made.shape is not None:
+            made.shape = ir.Shape([name(size) for size in made.shape])
+
+    for made in graph.inputs:
+        rename(made)
+    for node in graph.all_nodes():
+        for made in node.outputs:
+            rename(made)
+
+
+def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
+    if made.dtype is None or made.shape is None:
+        raise ExportError(f"{made.name}: torch.export gave it no type")
+    if axes is None:
+        axes = tuple(
+            size if isinstance(size, int) else _tidy(str(size.value)) for size in made.shape
+        )
+    return TensorSpec(made.name or "", str(made.dtype.numpy()), axes)
+
+
+def _tidy(expression: str) -> str:
+    """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
+    shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
+    shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
+    return shorter if shorter == expression else _tidy(shorter)

@@ -1,0 +1,290 @@
+"""Each recurrent layer becomes one opaque node while `torch.export` runs.
+
+PyTorch would unroll an `nn.RNN` at the example's length, and lose the axes of the others. Here a
+layer's forward emits a single node `rnnedge::Recurrent` with the right symbolic shapes, which
+`assembly` turns into a lowering. All of this happens on a private copy of the user's module.
+
+Packed sequences are carried as what they came from: the padded tensor and its lengths. They are
+caught where `torch.nn.utils.rnn` calls into torch, so it does not matter under which name a module
+imported `pack_padded_sequence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.recurrent import Recurrent, join
+
+Layer: TypeAlias = nn.RNNBase | Recurrent
+
+DOMAIN = "rnnedge"
+RECURRENT = "Recurrent"
+LAYER = "layer"
+LENGTHS_GIVEN = "lengths_given"
+
+
+@dataclass
+class Capture:
+    """What was seen while the module ran.
+
+    Attributes:
+        layers: The recurrent layers by path, those inside others left out.
+        calls: Paths of the layers in the order in which they were called.
+        time: Sizes of the time axis that each call saw, symbolic under `torch.export`.
+        batch: Sizes of the batch axis that each call saw.
+        cells: How often each cell (`nn.LSTMCell` and its siblings) was called, by path.
+        guards: What torch assumed of a size, and the line of the user's code that made it do so.
+    """
+
+    layers: dict[str, Layer]
+    calls: list[str] = field(default_factory=list)
+    time: list[int | torch.SymInt] = field(default_factory=list)
+    batch: list[int | torch.SymInt] = field(default_factory=list)
+    cells: dict[str, int] = field(default_factory=dict)
+    guards: dict[str, str] = field(default_factory=dict)
+    # A PackedSequence has no room for lengths. Its `batch_sizes` is the key to them.
+    _lengths: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _clean: dict[int, Tensor] = field(default_factory=dict)
+
+    def remember(self, batch_sizes: Tensor, lengths: Tensor) -> None:
+        """Keep the lengths that belong to a `batch_sizes`."""
+        self._lengths[id(batch_sizes)] = (batch_sizes, lengths)
+
+    def lengths_of(self, batch_sizes: Tensor) -> Tensor:
+        """Return the lengths that belong to a `batch_sizes`."""
+        if id(batch_sizes) not in self._lengths:
+            raise ExportError(
+                "a PackedSequence was made by hand: make it with pack_padded_sequence, and take "
+                "its lengths as an input"
+            )
+        return self._lengths[id(batch_sizes)][1]
+
+    def mark_clean(self, data: Tensor) -> None:
+        """Note that `data` is zero past each row's end."""
+        self._clean[id(data)] = data
+
+    def is_clean(self, data: Tensor) -> bool:
+        """Whether `data` is known to be zero past each row's end."""
+        return id(data) in self._clean
+
+
+def recurrent_layers(module: nn.Module) -> dict[str, Layer]:
+    """Return the recurrent layers of `module` by path, in order, each once."""
+    named = module.named_modules()
+    return {path: inner for path, inner in named if isinstance(inner, nn.RNNBase | Recurrent)}
+
+
+@contextmanager
+def observed(module: nn.Module) -> Iterator[Capture]:
+    """Note sizes and calls while `module`, a private copy, runs in PyTorch as it is."""
+    capture = Capture(recurrent_layers(module))
+    hooks = []
+    for path, layer in capture.layers.items():
+
+        def note(layer: Any, args: Any, kwargs: Any, path: str = path) -> None:
+            x = args[0] if args else kwargs["input"]
+            capture.calls.append(path)
+            if isinstance(x, PackedSequence):
+                capture.time.append(len(x.batch_sizes))
+                capture.batch.append(int(x.batch_sizes[0]))
+            elif x.dim() == 3:
+                axis = 1 if layer.batch_first else 0
+                capture.time.append(x.shape[axis])
+                capture.batch.append(x.shape[1 - axis])
+            else:
+                capture.time.append(x.shape[0])
+
+        hooks.append(layer.register_forward_pre_hook(note, with_kwargs=True))
+    hooks += _count_cells(module, capture)
+    try:
+        yield capture
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
+    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch."""
+    hooks = []
+    for path, cell in module.named_modules():
+        if isinstance(cell, nn.RNNCellBase):
+
+            def count(_: Any, args: Any, path: str = path) -> None:
+                capture.cells[path] = capture.cells.get(path, 0) + 1
+                if args[0].dim() == 2:
+                    capture.batch.append(args[0].shape[0])
+
+            hooks.append(cell.register_forward_pre_hook(count))
+    return hooks
+
+
+@contextmanager
+def captured(module: nn.Module) -> Iterator[Capture]:
+    """Let the recurrent layers of `module`, a private copy, emit opaque nodes.
+
+    The functions of torch that packed sequences go through are replaced inside the block, and put
+    back after it, also when it fails.
+    """
+    capture = Capture(recurrent_layers(module))
+    for path, layer in capture.layers.items():
+        if isinstance(layer, Recurrent):
+            layer.forward = partial(_emit_own_cell, capture, layer, path)  # type: ignore[method-assign]
+        else:
+            layer.forward = partial(_emit_layer, capture, layer, path)
+    hooks = _count_cells(module, capture)
+    try:
+        with _packing(capture):
+            yield capture
+    finally:
+        for layer in capture.layers.values():
+            del layer.forward
+        for hook in hooks:
+            hook.remove()
+
+
+def _emit_layer(capture: Capture, layer: nn.RNNBase, path: str, input: Any, hx: Any = None) -> Any:
+    x = input
+    states = [] if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
+    if isinstance(x, PackedSequence):
+        lengths = capture.lengths_of(x.batch_sizes)
+        states = [_permuted(state, x.sorted_indices) for state in states]
+        # Packed data has time in front, whatever batch_first says.
+        data, finals = _emit_rnn(capture, layer, path, x.data, states, lengths, False)
+        capture.mark_clean(data)
+        packed = PackedSequence(data, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+        return packed, join([_permuted(state, x.unsorted_indices) for state in finals])
+    if x.dim() == 2:  # one sequence without a batch axis
+        axis = 0 if layer.batch_first else 1
+        states = [state.unsqueeze(1) for state in states]
+        output, finals = _emit_rnn(
+            capture, layer, path, x.unsqueeze(axis), states, None, layer.batch_first
+        )
+        return output.squeeze(axis), join([state.squeeze(1) for state in finals])
+    output, finals = _emit_rnn(capture, layer, path, x, states, None, layer.batch_first)
+    return output, join(finals)
+
+
+def _emit_own_cell(
+    capture: Capture,
+    layer: Recurrent,
+    path: str,
+    input: Tensor,
+    state: Any = None,
+    lengths: Tensor | None = None,
+) -> Any:
+    states = [] if state is None else [state] if isinstance(state, Tensor) else list(state)
+    batch, features = input.shape[0 if layer.batch_first else 1], int(input.shape[2])
+    example = [input.new_zeros(batch, size) for size in (features, *layer.state_sizes)]
+    width = sum(int(cell(*example)[0].shape[1]) for cell in layer.cells)
+    shapes = [(len(layer.cells), size) for size in layer.state_sizes]
+    output, finals = _emit(capture, path, input, states, shapes, width, lengths, layer.batch_first)
+    return output, join(finals)
+
+
+def _emit_rnn(
+    capture: Capture,
+    layer: nn.RNNBase,
+    path: str,
+    x: Tensor,
+    states: list[Tensor],
+    lengths: Tensor | None,
+    batch_first: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    if x.shape[2] != layer.input_size:
+        raise ExportError(f"{path}: expected {layer.input_size} features, got {x.shape[2]}")
+    directions = 2 if layer.bidirectional else 1
+    sizes = [layer.proj_size or layer.hidden_size]
+    if layer.mode == "LSTM":
+        sizes.append(layer.hidden_size)
+    shapes = [(layer.num_layers * directions, size) for size in sizes]
+    return _emit(capture, path, x, states, shapes, directions * sizes[0], lengths, batch_first)
+
+
+def _emit(
+    capture: Capture,
+    path: str,
+    x: Tensor,
+    states: list[Tensor],
+    state_sizes: list[tuple[int, int]],
+    width: int,
+    lengths: Tensor | None,
+    batch_first: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Add the node; its shapes are those of the layer's forward, symbolic where `x` is."""
+    axis = 1 if batch_first else 0
+    time, batch = x.shape[axis], x.shape[1 - axis]
+    shapes = [[rows, batch, size] for rows, size in state_sizes]
+    for state, shape in zip(states, shapes[: len(states)], strict=True):
+        _assume(state.shape[1] == batch)  # lets torch know that the two axes are one
+        if state.shape[0] != shape[0] or state.shape[2] != shape[2]:
+            raise ExportError(f"{path}: expected a state of {shape}, got {list(state.shape)}")
+    capture.calls.append(path)
+    capture.time.append(time)
+    capture.batch.append(batch)
+    output, *finals = torch.onnx.ops.symbolic_multi_out(
+        f"{DOMAIN}::{RECURRENT}",
+        [x, *([lengths] if lengths is not None else []), *states],
+        {
+            LAYER: list(capture.layers).index(path),
+            LENGTHS_GIVEN: int(lengths is not None),
+            "batch_first": int(batch_first),
+            "features": int(x.shape[2]),
+        },
+        dtypes=[torch.float32] * (1 + len(shapes)),
+        shapes=[[*x.shape[:2], width], *shapes],
+        version=1,
+    )
+    return output, finals
+
+
+@contextmanager
+def _packing(capture: Capture) -> Iterator[None]:
+    """Carry a packed sequence as the padded tensor [time, batch, features] and its lengths."""
+
+    def pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+        data = x.transpose(0, 1) if batch_first else x
+        longest = lengths.max().item()
+        _assume(longest >= 1)
+        _assume(longest <= data.shape[0])
+        steps = torch.arange(longest)  # [longest]: a real batch_sizes has one entry a step
+        batch_sizes = (lengths.unsqueeze(0) > steps.unsqueeze(1)).sum(1)
+        capture.remember(batch_sizes, lengths)
+        return data, batch_sizes
+
+    def unpack(
+        data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, length: int
+    ) -> tuple[Tensor, Tensor]:
+        lengths = capture.lengths_of(batch_sizes)
+        if not capture.is_clean(data) or padding_value != 0:
+            steps = torch.arange(data.shape[0]).unsqueeze(1)  # [time, 1]
+            shape = [data.shape[0], data.shape[1]] + [1] * (data.dim() - 2)
+            inside = (steps < lengths).reshape(shape)
+            data = torch.where(inside, data, torch.full((), padding_value, dtype=data.dtype))
+        padded = data.narrow(0, 0, length)
+        return (padded.transpose(0, 1) if batch_first else padded), lengths
+
+    functions: Any = torch._VF
+    functions._pack_padded_sequence, functions._pad_packed_sequence = pack, unpack
+    try:
+        yield
+    finally:
+        # `_VF` finds the real functions by name once these are gone.
+        del functions._pack_padded_sequence, functions._pad_packed_sequence
+
+
+def _assume(condition: Any) -> None:
+    """Let torch know what holds of its symbolic sizes."""
+    torch._check(condition)  # type: ignore[no-untyped-call]
+
+
+def _permuted(state: Tensor, order: Tensor | None) -> Tensor:
+    return state if order is None else state.index_select(1, order)

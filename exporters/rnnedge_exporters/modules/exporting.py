@@ -1,0 +1,156 @@
+"""`build_module_graph`: the steps of this package, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.exporter import States, versions
+from rnnedge_exporters.lowerings import Target
+from rnnedge_exporters.modules.arguments import Arguments, bind
+from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
+from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
+from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_exporters.modules.streaming import hindrances
+from rnnedge_exporters.modules.tracing import DynamicAxes, trace
+from rnnedge_exporters.weights import digest
+from rnnedge_runtime.contract import Contract
+
+_EVAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+"""Layers that do something else while training."""
+
+
+def build_module_graph(
+    module: nn.Module,
+    example_inputs: Any,
+    dynamic_axes: DynamicAxes | None,
+    *,
+    states: States,
+    target: Target,
+    opset: int | None,
+    verbose: bool = False,
+) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
+    """Build the graph of a whole module.
+
+    Args:
+        module: The user's module; it is copied, never changed.
+        example_inputs: The arguments of its forward.
+        dynamic_axes: Names of the dynamic axes, or None for what the recurrent layers see.
+        states: As in `export`.
+        target: What the lowerings are chosen for.
+        opset: Version of the operator set, or None for the lowest that serves.
+        verbose: Whether torch's own remarks are shown.
+
+    Returns:
+        The graph, the contract, and notes for the caller.
+    """
+    if opset is not None and opset < MODULE_OPSET:
+        raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
+    copied = private_copy(module)
+    cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
+    if not recurrent_layers(copied) and not cells:
+        raise ExportError(
+            f"{type(module).__name__}: expected nn.RNN, nn.LSTM, nn.GRU or their cells inside, "
+            "found none: torch.onnx.export serves it"
+        )
+    arguments = bind(copied, example_inputs)
+    notes = _training_notes(module)
+    kept = _clear_attributes(copied, arguments)
+    if kept and states is False:
+        notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
+
+    with unchanged(copied), quiet(verbose):
+        try:
+            traced = trace(copied, arguments, dynamic_axes)
+        except ExportError as error:
+            if not kept:
+                raise
+            raise ExportError(
+                f"{type(module).__name__} keeps its state in {', '.join(kept)}: take it as an "
+                f"argument of forward and return it ({error})"
+            ) from error
+        found = hindrances(traced.program, traced.capture, traced.names)
+        if states is True and found:
+            raise ExportError(
+                f"states=True: {type(module).__name__} cannot be streamed exactly: "
+                f"{'; '.join(found)}; export with states=False to run whole sequences"
+            )
+        told = states if isinstance(states, Mapping) else None
+        lift = states is True or (states is None and not found)
+        made = assemble(traced, target=target, lift=lift, told=told)
+    if kept and not lift and states is not False:
+        notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
+    if states is None and found:
+        notes.append(f"states were not lifted, since {'; '.join(found)}")
+    graph = _converted(made, opset)
+    contract = Contract(
+        interface=made.interface,
+        layers=made.layers,
+        dtype="float32",
+        quantization=None,
+        target=target,
+        opset=graph.opset_imports[""],
+        weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
+        versions=versions(),
+        hindrances=tuple(found),
+    )
+    return graph, contract, tuple(notes)
+
+
+def _training_notes(module: nn.Module) -> list[str]:
+    active = [
+        path or type(inner).__name__
+        for path, inner in module.named_modules()
+        if inner.training
+        and (
+            (isinstance(inner, _EVAL) and getattr(inner, "p", 1))
+            or (isinstance(inner, nn.RNNBase) and inner.dropout)
+        )
+    ]
+    if not active:
+        return []
+    return [f"exported in eval mode: {', '.join(active)} would act otherwise in training mode"]
+
+
+def _clear_attributes(copied: nn.Module, arguments: Arguments) -> list[str]:
+    """Empty the attributes that `copied` keeps its state in; return their names.
+
+    Raises:
+        ExportError: When one holds numbers other than zero to start with.
+    """
+
+    def run() -> None:
+        with torch.inference_mode():
+            copied(**arguments.values)
+
+    try:
+        kept = kept_in_attributes(copied, run)
+    except Exception:
+        return []  # tracing says what is wrong with it
+    for path, (inner, name) in kept.items():
+        before = getattr(inner, name, None)
+        for leaf in torch.utils._pytree.tree_leaves(before):
+            if isinstance(leaf, torch.Tensor) and leaf.any():
+                raise ExportError(
+                    f"self.{path} holds a state that is not zero: reset it before the export, or "
+                    "take it as an argument of forward and return it"
+                )
+        setattr(inner, name, None)
+    return [f"self.{path}" for path in kept]
+
+
+def _converted(made: Assembled, opset: int | None) -> ir.Graph:
+    if opset is None or opset == MODULE_OPSET:
+        return made.graph
+    from onnxscript import version_converter
+
+    model = ir.Model(made.graph, ir_version=10)
+    version_converter.convert_version(model, target_version=opset)
+    return model.graph

@@ -1,0 +1,173 @@
+"""A `Recurrent` with the user's own cell as a `Scan` whose body is that cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.lowerings import Lengths
+from rnnedge_exporters.lowerings.scan import initial_states
+from rnnedge_exporters.recurrent import Recurrent
+from rnnedge_runtime.contract import BATCH, LayerInfo
+
+Translate = Callable[[ExportedProgram], ir.Model]
+_EXAMPLE_BATCH = 3
+
+
+def add_own_cell(
+    graph: GraphBuilder,
+    layer: Recurrent,
+    features: int,
+    translate: Translate,
+    x: ir.Value,
+    *,
+    lengths: ir.Value | None,
+    initial: tuple[ir.Value, ...] | None,
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Add a `Scan` for each direction; arguments and results are those of `stack.add_layer`.
+
+    Args:
+        graph: What to add to.
+        layer: The user's layer, a private copy.
+        features: Features of the input.
+        translate: Turns an exported program into ONNX.
+        x: float32 [time, batch, features], or [batch, time, features] when `layer.batch_first`.
+        lengths: int64 [batch], or None when every row is full.
+        initial: The initial states, each [directions, batch, size]; None for zeros.
+    """
+    if layer.batch_first:
+        x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
+    rows = Lengths(graph, lengths, x) if lengths is not None else None
+    outputs, finals = [], []
+    for direction, cell in enumerate(layer.cells):
+        with graph.scope("backward" if direction else "forward"):
+            states = initial_states(
+                graph, layer.state_sizes, len(layer.cells), direction, x, initial
+            )
+            scanned = [x] if rows is None else [x, rows.mask]
+            *last, output = graph.ops(
+                "Scan",
+                *states,
+                *scanned,
+                outputs=len(states) + 1,
+                body=_body(graph, layer, cell, features, translate, masked=rows is not None),
+                num_scan_inputs=len(scanned),
+                scan_input_directions=[direction] * len(scanned),
+                scan_output_directions=[direction],
+            )
+            outputs.append(output)
+            finals.append([graph.op("Unsqueeze", one, graph.integers(0)) for one in last])
+    output = outputs[0] if len(outputs) == 1 else graph.op("Concat", *outputs, axis=2)
+    if layer.batch_first:
+        output = graph.op("Transpose", output, perm=[1, 0, 2])
+    if len(finals) == 1:
+        return output, tuple(finals[0])
+    return output, tuple(graph.op("Concat", *pair, axis=0) for pair in zip(*finals, strict=True))
+
+
+def own_cell_info(layer: Recurrent, name: str, features: int) -> LayerInfo:
+    """Describe the layer for the contract."""
+    return LayerInfo(
+        name=name,
+        cell="custom",
+        input_size=features,
+        hidden_size=layer.state_sizes[0],
+        num_layers=1,
+        nonlinearity="tanh",
+        bias=False,
+        batch_first=layer.batch_first,
+        bidirectional=layer.bidirectional,
+        proj_size=0,
+        lowering="scan",
+        weights=sum(p.numel() for p in layer.parameters()),
+    )
+
+
+def _body(
+    outer: GraphBuilder,
+    layer: Recurrent,
+    cell: nn.Module,
+    features: int,
+    translate: Translate,
+    *,
+    masked: bool,
+) -> ir.Graph:
+    """Build (states, x_t, mask_t) -> (states, y_t) from the cell's own forward."""
+    examples = [torch.zeros(_EXAMPLE_BATCH, size) for size in (features, *layer.state_sizes)]
+    name = type(cell).__name__
+    try:
+        program = torch.export.export(
+            cell,
+            tuple(examples),
+            dynamic_shapes=_batch_axes(cell, len(examples)),
+            strict=False,
+        )
+    except Exception as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ExportError(f"Recurrent({name}): the cell cannot be traced: {reason}") from error
+    model = translate(program)
+    body = model.graph
+    if len(body.outputs) != 1 + len(layer.state_sizes):
+        raise ExportError(
+            f"Recurrent({name}): expected y_t and {len(layer.state_sizes)} state(s) from the cell, "
+            f"got {len(body.outputs)} tensors"
+        )
+    passes.ClearMetadataAndDocStringPass()(model)
+    _put_in_scope(body, f"{outer.scope_name}/step")
+
+    x, *before = list(body.inputs)
+    y, *after = list(body.outputs)
+    step = outer.body("step")
+    inputs = [*before, x]
+    if masked:
+        mask = value(f"{step.scope_name}/mask_t", ir.DataType.BOOL, [BATCH, 1])
+        inputs.append(mask)
+        zero = step.constant("padding", np.zeros(1, np.float32))
+        sizes = [y.shape, *(state.shape for state in before)]
+        y = step.op("Where", mask, y, zero)
+        after = [step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)]
+        for made, shape in zip([y, *after], sizes, strict=True):
+            made.type, made.shape = ir.TensorType(FLOAT), shape
+    # A value may leave a body once only, and an input of it not at all.
+    outputs = []
+    for made in [*after, y]:
+        if made in outputs or made in inputs:
+            shape, made = made.shape, step.op("Identity", made)
+            made.type, made.shape = ir.TensorType(FLOAT), shape
+        outputs.append(made)
+    body.extend(step.nodes)
+    for constant in step.initializers.values():
+        body.register_initializer(constant)
+    body.inputs[:] = inputs
+    body.outputs[:] = outputs
+    for made in (*inputs, *outputs):  # the batch axis has one name everywhere
+        made.shape = ir.Shape([BATCH, *list(made.shape or [])[1:]])
+    body.name = "step"
+    return body
+
+
+def _batch_axes(cell: nn.Module, count: int) -> tuple[dict[int, object], ...]:
+    return tuple({0: Dim.AUTO} for _ in range(count))
+
+
+def _put_in_scope(graph: ir.Graph, scope: str) -> None:
+    """Prefix every name, so that none meets one of the outer graph."""
+    for old in list(graph.initializers):
+        made = graph.initializers.pop(old)
+        made.name = f"{scope}/{old}"
+        graph.initializers[made.name] = made
+    for made in graph.inputs:
+        made.name = f"{scope}/{made.name}"
+    for node in graph.all_nodes():
+        node.name = f"{scope}/{node.name}"
+        for made in node.outputs:
+            made.name = f"{scope}/{made.name}"
+            made.shape = None if made not in graph.outputs else made.shape

@@ -1,0 +1,172 @@
+"""What stands in the way of running a module chunk after chunk.
+
+A module can be streamed exactly when nothing but its recurrent states connects one time step with
+another. The exported program is read node by node: whatever looks across the time axis is named,
+with the line of the user's code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+from rnnedge_exporters.modules.capture import DOMAIN, LAYER, Capture
+
+_OVER_AN_AXIS = {
+    *("mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "logsumexp", "norm"),
+    *("softmax", "_softmax", "log_softmax", "_log_softmax", "cumsum", "cumprod", "flip", "roll"),
+    *("sort", "topk", "argmax", "argmin", "index_select", "gather", "any", "all", "median"),
+    *("linalg_vector_norm", "cat", "unfold", "index"),
+}
+_MATRIX = {"matmul", "bmm", "mm", "einsum"}
+_WINDOW = {
+    *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
+    *("avg_pool1d", "avg_pool2d", "max_pool1d", "max_pool2d", "max_pool2d_with_indices"),
+    *("adaptive_avg_pool1d", "adaptive_max_pool1d", "pad", "constant_pad_nd", "upsample_linear1d"),
+    *("upsample_nearest1d", "stft", "reflection_pad1d", "replication_pad1d"),
+}
+
+
+def hindrances(program: ExportedProgram, capture: Capture, names: dict[str, str]) -> list[str]:
+    """Name what looks across time; an empty list means that the module can be streamed.
+
+    Args:
+        program: The exported program.
+        capture: Its recurrent layers and calls.
+        names: Symbol of torch to the name of the axis.
+    """
+    times = {symbol for symbol, name in names.items() if name.startswith("time")}
+    found: dict[str, None] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            for what in _looks_across(node, times, capture):
+                found[what + _where(node)] = None
+    return list(found)
+
+
+def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[str]:
+    name = _name(node)
+    if node.kwargs.get("domain") == DOMAIN:
+        keys: Any = node.kwargs["attr_keys"]
+        numbers: Any = node.kwargs["attr_ints"]
+        path = list(capture.layers)[numbers[keys.index(LAYER)]]
+        if getattr(capture.layers[path], "bidirectional", False):
+            yield f"{path} is bidirectional"
+        return
+    tensors = [a for a in _tensors(node.args) if isinstance(a.meta.get("val"), Tensor)]
+    shapes = [tuple(a.meta["val"].shape) for a in tensors]
+    if name == "arange" and _has(node.args, times):
+        yield "positions are counted from the start of each chunk (arange over time)"
+    if not shapes or not any(_timed(size, times) for shape in shapes for size in shape):
+        return
+    first = shapes[0]
+    if name == "scaled_dot_product_attention" and len(shapes) > 1 and _timed(shapes[1][-2], times):
+        yield "attention over time"
+    elif name in _MATRIX and len(shapes) > 1:
+        if _timed(first[-1], times) or _timed(shapes[1][-2 if len(shapes[1]) > 1 else -1], times):
+            yield f"{name} over time (attention)"
+    elif name in _WINDOW:
+        yield from _window(node, name, shapes, times)
+    elif name == "layer_norm":
+        if any(_timed(size, times) for size in first[len(first) - len(node.args[1]) :]):  # type: ignore[arg-type]
+            yield "layer_norm over time"
+    elif name in ("group_norm", "instance_norm", "_native_batch_norm_legit"):
+        if any(_timed(size, times) for size in first[2:]):
+            yield f"{name} over time"
+    elif name in ("select", "slice"):
+        yield from _pick(node, name, first, times)
+    elif name in _OVER_AN_AXIS and any(
+        _timed(shape[axis], times)
+        for shape in shapes[:1]
+        for axis in _axes(node, name, len(shape))
+        if -len(shape) <= axis < len(shape)
+    ):
+        yield f"{name} over time"
+
+
+def _window(
+    node: fx.Node, name: str, shapes: list[tuple[Any, ...]], times: set[str]
+) -> Iterator[str]:
+    spatial = shapes[0][2:] if len(shapes[0]) > 2 else shapes[0][1:]
+    if "conv" in name and len(shapes) > 1:
+        kernel = shapes[1][2:]
+        stride = node.args[3] if len(node.args) > 3 else 1
+        steps = list(stride) if isinstance(stride, list | tuple) else [stride] * len(kernel)
+        if any(
+            _timed(size, times) and (k != 1 or s != 1)
+            for size, k, s in zip(spatial, kernel, steps, strict=False)
+        ):
+            yield f"{name} looks across the seam of two chunks"
+    elif any(_timed(size, times) for size in spatial):
+        yield f"{name} looks across the seam of two chunks"
+
+
+def _pick(node: fx.Node, name: str, shape: tuple[Any, ...], times: set[str]) -> Iterator[str]:
+    axis = node.args[1] if len(node.args) > 1 else 0
+    if not isinstance(axis, int) or not _timed(shape[axis], times):
+        return
+    if name == "select":
+        if node.args[2] != -1:
+            yield f"one step is picked by its position ({node.args[2]})"
+        return
+    start = node.args[2] if len(node.args) > 2 else None
+    if start not in (0, None) or str(_value(node).shape[axis]) != str(shape[axis]):
+        yield "a part of the sequence is picked by its position"
+
+
+def _axes(node: fx.Node, name: str, rank: int) -> list[int]:
+    if name == "cat":
+        axis = node.args[1] if len(node.args) > 1 else 0
+        return [axis] if isinstance(axis, int) else []
+    given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    if name in ("norm", "linalg_vector_norm", "topk", "sort", "roll"):
+        given = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", -1)
+    if name == "index":  # x[i, :, j]: the axes that have an index
+        indices = node.args[1]
+        given = [n for n, i in enumerate(indices) if i is not None]  # type: ignore[arg-type]
+    if given is None:
+        return list(range(rank))
+    return list(given) if isinstance(given, list | tuple) else [given]  # type: ignore[list-item]
+
+
+def _name(node: fx.Node) -> str:
+    target = node.target
+    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
+
+
+def _tensors(args: Any) -> list[fx.Node]:
+    found: list[fx.Node] = []
+    fx.map_arg(args, lambda node: found.append(node))
+    return found
+
+
+def _value(node: fx.Node) -> Tensor:
+    value: Tensor = node.meta["val"]
+    return value
+
+
+def _timed(size: Any, times: set[str]) -> bool:
+    return isinstance(size, torch.SymInt) and bool(
+        times & set(map(str, size.node.expr.free_symbols))
+    )
+
+
+def _has(args: Any, times: set[str]) -> bool:
+    return any(_timed(node.meta.get("val"), times) for node in _tensors(args))
+
+
+def _where(node: fx.Node) -> str:
+    trace = node.meta.get("stack_trace") or ""
+    lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', trace)
+    mine = [
+        line for line in lines if "/torch/" not in line[0] and "rnnedge_exporters" not in line[0]
+    ]
+    if not mine:
+        return ""
+    file, number, _ = mine[-1]
+    return f" (line {number} of {file.rsplit('/', 1)[-1]})"

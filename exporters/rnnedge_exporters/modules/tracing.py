@@ -1,0 +1,429 @@
+"""`torch.export` with axes that stay dynamic, or an error that names the line which fixed one."""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import symbolic_shapes
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.modules.arguments import (
+    Arguments,
+    flatten_result,
+    map_tensors,
+    name_results,
+)
+from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.capture import Capture, captured, observed
+from rnnedge_runtime.contract import BATCH, TIME, Axis
+
+DynamicAxes = Mapping[str, Mapping[int, str]]
+
+_TORCH = Path(torch.__file__).parent
+_OURS = Path(__file__).parent.parent
+_OTHER_SIZE = 3
+"""What an axis of size 1 is enlarged to: torch takes 1 for a constant."""
+_MOST_TRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A module as `torch.export` saw it.
+
+    Attributes:
+        program: The exported program, with opaque nodes for the recurrent layers.
+        capture: The layers and their calls.
+        input_axes: Axes of each input by name, named where they are dynamic.
+        outputs: Names of the outputs, in order.
+        names: Symbol of torch to the name of the axis.
+    """
+
+    program: ExportedProgram
+    capture: Capture
+    input_axes: dict[str, tuple[Axis, ...]]
+    outputs: list[str]
+    names: dict[str, str]
+
+
+def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None) -> Traced:
+    """Export `module`, a private copy, with dynamic axes.
+
+    Args:
+        module: The copy.
+        arguments: Example arguments.
+        dynamic_axes: Input name to axis to the axis's name; None makes dynamic what the recurrent
+            layers see as batch and time.
+
+    Raises:
+        ExportError: When the module does not run, an axis would be fixed, or torch refuses it.
+    """
+    seen, result = _run(module, arguments)
+    outputs = name_results(module, result, list(arguments.flat()))
+    if dynamic_axes is None:
+        for sizes in ("batch", "time"):
+            if 1 in getattr(seen, sizes):
+                arguments = _enlarged(module, arguments, sizes)
+                seen, _ = _run(module, arguments)
+        wanted = {name: set(range(t.dim())) for name, t in arguments.flat().items()}
+    else:
+        _check_axes(arguments, dynamic_axes)
+        arguments = _resized(arguments, dynamic_axes)
+        seen, _ = _run(module, arguments)
+        wanted = {name: set(axes) for name, axes in dynamic_axes.items()}
+
+    program, capture = _export(module, arguments, wanted)
+    if dynamic_axes is None:
+        names = _names_by_layers(capture)
+        used = _dynamic(program, arguments)
+        _refuse_loops_over_cells(seen, capture, program, arguments)
+        _adopt(names, used, arguments)
+        kept = {
+            name: {axis for axis, symbol in axes.items() if symbol in names}
+            for name, axes in used.items()
+        }
+        _refuse_fixed_sizes(seen, capture, program, arguments)
+        if any(len(kept[name]) < len(axes) for name, axes in used.items()):
+            # Some axis could be dynamic that no recurrent layer sees: it stays as the example's.
+            program, capture = _export(module, arguments, kept)
+            names = _names_by_layers(capture)
+            _adopt(names, _dynamic(program, arguments), arguments)
+    else:
+        used = _dynamic(program, arguments)
+        names = {}
+        for name, axes in dynamic_axes.items():
+            for axis, told in axes.items():
+                if axis not in used[name]:
+                    raise _fixed(program, capture, arguments, name, axis, told)
+                names.setdefault(used[name][axis], told)
+    _refuse_limits(program, capture, names)
+    used = _dynamic(program, arguments)
+    input_axes = {
+        name: tuple(
+            names[used[name][axis]] if axis in used[name] else size
+            for axis, size in enumerate(tensor.shape)
+        )
+        for name, tensor in arguments.flat().items()
+    }
+    return Traced(program, capture, input_axes, outputs, names)
+
+
+def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
+    try:
+        with unchanged(module), observed(module) as capture, torch.inference_mode():
+            result = module(**arguments.values)
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            f"{type(module).__name__} does not run on the example inputs {_shapes(arguments)}: "
+            f"{_told(error)}"
+        ) from error
+    if not flatten_result(result):
+        raise ExportError(f"{type(module).__name__}: expected tensors as its result, got none")
+    return capture, result
+
+
+def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
+    """Repeat the fewest axes of size 1 that give the layers a `sizes` of more than 1."""
+    flat = arguments.flat()
+    ones = [
+        (name, axis) for name, t in flat.items() for axis in range(t.dim()) if t.shape[axis] == 1
+    ]
+    tries = itertools.chain.from_iterable(
+        itertools.combinations(ones, count) for count in range(1, len(ones) + 1)
+    )
+    for chosen in itertools.islice(tries, _MOST_TRIES):
+        larger = dict(flat)
+        for name, axis in chosen:
+            larger[name] = larger[name].repeat_interleave(_OTHER_SIZE, dim=axis)
+        attempt = arguments.with_tensors(larger)
+        try:
+            seen, _ = _run(module, attempt)
+        except ExportError:
+            continue
+        if 1 not in getattr(seen, sizes):
+            return attempt
+    return arguments  # a layer inside runs at 1 always, as a policy that sees one step does
+
+
+def _resized(arguments: Arguments, dynamic_axes: DynamicAxes) -> Arguments:
+    """Enlarge the named axes of size 1, every axis of one name alike."""
+    flat = arguments.flat()
+    small = {
+        told
+        for name, axes in dynamic_axes.items()
+        for axis, told in axes.items()
+        if flat[name].shape[axis] == 1
+    }
+    larger = dict(flat)
+    for name, axes in dynamic_axes.items():
+        for axis, told in axes.items():
+            if told in small:
+                larger[name] = larger[name].repeat_interleave(_OTHER_SIZE, dim=axis)
+    return arguments.with_tensors(larger)
+
+
+def _check_axes(arguments: Arguments, dynamic_axes: DynamicAxes) -> None:
+    flat = arguments.flat()
+    for name, axes in dynamic_axes.items():
+        if name not in flat:
+            raise ExportError(f"dynamic_axes: no input {name!r}; there are {', '.join(flat)}")
+        for axis, told in axes.items():
+            if not isinstance(axis, int) or not 0 <= axis < flat[name].dim():
+                raise ExportError(
+                    f"dynamic_axes: {name} has the axes 0 to {flat[name].dim() - 1}, got {axis!r}"
+                )
+            if not isinstance(told, str) or not told.isidentifier():
+                raise ExportError(f"dynamic_axes: expected a name for {name}[{axis}], got {told!r}")
+
+
+def _export(
+    module: nn.Module, arguments: Arguments, wanted: Mapping[str, Iterable[int]]
+) -> tuple[ExportedProgram, Capture]:
+    hints = {
+        name: dict.fromkeys(wanted.get(name, ()), Dim.AUTO) if t.dim() else {}
+        for name, t in arguments.flat().items()
+    }
+    try:
+        with (
+            unchanged(module),
+            captured(module) as capture,
+            _noting_guards(capture),
+            torch.no_grad(),
+        ):
+            program = torch.export.export(
+                module,
+                (),
+                arguments.values,
+                dynamic_shapes=map_tensors(arguments, hints),
+                strict=False,
+            )
+    except ExportError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{type(module).__name__} cannot be traced: {_told(error)}") from error
+    return program, capture
+
+
+def _dynamic(program: ExportedProgram, arguments: Arguments) -> dict[str, dict[int, str]]:
+    """Return the symbols of the dynamic axes, by input and axis."""
+    values = zip(arguments.flat(), _input_values(program), strict=True)
+    return {
+        name: {axis: _free(size)[0] for axis, size in enumerate(value.shape) if _free(size)}
+        for name, value in values
+    }
+
+
+def _input_values(program: ExportedProgram) -> list[Tensor]:
+    names = set(program.graph_signature.user_inputs)
+    return [
+        node.meta["val"]
+        for node in program.graph.nodes
+        if node.op == "placeholder" and node.name in names and "val" in node.meta
+        and isinstance(node.meta["val"], Tensor)
+    ]  # fmt: skip
+
+
+def _free(size: int | torch.SymInt) -> list[str]:
+    """Return the symbols that a size depends on; one that torch fixed may still be a SymInt."""
+    return sorted(map(str, size.node.expr.free_symbols)) if isinstance(size, torch.SymInt) else []
+
+
+def _symbols(sizes: Iterable[int | torch.SymInt]) -> list[str]:
+    """Return the symbols in `sizes`, those that stand alone first."""
+    found: dict[str, int] = {}
+    for free in map(_free, sizes):
+        for symbol in free:
+            found[symbol] = min(found.get(symbol, len(free)), len(free))
+    return sorted(found, key=lambda symbol: found[symbol])
+
+
+def _names_by_layers(capture: Capture) -> dict[str, str]:
+    """Name the symbols that the recurrent layers see as batch and time."""
+    names: dict[str, str] = {}
+    for kind, sizes in ((BATCH, capture.batch), (TIME, capture.time)):
+        fresh = [symbol for symbol in _symbols(sizes) if symbol not in names]
+        for number, symbol in enumerate(fresh):
+            names[symbol] = kind if number == 0 else f"{kind}_{number}"
+    return names
+
+
+def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Arguments) -> None:
+    """Name the axes that are as long as a named one, and that torch could not tie to it.
+
+    Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index.
+    """
+    flat = arguments.flat()
+    sizes = {
+        flat[name].shape[axis]: names[symbol]
+        for name, axes in used.items()
+        for axis, symbol in axes.items()
+        if symbol in names
+    }
+    for name, axes in used.items():
+        for axis, symbol in axes.items():
+            if symbol not in names and flat[name].shape[axis] in sizes:
+                names[symbol] = sizes[flat[name].shape[axis]]
+
+
+def _environment(program: ExportedProgram) -> Any:
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and getattr(value, "fake_mode", None) is not None:
+            return value.fake_mode.shape_env  # type: ignore[attr-defined]
+    raise ExportError("torch.export gave a program without shapes")
+
+
+def _refuse_fixed_sizes(
+    seen: Capture, capture: Capture, program: ExportedProgram, arguments: Arguments
+) -> None:
+    """Refuse a batch or time that is an axis of an input and was fixed to the example's."""
+    used = _dynamic(program, arguments)
+    if capture.time or capture.batch:
+        fixed = [(BATCH, size) for size in capture.batch] + [(TIME, size) for size in capture.time]
+    else:  # cells only: what they were called with in PyTorch is a batch
+        fixed = [(BATCH, size) for size in seen.batch]
+    for kind, size in fixed:
+        if _free(size) or size == 1:
+            continue
+        for name, tensor in arguments.flat().items():
+            for axis, length in enumerate(tensor.shape):
+                if (
+                    length == size
+                    and axis not in used[name]
+                    and _guard_line(program, capture, name, axis)
+                ):
+                    raise _fixed(program, capture, arguments, name, axis, kind)
+
+
+def _fixed(
+    program: ExportedProgram,
+    capture: Capture,
+    arguments: Arguments,
+    name: str,
+    axis: int,
+    told: str,
+) -> ExportError:
+    size = arguments.flat()[name].shape[axis]
+    line = _guard_line(program, capture, name, axis)
+    return ExportError(
+        f"axis {axis} of {name} ({told}) would be fixed to {size}"
+        + (f" by {line}" if line else " by the module")
+        + ": a Python loop or branch over a size runs at export only; use an operation over the "
+        "whole axis (a recurrent layer, rnnedge.Recurrent for an own cell), or leave the axis out "
+        f"of dynamic_axes to fix it, dynamic_axes={{{name!r}: {{...}}}}"
+    )
+
+
+def _guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int) -> str | None:
+    """Return the line of the user's code that fixed an axis."""
+    environment = _environment(program)
+    symbols = {
+        str(symbol)
+        for source, symbol in environment.source_to_var.items()
+        if source.replace("']['", "_").replace("[", "_").startswith(f"L_'{name}'")
+        and source.endswith(f".size()[{axis}]")
+    }
+    for guard in environment.guards:
+        if symbols & set(map(str, guard.expr.free_symbols)):
+            return capture.guards.get(str(guard.expr))
+    return None
+
+
+@contextmanager
+def _noting_guards(capture: Capture) -> Iterator[None]:
+    """Note the line of the user's code at which torch ties or fixes a size.
+
+    torch keeps the line of its own code instead. Without `ShapeGuard`, messages name no line.
+    """
+    original = getattr(symbolic_shapes, "ShapeGuard", None)
+    if original is None:
+        yield
+        return
+
+    def noting(expr: Any, *rest: Any, **more: Any) -> Any:
+        frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
+        inside = [f for f in frames if f.name == "forward"]
+        if inside:
+            capture.guards.setdefault(str(expr), _line(inside[-1]))
+        return original(expr, *rest, **more)
+
+    setattr(symbolic_shapes, "ShapeGuard", noting)  # noqa: B010  # torch does not export it
+    try:
+        yield
+    finally:
+        setattr(symbolic_shapes, "ShapeGuard", original)  # noqa: B010
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    code = f" ({frame.line})" if frame.line else ""
+    return f"line {frame.lineno} of {Path(frame.filename).name}{code}"
+
+
+def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[str, str]) -> None:
+    """Refuse an axis with an upper limit: a branch of Python on a size has one."""
+    for symbol, limits in program.range_constraints.items():
+        if str(symbol) in names and limits.upper < torch.iinfo(torch.int32).max:
+            guards = _environment(program).guards
+            notes = [
+                capture.guards.get(str(g.expr)) for g in guards if symbol in g.expr.free_symbols
+            ]
+            lines = [note for note in notes if note]
+            raise ExportError(
+                f"axis {names[str(symbol)]} would be limited to {limits.upper} by "
+                f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
+                "export only; compute both sides, or use torch.where"
+            )
+
+
+def _refuse_loops_over_cells(
+    seen: Capture, capture: Capture, program: ExportedProgram, arguments: Arguments
+) -> None:
+    """Refuse what would be unrolled: a cell that runs once for each entry of an input's axis."""
+    used = _dynamic(program, arguments)
+    for path, count in seen.cells.items():
+        for name, tensor in arguments.flat().items():
+            for axis, size in enumerate(tensor.shape):
+                if count == size > 1 and axis not in used[name]:
+                    line = _guard_line(program, capture, name, axis)
+                    raise ExportError(
+                        f"{path} runs {count} times in a Python loop"
+                        + (f" ({line})" if line else "")
+                        + f", once for each entry of axis {axis} of {name}: the loop would be "
+                        "unrolled at that length; use the layer (nn.LSTM for nn.LSTMCell), or "
+                        "rnnedge.Recurrent(cell) around an own cell"
+                    )
+
+
+def _shapes(arguments: Arguments) -> str:
+    return ", ".join(f"{name} {list(t.shape)}" for name, t in arguments.flat().items())
+
+
+def _told(error: BaseException) -> str:
+    """Return the first sentence of a torch error and the line of the user's code that led there."""
+    text = str(error)
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    if "data-dependent" in text:
+        first = (
+            "a Python branch, loop or size that depends on the values of a tensor runs at export "
+            "only (torch.where chooses between values)"
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [f for f in frames if not _foreign(f.filename)]
+    where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
+    at = f" at {_line(where[-1])}" if where else ""
+    return f"{' '.join(first.split())}{at}"
+
+
+def _foreign(file: str) -> bool:
+    """Whether a file is torch's or ours, and not the user's."""
+    return _TORCH in Path(file).parents or _OURS in Path(file).parents

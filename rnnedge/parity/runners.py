@@ -1,0 +1,189 @@
+"""Who runs a case: the exported model, a bare layer in PyTorch, a whole module in PyTorch."""
+
+from __future__ import annotations
+
+import re
+from functools import wraps
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnedge.parity.cases import Case, Inputs, chunks
+from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
+from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_runtime import Session
+from rnnedge_runtime.contract import TIME, Interface, StatePair
+
+Outputs = dict[str, NDArray[Any]]
+
+
+class Runner(Protocol):
+    """Runs one case: inputs by name to outputs by name."""
+
+    def __call__(self, inputs: Inputs, case: Case) -> Outputs:
+        """Run `inputs`."""
+        ...
+
+
+class ModelRunner:
+    """Runs cases on an exported model, whole or in chunks that hand their state on."""
+
+    def __init__(self, session: Session) -> None:
+        """Run on `session`."""
+        self._session = session
+
+    def __call__(self, inputs: Inputs, case: Case) -> Outputs:
+        """Run `inputs`."""
+        face = self._session.interface
+        state = {spec.name: inputs[spec.name] for spec in face.state_inputs}
+        lengths = inputs[face.lengths] if face.lengths else None
+        pieces: list[Outputs] = []
+        for piece in chunks(case):
+            cut = {
+                spec.name: inputs[spec.name][_at(spec.axes.index(TIME), piece)]
+                if TIME in spec.axes
+                else inputs[spec.name]
+                for spec in face.data_inputs
+            }
+            steps = min(piece.stop, case.time) - piece.start
+            rows = None if lengths is None else np.clip(lengths - piece.start, 0, steps)
+            result = self._session.run(cut, lengths=rows, state=state or None)
+            state = {p.input: result.outputs[p.output] for p in face.states}
+            pieces.append(result.outputs)
+        timed = {spec.name: spec.axes.index(TIME) for spec in face.outputs if TIME in spec.axes}
+        return {
+            name: np.concatenate([piece[name] for piece in pieces], timed[name])
+            if name in timed
+            else last
+            for name, last in pieces[-1].items()
+        }
+
+
+class LayerRunner:
+    """Runs cases on an `nn.RNN`, `nn.LSTM` or `nn.GRU` in PyTorch, in one dtype.
+
+    Args:
+        layer: The layer; it is copied.
+        interface: Gives the answers the names that the exported model has.
+        dtype: What to compute in.
+    """
+
+    def __init__(self, layer: nn.Module, interface: Interface, dtype: torch.dtype) -> None:
+        """Copy `layer` to the CPU, in `dtype` and in eval mode."""
+        self._layer = private_copy(layer, dtype)
+        self._batch_first = bool(getattr(layer, "batch_first", False))
+        self._interface = interface
+        self._dtype = dtype
+
+    def __call__(self, inputs: Inputs, case: Case) -> Outputs:
+        """Run `inputs` whole; a case in chunks has the same answer."""
+        face = self._interface
+        x = torch.from_numpy(inputs[face.data_inputs[0].name]).to(self._dtype)
+        states = [torch.from_numpy(inputs[s.name]).to(self._dtype) for s in face.state_inputs]
+        lengths = torch.from_numpy(inputs[face.lengths]) if face.lengths else None
+        with torch.inference_mode():
+            output, finals = self._run(x, states, lengths)
+        names = [face.data_outputs[0].name] + [
+            spec.name for spec in face.outputs if spec.name != face.data_outputs[0].name
+        ]
+        return {n: t.numpy() for n, t in zip(names, [output, *finals], strict=True)}
+
+    def _run(
+        self, x: Tensor, states: list[Tensor], lengths: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        if lengths is None:
+            output, finals = self._layer(x, _joined(states))
+            return output, list(finals) if isinstance(finals, tuple) else [finals]
+        # A PackedSequence holds no row of length zero: those are left out, and put back.
+        axis = 0 if self._batch_first else 1
+        rows = torch.nonzero(lengths)[:, 0]
+        packed = pack_padded_sequence(
+            x.index_select(axis, rows), lengths[rows], self._batch_first, enforce_sorted=False
+        )
+        some = [state.index_select(1, rows) for state in states]
+        answer, last = self._layer(packed, _joined(some))
+        padded, _ = pad_packed_sequence(answer, self._batch_first, total_length=x.shape[1 - axis])
+        shape = [*x.shape[:2], padded.shape[2]]
+        output = torch.zeros(shape, dtype=self._dtype).index_copy(axis, rows, padded)
+        parts = last if isinstance(last, tuple) else (last,)
+        before = states or [p.new_zeros(p.shape[0], len(lengths), p.shape[2]) for p in parts]
+        return output, [b.index_copy(1, rows, p) for b, p in zip(before, parts, strict=True)]
+
+
+class ModuleRunner:
+    """Runs cases on a whole module in PyTorch, in one dtype.
+
+    States that the export lifted out of the layers inside are put in and taken out at the layers.
+
+    Args:
+        module: The module; it is copied.
+        interface: Gives names to arguments and answers.
+        dtype: What to compute in.
+    """
+
+    def __init__(self, module: nn.Module, interface: Interface, dtype: torch.dtype) -> None:
+        """Copy `module` to the CPU, in `dtype` and in eval mode."""
+        self._module = private_copy(module, dtype)
+        self._interface = interface
+        self._dtype = dtype
+        self._given: dict[str, Tensor] = {}
+        self._finals: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        for path, layer in recurrent_layers(self._module).items():
+            layer.forward = self._with_states(path, layer.forward)  # type: ignore[method-assign]
+
+    def __call__(self, inputs: Inputs, case: Case) -> Outputs:
+        """Run `inputs` whole; a case in chunks has the same answer."""
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        self._given = {
+            name: t.to(self._dtype) if t.is_floating_point() else t for name, t in tensors.items()
+        }
+        self._finals, self._calls = {}, {}
+        arguments = bind_by_name(self._module, self._given)
+        with unchanged(self._module), torch.inference_mode():
+            result = flatten_result(self._module(**arguments.values))
+        # Lifted states come behind what the module returns itself.
+        own = [spec.name for spec in self._interface.outputs[: len(result)]]
+        answers = dict(zip(own, result, strict=True)) | self._finals
+        return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    def _with_states(self, path: str, forward: Any) -> Any:
+        @wraps(forward)  # keeps the signature, by which arguments are bound
+        def with_states(input: Any, hx: Any = None, *rest: Any, **more: Any) -> Any:
+            number = self._calls.get(path, 0)
+            self._calls[path] = number + 1
+            name = f"{path}.call{number}" if number else path
+            pairs = [pair for pair in self._interface.states if _lifted_from(pair, name)]
+            if not pairs:
+                return forward(input, hx, *rest, **more)
+            states = [self._given[pair.input] for pair in pairs]
+            output, last = forward(input, _joined(states), *rest, **more)
+            finals = last if isinstance(last, tuple) else (last,)
+            for pair, final in zip(pairs, finals, strict=True):
+                self._finals[pair.output] = final
+            return output, last
+
+        return with_states
+
+
+def _lifted_from(pair: StatePair, layer: str) -> bool:
+    """Whether a pair is a state lifted from a layer, whose names have no other dots behind it."""
+    start = f"{layer}." if layer else ""
+    name = pair.input.removeprefix(start)
+    return pair.input.startswith(start) and re.fullmatch(r"(h|c|s\d+)_0", name) is not None
+
+
+def _joined(states: list[Tensor]) -> Any:
+    if not states:
+        return None
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def _at(axis: int, piece: slice) -> tuple[slice, ...]:
+    return (*[slice(None)] * axis, piece)

@@ -1,0 +1,108 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(folder: Path, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run an example in an empty folder, as a user would."""
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+        capture_output=True,
+        timeout=600,
+    )
+
+
+def output_of(folder: Path, script: str, *arguments: str) -> str:
+    done = run(folder, script, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder that 04's training wrote into, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, output_of(folder, "04_train_to_device/train.py", "--out", "built")
+
+
+@pytest.mark.network
+def test_published_gru_spells_as_its_own_package(tmp_path: Path) -> None:
+    done = run(tmp_path, "01_real_checkpoint/spell.py")
+    if "g2p-en==2.1.0 (from versions: none)" in done.stderr:  # an index would list some version
+        pytest.skip("pip reaches no package index, and this example fetches g2p-en from one")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nPASS: ") == 3
+    assert "in one batch: 500 of 500 words as one by one" in done.stdout
+    assert done.stdout.endswith("500 of 500 words agree with g2p-en==2.1.0\n")
+
+
+def test_a_fetched_package_is_not_fetched_again(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "build/spell/g2p-en/g2p_en/checkpoint20.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"")
+    done = run(tmp_path, "01_real_checkpoint/spell.py")
+    assert "fetching" not in done.stdout
+    assert "checkpoint20.npz: expected" in done.stderr  # it went on to export the one that is there
+
+
+def test_unidirectional_has_the_shapes_of_pytorch(tmp_path: Path) -> None:
+    output = output_of(tmp_path, "02_unidirectional/unidirectional.py")
+    assert "PASS: build/unidirectional/model.onnx" in output
+    assert "input  [5, 3, 10]" in output
+    assert "output [5, 3, 20], PyTorch [5, 3, 20], differ by " in output
+    assert "h_n    [1, 3, 20], PyTorch [1, 3, 20], differ by " in output
+    assert output.endswith("input  [7, 2, 10]\noutput [7, 2, 20]\n")
+
+
+def test_bidirectional_splits_into_its_two_directions(tmp_path: Path) -> None:
+    output = output_of(tmp_path, "03_bidirectional/bidirectional.py")
+    assert "PASS: build/bidirectional/model.onnx" in output
+    assert "output [5, 3, 40], PyTorch [5, 3, 40], differ by " in output
+    assert "h_n    [2, 3, 20], PyTorch [2, 3, 20], differ by " in output
+    assert "forward  [5, 3, 20]\nbackward [5, 3, 20]\n" in output
+    assert "forward's last step is h_n[0], backward's first step is h_n[1]" in output
+    assert output.endswith("forward and backward, concatenated, are the output again\n")
+
+
+def test_training_proves_what_it_exports(demo: tuple[Path, str]) -> None:
+    folder, output = demo
+    assert "PASS: built/model.onnx" in output
+    assert (folder / "built/training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_device_predicts_what_pytorch_predicts(demo: tuple[Path, str]) -> None:
+    output = output_of(demo[0], "04_train_to_device/run_on_device.py", "built")
+    assert "not imported" in output or "not installed" in output
+    accuracy = float(output.split("accuracy  ")[1].split("%")[0])
+    assert accuracy > 95
+    assert output.endswith("360 of 360 predictions are the same as PyTorch's\n")
+
+
+def test_device_notices_another_prediction(demo: tuple[Path, str], tmp_path: Path) -> None:
+    import numpy as np
+
+    data = dict(np.load(demo[0] / "built/held_back.npz"))
+    data["predictions"][0] += 1
+    np.savez(tmp_path / "held_back.npz", **data)
+    (tmp_path / "model.onnx").write_bytes((demo[0] / "built/model.onnx").read_bytes())
+    done = run(tmp_path, "04_train_to_device/run_on_device.py", ".")
+    assert done.returncode == 1
+    assert "359 of 360 predictions are the same" in done.stdout
+
+
+def test_device_script_imports_nothing_but_numpy_and_the_runtime() -> None:
+    script = EXAMPLES / "04_train_to_device/run_on_device.py"
+    # None in sys.modules makes an import fail, wherever it is.
+    banned = ("torch", "onnx", "sklearn", "rnnedge", "rnnedge_exporters")
+    hook = f"import sys, runpy; sys.modules.update(dict.fromkeys({banned!r})); "
+    hook += f"sys.argv = ['x', 'nowhere']; runpy.run_path({str(script)!r})"
+    done = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True)
+    assert "ModelError: nowhere/model.onnx" in done.stderr
