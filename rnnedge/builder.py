@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
+from rnnedge.errors import SpecError
 from rnnedge.spec import RNNSpec
 from rnnedge.weight_names import find_layer
+
+_CLASSES = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def build(spec: RNNSpec, seed: int | None = None) -> nn.RNNBase:
@@ -24,6 +28,9 @@ def build(spec: RNNSpec, seed: int | None = None) -> nn.RNNBase:
         (h, c) as the state of an LSTM. Its `load_state_dict` also takes the weights of the same
         layer out of a larger model, with the prefix that they have there, and those of a bare
         cell (`weight_ih` for `weight_ih_l0`).
+
+    Raises:
+        SpecError: When the weights are larger than what PyTorch can allocate.
     """
     if seed is None:
         return _make(spec)
@@ -40,14 +47,18 @@ def _make(spec: RNNSpec) -> nn.RNNBase:
         "dropout": spec.dropout,
         "bidirectional": spec.bidirectional,
     }
-    layer: nn.RNNBase
     if spec.cell == "rnn":
-        nonlinearity = spec.nonlinearity
-        layer = nn.RNN(spec.input_size, spec.hidden_size, nonlinearity=nonlinearity, **options)
-    elif spec.cell == "gru":
-        layer = nn.GRU(spec.input_size, spec.hidden_size, **options)
-    else:
-        layer = nn.LSTM(spec.input_size, spec.hidden_size, proj_size=spec.proj_size, **options)
+        options["nonlinearity"] = spec.nonlinearity
+    elif spec.cell == "lstm":
+        options["proj_size"] = spec.proj_size
+    layer: nn.RNNBase
+    try:
+        layer = _CLASSES[spec.cell](spec.input_size, spec.hidden_size, **options)
+    except (RuntimeError, TypeError) as error:  # TypeError: a size beyond 64 bits
+        size = 4 * sum(math.prod(shape) for shape in spec.weight_shapes().values())
+        raise SpecError(
+            f"{spec}: its weights take {size:,} bytes, more than PyTorch can allocate here"
+        ) from error
     layer.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
         _accept_other_names
     )

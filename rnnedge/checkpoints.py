@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -48,12 +48,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, "safetensors file", error) from error
+        raise _unreadable(path, "a safetensors file", error) from error
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):  # np.load would take it for a pickle, and say so
-        raise _unreadable(path, "npz archive", ValueError("not a zip archive, or cut short"))
+        raise _unreadable(path, "an npz archive", "it is not one, or cut short")
     weights = {}
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -63,30 +63,44 @@ def _read_npz(path: Path) -> dict[str, Any]:
                     weights[name] = torch.from_numpy(np.array(array))
     except ValueError as error:
         if "allow_pickle" not in str(error):
-            raise _unreadable(path, "npz archive", error) from error
+            raise _unreadable(path, "an npz archive", error) from error
         raise SourceError(
             f"{path}: holds pickled objects, which can run code and are not read: save plain "
             "arrays, np.savez('weights.npz', **{name: array, ...})"
         ) from error
     except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
-        raise _unreadable(path, "npz archive", error) from error
+        raise _unreadable(path, "an npz archive", error) from error
     return weights
 
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        needs = f"the code of {blocked[1]}" if blocked else "code"
-        if not blocked and "TorchScript" not in str(error):
-            raise _unreadable(path, "torch checkpoint", error) from error
-        raise SourceError(
-            f"{path}: needs {needs} to be unpickled, which could do anything and is not run; "
-            "convert it where it was made: torch.save(model.state_dict(), 'weights.pt')"
-        ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch.load, on files that are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the zip reader and the unpickler raise many kinds for damage
-        raise _unreadable(path, "torch checkpoint", error) from error
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        script = "TorchScript" in str(error)
+        if not blocked and not script:
+            raise _unreadable(path, "a torch checkpoint", _what_torch_minds(path)) from error
+        what = "is a TorchScript archive" if script else f"needs the code of {blocked[1]}"  # type: ignore[index]
+        raise SourceError(
+            f"{path}: {what}, which could do anything when it is loaded and is not run; convert it "
+            "where it was made: torch.save(model.state_dict(), 'weights.pt')"
+        ) from error
+
+
+def _what_torch_minds(path: Path) -> str:
+    """Say why a file is no checkpoint; what torch.load says of one is a key, or a page."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    if not start:
+        return "it is empty"
+    if start == b"PK":
+        return "it is damaged, or cut short"
+    if start[:1] == b"\x80":
+        return "it is cut short, or a pickle that torch.save did not write"
+    return "it does not begin like one"
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
@@ -95,9 +109,9 @@ _READERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> SourceError:
+def _unreadable(path: Path, kind: str, error: Exception | str) -> SourceError:
     reason = " ".join(str(error).split())[:160]
-    return SourceError(f"{path}: expected a {kind}, and it cannot be read as one ({reason})")
+    return SourceError(f"{path}: expected {kind}: {reason}")
 
 
 def _pick(content: Any, key: str | None, path: Path) -> dict[str, Tensor]:
@@ -121,7 +135,7 @@ def _pick(content: Any, key: str | None, path: Path) -> dict[str, Tensor]:
     some = ", ".join(map(str, list(content)[:4]))
     raise SourceError(
         f"{path}: expected weights named like weight_ih_l0 and weight_hh_l0, found "
-        f"{some or 'nothing'}{', …' if len(content) > 4 else ''}"
+        f"{some or 'nothing'}{', ...' if len(content) > 4 else ''}"
     )
 
 

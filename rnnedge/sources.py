@@ -66,8 +66,16 @@ def load_source(
     if kind not in SUFFIXES:
         for argument, value in (("--key", key), ("--prefix", prefix)):
             if value is not None:
-                raise SourceError(f"{argument} {value}: goes with a checkpoint, got {name}")
+                raise SourceError(
+                    f"{argument} {value}: goes with a checkpoint, got {name or 'no SOURCE'}"
+                )
     if name is None:
+        missing = [f"--{_flag(n)}" for n in ("input_size", "hidden_size") if n not in options]
+        if missing:
+            raise SourceError(
+                "expected a SOURCE (a specification, a checkpoint or package.module:name), or the "
+                f"options of a layer to build; missing: {' and '.join(missing)}"
+            )
         spec = RNNSpec.from_mapping(options, source="options")
         return Source(build(spec, seed or 0), str(spec))
     if kind in (".toml", ".json"):
@@ -117,7 +125,7 @@ def _from_python(name: str) -> nn.Module:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's code is where they are
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script without a main guard may exit
         raise SourceError(f"{name}: {module_name} does not import: {_said(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -130,8 +138,8 @@ def _from_python(name: str) -> nn.Module:
             raise
         except Exception as error:
             raise SourceError(
-                f"{name}: cannot be called without arguments: {_said(error)}; "
-                "name a function that returns the module"
+                f"{name}: calling it without arguments raised {_said(error)}; "
+                "name a function that takes none and returns the module"
             ) from error
     if not isinstance(found, nn.Module):
         raise SourceError(
@@ -141,5 +149,5 @@ def _from_python(name: str) -> nn.Module:
     return found
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

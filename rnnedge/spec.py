@@ -238,7 +238,7 @@ class RNNSpec:
     def __str__(self) -> str:
         """Return the cell, the sizes, and what differs from PyTorch's defaults."""
         default = type(self)(cell=self.cell, input_size=1, hidden_size=1)
-        parts = [f"{self.input_size}→{self.hidden_size}"]
+        parts = [f"{self.input_size}->{self.hidden_size}"]
         for f in fields(self)[3:]:
             given = getattr(self, f.name)
             if given != getattr(default, f.name):

@@ -70,7 +70,7 @@ def find_layer(state_dict: Mapping[str, T], prefix: str | None = None) -> LayerW
         some = ", ".join(list(map(str, state_dict))[:4]) or "nothing"
         raise SourceError(
             f"expected weights named like weight_ih_l0 and weight_hh_l0, found {some}"
-            f"{', …' if len(state_dict) > 4 else ''}"
+            f"{', ...' if len(state_dict) > 4 else ''}"
         )
     names = ", ".join(repr(layer.prefix) for layer in layers)
     if prefix is not None:

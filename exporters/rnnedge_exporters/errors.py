@@ -22,4 +22,4 @@ class WeightsError(ExportError):
 
 
 class WeightsWarning(UserWarning):
-    """The weights hold NaN or infinity: the exported model will answer with them too."""
+    """The weights hold NaN or infinity: answers hold them too, or numbers that hide them."""

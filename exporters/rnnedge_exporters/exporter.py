@@ -127,8 +127,9 @@ def export(
 
 def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
     """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
-    own = type(module).forward
-    return any(own is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
+    if not isinstance(module, nn.RNN | nn.LSTM | nn.GRU):
+        return False
+    return any(type(module).forward is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
 
 
 def versions() -> dict[str, str]:

@@ -52,7 +52,9 @@ def staged(path: Path) -> Iterator[Path]:
         ExportError: When the folder does not exist or cannot be written.
     """
     if not path.parent.is_dir():
-        raise ExportError(f"{path}: expected an existing folder, found no {path.parent}: create it")
+        raise ExportError(
+            f"{path}: expected an existing folder to write to, found no folder {path.parent}: create it"
+        )
     if path.is_dir():
         raise ExportError(f"{path}: expected the name of a file to write, found a folder")
     try:

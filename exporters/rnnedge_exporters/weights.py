@@ -186,8 +186,8 @@ def _to_numpy(tensor: Tensor, weight: str, layer: str) -> Float32:
     if not np.isfinite(array).all():
         bad = int(np.size(array) - np.isfinite(array).sum())
         warnings.warn(
-            f"{path}: {bad} of {array.size} values are NaN or infinite; the exported model will "
-            "answer with them too",
+            f"{path}: {bad} of {array.size} values are NaN or infinite; the exported model may "
+            "answer with them, or with numbers that hide them",
             WeightsWarning,
             stacklevel=2,
         )

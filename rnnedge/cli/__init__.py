@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 import click
 
@@ -40,9 +41,22 @@ for command in (export, validate, inspect, run, bench):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; an error is one line on stderr."""
-    warnings.showwarning = _show_warning
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given:
+        context = click.Context(commands, info_name="rnnedge", **commands.context_settings)
+        click.echo(commands.get_help(context), err=True)
+        sys.exit(2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        _run(given)
+
+
+def _run(arguments: list[str]) -> NoReturn:
     try:
-        code = commands.main(arguments, standalone_mode=False)
+        code = commands.main(arguments, prog_name="rnnedge", standalone_mode=False)
     except RnnEdgeError as error:
         _stop(str(error), error.exit_code)
     except click.UsageError as error:
@@ -58,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> NoReturn:
     click.echo(f"rnnedge: {' '.join(message.split())}", err=True)
     sys.exit(code)
 

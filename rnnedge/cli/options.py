@@ -33,7 +33,9 @@ _LAYER_NAMES = (
 _CHOICE = (
     click.option("--key", help="Dictionary inside a training checkpoint, such as model_state."),
     click.option("--prefix", help="What the layer's names begin with in a checkpoint."),
-    click.option("--seed", type=int, help="Of the weights where none are given [0]."),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**63 - 1), help="Of the weights where none are given [0]."
+    ),
 )
 
 
@@ -51,7 +53,9 @@ def json_option(command: F) -> F:
 
 def device_options(command: F) -> F:
     """Add `--device` and `--threads`."""
-    command = click.option("--threads", type=int, help="Threads inside one operator.")(command)
+    command = click.option(
+        "--threads", type=click.IntRange(min=1), help="Threads inside one operator."
+    )(command)
     return click.option(
         "--device",
         type=click.Choice(["cpu", "cuda", "auto"]),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def run(
 
     The file that -o writes can be given to --state: the next run goes on where this one ended.
     """
+    if output:
+        _check_writable(Path(output))
     session = Session(model, device=device, threads=threads)
     data: dict[str, Array] = {}
     for given in inputs:
@@ -95,25 +98,45 @@ def _read_state(path: str, session: Session) -> dict[str, Array]:
 
 
 def _read_one(path: str) -> Array:
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected an .npy file, found no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected a readable .npy file: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
-    return array
+    with _loaded(path, "an .npy file") as array:
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
+        return array
 
 
 def _read_npz(path: str) -> dict[str, Array]:
+    with _loaded(path, "an .npz file") as archive:
+        if isinstance(archive, np.ndarray):
+            raise InputError(f"{path}: expected arrays by name (.npz), got one array")
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _loaded(path: str, kind: str) -> Iterator[Any]:
     if not Path(path).is_file():
-        raise InputError(f"{path}: expected an .npz file, found no such file")
+        raise InputError(f"{path}: expected {kind}, found no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise InputError(f"{path}: expected a readable .npz file: {error}") from error
+        with Path(path).open("rb") as file:  # numpy leaves a damaged archive open
+            yield np.load(file, allow_pickle=False)
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
+        reason = " ".join(str(error).split())
+        if reason.startswith("Object arrays"):
+            reason = "it holds pickled objects, which can run code and are not read"
+        elif "pickle" in reason:  # what numpy takes for a pickle is just anything else
+            reason = "it is not one"
+        raise InputError(f"{path}: expected {kind}: {reason}") from error
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before the model runs what could not be written after it."""
+    if path.is_dir():
+        raise RnnEdgeError(f"{path}: expected the name of a file to write, found a folder")
+    if not path.parent.is_dir():
+        raise RnnEdgeError(
+            f"{path}: expected an existing folder, found no folder {path.parent}: create it"
+        )
 
 
 def _write(path: Path, outputs: dict[str, Array]) -> None:

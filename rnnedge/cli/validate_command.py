@@ -14,7 +14,11 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.argument("model")
 @click.option("--against", "source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
-@click.option("--atol", type=float, help="Absolute error allowed [1e-5].")
+@click.option(
+    "--atol",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Absolute error allowed [1e-5].",
+)
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda", "auto"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def collect(
         The answers, and the cases that the source itself refuses, with what it says.
 
     Raises:
-        SourceError: When the source refuses every case.
+        SourceError: When the source refuses every case, or answers less than the model.
     """
     face = session.interface
     runner = LayerRunner if is_bare_layer(module) else ModuleRunner
@@ -66,7 +67,9 @@ def collect(
     for done, case in enumerate(cases, 1):
         inputs = make_inputs(face, case, indices)
         try:
-            answers = (reference(inputs, case), single(inputs, case))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
+                answers = (reference(inputs, case), single(inputs, case))
         except RnnEdgeError:
             raise
         except Exception as error:  # whatever the user's forward raises at this shape
@@ -84,6 +87,12 @@ def collect(
         case, why = next(iter(refused.items()))
         raise SourceError(
             f"{type(module).__name__} refuses all {len(cases)} cases; at {case}: {why}"
+        )
+    unanswered = [s.name for s in face.outputs if s.name not in collected[0].reference]
+    if unanswered:
+        raise SourceError(
+            f"{type(module).__name__} answers no {', '.join(unanswered)}, which the model does: "
+            "validate against the module that was exported"
         )
     return collected, refused
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,12 @@ class Tolerance:
 
     absolute: float = 1e-5
     torch_factor: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.absolute < math.inf:
+            raise ValueError(f"absolute: expected above 0 and finite, got {self.absolute}")
+        if not 0 <= self.torch_factor < math.inf:
+            raise ValueError(f"torch_factor: expected 0 or more, got {self.torch_factor}")
 
 
 @dataclass(frozen=True, slots=True)

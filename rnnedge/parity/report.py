@@ -104,8 +104,8 @@ class Report:
                 f"{output.max_rel:.1e}",
                 f"{output.tolerance:.1e}",
                 f"{output.torch_abs:.1e}",
-                f"{output.worst}: {output.problem}" if output.problem else output.worst,
-                "pass" if output else f"FAIL ×{output.failed}",
+                f"{output.worst}: {output.problem[:100]}" if output.problem else output.worst,
+                "pass" if output else f"FAIL x{output.failed}",
                 style=None if output else "red",
             )
         return table

@@ -17,7 +17,7 @@ from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_runtime import Session
+from rnnedge_runtime import ModelError, Session
 from rnnedge_runtime.contract import TIME, Interface, StatePair
 
 Outputs = dict[str, NDArray[Any]]
@@ -57,12 +57,15 @@ class ModelRunner:
             state = {p.input: result.outputs[p.output] for p in face.states}
             pieces.append(result.outputs)
         timed = {spec.name: spec.axes.index(TIME) for spec in face.outputs if TIME in spec.axes}
-        return {
-            name: np.concatenate([piece[name] for piece in pieces], timed[name])
-            if name in timed
-            else last
-            for name, last in pieces[-1].items()
-        }
+        try:
+            return {
+                name: np.concatenate([piece[name] for piece in pieces], timed[name])
+                if name in timed
+                else last
+                for name, last in pieces[-1].items()
+            }
+        except ValueError as error:
+            raise ModelError(f"its answers to the chunks do not join: {error}") from error
 
 
 class LayerRunner:
@@ -146,8 +149,13 @@ class ModuleRunner:
         }
         self._finals, self._calls = {}, {}
         arguments = bind_by_name(self._module, self._given)
-        with unchanged(self._module), torch.inference_mode():
-            result = flatten_result(self._module(**arguments.values))
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(self._dtype)  # what a forward makes with torch.zeros(...)
+        try:
+            with unchanged(self._module), torch.inference_mode():
+                result = flatten_result(self._module(**arguments.values))
+        finally:
+            torch.set_default_dtype(default)
         # Lifted states come behind what the module returns itself.
         own = [spec.name for spec in self._interface.outputs[: len(result)]]
         answers = dict(zip(own, result, strict=True)) | self._finals
@@ -163,10 +171,13 @@ class ModuleRunner:
             if not pairs:
                 return forward(input, hx, *rest, **more)
             states = [self._given[pair.input] for pair in pairs]
+            unbatched = isinstance(input, Tensor) and input.dim() == 2
+            if unbatched:
+                states = [state.squeeze(1) for state in states]
             output, last = forward(input, _joined(states), *rest, **more)
             finals = last if isinstance(last, tuple) else (last,)
             for pair, final in zip(pairs, finals, strict=True):
-                self._finals[pair.output] = final
+                self._finals[pair.output] = final.unsqueeze(1) if unbatched else final
             return output, last
 
         return with_states

@@ -46,13 +46,19 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("model", help="an .onnx file")
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
-        command.add_argument("--threads", type=int, help="threads inside one operator")
+        command.add_argument("--threads", type=_count, help="threads inside one operator")
         command.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "bench":
-            command.add_argument("--time", type=int, nargs="+", default=[1, 10, 100])
-            command.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+            command.add_argument("--time", type=_count, nargs="+", default=[1, 10, 100])
+            command.add_argument("--batch", type=_count, nargs="+", default=[1, 8])
             command.add_argument("--seconds", type=float, default=0.5, help="for each shape")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
+    return int(text)
 
 
 def _machine(session: Session) -> dict[str, str]:
@@ -80,9 +86,11 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         lines.append("contract none: rnnedge did not make this model")
     else:
         for layer in session.contract.layers:
-            words = [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
+            words = [layer.name] if layer.name else []
+            words += [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
             words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
-            lines.append(f"layer    {layer.name} {' '.join(words)}, lowering {layer.lowering}")
+            lines.append(f"layer    {' '.join(words)}, lowering {layer.lowering}")
+        lines += [f"stream   no: {why}" for why in session.contract.hindrances]
         lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
         lines.append(f"opset    {session.contract.opset}")
         lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]

@@ -23,7 +23,8 @@ TIME = "time"
 
 Axis: TypeAlias = int | str
 """A fixed size, or the name of a dynamic one."""
-Cell: TypeAlias = Literal["rnn", "lstm", "gru"]
+Cell: TypeAlias = Literal["rnn", "lstm", "gru", "custom"]
+"""`custom` is a cell of the user's own, run over time by a `Scan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class Contract:
         opset: Version of the ONNX operator set.
         weights_digest: `sha256:` and the digest of all weights in PyTorch's order.
         versions: Package name to version, of what exported the model.
+        hindrances: What keeps chunks from giving what the whole sequence gives, such as
+            `the layer is bidirectional`; empty when the model can be streamed exactly.
         format: Format version of the contract itself.
     """
 
@@ -145,6 +148,7 @@ class Contract:
     opset: int
     weights_digest: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    hindrances: tuple[str, ...] = ()
     format: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -183,8 +187,10 @@ class Contract:
                 states=tuple(StatePair(**_known(StatePair, item)) for item in face["states"]),
                 lengths=face["lengths"],
             )
+            _check_names(interface)
             layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
             rest = _known(cls, values) | {"interface": interface, "layers": layers}
+            rest["hindrances"] = tuple(rest.get("hindrances", ()))
             return cls(**rest)
         except (TypeError, KeyError, AttributeError) as error:
             raise ContractError(
@@ -194,6 +200,16 @@ class Contract:
 
 def _tensor(item: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(item["name"], item["dtype"], tuple(item["axes"]))
+
+
+def _check_names(face: Interface) -> None:
+    inputs, outputs = ([spec.name for spec in specs] for specs in (face.inputs, face.outputs))
+    named = [(pair.input, inputs) for pair in face.states]
+    named += [(pair.output, outputs) for pair in face.states]
+    named += [(face.lengths, inputs)] if face.lengths is not None else []
+    for name, known in named:
+        if name not in known:
+            raise KeyError(f"{name} is not one of {', '.join(known)}")
 
 
 def _known(cls: type[Any], item: Mapping[str, Any]) -> dict[str, Any]:

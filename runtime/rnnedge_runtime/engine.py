@@ -20,8 +20,9 @@ Model: TypeAlias = "str | os.PathLike[str] | bytes"
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
-"""ONNX Runtime's severity: warnings of the optimizer are no business of an app's stderr."""
+_FATAL_ONLY = 4
+"""ONNX Runtime's severity: what it logs as an error it raises too, and then it is in our message;
+warnings of the optimizer are no business of an app's stderr."""
 
 
 def open_engine(
@@ -56,7 +57,7 @@ def open_engine(
         raise ModelError(f"threads: expected None or an integer of 1 or more, got {threads!r}")
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
 
@@ -67,7 +68,15 @@ def open_engine(
     def session(providers: list[str]) -> onnxruntime.InferenceSession:
         path_or_bytes = model if isinstance(model, bytes) else os.fspath(model)
         with engine_errors(f"{name} cannot be opened by ONNX Runtime", ModelError):
-            return onnxruntime.InferenceSession(path_or_bytes, options, providers=providers)
+            made = onnxruntime.InferenceSession(
+                path_or_bytes,
+                options,
+                providers=providers,
+                # Its Python layer answers an error by a print and a second try on the CPU.
+                enable_fallback=int(_CUDA in providers),
+            )
+            made.disable_fallback()  # while running, a failing CUDA must not become the CPU
+            return made
 
     if device == "cpu":
         return session([_CPU]), "cpu"

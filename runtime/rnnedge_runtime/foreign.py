@@ -60,7 +60,13 @@ def read_interface(
     outs = tuple(_spec(arg) for arg in outputs)
     pairs = _pairs_by_name(ins, outs) if states is None else _pairs_as_told(ins, outs, states)
     lengths = next(
-        (s.name for s in ins if s.dtype in ("int32", "int64") and _LENGTHS.search(s.name.lower())),
+        (
+            spec.name
+            for spec in ins
+            if spec.dtype in ("int32", "int64")
+            and len(spec.axes) == 1
+            and _LENGTHS.search(spec.name.lower())
+        ),
         None,
     )
     return _name_batch_and_time(Interface(ins, outs, pairs, lengths))
@@ -114,23 +120,23 @@ def _pairs_as_told(
 
 
 def _name_batch_and_time(face: Interface) -> Interface:
-    """Call the axis that states and data share `batch`, and the other dynamic one `time`."""
-    shared = {axis for spec in face.state_inputs for axis in spec.axes if isinstance(axis, str)}
+    """Call a state's only dynamic axis `batch`, and the other dynamic one of the data `time`."""
+    names: dict[str, str] = {}
+    for spec in face.state_inputs:
+        dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
+        if len(dynamic) == 1:
+            names[dynamic.pop()] = BATCH
     for spec in face.data_inputs:
-        dynamic = [axis for axis in spec.axes if isinstance(axis, str)]
-        if len(spec.axes) == 3 and len(dynamic) == 2 and len(shared & set(dynamic)) == 1:
-            (batch,) = shared & set(dynamic)
-            (time,) = set(dynamic) - shared
-            names = {batch: BATCH, time: TIME}
+        dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
+        rest = dynamic - set(names)
+        if len(spec.axes) == 3 and len(dynamic) == 2 and len(rest) == 1:
+            names[rest.pop()] = TIME
+            break
 
-            def renamed(
-                specs: Sequence[TensorSpec], names: dict[str, str] = names
-            ) -> tuple[TensorSpec, ...]:
-                return tuple(
-                    replace(s, axes=tuple(names.get(a, a) if isinstance(a, str) else a
-                                          for a in s.axes))
-                    for s in specs
-                )  # fmt: skip
+    def renamed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            replace(s, axes=tuple(names.get(a, a) if isinstance(a, str) else a for a in s.axes))
+            for s in specs
+        )
 
-            return replace(face, inputs=renamed(face.inputs), outputs=renamed(face.outputs))
-    return face
+    return replace(face, inputs=renamed(face.inputs), outputs=renamed(face.outputs))

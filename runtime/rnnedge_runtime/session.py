@@ -22,7 +22,14 @@ from rnnedge_runtime.contract import (
     TensorSpec,
 )
 from rnnedge_runtime.engine import Device, Model, open_engine
-from rnnedge_runtime.errors import EngineError, InputError, ModelError, StateError, one_line
+from rnnedge_runtime.errors import (
+    EngineError,
+    InputError,
+    ModelError,
+    StateError,
+    engine_errors,
+    one_line,
+)
 from rnnedge_runtime.foreign import read_interface
 
 if TYPE_CHECKING:
@@ -92,18 +99,19 @@ class Session:
         """
         self._engine, self.device = open_engine(model, device=device, threads=threads)
         name = "the model" if isinstance(model, bytes) else str(model)
-        text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
-        if text is None:
-            self.contract = None
-            self.interface = read_interface(inputs, outputs, states)
-        elif states is not None:
-            raise StateError(f"{name} names its states in its contract; leave states= out")
-        else:
-            self.contract = Contract.from_json(text, source=name)
-            self.interface = self.contract.interface
-            _check_same_names(name, "inputs", self.interface.inputs, inputs)
-            _check_same_names(name, "outputs", self.interface.outputs, outputs)
+        with engine_errors(f"{name} cannot be read", ModelError):
+            text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
+            if text is None:
+                self.contract = None
+                self.interface = read_interface(inputs, outputs, states)
+            elif states is not None:
+                raise StateError(f"{name} names its states in its contract; leave states= out")
+            else:
+                self.contract = Contract.from_json(text, source=name)
+                self.interface = self.contract.interface
+                _check_same_names(name, "inputs", self.interface.inputs, inputs)
+                _check_same_names(name, "outputs", self.interface.outputs, outputs)
         face = self.interface
         self._output_names = [spec.name for spec in face.data_outputs]
         self._output_names += [pair.output for pair in face.states]
@@ -175,7 +183,9 @@ class Session:
                 names = ", ".join(spec.name for spec in specs)
                 raise InputError(f"expected a mapping with the inputs {names}, got one array")
             data = {specs[0].name: data}
-        given, expected = set(data), {spec.name for spec in specs}
+        elif not specs:
+            raise InputError("the model has no data inputs")
+        given, expected = set(map(str, data)), {spec.name for spec in specs}
         if given != expected:
             wrong = sorted(given - expected) or sorted(expected - given)
             raise InputError(
@@ -229,27 +239,29 @@ class Session:
                 raise InputError(f"{name}: expected the steps of each row, got none")
             feeds[name] = np.full(batch, time, dtype)
             return
-        values = np.asarray(lengths)
+        values = as_array(name, lengths, InputError)
         if values.dtype.kind not in "iu" and values.size:
-            raise InputError(f"{name}: expected integers, got {values.dtype}")
-        if values.ndim != 1 or (batch is not None and len(values) != batch):
             raise InputError(
-                f"{name}: expected one length for each of the {batch} rows of the batch, "
+                f"{name}: expected integers, got {values.dtype}; convert them with .astype('int64')"
+            )
+        if values.ndim != 1 or (batch is not None and len(values) != batch):
+            rows = "row" if batch is None else f"of the {batch} row(s)"
+            raise InputError(
+                f"{name}: expected one length for each {rows} of the batch, "
                 f"got shape {list(values.shape)}"
             )
         wrong = (values < 0) | (values > (time if time is not None else np.inf))
         if wrong.any():
             row = int(np.argmax(wrong))
-            raise InputError(
-                f"{name}: expected lengths from 0 to {time}, the time axis of the input, "
-                f"got {values[row]} at row {row}"
-            )
+            allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
+            raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
         feeds[name] = values.astype(dtype)
 
     def _answer_nothing(self, sizes: dict[str, int]) -> RunResult:
         """Answer an empty batch as PyTorch does, without ONNX Runtime, which may abort on it."""
         if sizes.get(TIME) == 0:
-            raise InputError("time is 0: a recurrent layer needs at least one step")
+            names = ", ".join(s.name for s in self.interface.data_inputs if TIME in s.axes)
+            raise InputError(f"{names}: expected a {TIME} axis of 1 or more steps, got 0")
         specs = {spec.name: spec for spec in self.interface.outputs}
         unknown = {axis for spec in specs.values() for axis in spec.axes} - set(sizes)
         if self.contract is None or any(isinstance(axis, str) for axis in unknown):
@@ -259,11 +271,21 @@ class Session:
         return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
 
 
+def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) -> Array:
+    """Return `value` as an array; `error` where numpy can make none of it."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as raised:
+        raise error(
+            f"{name}: expected an array, got {type(value).__name__}: {one_line(raised)}"
+        ) from raised
+
+
 def _bound(
     spec: TensorSpec, value: ArrayLike, sizes: dict[str, int], error: type[InputError | StateError]
 ) -> Array:
     """Check `value` against `spec`, and record in `sizes` what its named axes stand for."""
-    array = np.asarray(value)
+    array = as_array(spec.name, value, error)
     fits = str(array.dtype) == spec.dtype and array.ndim == len(spec.axes)
     if fits:
         for axis, size in zip(spec.axes, array.shape, strict=True):
@@ -271,7 +293,7 @@ def _bound(
             fits = fits and size == expected
     if not fits:
         raise error(_mismatch(spec, array, sizes))
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # np.ascontiguousarray would give a scalar an axis
 
 
 def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError
-
-if TYPE_CHECKING:
-    from rnnedge_runtime.session import Array, Session, State
+from rnnedge_runtime.session import Array, Session, State, as_array
 
 
 class Stream:
@@ -35,13 +32,11 @@ class Stream:
             raise StateError(
                 "the model has no states to keep between calls: export it with states (--states)"
             )
-        for layer in session.contract.layers if session.contract else ():
-            if layer.bidirectional:
-                where = f"layer {layer.name!r}" if layer.name else "the layer"
-                raise StateError(
-                    f"{where} is bidirectional: its backward direction starts at the end of the "
-                    "sequence, so it cannot be streamed; use Session.run"
-                )
+        if session.contract and session.contract.hindrances:
+            raise StateError(
+                "the model cannot be streamed, since chunks would not give what the whole sequence "
+                f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
+            )
         self._session = session
         self._batch = int(batch)
         self._state = session.zero_state(self._batch)
@@ -82,7 +77,7 @@ class Stream:
                 names = ", ".join(spec.name for spec in face.data_inputs)
                 raise InputError(f"expected a mapping with the inputs {names}, got one array")
             frame = {face.data_inputs[0].name: frame}
-        chunk = {name: np.asarray(value) for name, value in frame.items()}
+        chunk = {name: as_array(name, value, InputError) for name, value in frame.items()}
         single = False
         for spec in face.data_inputs:
             value = chunk.get(spec.name)

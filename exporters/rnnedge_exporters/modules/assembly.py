@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -14,13 +15,13 @@ from torch.export import ExportedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Target, choose
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN
+from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
+from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
 """What torch's translations are written in."""
@@ -77,6 +78,9 @@ def assemble(
     calls: list[_Call] = []
     lengths: str | None = None
     for node in [node for node in graph if node.domain == DOMAIN]:
+        if node.op_type == STEPS:
+            _expand_steps(graph, node, names)
+            continue
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, target, lift, names))
     model.opset_imports.pop(DOMAIN, None)
@@ -169,10 +173,10 @@ def _expand(
     name = f"{path}.call{earlier}" if earlier else path
     zeros = all(_is_zeros(state) for state in states)
     if zeros:
-        sizes = [_rows_and_size(made) for made in node.outputs[1:]]
+        sizes = [_fixed_sizes(made) for made in node.outputs[1:]]
         states = [
-            value(name_state(name, letter), FLOAT, [rows, BATCH, size])
-            for letter, (rows, size) in zip(letters(len(sizes)), sizes, strict=True)
+            value(name_state(name, letter), FLOAT, [rows, batch, size])
+            for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
     builder = GraphBuilder(name, names)
@@ -191,14 +195,7 @@ def _expand(
         info = replace(read.info(lowering), name=name)
         output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
     call = _Call(path, name, info, starts_from_zeros=zeros, initial=states)
-    graph.insert_before(node, builder.nodes)
-    for constant in builder.initializers.values():
-        graph.register_initializer(constant)
-    made = [output, *finals]
-    for old, new in zip(node.outputs, made, strict=True):
-        new.type, new.shape = old.type, old.shape
-    ir.convenience.replace_all_uses_with(node.outputs, made, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
+    _replace(graph, node, builder, [output, *finals])
     call.finals = list(finals)
     return call
 
@@ -213,12 +210,31 @@ def name_state(layer: str, letter: str) -> str:
     return f"{layer}.{letter}_0" if layer else f"{letter}_0"
 
 
-def _rows_and_size(state: ir.Value) -> tuple[int, int]:
-    """Return the fixed axes of a state [rows, batch, size]."""
-    rows, _, size = state.shape or (None, None, None)
+def _expand_steps(graph: ir.Graph, node: ir.Node, names: dict[str, int]) -> None:
+    builder = GraphBuilder(node.name or STEPS, names)
+    shape = builder.op("Shape", _given(node.inputs[0]), start=0, end=1)
+    count = builder.op("Squeeze", shape, builder.integers(0))
+    zero, one = (builder.constant(str(n), np.array(n, np.int64)) for n in (0, 1))
+    _replace(graph, node, builder, [builder.op("Range", zero, count, one)])
+
+
+def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:
+    """Put what `builder` holds in the place of `node`."""
+    graph.insert_before(node, builder.nodes)
+    for constant in builder.initializers.values():
+        graph.register_initializer(constant)
+    for old, new in zip(node.outputs, made, strict=True):
+        new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_all_uses_with(node.outputs, made, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
+    """Return the axes of a state [rows, batch, size]; a module without batches has a batch of 1."""
+    rows, batch, size = state.shape or (None, None, None)
     if not isinstance(rows, int) or not isinstance(size, int):
         raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, size
+    return rows, batch if isinstance(batch, int) else _tidy(str(batch)), size
 
 
 def _given(inner: ir.Value | None) -> ir.Value:
@@ -316,4 +332,5 @@ def _tidy(expression: str) -> str:
     """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
     shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
     shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
+    shorter = re.sub(r"^\(([^()]*)\)$", r"\1", shorter)
     return shorter if shorter == expression else _tidy(shorter)

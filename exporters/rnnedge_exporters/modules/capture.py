@@ -28,7 +28,11 @@ Layer: TypeAlias = nn.RNNBase | Recurrent
 
 DOMAIN = "rnnedge"
 RECURRENT = "Recurrent"
+STEPS = "Steps"
+"""Counts the entries of an input's first axis; ours, so as not to be taken for the user's."""
 LAYER = "layer"
+LONGEST = "longest"
+"""Name of the axis that ends at the longest row of a packed sequence."""
 LENGTHS_GIVEN = "lengths_given"
 
 
@@ -252,10 +256,10 @@ def _packing(capture: Capture) -> Iterator[None]:
 
     def pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
         data = x.transpose(0, 1) if batch_first else x
-        longest = lengths.max().item()
+        longest: Any = lengths.max().item()
         _assume(longest >= 1)
         _assume(longest <= data.shape[0])
-        steps = torch.arange(longest)  # [longest]: a real batch_sizes has one entry a step
+        steps = _steps(data.narrow(0, 0, longest))  # a real batch_sizes has one entry a step
         batch_sizes = (lengths.unsqueeze(0) > steps.unsqueeze(1)).sum(1)
         capture.remember(batch_sizes, lengths)
         return data, batch_sizes
@@ -265,7 +269,7 @@ def _packing(capture: Capture) -> Iterator[None]:
     ) -> tuple[Tensor, Tensor]:
         lengths = capture.lengths_of(batch_sizes)
         if not capture.is_clean(data) or padding_value != 0:
-            steps = torch.arange(data.shape[0]).unsqueeze(1)  # [time, 1]
+            steps = _steps(data).unsqueeze(1)  # [time, 1]
             shape = [data.shape[0], data.shape[1]] + [1] * (data.dim() - 2)
             inside = (steps < lengths).reshape(shape)
             data = torch.where(inside, data, torch.full((), padding_value, dtype=data.dtype))
@@ -279,6 +283,14 @@ def _packing(capture: Capture) -> Iterator[None]:
     finally:
         # `_VF` finds the real functions by name once these are gone.
         del functions._pack_padded_sequence, functions._pad_packed_sequence
+
+
+def _steps(data: Tensor) -> Tensor:
+    """Return int64 [time], 0 to time - 1."""
+    steps: Tensor = torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{STEPS}", [data], dtype=torch.int64, shape=[data.shape[0]], version=1
+    )
+    return steps
 
 
 def _assume(condition: Any) -> None:

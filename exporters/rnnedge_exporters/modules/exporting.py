@@ -62,7 +62,8 @@ def build_module_graph(
         )
     arguments = bind(copied, example_inputs)
     notes = _training_notes(module)
-    kept = _clear_attributes(copied, arguments)
+    with quiet(verbose):
+        kept = _clear_attributes(copied, arguments)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
 
@@ -80,7 +81,7 @@ def build_module_graph(
         if states is True and found:
             raise ExportError(
                 f"states=True: {type(module).__name__} cannot be streamed exactly: "
-                f"{'; '.join(found)}; export with states=False to run whole sequences"
+                f"{'; '.join(map(str, found))}; export with states=False to run whole sequences"
             )
         told = states if isinstance(states, Mapping) else None
         lift = states is True or (states is None and not found)
@@ -88,7 +89,7 @@ def build_module_graph(
     if kept and not lift and states is not False:
         notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
     if states is None and found:
-        notes.append(f"states were not lifted, since {'; '.join(found)}")
+        notes.append(f"states were not lifted, since {'; '.join(map(str, found))}")
     graph = _converted(made, opset)
     contract = Contract(
         interface=made.interface,
@@ -99,7 +100,7 @@ def build_module_graph(
         opset=graph.opset_imports[""],
         weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
         versions=versions(),
-        hindrances=tuple(found),
+        hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
     )
     return graph, contract, tuple(notes)
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, Capture
+from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, LONGEST, Capture
+from rnnedge_runtime.contract import TIME
 
 _OVER_AN_AXIS = {
     *("mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "logsumexp", "norm"),
@@ -32,7 +34,26 @@ _WINDOW = {
 }
 
 
-def hindrances(program: ExportedProgram, capture: Capture, names: dict[str, str]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """One thing that keeps chunks from giving what the whole sequence gives.
+
+    Attributes:
+        what: What looks across time.
+        where: The line of the user's code, or empty; it is not written into the file.
+    """
+
+    what: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        """Return what and where."""
+        return f"{self.what} ({self.where})" if self.where else self.what
+
+
+def hindrances(
+    program: ExportedProgram, capture: Capture, names: dict[str, str]
+) -> list[Hindrance]:
     """Name what looks across time; an empty list means that the module can be streamed.
 
     Args:
@@ -40,12 +61,18 @@ def hindrances(program: ExportedProgram, capture: Capture, names: dict[str, str]
         capture: Its recurrent layers and calls.
         names: Symbol of torch to the name of the axis.
     """
-    times = {symbol for symbol, name in names.items() if name.startswith("time")}
-    found: dict[str, None] = {}
+    times = {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST))}
+    longest = {symbol for symbol in times if names[symbol].startswith(LONGEST)}
+    found: dict[Hindrance, None] = {}
     for node in program.graph.nodes:
         if node.op == "call_function":
             for what in _looks_across(node, times, capture):
-                found[what + _where(node)] = None
+                found[Hindrance(what, _where(node))] = None
+        if node.op == "output":
+            values = [value for value in map(_value, _tensors(node.args)) if value is not None]
+            if any(_timed(size, longest) for value in values for size in value.shape):
+                what = "an output ends at the longest row: give pad_packed_sequence total_length"
+                found[Hindrance(what)] = None
     return list(found)
 
 
@@ -53,10 +80,17 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
     name = _name(node)
     if node.kwargs.get("domain") == DOMAIN:
         keys: Any = node.kwargs["attr_keys"]
+        if LAYER not in keys:
+            return
         numbers: Any = node.kwargs["attr_ints"]
         path = list(capture.layers)[numbers[keys.index(LAYER)]]
-        if getattr(capture.layers[path], "bidirectional", False):
-            yield f"{path} is bidirectional"
+        label = path or "it"
+        if capture.layers[path].bidirectional:
+            yield f"{label} is bidirectional"
+        given = 2 if numbers[keys.index(LENGTHS_GIVEN)] else 1
+        states = node.args[0][given:]  # type: ignore[index]
+        if any(_comes_from_a_layer(state) for state in _tensors(states)):
+            yield f"{label} starts from a state that is computed from the same chunk"
         return
     tensors = [a for a in _tensors(node.args) if isinstance(a.meta.get("val"), Tensor)]
     shapes = [tuple(a.meta["val"].shape) for a in tensors]
@@ -65,6 +99,10 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
     if not shapes or not any(_timed(size, times) for shape in shapes for size in shape):
         return
     first = shapes[0]
+    if name in ("view", "reshape", "_unsafe_view", "unflatten"):
+        joined = {str(s) for s in _value(node).shape if _timed(s, times) and "//" in str(s)}
+        if joined - {str(size) for size in first}:
+            yield "steps are joined by a reshape"
     if name == "scaled_dot_product_attention" and len(shapes) > 1 and _timed(shapes[1][-2], times):
         yield "attention over time"
     elif name in _MATRIX and len(shapes) > 1:
@@ -87,6 +125,19 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         if -len(shape) <= axis < len(shape)
     ):
         yield f"{name} over time"
+
+
+def _comes_from_a_layer(node: fx.Node) -> bool:
+    """Whether a value depends on the answer of a recurrent layer."""
+    waiting, seen = [node], set()
+    while waiting:
+        current = waiting.pop()
+        if current.kwargs.get("domain") == DOMAIN:
+            return True
+        if current not in seen:
+            seen.add(current)
+            waiting += current.all_input_nodes
+    return False
 
 
 def _window(
@@ -145,9 +196,10 @@ def _tensors(args: Any) -> list[fx.Node]:
     return found
 
 
-def _value(node: fx.Node) -> Tensor:
-    value: Tensor = node.meta["val"]
-    return value
+def _value(node: fx.Node) -> Any:
+    """Return the fake tensor that a node makes, or None."""
+    value = node.meta.get("val")
+    return value if isinstance(value, Tensor) else None
 
 
 def _timed(size: Any, times: set[str]) -> bool:
@@ -169,4 +221,4 @@ def _where(node: fx.Node) -> str:
     if not mine:
         return ""
     file, number, _ = mine[-1]
-    return f" (line {number} of {file.rsplit('/', 1)[-1]})"
+    return f"line {number} of {file.rsplit('/', 1)[-1]}"

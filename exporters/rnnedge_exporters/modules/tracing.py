@@ -23,7 +23,7 @@ from rnnedge_exporters.modules.arguments import (
     name_results,
 )
 from rnnedge_exporters.modules.attributes import unchanged
-from rnnedge_exporters.modules.capture import Capture, captured, observed
+from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -105,6 +105,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
                     raise _fixed(program, capture, arguments, name, axis, told)
                 names.setdefault(used[name][axis], told)
     _refuse_limits(program, capture, names)
+    names.update(_longest(program))
     used = _dynamic(program, arguments)
     input_axes = {
         name: tuple(
@@ -255,6 +256,14 @@ def _names_by_layers(capture: Capture) -> dict[str, str]:
         for number, symbol in enumerate(fresh):
             names[symbol] = kind if number == 0 else f"{kind}_{number}"
     return names
+
+
+def _longest(program: ExportedProgram) -> dict[str, str]:
+    """Name the symbols that stand for the longest row of a packed sequence."""
+    symbols = [str(s) for s in program.range_constraints if str(s).startswith("u")]
+    return {
+        s: LONGEST if number == 0 else f"{LONGEST}_{number}" for number, s in enumerate(symbols)
+    }
 
 
 def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Arguments) -> None:

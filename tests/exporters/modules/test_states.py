@@ -1,0 +1,122 @@
+"""Lifted states, states of the module's own, and what stands in the way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import rnnedge
+import rnnedge_exporters
+from rnnedge_runtime import Session
+
+
+class Filter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.GRU(3, 4, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x)[0])
+
+
+class Averaged(Filter):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).mean(1)
+
+
+class Stepper(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(3, 4)
+
+    def forward(self, x: Tensor, h_in: Tensor) -> Tensor:
+        h_out = self.cell(x, h_in)
+        return h_out
+
+
+class Starts(nn.Module):
+    """Keeps a state that is a number other than zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4)
+        self.hidden = torch.ones(1, 1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, self.hidden = self.rnn(x, self.hidden)
+        return output
+
+
+X = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
+
+
+def test_true_lifts_states_by_path(tmp_path: Path) -> None:
+    result = rnnedge.export(Filter(), tmp_path / "m.onnx", example_inputs=(X,), states=True)
+    (pair,) = result.contract.interface.states
+    assert (pair.input, pair.output) == ("encoder.h_0", "encoder.h_n")
+
+
+def test_false_leaves_the_module_as_written(tmp_path: Path) -> None:
+    result = rnnedge.export(Filter(), tmp_path / "m.onnx", example_inputs=(X,), states=False)
+    assert [spec.name for spec in result.contract.interface.inputs] == ["x"]
+    assert not result.contract.interface.states
+
+
+def test_true_names_what_cannot_be_streamed(tmp_path: Path) -> None:
+    with pytest.raises(rnnedge.ExportError, match=r"mean over time \(line \d+ of test_states"):
+        rnnedge.export(Averaged(), tmp_path / "m.onnx", example_inputs=(X,), states=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_by_default_what_cannot_be_streamed_is_a_note(tmp_path: Path) -> None:
+    result = rnnedge.export(Averaged(), tmp_path / "m.onnx", example_inputs=(X,))
+    assert any("states were not lifted, since mean over time" in note for note in result.notes)
+    assert not result.contract.interface.states
+
+
+def test_stream_of_a_hindered_model_is_refused(tmp_path: Path) -> None:
+    module = nn.LSTM(3, 4, bidirectional=True)
+    rnnedge.export(module, tmp_path / "m.onnx")
+    with pytest.raises(rnnedge.StateError, match="cannot be streamed"):
+        Session(tmp_path / "m.onnx").stream()
+
+
+def test_mapping_pairs_the_modules_own_states(tmp_path: Path) -> None:
+    module = Stepper().eval()
+    path = tmp_path / "m.onnx"
+    rnnedge.export(
+        module, path, example_inputs=(X[:, 0], torch.zeros(2, 4)), states={"h_out": "h_in"}
+    )
+    stream = Session(path).stream(batch=2)
+    h = torch.zeros(2, 4)
+    for t in range(6):
+        h = module(X[:, t], h)
+        stream.step(X[:, t].numpy())
+        assert np.abs(stream.state[0] - h.detach().numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [({"h_oops": "h_in"}, "no output 'h_oops'"), ({"h_out": "h_oops"}, "no input 'h_oops'")],
+)
+def test_mapping_with_a_wrong_name(tmp_path: Path, states: dict[str, str], message: str) -> None:
+    with pytest.raises(rnnedge.ExportError, match=message):
+        rnnedge.export(
+            Stepper(),
+            tmp_path / "m.onnx",
+            example_inputs=(X[:, 0], torch.zeros(2, 4)),
+            states=states,
+        )
+
+
+def test_kept_state_that_is_not_zero_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(rnnedge.ExportError, match=r"self\.hidden holds a state that is not zero"):
+        rnnedge.export(Starts(), tmp_path / "m.onnx", example_inputs=(X[:1].transpose(0, 1),))
+
+
+def test_mapping_for_a_bare_layer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(rnnedge_exporters.ExportError, match="True or False for a bare layer"):
+        rnnedge.export(nn.GRU(3, 4), tmp_path / "m.onnx", states={"h_n": "h_0"})

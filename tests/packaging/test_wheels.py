@@ -1,0 +1,99 @@
+"""What each wheel holds: nothing is missing, and nothing came along by accident."""
+
+import ast
+import sys
+
+import pytest
+
+RUNTIME = {
+    "rnnedge_runtime/__init__.py",
+    "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/bench.py",
+    "rnnedge_runtime/check.py",
+    "rnnedge_runtime/contract.py",
+    "rnnedge_runtime/engine.py",
+    "rnnedge_runtime/errors.py",
+    "rnnedge_runtime/foreign.py",
+    "rnnedge_runtime/py.typed",
+    "rnnedge_runtime/session.py",
+    "rnnedge_runtime/stream.py",
+}
+"""What a device receives; a new file is added here on purpose."""
+INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
+MAY_IMPORT = {"numpy", "onnxruntime", "rnnedge_runtime"} | set(sys.stdlib_module_names)
+
+
+def imported(source):
+    """Return the top-level packages that `source` imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or ".")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_files_of_the_runtime(runtime):
+    assert set(runtime.files) == RUNTIME | {f"{runtime.info}/{name}" for name in INFO}
+
+
+def test_files_of_the_toolkit(toolkit, root):
+    """Its packages are the two source folders: every module and `py.typed`, and nothing else."""
+    sources = {
+        path.relative_to(folder.parent).as_posix()
+        for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")
+        for path in folder.rglob("*")
+        if path.suffix == ".py" or path.name == "py.typed"
+    }
+    info = {f"{toolkit.info}/{name}" for name in {*INFO, "entry_points.txt"}}
+    assert set(toolkit.files) == sources | info
+
+
+@pytest.mark.parametrize("package", ["rnnedge", "rnnedge_exporters"])
+def test_each_package_of_the_toolkit_is_typed(toolkit, package):
+    assert f"{package}/py.typed" in toolkit.files
+
+
+def test_the_two_wheels_share_no_file(toolkit, runtime):
+    assert not set(toolkit.files) & set(runtime.files)
+
+
+def test_the_command_of_the_toolkit(toolkit):
+    text = toolkit.files[f"{toolkit.info}/entry_points.txt"].decode()
+    assert text.split("\n")[:2] == ["[console_scripts]", "rnnedge = rnnedge.cli:main"]
+
+
+@pytest.mark.parametrize("name", sorted(n for n in RUNTIME if n.endswith(".py")))
+def test_a_module_of_the_runtime_imports_what_a_device_has(runtime, name):
+    assert imported(runtime.files[name].decode()) <= MAY_IMPORT
+
+
+@pytest.mark.parametrize(
+    "line", ["import torch", "from onnx import helper", "import click.core as c", "import rnnedge"]
+)
+def test_the_guard_on_imports_can_fail(line):
+    source = f"def later():\n    if True:\n        {line}\n"
+    assert not imported(source) <= MAY_IMPORT
+
+
+def test_the_runtime_needs_numpy_only(runtime):
+    needs = runtime.metadata.get_all("Requires-Dist")
+    assert [need for need in needs if "extra ==" not in need] == ["numpy>=1.24"]
+
+
+def test_onnxruntime_is_an_extra_of_the_runtime(runtime):
+    needs = [need.split(">")[0] for need in runtime.metadata.get_all("Requires-Dist")]
+    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu"]
+
+
+def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):
+    assert runtime.metadata.get_payload() == (root / "runtime" / "README.md").read_text(
+        encoding="utf-8"
+    )
+    assert toolkit.metadata.get_payload() == (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_both_licenses_are_one_text(root):
+    assert (root / "runtime" / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()

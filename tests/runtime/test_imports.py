@@ -1,0 +1,67 @@
+"""What importing the runtime loads, and the names that it exports."""
+
+import sys
+from types import ModuleType
+
+import rnnedge_runtime
+
+ALLOWED = {"rnnedge_runtime", "numpy"} | set(sys.stdlib_module_names)
+EXPORTED = {
+    "Contract",
+    "ContractError",
+    "DeviceError",
+    "EngineError",
+    "InputError",
+    "Interface",
+    "MissingPackageError",
+    "ModelError",
+    "RnnEdgeError",
+    "RunResult",
+    "Session",
+    "StateError",
+    "Stream",
+}
+
+
+def loaded_by(python, statement):
+    """Return the top-level modules that `statement` adds to those of a bare interpreter."""
+    code = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    names = {name.partition(".")[0] for name in done.stdout.split()}
+    # The compiled modules of numpy 1 register Cython's own: `cython_runtime`, `_cython_3_0_8`.
+    return {name for name in names if not name.lstrip("_").startswith("cython_")}
+
+
+def test_importing_the_runtime_loads_numpy_and_the_standard_library_only(python):
+    loaded = loaded_by(python, "import rnnedge_runtime")
+    assert "rnnedge_runtime" in loaded
+    assert loaded <= ALLOWED
+
+
+def test_so_do_its_commands(python):
+    assert loaded_by(python, "import rnnedge_runtime.__main__") <= ALLOWED
+
+
+def test_the_guard_can_fail(python, tmp_path):
+    (tmp_path / "heavy.py").write_text("import pytest\n")
+    assert "pytest" in loaded_by(python, "import heavy") - ALLOWED
+
+
+def test_the_guard_sees_an_import_that_comes_late(python, tmp_path):
+    (tmp_path / "heavy.py").write_text("def f():\n    import pytest\nf()\n")
+    assert "pytest" in loaded_by(python, "import heavy") - ALLOWED
+
+
+def test_exported_names():
+    public = {
+        name
+        for name, value in vars(rnnedge_runtime).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert public == EXPORTED
+
+
+def test_exported_names_say_where_they_come_from():
+    for name in EXPORTED:
+        assert getattr(rnnedge_runtime, name).__module__.startswith("rnnedge_runtime.")
