@@ -53,7 +53,7 @@ def staged(path: Path) -> Iterator[Path]:
     """
     if not path.parent.is_dir():
         raise ExportError(
-            f"{path}: expected an existing folder to write to, found no folder {path.parent}: create it"
+            f"{path}: expected an existing folder, found no folder {path.parent}: create it"
         )
     if path.is_dir():
         raise ExportError(f"{path}: expected the name of a file to write, found a folder")
