@@ -259,7 +259,7 @@ def test_source_that_does_not_fit(source: nn.Module, model: Path) -> None:
 
 def test_source_without_a_recurrent_layer(model: Path) -> None:
     export(_lstm(), model)
-    with pytest.raises(SourceError, match="^Linear answers no h_n, c_n, which the model does"):
+    with pytest.raises(SourceError, match=r"^Linear answers no h_n, c_n, which the model does"):
         validate(model, against=nn.Linear(3, 8))
 
 
