@@ -59,7 +59,7 @@ def default_cases(interface: Interface, *, streams: bool) -> tuple[Case, ...]:
     if interface.lengths:
         some = bool(interface.states)
         cases += [Case(t, b, random_state=some, ragged=True) for t, b in _SHAPES if b > 1]
-    if streams and interface.states:
+    if streams and interface.states and any(TIME in s.axes for s in interface.data_inputs):
         cases += [Case(time, 2, random_state=True, chunk=c) for time, c in ((13, 1), (64, 7))]
     return tuple(cases)
 
@@ -83,9 +83,12 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
     """
     sizes = {TIME: case.time, BATCH: case.batch}
     random = np.random.default_rng([case.time, case.batch, case.random_state, case.ragged])
-    inputs: Inputs = {
-        spec.name: _random(spec, sizes, random, largest or 1) for spec in interface.data_inputs
-    }
+    inputs: Inputs = {}
+    for spec in interface.data_inputs:
+        if spec.dtype == "int64" and spec.axes == (BATCH,) and "len" in spec.name:
+            inputs[spec.name] = random.integers(1, case.time + 1, case.batch)
+        else:
+            inputs[spec.name] = _random(spec, sizes, random, largest or 1)
     for spec in interface.state_inputs:
         state = _random(spec, sizes, random, 1)
         inputs[spec.name] = state if case.random_state else np.zeros_like(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Protocol
 
 import numpy as np
@@ -140,6 +140,10 @@ class ModuleRunner:
         self._calls: dict[str, int] = {}
         for path, layer in recurrent_layers(self._module).items():
             layer.forward = self._with_states(path, layer.forward)  # type: ignore[method-assign]
+        for path, conv in self._module.named_modules():
+            if f"{path}.context_0" in {pair.input for pair in interface.states}:
+                assert isinstance(conv, nn.Conv1d)  # no other has a context
+                conv.forward = partial(self._with_context, path, conv)  # type: ignore[method-assign]
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
         """Run `inputs` whole; a case in chunks has the same answer."""
@@ -160,6 +164,19 @@ class ModuleRunner:
         own = [spec.name for spec in self._interface.outputs[: len(result)]]
         answers = dict(zip(own, result, strict=True)) | self._finals
         return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    def _with_context(self, path: str, conv: nn.Conv1d, x: Tensor) -> Tensor:
+        """Run a causal convolution with what came before instead of zeros."""
+        before = self._given[f"{path}.context_0"]  # [batch, channels, context]
+        context = before.shape[2]
+        in_front = conv.padding == (0,)  # the module has padded zeros in front of x itself
+        full = torch.cat([before, x[..., context:] if in_front else x], 2)
+        self._finals[f"{path}.context_n"] = full[..., -context:]
+        y = nn.functional.conv1d(
+            full, conv.weight, conv.bias, dilation=conv.dilation, groups=conv.groups
+        )
+        # Else the module cuts off the end, which padding on both sides would have made.
+        return y if in_front else nn.functional.pad(y, (0, context))
 
     def _with_states(self, path: str, forward: Any) -> Any:
         @wraps(forward)  # keeps the signature, by which arguments are bound

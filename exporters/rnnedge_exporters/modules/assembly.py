@@ -16,6 +16,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Target, choose
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
+from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.recurrent import Recurrent
@@ -38,11 +39,13 @@ class Assembled:
         graph: The graph.
         interface: What it takes and gives.
         layers: Its recurrent layers, a call each.
+        hindrances: What was found here that keeps chunks from equalling the whole.
     """
 
     graph: ir.Graph
     interface: Interface
     layers: tuple[LayerInfo, ...]
+    hindrances: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -58,7 +61,12 @@ class _Call:
 
 
 def assemble(
-    traced: Traced, *, target: Target, lift: bool, told: Mapping[str, str] | None
+    traced: Traced,
+    *,
+    target: Target,
+    lift: bool,
+    told: Mapping[str, str] | None,
+    causal: tuple[CausalConv, ...] = (),
 ) -> Assembled:
     """Build the ONNX graph of a traced module.
 
@@ -67,6 +75,7 @@ def assemble(
         target: What the lowerings are chosen for.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
+        causal: Convolutions whose context becomes an input and an output where states are lifted.
 
     Raises:
         ExportError: When an operator has no translation, or `told` names no input or output.
@@ -84,6 +93,12 @@ def assemble(
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, target, lift, names))
     model.opset_imports.pop(DOMAIN, None)
+    found = [
+        f"{call.name or 'it'} starts from a state that the module computes"
+        for call in calls
+        if not call.starts_from_zeros
+        and not all(_origin(state) in graph.inputs for state in call.initial)
+    ]
 
     for made, name in zip(graph.outputs, traced.outputs, strict=True):
         made.name = name
@@ -102,6 +117,11 @@ def assemble(
                 graph.append(node)
                 graph.outputs.append(out)
                 pairs.append(StatePair(before.name or "", name))
+    if lift and causal:
+        kept = keep_context(graph, causal, traced.program, names)
+        if kept is None:
+            found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
+        pairs += kept or []
     for clean in (
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
@@ -119,7 +139,7 @@ def assemble(
     )
     for made, spec in zip(graph.inputs, interface.inputs, strict=True):
         made.shape = ir.Shape(spec.axes)
-    return Assembled(graph, interface, tuple(call.info for call in calls))
+    return Assembled(graph, interface, tuple(call.info for call in calls), tuple(found))
 
 
 def _translate(program: ExportedProgram) -> ir.Model:
@@ -258,6 +278,14 @@ def _is_zeros(state: ir.Value) -> bool:
         return tensor is not None and not tensor.as_tensor().numpy().any()
     first = node.inputs[0] if node.inputs else None
     return node.op_type in _PASS_ON and first is not None and _is_zeros(first)
+
+
+def _origin(made: ir.Value) -> ir.Value:
+    """Return the value that `made` is a part or another shape of."""
+    node = made.producer()
+    if node is None or node.op_type not in _PASS_ON or node.inputs[0] is None:
+        return made
+    return _origin(node.inputs[0])
 
 
 def _input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:

@@ -16,9 +16,10 @@ from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
-from rnnedge_exporters.modules.streaming import hindrances
+from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.tracing import DynamicAxes, trace
 from rnnedge_exporters.weights import digest
 from rnnedge_runtime.contract import Contract
@@ -77,19 +78,31 @@ def build_module_graph(
                 f"{type(module).__name__} keeps its state in {', '.join(kept)}: take it as an "
                 f"argument of forward and return it ({error})"
             ) from error
-        found = hindrances(traced.program, traced.capture, traced.names)
+        causal = find_causal(traced.program, copied, time_symbols(traced.names))
+        found = hindrances(traced.program, traced.capture, traced.names, causal)
         if states is True and found:
-            raise ExportError(
-                f"states=True: {type(module).__name__} cannot be streamed exactly: "
-                f"{'; '.join(map(str, found))}; export with states=False to run whole sequences"
-            )
+            raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None
         lift = states is True or (states is None and not found)
-        made = assemble(traced, target=target, lift=lift, told=told)
+        made = assemble(traced, target=target, lift=lift, told=told, causal=causal)
+        if made.hindrances and told is None:
+            found += [Hindrance(what) for what in made.hindrances]
+            if states is True:
+                raise _not_streamable(module, found)
+            if lift:
+                lift = False
+                made = assemble(traced, target=target, lift=False, told=None)
+        if causal and not lift and not found:  # whole runs need no context, streams would
+            found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
     if kept and not lift and states is not False:
         notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
     if states is None and found:
         notes.append(f"states were not lifted, since {'; '.join(map(str, found))}")
+    notes += [
+        f"axis {axis} of {name} is fixed to {size}, and need not be: dynamic_axes="
+        f"{{{name!r}: {{{axis}: 'a_name'}}, ...}} opens it"
+        for name, axis, size in traced.fixed
+    ]
     graph = _converted(made, opset)
     contract = Contract(
         interface=made.interface,
@@ -103,6 +116,13 @@ def build_module_graph(
         hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
     )
     return graph, contract, tuple(notes)
+
+
+def _not_streamable(module: nn.Module, found: list[Hindrance]) -> ExportError:
+    return ExportError(
+        f"states=True: {type(module).__name__} cannot be streamed exactly: "
+        f"{'; '.join(map(str, found))}; export with states=False to run whole sequences"
+    )
 
 
 def _training_notes(module: nn.Module) -> list[str]:

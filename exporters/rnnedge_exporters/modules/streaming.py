@@ -8,7 +8,7 @@ with the line of the user's code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, LONGEST, Capture
+from rnnedge_exporters.modules.causal import CausalConv
 from rnnedge_runtime.contract import TIME
 
 _OVER_AN_AXIS = {
@@ -51,8 +52,16 @@ class Hindrance:
         return f"{self.what} ({self.where})" if self.where else self.what
 
 
+def time_symbols(names: dict[str, str]) -> set[str]:
+    """Return the symbols of torch that stand for a time axis."""
+    return {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST))}
+
+
 def hindrances(
-    program: ExportedProgram, capture: Capture, names: dict[str, str]
+    program: ExportedProgram,
+    capture: Capture,
+    names: dict[str, str],
+    causal: Iterable[CausalConv] = (),
 ) -> list[Hindrance]:
     """Name what looks across time; an empty list means that the module can be streamed.
 
@@ -60,12 +69,14 @@ def hindrances(
         program: The exported program.
         capture: Its recurrent layers and calls.
         names: Symbol of torch to the name of the axis.
+        causal: Convolutions that are streamed with a kept context.
     """
-    times = {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST))}
+    times = time_symbols(names)
+    handled = {name for conv in causal for name in conv.nodes}
     longest = {symbol for symbol in times if names[symbol].startswith(LONGEST)}
     found: dict[Hindrance, None] = {}
     for node in program.graph.nodes:
-        if node.op == "call_function":
+        if node.op == "call_function" and node.name not in handled:
             for what in _looks_across(node, times, capture):
                 found[Hindrance(what, _where(node))] = None
         if node.op == "output":
@@ -152,7 +163,7 @@ def _window(
             _timed(size, times) and (k != 1 or s != 1)
             for size, k, s in zip(spatial, kernel, steps, strict=False)
         ):
-            yield f"{name} looks across the seam of two chunks"
+            yield f"{name} looks ahead, or in strides, across the seam of two chunks"
     elif any(_timed(size, times) for size in spatial):
         yield f"{name} looks across the seam of two chunks"
 

@@ -45,6 +45,7 @@ class Traced:
         input_axes: Axes of each input by name, named where they are dynamic.
         outputs: Names of the outputs, in order.
         names: Symbol of torch to the name of the axis.
+        fixed: Input, axis and size of each axis that could be dynamic and that nobody asked for.
     """
 
     program: ExportedProgram
@@ -52,6 +53,7 @@ class Traced:
     input_axes: dict[str, tuple[Axis, ...]]
     outputs: list[str]
     names: dict[str, str]
+    fixed: list[tuple[str, int, int]]
 
 
 def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None) -> Traced:
@@ -81,6 +83,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         wanted = {name: set(axes) for name, axes in dynamic_axes.items()}
 
     program, capture = _export(module, arguments, wanted)
+    fixed: list[tuple[str, int, int]] = []
     if dynamic_axes is None:
         names = _names_by_layers(capture)
         used = _dynamic(program, arguments)
@@ -91,7 +94,13 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
             for name, axes in used.items()
         }
         _refuse_fixed_sizes(seen, capture, program, arguments)
-        if any(len(kept[name]) < len(axes) for name, axes in used.items()):
+        fixed = [
+            (name, axis, arguments.flat()[name].shape[axis])
+            for name, axes in used.items()
+            for axis in axes
+            if axis not in kept[name]
+        ]
+        if fixed:
             # Some axis could be dynamic that no recurrent layer sees: it stays as the example's.
             program, capture = _export(module, arguments, kept)
             names = _names_by_layers(capture)
@@ -114,7 +123,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         )
         for name, tensor in arguments.flat().items()
     }
-    return Traced(program, capture, input_axes, outputs, names)
+    return Traced(program, capture, input_axes, outputs, names, fixed)
 
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:

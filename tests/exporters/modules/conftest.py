@@ -36,7 +36,7 @@ class Exported:
 
     def inputs(self, time: int, batch: int) -> dict[str, Array]:
         """Make data inputs of a shape; integers are valid for every module of the zoo."""
-        sizes = {"time": time, "batch": batch, "time_1": time + 2}
+        sizes = {"time": time, "batch": batch, "time_1": time + 2, "batch_1": batch + 1}
         random = np.random.default_rng([time, batch])
         made: dict[str, Array] = {}
         for spec in self.session.interface.inputs:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import module_zoo
 import numpy as np
 import pytest
 import torch
@@ -75,6 +76,44 @@ def test_by_default_what_cannot_be_streamed_is_a_note(tmp_path: Path) -> None:
     result = rnnedge.export(Averaged(), tmp_path / "m.onnx", example_inputs=(X,))
     assert any("states were not lifted, since mean over time" in note for note in result.notes)
     assert not result.contract.interface.states
+
+
+def test_true_names_a_learned_start(tmp_path: Path) -> None:
+    module, example = module_zoo.MODULES["learned_start"]
+    with pytest.raises(rnnedge.ExportError, match="rnn starts from a state that the module"):
+        rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
+
+
+def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path) -> None:
+    module, example = module_zoo.MODULES["attention_step"]
+    result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
+    assert any(note.startswith("axis 1 of memory is fixed to 7, and need") for note in result.notes)
+    axes = {"memory": {0: "batch", 1: "positions"}, "token": {0: "batch"}, "hidden": {1: "batch"}}
+    opened = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, dynamic_axes=axes)
+    assert opened.contract.interface.inputs[0].axes == ("batch", "positions", 6)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+
+
+@pytest.mark.parametrize(
+    ("name", "contexts"),
+    [
+        ("causal_padded", {"conv.context_0": 4}),
+        ("causal_cut", {"first.context_0": 2, "second.context_0": 1}),
+    ],
+)
+def test_causal_convolution_keeps_a_context(
+    name: str, contexts: dict[str, int], tmp_path: Path
+) -> None:
+    module, example = module_zoo.MODULES[name]
+    result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
+    sizes = {spec.name: spec.axes[2] for spec in result.contract.interface.state_inputs}
+    assert {key: sizes[key] for key in contexts} == contexts
+
+
+def test_convolution_that_looks_ahead_is_named(tmp_path: Path) -> None:
+    module, example = module_zoo.MODULES["ctc"]
+    with pytest.raises(rnnedge.ExportError, match="conv1d looks ahead, or in strides, across"):
+        rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
 
 
 def test_stream_of_a_hindered_model_is_refused(tmp_path: Path) -> None:

@@ -347,6 +347,110 @@ class OwnCell(nn.Module):
         return self.head(self.rnn(x)[0])
 
 
+class Crnn(nn.Module):
+    """Text recognition: a 2-d convolution whose columns are the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d((2, 1)))
+        self.rnn = nn.LSTM(32, 7, bidirectional=True)
+        self.head = nn.Linear(14, 5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.conv(image)
+        batch, channels, height, width = features.size()
+        steps = features.permute(3, 0, 1, 2).reshape(width, batch, channels * height)
+        return self.head(self.rnn(steps)[0])
+
+
+class AttentionStep(nn.Module):
+    """One step of a decoder with additive attention, its hidden state an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.score = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 1)
+        self.rnn = nn.GRU(10, 6, batch_first=True)
+        self.head = nn.Linear(6, 9)
+
+    def forward(self, memory: Tensor, token: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        query = self.query(hidden[-1]).unsqueeze(1)
+        weights = self.score(torch.tanh(query + self.key(memory))).squeeze(-1).softmax(-1)
+        context = torch.bmm(weights.unsqueeze(1), memory)
+        output, hidden_out = self.rnn(torch.cat([token.unsqueeze(1), context], -1), hidden)
+        return self.head(output.squeeze(1)), hidden_out
+
+
+class Hierarchy(nn.Module):
+    """Words inside sentences: the batch of one layer is batch times time of the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 6)
+        self.words = nn.GRU(6, 5, batch_first=True, bidirectional=True)
+        self.sentences = nn.GRU(10, 4, batch_first=True)
+
+    def forward(self, document: Tensor) -> Tensor:
+        batch, sentences, words = document.shape
+        _, h = self.words(self.embed(document.view(batch * sentences, words)))
+        _, h = self.sentences(h.transpose(0, 1).reshape(batch, sentences, -1))
+        return h.squeeze(0)
+
+
+class Frames(nn.Module):
+    """A convolution over every frame of a video."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.rnn = nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, video: Tensor) -> Tensor:
+        batch, time = video.shape[:2]
+        features = self.conv(video.flatten(0, 1)).mean((2, 3)).view(batch, time, -1)
+        return self.rnn(features)[0]
+
+
+class LearnedStart(nn.Module):
+    """Starts from a learned state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, 5)
+        self.start = nn.Parameter(torch.randn(1, 1, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x, self.start.expand(-1, x.size(1), -1).contiguous())[0]
+
+
+class CausalPadded(nn.Module):
+    """A keyword spotter: dilated convolution with zeros in front, batch norm, GRU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 6, 3, dilation=2)
+        self.norm = nn.BatchNorm1d(6)
+        self.rnn = nn.GRU(6, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = torch.relu(self.norm(self.conv(F.pad(x.transpose(1, 2), (4, 0)))))
+        return self.rnn(features.transpose(1, 2))[0]
+
+
+class CausalCut(nn.Module):
+    """Two causal convolutions as temporal convolutional networks write them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(4, 6, 3, padding=2)
+        self.second = nn.Conv1d(6, 6, 2, padding=1, groups=2)
+        self.rnn = nn.LSTM(6, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x.transpose(1, 2))[:, :, :-2])
+        y = y + self.second(y)[..., :-1]
+        return self.rnn(y.transpose(1, 2))[0]
+
+
 def x(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
@@ -385,6 +489,13 @@ def _fill() -> None:
         two_speeds=(TwoSpeeds(), (x(2, 8, 3),)),
         policy=(Policy(), (x(2, 6), x(2, 8), x(2, 8), OFF)),
         own_cell=(OwnCell(), (x(2, 7, 4),)),
+        crnn=(Crnn(), (x(2, 1, 16, 9),)),
+        attention_step=(AttentionStep(), (x(2, 7, 6), x(2, 4), x(1, 2, 6))),
+        hierarchy=(Hierarchy(), (torch.arange(30).reshape(2, 3, 5),)),
+        frames=(Frames(), (x(2, 6, 3, 8, 8),)),
+        causal_padded=(CausalPadded(), (x(2, 7, 4),)),
+        causal_cut=(CausalCut(), (x(1, 7, 4),)),
+        learned_start=(LearnedStart(), (x(7, 2, 4),)),
     )
 
 
