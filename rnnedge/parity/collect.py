@@ -42,7 +42,7 @@ def collect(
     module: nn.Module,
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Answers], dict[Case, str]]:
+) -> tuple[list[Answers], list[str]]:
     """Run every case on the exported model and, in float64 and float32, on its source.
 
     Args:
@@ -52,7 +52,7 @@ def collect(
         progress: Called with the number of cases done and in all.
 
     Returns:
-        The answers, and the cases that the source itself refuses, with what it says.
+        The answers, and notes: which cases the source itself refuses, and in which dtype it ran.
 
     Raises:
         SourceError: When the source refuses every case, or answers less than the model.
@@ -60,30 +60,36 @@ def collect(
     face = session.interface
     runner = LayerRunner if is_bare_layer(module) else ModuleRunner
     model = ModelRunner(session)
-    reference, single = (runner(module, face, dtype) for dtype in (torch.float64, torch.float32))
+    single = runner(module, face, torch.float32)
     indices = largest_index(module)
     collected: list[Answers] = []
     refused: dict[Case, str] = {}
-    for done, case in enumerate(cases, 1):
-        inputs = make_inputs(face, case, indices)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
-                answers = (reference(inputs, case), single(inputs, case))
-        except RnnEdgeError:
-            raise
-        except Exception as error:  # whatever the user's forward raises at this shape
-            refused[case] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        else:
-            outputs, failure = None, None
+    for dtype in (torch.float64, torch.float32):  # a forward may fix a dtype, and refuse float64
+        reference = runner(module, face, dtype)
+        refused = {}
+        for done, case in enumerate(cases, 1):
+            inputs = make_inputs(face, case, indices)
             try:
-                outputs = model(inputs, case)
-            except RnnEdgeError as error:
-                failure = str(error)
-            collected.append(Answers(case, _sizes(session, inputs), *answers, outputs, failure))
-        if progress:
-            progress(done, len(cases))
-    if not collected:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
+                    answers = (reference(inputs, case), single(inputs, case))
+            except RnnEdgeError:
+                raise
+            except Exception as error:  # whatever the user's forward raises at this shape
+                refused[case] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            else:
+                outputs, failure = None, None
+                try:
+                    outputs = model(inputs, case)
+                except RnnEdgeError as error:
+                    failure = str(error)
+                sizes = _sizes(session, inputs)
+                collected.append(Answers(case, sizes, *answers, outputs, failure))
+            if progress:
+                progress(done, len(cases))
+        if collected:
+            break
+    else:
         case, why = next(iter(refused.items()))
         raise SourceError(
             f"{type(module).__name__} refuses all {len(cases)} cases; at {case}: {why}"
@@ -94,7 +100,13 @@ def collect(
             f"{type(module).__name__} answers no {', '.join(unanswered)}, which the model does: "
             "validate against the module that was exported"
         )
-    return collected, refused
+    notes = [
+        f"PyTorch itself refuses {len(refused)} of {len(cases)} cases, such as {case}: {why}"
+        for case, why in list(refused.items())[:1]
+    ]
+    if dtype is torch.float32:
+        notes.append("the reference is PyTorch float32: the module refuses float64")
+    return collected, notes
 
 
 def _sizes(session: Session, inputs: Inputs) -> dict[str, int]:

@@ -55,7 +55,7 @@ def test_a_fetched_package_is_not_fetched_again(tmp_path: Path) -> None:
 
 def test_unidirectional_has_the_shapes_of_pytorch(tmp_path: Path) -> None:
     output = output_of(tmp_path, "02_unidirectional/unidirectional.py")
-    assert "PASS: build/unidirectional/model.onnx" in output
+    assert "PASS: model.onnx" in output
     assert "input  [5, 3, 10]" in output
     assert "output [5, 3, 20], PyTorch [5, 3, 20], differ by " in output
     assert "h_n    [1, 3, 20], PyTorch [1, 3, 20], differ by " in output
@@ -64,7 +64,7 @@ def test_unidirectional_has_the_shapes_of_pytorch(tmp_path: Path) -> None:
 
 def test_bidirectional_splits_into_its_two_directions(tmp_path: Path) -> None:
     output = output_of(tmp_path, "03_bidirectional/bidirectional.py")
-    assert "PASS: build/bidirectional/model.onnx" in output
+    assert "PASS: model.onnx" in output
     assert "output [5, 3, 40], PyTorch [5, 3, 40], differ by " in output
     assert "h_n    [2, 3, 20], PyTorch [2, 3, 20], differ by " in output
     assert "forward  [5, 3, 20]\nbackward [5, 3, 20]\n" in output
@@ -74,7 +74,7 @@ def test_bidirectional_splits_into_its_two_directions(tmp_path: Path) -> None:
 
 def test_training_proves_what_it_exports(demo: tuple[Path, str]) -> None:
     folder, output = demo
-    assert "PASS: built/model.onnx" in output
+    assert "PASS: model.onnx" in output
     assert (folder / "built/training.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -89,10 +89,13 @@ def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
         parts: list[Tensor] = []
         while f"{name}_{len(parts)}" in tensors:
             parts.append(tensors[f"{name}_{len(parts)}"])
+        keys = [key for key in tensors if key.startswith(f"{name}_")]
         if name in tensors:
             values[name] = tensors[name]
         elif parts:
             values[name] = tuple(parts)
+        elif keys:
+            values[name] = {key.removeprefix(f"{name}_"): tensors[key] for key in keys}
         elif parameter.default is inspect.Parameter.empty and parameter.kind in (
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             inspect.Parameter.KEYWORD_ONLY,

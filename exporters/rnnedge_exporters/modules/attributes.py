@@ -40,7 +40,11 @@ def kept_in_attributes(module: nn.Module, run: Any) -> dict[str, tuple[nn.Module
         run()
         for path, inner in module.named_modules():
             for name, value in vars(inner).items():
-                if not name.startswith("_") and value is not before[inner].get(name):
+                # A hook of weight_norm or pruning computes its weight anew: that is no state.
+                computed = f"{name}_g" in inner._parameters or f"{name}_orig" in inner._parameters
+                if name.startswith("_") or computed:
+                    continue
+                if value is not before[inner].get(name):
                     leaves = torch.utils._pytree.tree_leaves(value)
                     if any(isinstance(leaf, Tensor) for leaf in leaves):
                         found[f"{path}.{name}" if path else name] = (inner, name)

@@ -82,7 +82,19 @@ class Capture:
 
 
 def recurrent_layers(module: nn.Module) -> dict[str, Layer]:
-    """Return the recurrent layers of `module` by path, in order, each once."""
+    """Return the recurrent layers of `module` by path, in order, each once.
+
+    Raises:
+        ExportError: For a subclass of a layer with a forward of its own.
+    """
+    for path, inner in module.named_modules():
+        own = type(inner).forward
+        stock = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
+        if isinstance(inner, nn.RNNBase) and own not in stock:
+            raise ExportError(
+                f"{path or 'the module'}: {type(inner).__name__} has a forward of its own over "
+                "that of the layer: put the layer inside a module instead"
+            )
     named = module.named_modules()
     return {path: inner for path, inner in named if isinstance(inner, nn.RNNBase | Recurrent)}
 
@@ -256,6 +268,7 @@ def _packing(capture: Capture) -> Iterator[None]:
 
     def pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
         data = x.transpose(0, 1) if batch_first else x
+        _assume(lengths.shape[0] == data.shape[1])
         longest: Any = lengths.max().item()
         _assume(longest >= 1)
         _assume(longest <= data.shape[0])

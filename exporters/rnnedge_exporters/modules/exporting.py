@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx_ir as ir
 import torch
@@ -20,7 +20,7 @@ from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
-from rnnedge_exporters.modules.tracing import DynamicAxes, trace
+from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.weights import digest
 from rnnedge_runtime.contract import Contract
 
@@ -64,20 +64,19 @@ def build_module_graph(
     arguments = bind(copied, example_inputs)
     notes = _training_notes(module)
     with quiet(verbose):
-        kept = _clear_attributes(copied, arguments)
+        kept = _state_attributes(copied, arguments)
     if kept and states is False:
-        notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
+        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
     with unchanged(copied), quiet(verbose):
+        start = [getattr(inner, name) for inner, name in kept.values()]
+        _set(kept, [None] * len(kept))  # starts from nothing, as a layer without a state does
         try:
             traced = trace(copied, arguments, dynamic_axes)
         except ExportError as error:
             if not kept:
                 raise
-            raise ExportError(
-                f"{type(module).__name__} keeps its state in {', '.join(kept)}: take it as an "
-                f"argument of forward and return it ({error})"
-            ) from error
+            traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
         causal = find_causal(traced.program, copied, time_symbols(traced.names))
         found = hindrances(traced.program, traced.capture, traced.names, causal)
         if states is True and found:
@@ -94,8 +93,10 @@ def build_module_graph(
                 made = assemble(traced, target=target, lift=False, told=None)
         if causal and not lift and not found:  # whole runs need no context, streams would
             found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
+    if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
+        notes.append("the batch is fixed to 1, the only one that the module runs at")
     if kept and not lift and states is not False:
-        notes.append(f"state kept in {', '.join(kept)} starts anew at each call")
+        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
     if states is None and found:
         notes.append(f"states were not lifted, since {'; '.join(map(str, found))}")
     notes += [
@@ -140,8 +141,11 @@ def _training_notes(module: nn.Module) -> list[str]:
     return [f"exported in eval mode: {', '.join(active)} would act otherwise in training mode"]
 
 
-def _clear_attributes(copied: nn.Module, arguments: Arguments) -> list[str]:
-    """Empty the attributes that `copied` keeps its state in; return their names.
+Kept: TypeAlias = dict[str, tuple[nn.Module, str]]
+
+
+def _state_attributes(copied: nn.Module, arguments: Arguments) -> Kept:
+    """Return the attributes that `copied` keeps its state in, by path.
 
     Raises:
         ExportError: When one holds numbers other than zero to start with.
@@ -154,7 +158,7 @@ def _clear_attributes(copied: nn.Module, arguments: Arguments) -> list[str]:
     try:
         kept = kept_in_attributes(copied, run)
     except Exception:
-        return []  # tracing says what is wrong with it
+        return {}  # tracing says what is wrong with it
     for path, (inner, name) in kept.items():
         before = getattr(inner, name, None)
         for leaf in torch.utils._pytree.tree_leaves(before):
@@ -163,7 +167,34 @@ def _clear_attributes(copied: nn.Module, arguments: Arguments) -> list[str]:
                     f"self.{path} holds a state that is not zero: reset it before the export, or "
                     "take it as an argument of forward and return it"
                 )
-        setattr(inner, name, None)
+    return kept
+
+
+def _traced_from(
+    start: list[Any],
+    copied: nn.Module,
+    arguments: Arguments,
+    dynamic_axes: DynamicAxes | None,
+    kept: Kept,
+    error: ExportError,
+) -> Traced:
+    """Trace with the zeros that the attributes hold; they fix the batch to their own."""
+    _set(kept, start)
+    try:
+        return trace(copied, arguments, dynamic_axes)
+    except ExportError:
+        raise ExportError(
+            f"{type(copied).__name__} keeps its state in {', '.join(_shown(kept))}: take it as an "
+            f"argument of forward and return it ({error})"
+        ) from error
+
+
+def _set(kept: Kept, values: list[Any]) -> None:
+    for (inner, name), value in zip(kept.values(), values, strict=True):
+        setattr(inner, name, value)
+
+
+def _shown(kept: Kept) -> list[str]:
     return [f"self.{path}" for path in kept]
 
 

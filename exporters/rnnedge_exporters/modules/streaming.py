@@ -175,6 +175,8 @@ def _pick(node: fx.Node, name: str, shape: tuple[Any, ...], times: set[str]) -> 
     if name == "select":
         if node.args[2] != -1:
             yield f"one step is picked by its position ({node.args[2]})"
+        elif any(_name(user).endswith("_") for user in node.users):
+            yield "the last step is changed in place"
         return
     start = node.args[2] if len(node.args) > 2 else None
     if start not in (0, None) or str(_value(node).shape[axis]) != str(shape[axis]):
