@@ -7,13 +7,9 @@ they wrote answers as PyTorch does at lengths and batches that it was not export
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import statistics
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +21,7 @@ from torch import Tensor, nn
 
 import rnnedge
 from benchmarks.machine import describe
+from rnnedge_exporters.modules.quiet import quiet
 
 ROUNDS = 7
 
@@ -154,7 +151,7 @@ def _table(title: str, calls: dict[str, Call]) -> list[str]:
         for name, (call, _) in calls.items():
             start = perf_counter()
             try:
-                with _quiet():
+                with quiet(verbose=False):
                     call()
             except Exception as error:
                 failures[name] = f"raises {type(error).__name__}"
@@ -164,21 +161,6 @@ def _table(title: str, calls: dict[str, Call]) -> list[str]:
         verdict = failures[name] if name in failures else check()
         rows.append(f"| `{name}` | {statistics.median(times[name][1:]):.1f} | {verdict} |")
     return [*rows, ""]
-
-
-@contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 if __name__ == "__main__":

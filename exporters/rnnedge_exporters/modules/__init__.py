@@ -5,7 +5,9 @@
     capture     each recurrent layer becomes one opaque node while `torch.export` runs
     tracing     `torch.export` with axes that stay dynamic, or an error with the user's line
     streaming   which states can be lifted, and what stands in the way
+    causal      convolutions that are streamed with a kept context
     assembly    the opaque nodes become the lowerings that a bare layer gets
+    exporting   the steps above, in order
 
-Read in this order.
+`guards`, `attributes`, `own_cell` and `quiet` each serve one of these.
 """

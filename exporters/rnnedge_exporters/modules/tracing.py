@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import traceback
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental import symbolic_shapes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.arguments import (
@@ -24,12 +20,11 @@ from rnnedge_exporters.modules.arguments import (
 )
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
+from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 
-_TORCH = Path(torch.__file__).parent
-_OURS = Path(__file__).parent.parent
 _OTHER_SIZE = 3
 """What an axis of size 1 is enlarged to: torch takes 1 for a constant."""
 _MOST_TRIES = 64
@@ -135,7 +130,7 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     except Exception as error:
         raise ExportError(
             f"{type(module).__name__} does not run on the example inputs {_shapes(arguments)}: "
-            f"{_told(error)}"
+            f"{told_line(error)}"
         ) from error
     if not flatten_result(result):
         raise ExportError(f"{type(module).__name__}: expected tensors as its result, got none")
@@ -207,7 +202,7 @@ def _export(
         with (
             unchanged(module),
             captured(module) as capture,
-            _noting_guards(capture),
+            noting_guards(capture),
             torch.no_grad(),
         ):
             program = torch.export.export(
@@ -220,7 +215,9 @@ def _export(
     except ExportError:
         raise
     except Exception as error:
-        raise ExportError(f"{type(module).__name__} cannot be traced: {_told(error)}") from error
+        raise ExportError(
+            f"{type(module).__name__} cannot be traced: {told_line(error)}"
+        ) from error
     return program, capture
 
 
@@ -293,14 +290,6 @@ def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Ar
                 names[symbol] = sizes[flat[name].shape[axis]]
 
 
-def _environment(program: ExportedProgram) -> Any:
-    for node in program.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, Tensor) and getattr(value, "fake_mode", None) is not None:
-            return value.fake_mode.shape_env  # type: ignore[attr-defined]
-    raise ExportError("torch.export gave a program without shapes")
-
-
 def _refuse_fixed_sizes(
     seen: Capture, capture: Capture, program: ExportedProgram, arguments: Arguments
 ) -> None:
@@ -318,7 +307,7 @@ def _refuse_fixed_sizes(
                 if (
                     length == size
                     and axis not in used[name]
-                    and _guard_line(program, capture, name, axis)
+                    and guard_line(program, capture, name, axis)
                 ):
                     raise _fixed(program, capture, arguments, name, axis, kind)
 
@@ -332,7 +321,7 @@ def _fixed(
     told: str,
 ) -> ExportError:
     size = arguments.flat()[name].shape[axis]
-    line = _guard_line(program, capture, name, axis)
+    line = guard_line(program, capture, name, axis)
     return ExportError(
         f"axis {axis} of {name} ({told}) would be fixed to {size}"
         + (f" by {line}" if line else " by the module")
@@ -342,56 +331,11 @@ def _fixed(
     )
 
 
-def _guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int) -> str | None:
-    """Return the line of the user's code that fixed an axis."""
-    environment = _environment(program)
-    symbols = {
-        str(symbol)
-        for source, symbol in environment.source_to_var.items()
-        if source.replace("']['", "_").replace("[", "_").startswith(f"L_'{name}'")
-        and source.endswith(f".size()[{axis}]")
-    }
-    for guard in environment.guards:
-        if symbols & set(map(str, guard.expr.free_symbols)):
-            return capture.guards.get(str(guard.expr))
-    return None
-
-
-@contextmanager
-def _noting_guards(capture: Capture) -> Iterator[None]:
-    """Note the line of the user's code at which torch ties or fixes a size.
-
-    torch keeps the line of its own code instead. Without `ShapeGuard`, messages name no line.
-    """
-    original = getattr(symbolic_shapes, "ShapeGuard", None)
-    if original is None:
-        yield
-        return
-
-    def noting(expr: Any, *rest: Any, **more: Any) -> Any:
-        frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-        inside = [f for f in frames if f.name == "forward"]
-        if inside:
-            capture.guards.setdefault(str(expr), _line(inside[-1]))
-        return original(expr, *rest, **more)
-
-    setattr(symbolic_shapes, "ShapeGuard", noting)  # noqa: B010  # torch does not export it
-    try:
-        yield
-    finally:
-        setattr(symbolic_shapes, "ShapeGuard", original)  # noqa: B010
-
-
-def _line(frame: traceback.FrameSummary) -> str:
-    code = f" ({frame.line})" if frame.line else ""
-    return f"line {frame.lineno} of {Path(frame.filename).name}{code}"
-
-
 def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[str, str]) -> None:
     """Refuse an axis with an upper limit: a branch of Python on a size has one."""
     for symbol, limits in program.range_constraints.items():
         if str(symbol) in names and limits.upper < torch.iinfo(torch.int32).max:
-            guards = _environment(program).guards
+            guards = environment(program).guards
             notes = [
                 capture.guards.get(str(g.expr)) for g in guards if symbol in g.expr.free_symbols
             ]
@@ -412,7 +356,7 @@ def _refuse_loops_over_cells(
         for name, tensor in arguments.flat().items():
             for axis, size in enumerate(tensor.shape):
                 if count == size > 1 and axis not in used[name]:
-                    line = _guard_line(program, capture, name, axis)
+                    line = guard_line(program, capture, name, axis)
                     raise ExportError(
                         f"{path} runs {count} times in a Python loop"
                         + (f" ({line})" if line else "")
@@ -424,24 +368,3 @@ def _refuse_loops_over_cells(
 
 def _shapes(arguments: Arguments) -> str:
     return ", ".join(f"{name} {list(t.shape)}" for name, t in arguments.flat().items())
-
-
-def _told(error: BaseException) -> str:
-    """Return the first sentence of a torch error and the line of the user's code that led there."""
-    text = str(error)
-    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    if "data-dependent" in text:
-        first = (
-            "a Python branch, loop or size that depends on the values of a tensor runs at export "
-            "only (torch.where chooses between values)"
-        )
-    frames = traceback.extract_tb(error.__traceback__)
-    mine = [f for f in frames if not _foreign(f.filename)]
-    where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
-    at = f" at {_line(where[-1])}" if where else ""
-    return f"{' '.join(first.split())}{at}"
-
-
-def _foreign(file: str) -> bool:
-    """Whether a file is torch's or ours, and not the user's."""
-    return _TORCH in Path(file).parents or _OURS in Path(file).parents
