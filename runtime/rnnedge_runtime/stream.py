@@ -28,14 +28,14 @@ class Stream:
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
-        if not session.interface.states:
-            raise StateError(
-                "the model has no states to keep between calls: export it with states (--states)"
-            )
         if session.contract and session.contract.hindrances:
             raise StateError(
                 "the model cannot be streamed, since chunks would not give what the whole sequence "
                 f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
+            )
+        if not session.interface.states:
+            raise StateError(
+                "the model has no states to keep between calls: export it with states (--states)"
             )
         self._session = session
         self._batch = int(batch)

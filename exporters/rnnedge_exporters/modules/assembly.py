@@ -137,6 +137,7 @@ def assemble(
         states=tuple(pairs),
         lengths=lengths,
     )
+    _check_pairs(interface)
     for made, spec in zip(graph.inputs, interface.inputs, strict=True):
         made.shape = ir.Shape(spec.axes)
     return Assembled(graph, interface, tuple(call.info for call in calls), tuple(found))
@@ -324,6 +325,18 @@ def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) 
             if before in graph.inputs and after in graph.outputs:
                 pairs.append(StatePair(before.name or "", after.name or ""))
     return pairs
+
+
+def _check_pairs(interface: Interface) -> None:
+    """Refuse a state whose output could not be its next input."""
+    specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
+    for pair in interface.states:
+        before, after = specs[pair.input], specs[pair.output]
+        if before.axes != after.axes or before.dtype != after.dtype:
+            raise ExportError(
+                f"states: {after} cannot be handed on to {before}: give example_inputs with a "
+                "batch of 2 or more everywhere, or name the axes with dynamic_axes"
+            )
 
 
 def _rename_axes(graph: ir.Graph, names: Mapping[str, str]) -> None:

@@ -25,9 +25,12 @@ from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 
-_OTHER_SIZE = 3
-"""What an axis of size 1 is enlarged to: torch takes 1 for a constant."""
-_MOST_TRIES = 64
+_OTHER_SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
+"""What an axis of size 1 is enlarged to, the first that no other axis has.
+
+torch takes 1 for a constant.
+"""
+_MOST_TRIES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +141,22 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
 
 
 def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
-    """Repeat the fewest axes of size 1 that give the layers a `sizes` of more than 1."""
+    """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
+
+    Of the choices that run, the one with the most axes is taken: where fewer would do, the others
+    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1).
+    """
     flat = arguments.flat()
-    ones = [
-        (name, axis) for name, t in flat.items() for axis in range(t.dim()) if t.shape[axis] == 1
-    ]
+    ones = [(name, axis) for name, t in flat.items() for axis, n in enumerate(t.shape) if n == 1]
+    taken = {size for tensor in flat.values() for size in tensor.shape}
+    size = next(size for size in _OTHER_SIZES if size not in taken)
     tries = itertools.chain.from_iterable(
-        itertools.combinations(ones, count) for count in range(1, len(ones) + 1)
+        itertools.combinations(ones, count) for count in range(len(ones), 0, -1)
     )
     for chosen in itertools.islice(tries, _MOST_TRIES):
         larger = dict(flat)
         for name, axis in chosen:
-            larger[name] = larger[name].repeat_interleave(_OTHER_SIZE, dim=axis)
+            larger[name] = larger[name].repeat_interleave(size, dim=axis)
         attempt = arguments.with_tensors(larger)
         try:
             seen, _ = _run(module, attempt)
@@ -173,7 +180,7 @@ def _resized(arguments: Arguments, dynamic_axes: DynamicAxes) -> Arguments:
     for name, axes in dynamic_axes.items():
         for axis, told in axes.items():
             if told in small:
-                larger[name] = larger[name].repeat_interleave(_OTHER_SIZE, dim=axis)
+                larger[name] = larger[name].repeat_interleave(_OTHER_SIZES[0], dim=axis)
     return arguments.with_tensors(larger)
 
 

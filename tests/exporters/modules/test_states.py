@@ -137,6 +137,32 @@ def test_mapping_pairs_the_modules_own_states(tmp_path: Path) -> None:
         assert np.abs(stream.state[0] - h.detach().numpy()).max() < 1e-6
 
 
+def test_a_batch_of_one_opens_the_batch_of_every_input(tmp_path: Path) -> None:
+    module, (obs, h, c, done) = module_zoo.MODULES["policy"]
+    result = rnnedge.export(
+        module,
+        tmp_path / "m.onnx",
+        example_inputs=(obs[:1], h[:1], c[:1], done[:1]),
+        states={"h_out": "h", "c_out": "c"},
+    )
+    assert [spec.axes[0] for spec in result.contract.interface.inputs] == ["batch"] * 4
+    stream = Session(tmp_path / "m.onnx").stream(batch=3)
+    for _ in range(2):
+        stream.step({"obs": np.zeros((3, 6), np.float32), "done": np.zeros(3, bool)})
+    assert stream.state[0].shape == (3, 8)
+
+
+def test_a_state_that_cannot_be_handed_on_is_refused(tmp_path: Path) -> None:
+    module, example = module_zoo.MODULES["policy"]
+    with pytest.raises(rnnedge.ExportError, match=r"h_out float32\[batch, 8\] cannot be handed on"):
+        rnnedge.export(
+            module,
+            tmp_path / "m.onnx",
+            example_inputs=(example[0], example[1][:1], example[2][:1], example[3]),
+            states={"h_out": "h", "c_out": "c"},
+        )
+
+
 @pytest.mark.parametrize(
     ("states", "message"),
     [({"h_oops": "h_in"}, "no output 'h_oops'"), ({"h_out": "h_oops"}, "no input 'h_oops'")],
