@@ -79,7 +79,7 @@ def bench(
             inputs = random_inputs(session, time, batch)
             calls: dict[str, Callable[[], object]] = {"rnnedge": partial(session.run, inputs)}
             if torch_call:
-                calls["torch"] = torch_call(next(iter(inputs.values())))
+                calls["torch"] = torch_call(inputs)
             latencies = measure(calls, seconds=seconds)
             rows.append(
                 {"time": time, "batch": batch, **{k: asdict(v) for k, v in latencies.items()}}
@@ -106,15 +106,23 @@ def bench(
 def _torch_call(source: Source, threads: int) -> Callable[[Any], Callable[[], object]]:
     import torch
 
+    from rnnedge_exporters.exporter import is_bare_layer
+    from rnnedge_exporters.modules.arguments import bind_by_name
+
     torch.set_num_threads(threads)
     module = source.module.float().eval()
 
-    def call_for(array: Any) -> Callable[[], object]:
-        x = torch.from_numpy(array)
+    def call_for(inputs: dict[str, Any]) -> Callable[[], object]:
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        arguments = (
+            {"input": next(iter(tensors.values()))}  # a file of others may name it otherwise
+            if is_bare_layer(module)
+            else bind_by_name(module, tensors).values
+        )
 
         def call() -> object:
             with torch.inference_mode():
-                return module(x)
+                return module(**arguments)
 
         return call
 
@@ -130,7 +138,7 @@ def _check_fit(
     inputs = random_inputs(session, 3, 2)
     x = next(iter(inputs.values()))
     try:
-        answer: Any = torch_call(x)()
+        answer: Any = torch_call(inputs)()
     except Exception as error:  # the user's own module may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SourceError(

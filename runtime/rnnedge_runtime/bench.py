@@ -66,6 +66,8 @@ def measure(
 def random_inputs(session: Session, time: int, batch: int, seed: int = 0) -> dict[str, Array]:
     """Make inputs of one shape for a model whose axes are named batch and time.
 
+    Numbers are drawn from a normal distribution, integers and flags are 0 or 1.
+
     Raises:
         InputError: When an axis of an input is neither of the two.
     """
@@ -74,12 +76,16 @@ def random_inputs(session: Session, time: int, batch: int, seed: int = 0) -> dic
     inputs: dict[str, Array] = {}
     for spec in session.interface.data_inputs:
         unknown = [axis for axis in spec.axes if isinstance(axis, str) and axis not in sizes]
-        if unknown or spec.dtype != "float32":
+        if unknown or spec.dtype not in ("float32", "int64", "bool") or not spec.axes:
             raise InputError(
-                f"{spec}: expected a float32 input whose dynamic axes are {BATCH} and {TIME}"
+                f"{spec}: expected a float32, int64 or bool input whose dynamic axes are {BATCH} "
+                f"and {TIME}"
             )
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
-        inputs[spec.name] = random.standard_normal(shape).astype(np.float32)
+        if spec.dtype == "float32":
+            inputs[spec.name] = random.standard_normal(shape).astype(np.float32)
+        else:  # an index into a table of two entries or more, or a flag
+            inputs[spec.name] = random.integers(0, 2, shape).astype(spec.dtype)
     return inputs
 
 

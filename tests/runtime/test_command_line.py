@@ -175,8 +175,8 @@ def test_inputs_that_cannot_be_made_up_are_an_error(run, command):
     done = run(command, "silero")
     assert (done.returncode, done.stderr) == (
         1,
-        "rnnedge_runtime: sr int64[]: expected a float32 input whose dynamic axes are batch and "
-        "time\n",
+        "rnnedge_runtime: sr int64[]: expected a float32, int64 or bool input whose dynamic axes "
+        "are batch and time\n",
     )
 
 

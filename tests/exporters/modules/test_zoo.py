@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import rnnedge
+from rnnedge_runtime.check import check
 
 if TYPE_CHECKING:
     from conftest import Exported
@@ -69,6 +70,14 @@ def test_chunks_equal_the_whole(exported: Exported) -> None:
             assert np.abs(joined - whole[output.name]).max() < 1e-6, (output.name, sizes)
         for pair, final in zip(face.states, stream.state, strict=True):
             assert np.abs(final - whole[pair.output]).max() < 1e-6, (pair.output, sizes)
+
+
+def test_device_check_raises_no_false_alarm(exported: Exported) -> None:
+    named = {axis for spec in exported.session.interface.inputs for axis in spec.axes}
+    if exported.name == "two_speeds" or named & {"time_1", "batch_1"}:
+        pytest.skip("takes an even number of steps only, or has axes that the check cannot size")
+    failed = [finding for finding in check(exported.session) if finding.passed is False]
+    assert not failed
 
 
 def test_file_is_valid(exported: Exported) -> None:
