@@ -79,7 +79,7 @@ def test_the_guard_on_imports_can_fail(line):
 
 def test_the_runtime_needs_numpy_only(runtime):
     needs = runtime.metadata.get_all("Requires-Dist")
-    assert [need for need in needs if "extra ==" not in need] == ["numpy>=1.24"]
+    assert [need for need in needs if "extra ==" not in need] == ["numpy>=1.26"]
 
 
 def test_onnxruntime_is_an_extra_of_the_runtime(runtime):
