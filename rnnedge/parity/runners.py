@@ -17,6 +17,7 @@ from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.recurrent import join
 from rnnedge_runtime import ModelError, Session
 from rnnedge_runtime.contract import TIME, Interface, StatePair
 
@@ -208,9 +209,7 @@ def _lifted_from(pair: StatePair, layer: str) -> bool:
 
 
 def _joined(states: list[Tensor]) -> Any:
-    if not states:
-        return None
-    return states[0] if len(states) == 1 else tuple(states)
+    return join(states) if states else None
 
 
 def _at(axis: int, piece: slice) -> tuple[slice, ...]:

@@ -7,12 +7,17 @@ Equations: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html (an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
+
+Body: TypeAlias = Callable[[], ir.Graph]
 
 _OPSET = 17
 """A body has no opset of its own in the file; onnx-ir asks for one."""
@@ -27,16 +32,57 @@ def lower_to_scan(
     initial: tuple[ir.Value, ...] | None,
 ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
     """Add one `Scan` for each direction."""
+
+    def part(direction: int) -> tuple[ir.Value, Body]:
+        weights = layer.layers[index][direction]
+        projected = _project(graph, layer, weights, x)
+        masked = lengths is not None
+        return projected, lambda: _body(graph.body("step"), layer, weights, masked=masked)
+
+    return add_scans(graph, layer.state_sizes, layer.directions, x, lengths, initial, part)
+
+
+def add_scans(
+    graph: GraphBuilder,
+    sizes: tuple[int, ...],
+    directions: int,
+    x: ir.Value,
+    lengths: Lengths | None,
+    initial: tuple[ir.Value, ...] | None,
+    part: Callable[[int], tuple[ir.Value, Body]],
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Add one `Scan` for each direction, and join what they give.
+
+    Args:
+        graph: What to add to.
+        sizes: Features of each state.
+        directions: 1 or 2.
+        x: float32 [time, batch, features], the input of the layer.
+        lengths: The lengths of the rows, or None when all are full.
+        initial: The initial states, each [directions, batch, size]; None for zeros.
+        part: For a direction, what is scanned and what makes the body.
+    """
     outputs, finals = [], []
-    for direction, weights in enumerate(layer.layers[index]):
+    for direction in range(directions):
         with graph.scope("backward" if direction else "forward"):
-            states = initial_states(
-                graph, layer.state_sizes, layer.directions, direction, x, initial
+            states = _initial_states(graph, sizes, directions, direction, x, initial)
+            walked, body = part(direction)
+            # Walking backwards over a masked sequence holds the initial state through the padding,
+            # so the backward direction starts at each row's own end.
+            scanned = [walked] if lengths is None else [walked, lengths.mask]
+            *last, output = graph.ops(
+                "Scan",
+                *states,
+                *scanned,
+                outputs=len(states) + 1,
+                body=body(),
+                num_scan_inputs=len(scanned),
+                scan_input_directions=[direction] * len(scanned),
+                scan_output_directions=[direction],
             )
-            output, last = _lower_direction(graph, layer, weights, x, lengths, states, direction)
             outputs.append(output)
             finals.append([graph.op("Unsqueeze", state, graph.integers(0)) for state in last])
-    if layer.directions == 1:
+    if directions == 1:
         return outputs[0], tuple(finals[0])
     return (
         graph.op("Concat", *outputs, axis=2),
@@ -44,7 +90,7 @@ def lower_to_scan(
     )
 
 
-def initial_states(
+def _initial_states(
     graph: GraphBuilder,
     sizes: tuple[int, ...],
     directions: int,
@@ -70,33 +116,15 @@ def initial_states(
     return [graph.op("Gather", state, at, axis=0) for state in initial]
 
 
-def _lower_direction(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    weights: DirectionWeights,
-    x: ir.Value,
-    lengths: Lengths | None,
-    states: list[ir.Value],
-    direction: int,
-) -> tuple[ir.Value, list[ir.Value]]:
+def _project(
+    graph: GraphBuilder, layer: RecurrentLayer, weights: DirectionWeights, x: ir.Value
+) -> ir.Value:
+    """Project the input over all time: float32 [time, batch, gates*hidden]."""
     projected = graph.op("MatMul", x, graph.constant("W", weights.weight_ih.T))
+    if not layer.bias:
+        return projected
     bias = weights.bias_ih if layer.cell == "gru" else weights.bias_ih + weights.bias_hh
-    if layer.bias:
-        projected = graph.op("Add", projected, graph.constant("B", bias))
-    # Walking backwards over a masked sequence holds the initial state through the padding, so the
-    # backward direction starts at each row's own end.
-    scanned = [projected] if lengths is None else [projected, lengths.mask]
-    *finals, output = graph.ops(
-        "Scan",
-        *states,
-        *scanned,
-        outputs=len(states) + 1,
-        body=_body(graph.body("step"), layer, weights, masked=lengths is not None),
-        num_scan_inputs=len(scanned),
-        scan_input_directions=[direction] * len(scanned),
-        scan_output_directions=[direction],
-    )
-    return output, finals
+    return graph.op("Add", projected, graph.constant("B", bias))
 
 
 def _body(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -56,8 +56,8 @@ class _Call:
     name: str
     info: LayerInfo
     starts_from_zeros: bool
-    initial: list[ir.Value] = field(default_factory=list)
-    finals: list[ir.Value] = field(default_factory=list)
+    initial: list[ir.Value]
+    finals: list[ir.Value]
 
 
 def assemble(
@@ -215,10 +215,8 @@ def _expand(
         lowering = choose(read, target)
         info = replace(read.info(lowering), name=name)
         output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
-    call = _Call(path, name, info, starts_from_zeros=zeros, initial=states)
     _replace(graph, node, builder, [output, *finals])
-    call.finals = list(finals)
-    return call
+    return _Call(path, name, info, zeros, states, list(finals))
 
 
 def letters(count: int) -> list[str]:

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Lengths
-from rnnedge_exporters.lowerings.scan import initial_states
+from rnnedge_exporters.lowerings.scan import Body, add_scans
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_runtime.contract import BATCH, LayerInfo
 
@@ -46,31 +46,16 @@ def add_own_cell(
     if layer.batch_first:
         x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
     rows = Lengths(graph, lengths, x) if lengths is not None else None
-    outputs, finals = [], []
-    for direction, cell in enumerate(layer.cells):
-        with graph.scope("backward" if direction else "forward"):
-            states = initial_states(
-                graph, layer.state_sizes, len(layer.cells), direction, x, initial
-            )
-            scanned = [x] if rows is None else [x, rows.mask]
-            *last, output = graph.ops(
-                "Scan",
-                *states,
-                *scanned,
-                outputs=len(states) + 1,
-                body=_body(graph, layer, cell, features, translate, masked=rows is not None),
-                num_scan_inputs=len(scanned),
-                scan_input_directions=[direction] * len(scanned),
-                scan_output_directions=[direction],
-            )
-            outputs.append(output)
-            finals.append([graph.op("Unsqueeze", one, graph.integers(0)) for one in last])
-    output = outputs[0] if len(outputs) == 1 else graph.op("Concat", *outputs, axis=2)
+
+    def part(direction: int) -> tuple[ir.Value, Body]:
+        cell, masked = layer.cells[direction], rows is not None
+        return x, lambda: _body(graph, layer, cell, features, translate, masked=masked)
+
+    count = len(layer.cells)
+    output, finals = add_scans(graph, layer.state_sizes, count, x, rows, initial, part)
     if layer.batch_first:
         output = graph.op("Transpose", output, perm=[1, 0, 2])
-    if len(finals) == 1:
-        return output, tuple(finals[0])
-    return output, tuple(graph.op("Concat", *pair, axis=0) for pair in zip(*finals, strict=True))
+    return output, finals
 
 
 def own_cell_info(layer: Recurrent, name: str, features: int) -> LayerInfo:
