@@ -5,6 +5,7 @@ from rnnedge.errors import ContractError as ContractError
 from rnnedge.errors import DeviceError as DeviceError
 from rnnedge.errors import EngineError as EngineError
 from rnnedge.errors import ExportError as ExportError
+from rnnedge.errors import GoldenError as GoldenError
 from rnnedge.errors import InputError as InputError
 from rnnedge.errors import MissingPackageError as MissingPackageError
 from rnnedge.errors import ModelError as ModelError

@@ -5,6 +5,7 @@
     │   └── ContractError                   its contract is damaged, or of a newer format
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
+    ├── GoldenError (ValueError)            golden vectors cannot be read or written
     ├── DeviceError (RuntimeError)          the device cannot be had
     ├── EngineError (RuntimeError)          ONNX Runtime failed while it ran
     ├── MissingPackageError (ImportError)   an optional package is not installed
@@ -22,6 +23,7 @@ from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
 from rnnedge_runtime.errors import ContractError as ContractError
 from rnnedge_runtime.errors import DeviceError as DeviceError
 from rnnedge_runtime.errors import EngineError as EngineError
+from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError

@@ -6,18 +6,18 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rnnedge.builder import build
 from rnnedge.checkpoints import SUFFIXES, read_weights
 from rnnedge.errors import RnnEdgeError, SourceError, SpecError
 from rnnedge.spec import RNNSpec, read_spec_file
-from rnnedge.weight_names import find_layer
+from rnnedge.weight_names import LayerWeights, find_layer, find_layers
 
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _TOLD = ("nonlinearity", "batch_first", "dropout")
@@ -31,10 +31,12 @@ class Source:
     Attributes:
         module: The module, with its weights.
         origin: What to call it in a report.
+        untold: Attributes of `RNNSpec` that the shapes of a checkpoint cannot tell and nobody told.
     """
 
     module: nn.Module
     origin: str
+    untold: tuple[str, ...] = ()
 
 
 def load_source(
@@ -44,6 +46,7 @@ def load_source(
     key: str | None = None,
     prefix: str | None = None,
     seed: int | None = None,
+    choose: Callable[[list[LayerWeights[Tensor]]], str | None] | None = None,
 ) -> Source:
     """Turn what the user brings into a live module.
 
@@ -55,6 +58,8 @@ def load_source(
         key: The dictionary inside a training checkpoint.
         prefix: What the names of the layer begin with in a checkpoint.
         seed: Seed of the initial weights where none are given; None is 0.
+        choose: Returns the prefix of the layer that is meant among several in a checkpoint, when
+            `prefix` does not say; None when it cannot tell.
 
     Raises:
         SourceError: When the source cannot be read, or an argument does not go with it.
@@ -84,7 +89,7 @@ def load_source(
     if seed is not None:
         raise SourceError(f"--seed {seed}: {name} has its own weights")
     if kind in SUFFIXES:
-        return _from_checkpoint(name, options, key, prefix)
+        return _from_checkpoint(name, options, key, prefix, choose)
     if _OBJECT.fullmatch(name):
         if options:
             raise SourceError(f"--{_flag(next(iter(options)))}: {name} has its own options")
@@ -100,9 +105,16 @@ def _flag(option: str) -> str:
 
 
 def _from_checkpoint(
-    path: str, options: dict[str, Any], key: str | None, prefix: str | None
+    path: str,
+    options: dict[str, Any],
+    key: str | None,
+    prefix: str | None,
+    choose: Callable[[list[LayerWeights[Tensor]]], str | None] | None,
 ) -> Source:
     weights = read_weights(path, key=key)
+    if prefix is None and choose is not None:
+        layers = find_layers(weights)
+        prefix = choose(layers) if len(layers) > 1 else None
     try:
         layer = find_layer(weights, prefix)
         told = {name: options.pop(name) for name in _TOLD if name in options}
@@ -116,7 +128,8 @@ def _from_checkpoint(
             )
     module = build(spec, seed=0)
     module.load_state_dict(layer.weights)
-    return Source(module, " ".join(filter(None, [path, layer.prefix.rstrip("._/:-"), str(spec)])))
+    origin = " ".join(filter(None, [path, layer.prefix.rstrip("._/:-"), str(spec)]))
+    return Source(module, origin, tuple(name for name in _TOLD if name not in told))
 
 
 def _from_python(name: str) -> nn.Module:

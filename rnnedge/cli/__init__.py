@@ -12,6 +12,7 @@ import click
 
 import rnnedge
 from rnnedge.cli.bench_command import bench
+from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
@@ -31,11 +32,11 @@ def commands() -> None:
       a module, class, factory package.module:name
       nothing                  --cell, --input-size, --hidden-size, ... build a layer
 
-    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance.
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or sick (doctor).
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench):
+for command in (export, validate, inspect, run, bench, doctor):
     commands.add_command(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -65,11 +66,21 @@ def device_options(command: F) -> F:
     )(command)
 
 
-def source_of(source: str | None, given: dict[str, Any]) -> Source:
-    """Load SOURCE with the options that were given; takes them out of `given`."""
+def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:
+    """Load SOURCE with the options that were given; takes them out of `given`.
+
+    Args:
+        source: SOURCE as it was given.
+        given: What click passed on.
+        model: A file that tells which of several layers in a checkpoint is meant.
+    """
     from rnnedge.sources import load_source
 
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}
     choice = {name: given.pop(name) for name in ("key", "prefix", "seed")}
+    if model is not None:
+        from rnnedge.parity.from_checkpoint import layer_in_file
+
+        choice["choose"] = partial(layer_in_file, model)
     return load_source(source, options=options, **choice)

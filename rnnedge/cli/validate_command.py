@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Any
 
 import click
@@ -14,10 +16,18 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.argument("model")
 @click.option("--against", "source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
+@click.option("--quick", is_flag=True, help="A few cases of each kind only.")
 @click.option(
     "--atol",
     type=click.FloatRange(min=0, min_open=True),
-    help="Absolute error allowed [1e-5].",
+    help="Absolute error allowed near 1 [derived from the width of the layer].",
+)
+@click.option(
+    "--torch-factor",
+    type=click.FloatRange(min=0),
+    default=4.0,
+    show_default=True,
+    help="How many times the rounding that PyTorch shows is allowed.",
 )
 @click.option(
     "--device",
@@ -26,24 +36,72 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
     show_default=True,
     help="Where the model runs.",
 )
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that one run of the model may take.",
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    help="Write a report: .html, .json, or .xml (JUnit); may be given several times.",
+)
+@click.option(
+    "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
+)
+@click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @json_option
 def validate(
-    model: str, source: str | None, atol: float | None, device: str, as_json: bool, **given: Any
+    model: str,
+    source: str | None,
+    quick: bool,
+    atol: float | None,
+    torch_factor: float,
+    device: str,
+    time_limit: float,
+    reports: tuple[str, ...],
+    golden: str | None,
+    save_failing: str | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """Check that MODEL computes what its source computes in PyTorch float64."""
+    """Check that MODEL computes what its source computes in PyTorch float64.
+
+    MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
+    failing case is searched for, and the mistake that explains it.
+    """
     from rnnedge.parity import Tolerance
     from rnnedge.parity import validate as validate_file
 
-    loaded = source_of(source, given)
-    tolerance = Tolerance() if atol is None else Tolerance(absolute=atol)
+    tolerance = Tolerance(absolute=atol, torch_factor=torch_factor)
+    loaded = source_of(source, given, model)
     with progress_bar("validating") as progress:
         report = validate_file(
-            model, against=loaded, tolerance=tolerance, device=device, progress=progress
+            model,
+            against=loaded,
+            quick=quick,
+            tolerance=tolerance,
+            device=device,
+            time_limit=time_limit,
+            latency=bool(reports),
+            golden=golden,
+            failing=save_failing,
+            progress=progress,
         )
+    if reports:
+        from rnnedge.reports import write_report
+
+    for path in reports:
+        write_report(report, path, command=shlex.join(["rnnedge", *sys.argv[1:]]))
     if as_json:
         print_json(report.to_dict())
     else:
-        print_lines(report.table(), *report.notes)
+        found = report.diagnosis.lines() if report.diagnosis else ()
+        print_lines(report.table(), *report.notes, *found)
+        print_lines(*(f"wrote {path}" for path in reports))
     if not report:
         raise ParityError(report.verdict)
     if not as_json:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,16 @@ from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Inputs = dict[str, NDArray[Any]]
+Values = Literal["normal", "zero", "saturated", "tiny", "extreme"]
+Way = Literal["plain", "permuted", "repeated", "threads"]
+
+_SCALES: dict[Values, float] = {
+    "normal": 1.0,
+    "zero": 0.0,
+    "saturated": 30.0,  # sigmoid and tanh are at their ends
+    "tiny": 1e-39,  # below the smallest normal float32, 1.2e-38
+    "extreme": 1e6,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,10 @@ class Case:
         ragged: Whether the rows end at different lengths.
         chunk: Steps of each call when the sequence is run in pieces that hand their state on; 0
             runs it whole.
+        values: Size of the numbers in inputs and states.
+        way: How the model runs it: `permuted`, with its rows in another order, which are put back;
+            `repeated`, three times, and all answers have to be the same to the bit; `threads`, with
+            two threads, where the others take one.
     """
 
     time: int
@@ -34,33 +48,63 @@ class Case:
     random_state: bool = False
     ragged: bool = False
     chunk: int = 0
+    values: Values = "normal"
+    way: Way = "plain"
 
     def __str__(self) -> str:
         """Return the shape and what is special."""
         words = [f"time {self.time}, batch {self.batch}"]
+        words += [f"{self.values} values"] * (self.values != "normal")
         words += ["random state"] * self.random_state + ["ragged"] * self.ragged
         words += [f"chunks of {self.chunk}"] * bool(self.chunk)
+        words += {
+            "plain": [],
+            "permuted": ["rows permuted"],
+            "repeated": ["run 3 times"],
+            "threads": ["2 threads"],
+        }[self.way]
         return ", ".join(words)
 
 
-_SHAPES = ((1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (7, 4), (13, 1), (31, 2), (64, 3), (200, 2))
+_SHAPES = ((1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (7, 4), (13, 1), (31, 2), (64, 3), (300, 2))
+_QUICK = ((1, 1), (2, 3), (31, 2))
 
 
-def default_cases(interface: Interface, *, streams: bool) -> tuple[Case, ...]:
+def default_cases(
+    interface: Interface, *, streams: bool, permute: bool = True, quick: bool = False
+) -> tuple[Case, ...]:
     """Return the sweep for a model.
 
     Args:
         interface: What the model takes.
         streams: Whether its state can be handed from chunk to chunk.
+        permute: Whether the rows of a batch may come in any order; those of a module may have to be
+            sorted by length, or look at each other.
+        quick: A few cases of each kind, for a verdict in a second.
     """
-    cases = [Case(time, batch) for time, batch in _SHAPES]
-    if interface.states:
-        cases += [Case(time, batch, random_state=True) for time, batch in _SHAPES]
-    if interface.lengths:
-        some = bool(interface.states)
-        cases += [Case(t, b, random_state=some, ragged=True) for t, b in _SHAPES if b > 1]
-    if streams and interface.states and any(TIME in s.axes for s in interface.data_inputs):
-        cases += [Case(time, 2, random_state=True, chunk=c) for time, c in ((13, 1), (64, 7))]
+    shapes = _QUICK if quick else _SHAPES
+    states, lengths = bool(interface.states), bool(interface.lengths)
+    some = Case(9, 4, random_state=states, ragged=lengths)
+    cases = [Case(time, batch) for time, batch in shapes]
+    if states:
+        cases += [Case(time, batch, random_state=True) for time, batch in shapes]
+    if lengths:
+        cases += [
+            Case(time, batch, random_state=states, ragged=True)
+            for time, batch in shapes
+            if batch > 1
+        ]
+    if streams and states and any(TIME in spec.axes for spec in interface.data_inputs):
+        chunked = Case(13, 2, random_state=True, chunk=1), Case(64, 2, random_state=True, chunk=7)
+        cases += chunked[1:] if quick else chunked
+    kinds: tuple[Values, ...] = (
+        ("saturated",) if quick else ("zero", "saturated", "tiny", "extreme")
+    )
+    if any(spec.dtype.startswith("float") for spec in interface.inputs):
+        cases += [replace(some, time=7, batch=3, values=values) for values in kinds]
+    ways: tuple[Way, ...] = ("repeated",) if quick else ("repeated", "threads")
+    cases += [replace(some, way=way) for way in ways]
+    cases += [replace(some, way="permuted")] * (permute and not quick)
     return tuple(cases)
 
 
@@ -83,14 +127,15 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
     """
     sizes = {TIME: case.time, BATCH: case.batch}
     random = np.random.default_rng([case.time, case.batch, case.random_state, case.ragged])
+    scale = _SCALES[case.values]
     inputs: Inputs = {}
     for spec in interface.data_inputs:
         if spec.dtype == "int64" and spec.axes == (BATCH,) and "len" in spec.name:
             inputs[spec.name] = random.integers(1, case.time + 1, case.batch)
         else:
-            inputs[spec.name] = _random(spec, sizes, random, largest or 1)
+            inputs[spec.name] = _random(spec, sizes, random, largest or 1, scale)
     for spec in interface.state_inputs:
-        state = _random(spec, sizes, random, 1)
+        state = _random(spec, sizes, random, 1, scale)
         inputs[spec.name] = state if case.random_state else np.zeros_like(state)
     if interface.lengths:
         inputs[interface.lengths] = _lengths(case, random, whole_module=largest is not None)
@@ -98,7 +143,11 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
 
 
 def _random(
-    spec: TensorSpec, sizes: dict[str, int], random: np.random.Generator, largest: int
+    spec: TensorSpec,
+    sizes: dict[str, int],
+    random: np.random.Generator,
+    largest: int,
+    scale: float,
 ) -> NDArray[Any]:
     # An axis that is neither batch nor time, as the length of an encoder's memory, gets a size of
     # its own.
@@ -107,7 +156,7 @@ def _random(
         return random.random(shape) < 0.3
     if np.dtype(spec.dtype).kind == "i":
         return random.integers(0, largest + 1, shape).astype(spec.dtype)
-    return random.standard_normal(shape).astype(spec.dtype)
+    return (random.standard_normal(shape) * scale).astype(spec.dtype)
 
 
 def _lengths(case: Case, random: np.random.Generator, *, whole_module: bool) -> NDArray[np.int64]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from rnnedge.errors import SourceError
+from rnnedge.isolated import CrashError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
-from rnnedge.parity.runners import LayerRunner, ModelRunner, ModuleRunner, Outputs
-from rnnedge_exporters import is_bare_layer
-from rnnedge_runtime import RnnEdgeError, Session
+from rnnedge.parity.runners import Outputs, Runner, runner_of
+from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_runtime import RnnEdgeError
+from rnnedge_runtime.contract import Interface
+
+_SAMPLES = 2
+_CRASHES = 3
+"""Crashes, each of which costs a new process, after which a sweep ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,71 +31,66 @@ class Answers:
 
     Attributes:
         case: The case.
+        inputs: What was put in, by name.
         sizes: Sizes that the named axes of the inputs had.
         reference: PyTorch's outputs in float64, by name.
         torch: PyTorch's outputs in float32, by name.
+        moved: How far each output moves when every weight does by two units in the last place.
         model: The exported model's outputs by name, or None when it raised.
         failure: What the exported model raised, or None.
+        crash: `crash` when the model ended its process, `never ends` when it took longer than the
+            time limit, else empty.
     """
 
     case: Case
+    inputs: Inputs
     sizes: dict[str, int]
     reference: Outputs
     torch: Outputs
+    moved: dict[str, float]
     model: Outputs | None
     failure: str | None
+    crash: str = ""
 
 
 def collect(
-    session: Session,
+    interface: Interface,
+    model: Runner,
     module: nn.Module,
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Answers], list[str]]:
+) -> tuple[Questioner, list[Answers], list[str]]:
     """Run every case on the exported model and, in float64 and float32, on its source.
 
     Args:
-        session: The exported model.
+        interface: What the model takes.
+        model: Runs a case on the model.
         module: The source; it is copied, never changed.
         cases: What to run.
         progress: Called with the number of cases done and in all.
 
     Returns:
-        The answers, and notes: which cases the source itself refuses, and in which dtype it ran.
+        What asks for more, the answers, and notes: which cases the source itself refuses, and in
+        which dtype it ran.
 
     Raises:
         SourceError: When the source refuses every case, or answers less than the model.
     """
-    face = session.interface
-    runner = LayerRunner if is_bare_layer(module) else ModuleRunner
-    model = ModelRunner(session)
-    single = runner(module, face, torch.float32)
-    indices = largest_index(module)
     collected: list[Answers] = []
-    refused: dict[Case, str] = {}
     for dtype in (torch.float64, torch.float32):  # a forward may fix a dtype, and refuse float64
-        reference = runner(module, face, dtype)
-        refused = {}
+        ask = Questioner(interface, model, module, dtype)
+        refused: dict[Case, str] = {}
+        fatal: list[str] = []
         for done, case in enumerate(cases, 1):
-            inputs = make_inputs(face, case, indices)
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
-                    answers = (reference(inputs, case), single(inputs, case))
-            except RnnEdgeError:
-                raise
-            except Exception as error:  # whatever the user's forward raises at this shape
-                refused[case] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            else:
-                outputs, failure = None, None
-                try:
-                    outputs = model(inputs, case)
-                except RnnEdgeError as error:
-                    failure = str(error)
-                sizes = _sizes(session, inputs)
-                collected.append(Answers(case, sizes, *answers, outputs, failure))
+                collected.append(ask(case))
+            except RefusedError as error:
+                refused[case] = str(error)
             if progress:
                 progress(done, len(cases))
+            fatal = [answers.crash for answers in collected if answers.crash]
+            if len(fatal) == _CRASHES or "never ends" in fatal:
+                break
         if collected:
             break
     else:
@@ -94,25 +98,98 @@ def collect(
         raise SourceError(
             f"{type(module).__name__} refuses all {len(cases)} cases; at {case}: {why}"
         )
-    unanswered = [s.name for s in face.outputs if s.name not in collected[0].reference]
+    unanswered = [s.name for s in interface.outputs if s.name not in collected[0].reference]
     if unanswered:
         raise SourceError(
             f"{type(module).__name__} answers no {', '.join(unanswered)}, which the model does: "
             "validate against the module that was exported"
         )
-    notes = [
+    notes = [f"stopped after case {done} of {len(cases)}: {fatal[-1]}"] if fatal else []
+    notes += [
         f"PyTorch itself refuses {len(refused)} of {len(cases)} cases, such as {case}: {why}"
         for case, why in list(refused.items())[:1]
     ]
     if dtype is torch.float32:
         notes.append("the reference is PyTorch float32: the module refuses float64")
-    return collected, notes
+    return ask, collected, notes
 
 
-def _sizes(session: Session, inputs: Inputs) -> dict[str, int]:
-    return {
-        axis: inputs[spec.name].shape[position]
-        for spec in session.interface.inputs
-        for position, axis in enumerate(spec.axes)
-        if isinstance(axis, str)
-    }
+class RefusedError(Exception):
+    """PyTorch itself does not take a case."""
+
+
+class Questioner:
+    """Asks the model and PyTorch the same.
+
+    Args:
+        interface: What the model takes.
+        model: Runs a case on the model.
+        module: The source; it is copied.
+        dtype: What the reference computes in.
+
+    Attributes:
+        dtype: What the reference computes in.
+    """
+
+    def __init__(
+        self, interface: Interface, model: Runner, module: nn.Module, dtype: torch.dtype
+    ) -> None:
+        """Copy `module` for the reference, and for float32 beside it."""
+        runner = runner_of(module)
+        self.dtype = dtype
+        self._interface = interface
+        self._model = model
+        self._reference = runner(module, interface, dtype)
+        self._single = runner(module, interface, torch.float32)
+        self._moved = [runner(_moved(module, n), interface, dtype) for n in range(_SAMPLES)]
+        self._indices = largest_index(module)
+
+    def __call__(self, case: Case) -> Answers:
+        """Run one case on all.
+
+        Raises:
+            RefusedError: When PyTorch does not take it.
+        """
+        inputs = make_inputs(self._interface, case, self._indices)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
+                reference, single = self._reference(inputs, case), self._single(inputs, case)
+                others = [moved(inputs, case) for moved in self._moved]
+        except RnnEdgeError:
+            raise
+        except Exception as error:  # whatever the user's forward raises at this shape
+            raise RefusedError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        outputs, failure, crash = None, None, ""
+        try:
+            outputs = self._model(inputs, case)
+        except RnnEdgeError as error:
+            failure = str(error)
+            if isinstance(error, CrashError):
+                crash = "never ends" if isinstance(error, TimeLimitError) else "crash"
+        sizes = {
+            axis: inputs[spec.name].shape[position]
+            for spec in self._interface.inputs
+            for position, axis in enumerate(spec.axes)
+            if isinstance(axis, str)
+        }
+        moved = {name: max(_distance(o[name], y) for o in others) for name, y in reference.items()}
+        return Answers(case, inputs, sizes, reference, single, moved, outputs, failure, crash)
+
+
+def _moved(module: nn.Module, seed: int) -> nn.Module:
+    """Copy a module with every weight off by up to two units in the last place of a float32."""
+    moved = private_copy(module, torch.float64)
+    random = torch.Generator().manual_seed(seed)
+    for parameter in moved.parameters():
+        noise = torch.rand(parameter.shape, generator=random, dtype=torch.float64) * 2 - 1
+        parameter.mul_(1 + noise * 2.0**-22)
+    return moved
+
+
+def _distance(one: NDArray[Any], other: NDArray[Any]) -> float:
+    if one.dtype.kind != "f" or one.shape != other.shape or not one.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(one - other)
+    return float(distance[np.isfinite(distance)].max(initial=0.0))

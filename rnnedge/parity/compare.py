@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge.parity.collect import Answers
-from rnnedge.parity.report import OutputReport
+from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
 from rnnedge.parity.shapes import size_of
-from rnnedge_runtime.contract import Interface, TensorSpec
+from rnnedge_runtime.contract import TIME, Interface, TensorSpec
 
 Array = NDArray[Any]
+_LARGEST = 1e35
+"""What is larger in float64 may be infinite in float32, in PyTorch or in the model."""
+_BINS = tuple(2.0**power for power in range(-6, 21))
+"""Edges of the histogram, in units in the last place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,109 +28,214 @@ class Tolerance:
 
     The allowed error of an output in one case is the larger of
 
-    - `absolute` times the largest magnitude in that output, where that is above 1, and
-    - `torch_factor` times the error that PyTorch itself makes there in float32. A network that
-      amplifies rounding does so in every float32 program, PyTorch among them.
+    - `absolute` times the largest magnitude in that output, where that is above 1. A float32 sum of
+      n terms is off by about sqrt(n)/2 units in the last place, so that without an `absolute` it
+      is `ulps` times 2^-24 times the square root of the terms of the widest product in the cell;
+    - `torch_factor` times the rounding of that case: the larger of the error that PyTorch itself
+      makes there in float32, and of what its float64 answer moves by when every weight moves by up
+      to two units in the last place of a float32, about what the polynomials that engines have for
+      tanh and sigmoid are off by. Both are measured at the same length. A network
+      that amplifies rounding does so in every float32 program.
 
     Attributes:
-        absolute: Above 0; 1e-5 is about 80 units in the last place of a float32 near 1.
-        torch_factor: 0 leaves PyTorch's own error out.
+        absolute: Above 0, or None to derive it from the width of the cell.
+        torch_factor: 0 leaves the rounding that was measured out.
+        ulps: Above 0; how many times the expected rounding of one product is allowed.
     """
 
-    absolute: float = 1e-5
+    absolute: float | None = None
     torch_factor: float = 4.0
+    ulps: float = 32.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.absolute < math.inf:
+        if self.absolute is not None and not 0 < self.absolute < math.inf:
             raise ValueError(f"absolute: expected above 0 and finite, got {self.absolute}")
         if not 0 <= self.torch_factor < math.inf:
             raise ValueError(f"torch_factor: expected 0 or more, got {self.torch_factor}")
+        if not 0 < self.ulps < math.inf:
+            raise ValueError(f"ulps: expected above 0 and finite, got {self.ulps}")
 
+    def floor(self, terms: int) -> float:
+        """Return the absolute error allowed where PyTorch makes none.
 
-@dataclass(frozen=True, slots=True)
-class _Difference:
-    """One output in one case; `problem` says what is wrong beside the numbers."""
-
-    answers: Answers
-    error: float
-    relative: float
-    allowed: float
-    torch_error: float
-    where: str
-    problem: str | None = None
-
-    @property
-    def badness(self) -> float:
-        return float("inf") if self.problem else self.error / self.allowed
+        Args:
+            terms: Terms in the widest product of the cell: features of its input and its state.
+        """
+        return self.absolute or self.ulps * 2.0**-24 * math.sqrt(terms)
 
 
 def compare(
-    collected: Sequence[Answers], interface: Interface, tolerance: Tolerance
-) -> tuple[OutputReport, ...]:
-    """Compare each output over all cases.
+    collected: Sequence[Answers], interface: Interface, tolerance: Tolerance, terms: int
+) -> tuple[CaseResult, ...]:
+    """Compare each output in each case.
 
     Args:
         collected: What `collect` gave; one case or more.
         interface: The shapes that the model declares.
         tolerance: How far an output may be off.
+        terms: Terms in the widest product of the cell.
     """
-    reports = []
     declared = {spec.name: spec for spec in interface.outputs}
-    for name in collected[0].reference:
-        differences = [_compare_one(a, declared[name], tolerance) for a in collected]
-        worst = max(differences, key=lambda d: d.badness)
-        failed = [d for d in differences if not d.badness <= 1]
+    floor = tolerance.floor(terms)
+    return tuple(
+        _compare_one(answers, declared[name], floor, tolerance.torch_factor)
+        for answers in collected
+        for name in answers.reference
+    )
+
+
+def summarize(
+    results: Sequence[CaseResult], collected: Sequence[Answers]
+) -> tuple[OutputReport, ...]:
+    """Sum up each output over all cases."""
+    reports = []
+    for name in dict.fromkeys(result.output for result in results):
+        own = [result for result in results if result.output == name]
+        worst = max(own, key=lambda result: result.badness)
         reports.append(
             OutputReport(
                 name=name,
-                cases=len(differences),
-                failed=len(failed),
-                max_abs=max(d.error for d in differences),
-                max_rel=max(d.relative for d in differences),
+                cases=len(own),
+                failed=sum(not result for result in own),
+                max_abs=worst.error,
+                max_rel=worst.relative,
+                max_ulps=worst.ulps,
                 tolerance=worst.allowed,
-                torch_abs=max(d.torch_error for d in differences),
-                worst=f"{worst.answers.case}{worst.where}",
+                torch_abs=worst.torch_error,
+                worst=f"{worst.case}{worst.where}",
                 problem=worst.problem,
+                histogram=_histogram(name, collected),
             )
         )
     return tuple(reports)
 
 
-def _compare_one(answers: Answers, spec: TensorSpec, tolerance: Tolerance) -> _Difference:
-    name = spec.name
-    reference = answers.reference[name]
-    torch_error = _largest(np.abs(answers.torch[name].astype(np.float64) - reference))
-    size = _largest(np.abs(reference))
-    allowed = max(tolerance.absolute * max(1.0, size), tolerance.torch_factor * torch_error)
+def error_over_time(
+    collected: Sequence[Answers], interface: Interface, steps: int = 400
+) -> tuple[Curve, ...]:
+    """Return the error at each step of the longest plain case, for each output with a time axis.
 
-    def problem(text: str) -> _Difference:
-        infinite = float("inf")
-        return _Difference(answers, infinite, infinite, allowed, torch_error, "", text)
+    Args:
+        collected: What `collect` gave.
+        interface: Says which axis is time.
+        steps: The longest sequence that is looked at.
+    """
+    plain = [a for a in collected if a.model and a.case.values == "normal" and not a.case.ragged]
+    plain = [a for a in plain if a.case.time <= steps]
+    if not plain:
+        return ()
+    longest = max(plain, key=lambda a: (a.case.time, a.case.random_state))
+    curves = []
+    for spec in interface.outputs:
+        model = (longest.model or {}).get(spec.name)
+        reference = longest.reference.get(spec.name)
+        if TIME not in spec.axes or model is None or reference is None:
+            continue
+        if model.shape != reference.shape:
+            continue
+        axis = spec.axes.index(TIME)
+        curves.append(
+            Curve(
+                name=spec.name,
+                case=longest.case,
+                model=_over(axis, model, reference),
+                torch=_over(axis, longest.torch[spec.name], reference),
+            )
+        )
+    return tuple(curves)
+
+
+def _over(axis: int, given: Array, reference: Array) -> tuple[float, ...]:
+    error = _errors(given, reference)
+    others = tuple(a for a in range(error.ndim) if a != axis)
+    return tuple(float(e) for e in error.max(axis=others, initial=0.0))
+
+
+def _histogram(name: str, collected: Sequence[Answers]) -> Histogram:
+    counts = {"model": np.zeros(len(_BINS) - 1, int), "torch": np.zeros(len(_BINS) - 1, int)}
+    for answers in collected:
+        reference = answers.reference[name]
+        for side in counts:
+            given = (getattr(answers, side) or {}).get(name)
+            if given is None or given.shape != reference.shape or given.dtype.kind != "f":
+                continue
+            ulps = _errors(given, reference) / _ulp(reference)
+            counts[side] += np.histogram(np.clip(ulps, _BINS[0], _BINS[-1]), _BINS)[0]
+    return Histogram(_BINS, tuple(map(int, counts["model"])), tuple(map(int, counts["torch"])))
+
+
+def _compare_one(
+    answers: Answers, spec: TensorSpec, floor: float, torch_factor: float
+) -> CaseResult:
+    name = spec.name
+    reference, eager = answers.reference[name], answers.torch[name]
+    torch_error = _largest(_errors(eager, reference))
+    size = _largest(np.abs(reference))
+    rounding = max(torch_error, answers.moved[name])
+    allowed = max(floor * max(1.0, size), torch_factor * rounding)
+
+    def result(error: float, at: tuple[int, ...] | None, **said: str) -> CaseResult:
+        return CaseResult(
+            case=answers.case,
+            output=name,
+            error=error,
+            relative=error / max(size, 1e-30) if error else 0.0,
+            ulps=error / _ulp(reference),
+            allowed=allowed,
+            torch_error=torch_error,
+            rounding=rounding,
+            at=at,
+            **said,
+        )
+
+    def problem(text: str) -> CaseResult:
+        return result(math.inf, None, problem=text)
 
     if answers.model is None:
         return problem(f"raised: {answers.failure}")
     given = answers.model.get(name)
     if given is None:
         return problem("missing")
-    if given.dtype != answers.torch[name].dtype:
-        return problem(f"dtype {given.dtype}, expected {answers.torch[name].dtype}")
+    if given.dtype != eager.dtype:
+        return problem(f"dtype {given.dtype}, expected {eager.dtype}")
     if given.shape != reference.shape:
         return problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
     for axis, length in zip(spec.axes, given.shape, strict=True):
         promised = size_of(axis, answers.sizes)
         if promised not in (None, length):
             return problem(f"shape {list(given.shape)}, declared as {spec}")
-    # NaN on both sides, or the same infinity, is agreement; on one side it is the largest error.
-    same = (given == reference) | (np.isnan(given) & np.isnan(reference))
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.where(same, 0.0, np.abs(given.astype(np.float64) - reference))
-    error = np.where(np.isnan(error), np.inf, error)
+    error = _errors(given, reference)
+    # What overflows in PyTorch's own float32 cannot be compared; it is said.
+    overflows = ~np.isfinite(eager) | ((size > _LARGEST) & ~np.isfinite(given))
+    beyond = np.isfinite(reference) & (overflows | (np.abs(reference) > _LARGEST))
+    error = np.where(beyond, 0.0, error)
     if not error.size:
-        return _Difference(answers, 0.0, 0.0, allowed, torch_error, "")
+        return result(0.0, None)
     at = np.unravel_index(int(np.argmax(error)), error.shape)
-    largest = float(error[at])
-    where = f", at [{', '.join(map(str, at))}]"
-    return _Difference(answers, largest, largest / max(size, 1e-30), allowed, torch_error, where)
+    both = np.isnan(reference) & np.isnan(given)
+    said = [f"NaN on both sides in {both.sum()} of {both.size} values"] * bool(both.any())
+    said += [f"beyond float32 in {beyond.sum()} of {beyond.size} values"] * bool(beyond.any())
+    remark = {"remark": f"{'; '.join(said)} ({answers.case})"} if said else {}
+    return result(float(error[at]), tuple(int(i) for i in at), **remark)
+
+
+def _errors(given: Array, reference: Array) -> NDArray[np.float64]:
+    """Return absolute errors; equal NaN or infinity is none, NaN on one side is infinite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(given.astype(np.float64) - reference.astype(np.float64))
+    error = np.where(_same(given, reference), 0.0, error)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def _same(given: Array, reference: Array) -> NDArray[np.bool_]:
+    same: NDArray[np.bool_] = (given == reference) | ((given != given) & (reference != reference))
+    return same
+
+
+def _ulp(reference: Array) -> float:
+    """Return the spacing of float32 at the largest magnitude of an output."""
+    size = min(_largest(np.abs(reference)), 1e38)
+    return float(np.spacing(np.float32(size))) or 1.0
 
 
 def _largest(array: Array) -> float:

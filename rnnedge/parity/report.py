@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from io import StringIO
 from typing import Any
 
@@ -11,22 +12,159 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from rnnedge.parity.cases import Case
+from rnnedge_runtime.contract import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One output in one case.
+
+    Attributes:
+        case: The case.
+        output: Name of the output.
+        error: Largest absolute error against PyTorch in float64; infinite beside a problem.
+        relative: `error` relative to the largest magnitude of the output in this case.
+        ulps: `error` in float32 units in the last place at that magnitude.
+        allowed: Absolute error that is inside tolerance.
+        torch_error: Largest absolute error of PyTorch itself in float32.
+        rounding: The larger of `torch_error` and what two units in the last place of every weight
+            change.
+        at: Where the error is largest, one index for each axis, or None.
+        problem: What is wrong beside the numbers (a shape, an exception), or None.
+        remark: What is right and still worth saying, such as NaN on both sides, or None.
+    """
+
+    case: Case
+    output: str
+    error: float
+    relative: float
+    ulps: float
+    allowed: float
+    torch_error: float
+    rounding: float
+    at: tuple[int, ...] | None
+    problem: str | None = None
+    remark: str | None = None
+
+    def __bool__(self) -> bool:
+        """Whether the output was inside tolerance."""
+        return self.problem is None and self.error <= self.allowed
+
+    @property
+    def badness(self) -> float:
+        """Error in units of what is allowed."""
+        return float("inf") if self.problem else self.error / self.allowed
+
+    @property
+    def where(self) -> str:
+        """`, at [index]`, or nothing."""
+        return "" if self.at is None else f", at [{', '.join(map(str, self.at))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many values were off by how many units in the last place.
+
+    Attributes:
+        edges: Edges of the bins in ulps; the first and the last bin hold what is beyond them too.
+        model: Values of the model in each bin.
+        torch: Values of PyTorch in float32 in each bin.
+    """
+
+    edges: tuple[float, ...]
+    model: tuple[int, ...]
+    torch: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Largest absolute error at each step of one case, against PyTorch in float64.
+
+    Attributes:
+        name: Name of an output, or of a layer inside.
+        case: The case.
+        model: Error of the model at each step.
+        torch: Error of PyTorch in float32 at each step; empty where it was not measured.
+    """
+
+    name: str
+    case: Case
+    model: tuple[float, ...]
+    torch: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is wrong with a model that fails, as far as it could be found.
+
+    Attributes:
+        cause: The mistake in two or three words, such as `gate order`, or `unknown`.
+        place: Where: a layer and direction, a tensor, an axis; empty when it is everywhere.
+        evidence: What shows it: which numbers agree with what.
+        smallest: The smallest case that still fails.
+        first: The first place where a number is off: layer, step, row.
+        remedy: What to do.
+    """
+
+    cause: str
+    place: str
+    evidence: str
+    smallest: Case
+    first: str
+    remedy: str
+
+    def lines(self) -> list[str]:
+        """Return what is known, one thing a line."""
+        known = {
+            "cause": f"{self.cause} ({self.place})" if self.place else self.cause,
+            "evidence": self.evidence,
+            "first wrong": self.first,
+            "smallest case": str(self.smallest),
+            "to do": self.remedy,
+        }
+        return [f"{name:14} {text}" for name, text in known.items() if text]
+
+    def __str__(self) -> str:
+        """Return `lines` joined."""
+        return "\n".join(self.lines())
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Median milliseconds of one call at a shape, one thread.
+
+    Attributes:
+        time: Steps.
+        batch: Rows.
+        model: The model in its engine.
+        torch: PyTorch eager in float32.
+    """
+
+    time: int
+    batch: int
+    model: float
+    torch: float
+
 
 @dataclass(frozen=True, slots=True)
 class OutputReport:
-    """One output over all cases.
+    """One output over all cases; the numbers are those of its worst case.
+
+    The worst case is the one that comes nearest to its tolerance, or goes furthest beyond.
 
     Attributes:
         name: Name of the output.
         cases: Cases run.
         failed: Cases outside tolerance.
-        max_abs: Largest absolute error against PyTorch in float64, over all cases.
-        max_rel: Largest error relative to the largest magnitude of the output in its case.
-        tolerance: Absolute error allowed in the worst case, the one nearest to or furthest over
-            its tolerance.
-        torch_abs: Largest absolute error of PyTorch itself in float32, over all cases.
+        max_abs: Largest absolute error against PyTorch in float64.
+        max_rel: That error relative to the largest magnitude of the output.
+        max_ulps: That error in float32 units in the last place at that magnitude.
+        tolerance: Absolute error allowed.
+        torch_abs: Largest absolute error of PyTorch itself in float32.
         worst: The worst case, and the index where it was.
         problem: What is wrong beside the numbers (a shape, an exception), or None.
+        histogram: Errors of all values in all cases.
     """
 
     name: str
@@ -34,10 +172,12 @@ class OutputReport:
     failed: int
     max_abs: float
     max_rel: float
+    max_ulps: float
     tolerance: float
     torch_abs: float
     worst: str
-    problem: str | None = None
+    problem: str | None
+    histogram: Histogram
 
     def __bool__(self) -> bool:
         """Whether every case was inside tolerance."""
@@ -55,6 +195,13 @@ class Report:
         engine: What ran the file, with its version.
         device: What it ran on.
         notes: What else a reader should know.
+        results: Every output in every case.
+        curves: Errors over time, of outputs and, where the graph shows them, of layers inside.
+        diagnosis: Why it fails, or None when it passes.
+        timings: Latency beside PyTorch, when it was measured.
+        contract: What the file promises, or None when rnnedge did not make it.
+        machine: What the comparison ran on, with versions.
+        seconds: How long it took.
     """
 
     model: str
@@ -63,6 +210,13 @@ class Report:
     engine: str
     device: str
     notes: tuple[str, ...] = ()
+    results: tuple[CaseResult, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    diagnosis: Diagnosis | None = None
+    timings: tuple[Timing, ...] = ()
+    contract: Contract | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def __bool__(self) -> bool:
         """Whether every output was inside tolerance in every case."""
@@ -79,9 +233,10 @@ class Report:
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
+        cause = f"; {self.diagnosis.cause}" if self.diagnosis else ""
         return (
             f"FAIL: {name} is not {self.source}: {first.name} {what} ({first.worst}); "
-            f"{first.failed} of {cases} cases fail"
+            f"{first.failed} of {cases} cases fail{cause}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +272,7 @@ class Report:
         table = self.table()
         table.box = box.ASCII2  # a file or a pipe may not be UTF-8
         console.print(table)
-        for line in (*self.notes, self.verdict):
+        found = self.diagnosis.lines() if self.diagnosis else ()
+        for line in (*self.notes, *found, self.verdict):
             console.print(line, soft_wrap=True, highlight=False)
         return text.getvalue().rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, Protocol
 
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks
+from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.recurrent import join
-from rnnedge_runtime import ModelError, Session
-from rnnedge_runtime.contract import TIME, Interface, StatePair
+from rnnedge_runtime import ModelError
+from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
+from rnnedge_runtime.session import RunResult
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -32,16 +35,62 @@ class Runner(Protocol):
         ...
 
 
-class ModelRunner:
-    """Runs cases on an exported model, whole or in chunks that hand their state on."""
+class Runs(Protocol):
+    """What runs a model: a `Session`, or one in a process of its own."""
 
-    def __init__(self, session: Session) -> None:
-        """Run on `session`."""
-        self._session = session
+    interface: Interface
+
+    def run(
+        self, input: Any, *, lengths: NDArray[Any] | None = None, state: Any = None
+    ) -> RunResult:
+        """Run whole sequences."""
+        ...
+
+
+class ModelRunner:
+    """Runs cases on an exported model, in the way that each case says.
+
+    Args:
+        interface: Which inputs and outputs are which; the axes are those the model should have.
+        opened: Returns the model opened with so many threads.
+    """
+
+    def __init__(self, interface: Interface, opened: Callable[[int], Runs]) -> None:
+        """Run on what `opened` returns."""
+        self._interface = interface
+        self._opened = opened
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
-        """Run `inputs`."""
-        face = self._session.interface
+        """Run `inputs`.
+
+        Raises:
+            ModelError: When the answers to chunks do not join, or those of several runs differ.
+        """
+        session = self._opened(2 if case.way == "threads" else 1)
+        if case.way == "permuted":
+            order = np.arange(case.batch)[::-1]
+            answers = self._run(session, self._reordered(inputs, order, "inputs"), case)
+            return self._reordered(answers, np.argsort(order), "outputs")
+        outputs = self._run(session, inputs, case)
+        if case.way == "repeated":
+            for _ in range(2):
+                again = self._run(session, inputs, case)
+                for name, first in outputs.items():
+                    if not np.array_equal(first, again[name], equal_nan=first.dtype.kind == "f"):
+                        raise ModelError(f"{name} differs between two runs of the same inputs")
+        return outputs
+
+    def _reordered(self, arrays: Outputs, order: NDArray[np.int64], kind: str) -> Outputs:
+        axes = {spec.name: spec.axes for spec in getattr(self._interface, kind)}
+        return {
+            name: np.take(array, order, axes[name].index(BATCH))
+            if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == len(order)
+            else array
+            for name, array in arrays.items()
+        }
+
+    def _run(self, session: Runs, inputs: Inputs, case: Case) -> Outputs:
+        face = self._interface
         state = {spec.name: inputs[spec.name] for spec in face.state_inputs}
         lengths = inputs[face.lengths] if face.lengths else None
         pieces: list[Outputs] = []
@@ -54,9 +103,11 @@ class ModelRunner:
             }
             steps = min(piece.stop, case.time) - piece.start
             rows = None if lengths is None else np.clip(lengths - piece.start, 0, steps)
-            result = self._session.run(cut, lengths=rows, state=state or None)
+            result = session.run(cut, lengths=rows, state=state or None)
             state = {p.input: result.outputs[p.output] for p in face.states}
             pieces.append(result.outputs)
+        if len(pieces) == 1:
+            return pieces[0]
         timed = {spec.name: spec.axes.index(TIME) for spec in face.outputs if TIME in spec.axes}
         try:
             return {
@@ -88,15 +139,16 @@ class LayerRunner:
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
         """Run `inputs` whole; a case in chunks has the same answer."""
         face = self._interface
-        x = torch.from_numpy(inputs[face.data_inputs[0].name]).to(self._dtype)
-        states = [torch.from_numpy(inputs[s.name]).to(self._dtype) for s in face.state_inputs]
+        tensors = [
+            torch.from_numpy(inputs[spec.name]).to(self._dtype)
+            for spec in face.inputs
+            if spec.name != face.lengths
+        ]
         lengths = torch.from_numpy(inputs[face.lengths]) if face.lengths else None
         with torch.inference_mode():
-            output, finals = self._run(x, states, lengths)
-        names = [face.data_outputs[0].name] + [
-            spec.name for spec in face.outputs if spec.name != face.data_outputs[0].name
-        ]
-        return {n: t.numpy() for n, t in zip(names, [output, *finals], strict=True)}
+            output, finals = self._run(tensors[0], tensors[1:], lengths)
+        answers = [output, *finals]  # a model may leave out the last ones
+        return {s.name: t.numpy() for s, t in zip(face.outputs, answers, strict=False)}
 
     def _run(
         self, x: Tensor, states: list[Tensor], lengths: Tensor | None
@@ -199,6 +251,11 @@ class ModuleRunner:
             return output, last
 
         return with_states
+
+
+def runner_of(module: nn.Module) -> type[LayerRunner | ModuleRunner]:
+    """Return what runs `module` in PyTorch."""
+    return LayerRunner if is_bare_layer(module) else ModuleRunner
 
 
 def _lifted_from(pair: StatePair, layer: str) -> bool:

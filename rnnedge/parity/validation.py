@@ -1,23 +1,37 @@
-"""`validate`: run the exported file and its source over the sweep, then compare."""
+"""`validate`: run the exported file and its source over the sweep, compare, and say why."""
 
 from __future__ import annotations
 
+import math
 import os
+import platform
+import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 
+import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, SourceError
+from rnnedge.errors import ModelError
+from rnnedge.golden import write_golden
+from rnnedge.isolated import TIME_LIMIT
 from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import collect
-from rnnedge.parity.compare import Tolerance, compare
+from rnnedge.parity.collect import Questioner, RefusedError, collect
+from rnnedge.parity.compare import Tolerance, compare, error_over_time, summarize
+from rnnedge.parity.diagnosis import Subject, diagnose, layer_curves
+from rnnedge.parity.fit import fit_layer, fit_module, frozen_axes
+from rnnedge.parity.from_checkpoint import settle
+from rnnedge.parity.golden_sets import golden_sets, save_failing
+from rnnedge.parity.latency import time_beside_torch
+from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
+from rnnedge.parity.runners import ModelRunner
 from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.bare_layer import layer_interface
-from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime import Session
+from rnnedge_exporters.weights import RecurrentLayer, read_layer
+from rnnedge_runtime import RnnEdgeError
+from rnnedge_runtime.contract import Contract, Interface
 
 
 def validate(
@@ -25,22 +39,38 @@ def validate(
     *,
     against: nn.Module | Source | str | os.PathLike[str],
     cases: Sequence[Case] | None = None,
+    quick: bool = False,
     tolerance: Tolerance | None = None,
     device: str = "cpu",
+    isolated: bool = True,
+    time_limit: float = TIME_LIMIT,
+    latency: bool = False,
+    golden: str | os.PathLike[str] | None = None,
+    failing: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
 
     The file runs in ONNX Runtime, the source in PyTorch in float64, over lengths and batches from 1
-    up, zero and random states, ragged lengths and chunks, as far as the file takes them.
+    up, states, ragged lengths, chunks, numbers from denormal to extreme, rows in another order,
+    repeated runs and threads, as far as the file takes them. The file need not be one of rnnedge.
+    Where it fails, the report says why as far as that can be found.
 
     Args:
         model: The `.onnx` file.
         against: The source: a live layer or module, or what the command line takes as SOURCE.
             It is copied, never changed.
         cases: What to run; None is the sweep that fits the model.
+        quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
+        isolated: Whether the file runs in a process of its own, so that a model which ends its
+            process, or never ends, is a finding.
+        time_limit: Seconds that one call of an isolated model may take.
+        latency: Whether the model is timed beside PyTorch too.
+        golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
+            model where PyTorch is not installed; written only when the model passes.
+        failing: An `.npz` file for the smallest case that fails, written only when one does.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -49,57 +79,141 @@ def validate(
     Raises:
         ModelError: When the file cannot be opened.
         SourceError: When the source cannot be read, or takes other inputs than the file.
+        GoldenError: When the folder for golden vectors cannot be written.
     """
-    if isinstance(against, nn.Module):
-        source = Source(against, type(against).__name__)
-        if is_bare_layer(against):
-            source = Source(against, str(RNNSpec.from_layer(against)))
-    else:
-        source = against if isinstance(against, Source) else load_source(against)
-    session = Session(model, device=device)  # type: ignore[arg-type]  # checked by Session
-    if is_bare_layer(source.module):
-        _check_fit(str(model), session, source.origin, source.module)
-    if cases is None:
-        hindered = (
-            bool(session.contract.hindrances)
-            if session.contract
-            else bool(getattr(source.module, "bidirectional", False))
+    began = time.perf_counter()
+    source = _source(against)
+    tolerance = tolerance or Tolerance()
+    with OpenedModel(model, device=device, time_limit=time_limit if isolated else None) as opened:
+        source, layer, face, notes = _fit(opened, source)
+        module = source.module
+        if cases is None:
+            streams = not _hindered(opened.contract, module)
+            cases = default_cases(face, streams=streams, permute=layer is not None, quick=quick)
+        if not cases:
+            raise ModelError("cases: expected one or more, got none")
+        runner = ModelRunner(face, opened.session)
+        ask, collected, remarks = collect(face, runner, module, cases, progress)
+        terms = _terms(module)
+        results = compare(collected, face, tolerance, terms)
+        subject = Subject(
+            path=opened.path,
+            module=module,
+            layer=layer,
+            declared=opened.interface,
+            fitted=face,
+            ask=ask,
+            judge=lambda answers: compare([answers], face, tolerance, terms),
+            worker=opened.worker,
+            tolerance=tolerance,
+            terms=terms,
         )
-        cases = default_cases(session.interface, streams=not hindered)
-    if not cases:
-        raise ModelError("cases: expected one or more, got none")
-    collected, notes = collect(session, source.module, cases, progress)
-    import onnxruntime
-
+        diagnosis = None if all(results) else diagnose(subject, collected)
+        timings = time_beside_torch(opened.session(), face, module) if latency else ()
+        curves = error_over_time(collected, face)
+        if not quick:
+            curves += layer_curves(subject, collected)
+        if failing is not None and diagnosis is not None:
+            save_failing(failing, ask(diagnosis.smallest))
+    if golden is not None and diagnosis is None:
+        reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
+        sets = golden_sets(collected, results)
+        write_golden(golden, model=opened.path, sets=sets, reference=reference)
+    remarked = [result for result in results if result.remark]
+    if remarked:
+        one = max(remarked, key=lambda result: result.case.time)
+        notes.append(f"{one.output}: {one.remark}; and {len(remarked) - 1} more like it")
     return Report(
-        model=os.fspath(model),
+        model=opened.path,
         source=source.origin,
-        outputs=compare(collected, session.interface, tolerance or Tolerance()),
-        engine=f"ONNX Runtime {onnxruntime.__version__}",
-        device=session.device,
-        notes=tuple(notes),
+        outputs=summarize(results, collected),
+        engine=f"ONNX Runtime {_engine_version()}",
+        device=opened.device,
+        notes=(*notes, *remarks),
+        results=results,
+        curves=curves,
+        diagnosis=diagnosis,
+        timings=timings,
+        contract=opened.contract,
+        machine=_machine(),
+        seconds=time.perf_counter() - began,
     )
 
 
-def _check_fit(model: str, session: Session, origin: str, layer: nn.RNNBase) -> None:
-    """Compare number, axes and dtypes of inputs and outputs before anything runs."""
-    face = session.interface
-    expected = layer_interface(
-        read_layer(layer), lengths=face.lengths is not None, states=bool(face.states)
-    )
-    for kind in ("inputs", "outputs"):
-        given, wanted = getattr(face, kind), getattr(expected, kind)
-        fits = len(given) == len(wanted) and all(
-            g.dtype == w.dtype and len(g.axes) == len(w.axes) and _same_sizes(g.axes, w.axes)
-            for g, w in zip(given, wanted, strict=True)
-        )
-        if not fits:
-            raise SourceError(
-                f"{model} does not fit {origin}: its {kind} are "
-                f"{', '.join(map(str, given))}; the source's are {', '.join(map(str, wanted))}"
-            )
+def _fit(
+    opened: OpenedModel, source: Source
+) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
+    """Say which inputs and outputs of the file are which, and settle what a checkpoint leaves open.
+
+    Returns:
+        The source, its weights when it is a bare layer, the interface with the axes that the source
+        has, and notes.
+    """
+    layer, face, notes = None, opened.interface, []
+    if is_bare_layer(source.module):
+        if source.untold:
+            source, note = settle(source, lambda layer: _answers_like(opened, layer))
+            notes += [note] if note else []
+        layer = read_layer(source.module)  # type: ignore[arg-type]  # it is still a bare layer
+        face = fit_layer(opened.path, opened.interface, source.origin, layer)
+        notes += frozen_axes(opened.interface, face)
+        opened.pair_states(face)
+    elif opened.contract is None:
+        face = fit_module(opened.interface, source.module)
+        notes += frozen_axes(opened.interface, face)
+    return source, layer, face, notes
 
 
-def _same_sizes(given: tuple[int | str, ...], wanted: tuple[int | str, ...]) -> bool:
-    pairs = zip(given, wanted, strict=True)
-    return all(g == w or isinstance(g, str) or isinstance(w, str) for g, w in pairs)
+def _source(against: nn.Module | Source | str | os.PathLike[str]) -> Source:
+    if isinstance(against, Source):
+        return against
+    if not isinstance(against, nn.Module):
+        return load_source(against)
+    if is_bare_layer(against):
+        return Source(against, str(RNNSpec.from_layer(against)))
+    return Source(against, type(against).__name__)
+
+
+def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> bool:
+    """Whether a file answers what a bare layer does, at two shapes that tell layouts apart."""
+    try:
+        face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
+        opened.pair_states(face)
+        ask = Questioner(face, ModelRunner(face, opened.session), layer, torch.float64)
+        collected = [ask(Case(3, 2)), ask(Case(2, 4))]
+    except (RnnEdgeError, RefusedError):
+        return False
+    return all(compare(collected, face, Tolerance(), _terms(layer)))
+
+
+def _hindered(contract: Contract | None, module: nn.Module) -> bool:
+    """Whether chunks give something else than the whole sequence."""
+    if contract is not None:
+        return bool(contract.hindrances)
+    return bool(getattr(module, "bidirectional", False))
+
+
+def _terms(module: nn.Module) -> int:
+    """Return how many terms the widest product of a module has."""
+    widest = [math.prod(p.shape[1:]) for p in module.parameters() if p.dim() > 1]
+    hidden = [m.hidden_size for m in module.modules() if isinstance(m, nn.RNNBase)]
+    return max(widest, default=1) + max(hidden, default=0)
+
+
+def _engine_version() -> str:
+    """Return the version of ONNX Runtime without importing it: a child runs it."""
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:
+        return version("onnxruntime-gpu")
+
+
+def _machine() -> dict[str, str]:
+    packages = ("torch", "onnx", "numpy", "rnnedge")
+    return {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "onnxruntime": _engine_version(),
+    }

@@ -5,6 +5,7 @@ from rnnedge_runtime.contract import Interface as Interface
 from rnnedge_runtime.errors import ContractError as ContractError
 from rnnedge_runtime.errors import DeviceError as DeviceError
 from rnnedge_runtime.errors import EngineError as EngineError
+from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError

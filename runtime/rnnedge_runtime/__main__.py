@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import rnnedge_runtime
 from rnnedge_runtime.bench import measure, random_inputs
-from rnnedge_runtime.check import check
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.check import Finding, check
+from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.golden import read_golden
+from rnnedge_runtime.golden_check import check_golden
 from rnnedge_runtime.session import Session
 
 
@@ -39,12 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {
         "info": "what the model takes and gives, and its contract",
-        "check": "prove on this device what can be proved without PyTorch",
+        "check": "prove on this device what can be proved without PyTorch, with golden vectors too",
         "bench": "latency over batch and length",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("model", help="an .onnx file")
+        if name == "check":
+            command.add_argument(
+                "vectors", nargs="?", help="a folder with test_data_set_0 and golden.json"
+            )
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
         command.add_argument("--threads", type=_count, help="threads inside one operator")
         command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -61,18 +69,38 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _machine(session: Session) -> dict[str, str]:
+def _machine(session: Session) -> dict[str, str | int | None]:
     import onnxruntime
 
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "byte_order": sys.byteorder,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "rnnedge_runtime": rnnedge_runtime.__version__,
         "device": session.device,
     }
+
+
+def _cpu() -> str:
+    """Return the name of the CPU, or of the board, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    names: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        names.setdefault(key.strip().lower(), value.strip())
+    # x86 has "model name", a Raspberry Pi "Model", older ARM kernels "Hardware".
+    for key in ("model name", "model", "hardware", "cpu model", "uarch"):
+        if names.get(key, "").strip("0123456789"):
+            return names[key]
+    return platform.machine()
 
 
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -98,13 +126,22 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    findings = check(session)
+    golden = None if options.vectors is None else read_golden(options.vectors)
+    try:
+        findings = check(session)
+    except InputError as error:
+        if golden is None:
+            raise
+        findings = [Finding("what holds for every recurrent network", None, str(error))]
+    if golden is not None:
+        findings += check_golden(session, golden, model=options.model)
     passed = all(finding.passed is not False for finding in findings)
     marks = {True: "pass", False: "FAIL", None: "  - "}
     lines = [f"{marks[f.passed]}  {f.name}: {f.detail}" for f in findings]
     machine = _machine(session)
     lines.append(
         f"{'PASS' if passed else 'FAIL'}: {options.model} on {machine['platform']}, "
+        f"{machine['cpu']}, {machine['cores']} core(s), {machine['byte_order']}-endian, "
         f"onnxruntime {machine['onnxruntime']}, {machine['device']}"
     )
     return {"passed": passed, "findings": [asdict(finding) for finding in findings]}, lines

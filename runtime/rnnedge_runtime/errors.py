@@ -5,6 +5,7 @@
     │   └── ContractError                  its contract is damaged, or of a newer format
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not belong, or a model without one
+    ├── GoldenError (ValueError)           golden vectors that cannot be read or written
     ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
     ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
     └── MissingPackageError (ImportError)  an optional package is needed and not installed
@@ -13,6 +14,7 @@ The exporter and the toolkit add their own leaves (`rnnedge.errors` draws the wh
 leaf is also the built-in exception that a caller would expect to catch.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +45,10 @@ class StateError(RnnEdgeError, ValueError):
     """A state does not fit the model, or the model has no state that can be kept."""
 
 
+class GoldenError(RnnEdgeError, ValueError):
+    """Golden vectors are missing, damaged or of a newer format, or cannot be written."""
+
+
 class DeviceError(RnnEdgeError, RuntimeError):
     """The device that was asked for cannot be had on this machine."""
 
@@ -66,8 +72,17 @@ class MissingPackageError(RnnEdgeError, ImportError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of a foreign exception on one line, without its module's prefix noise."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the message of a foreign exception on one line, without what ONNX Runtime adds to it.
+
+    Where a kernel fails, its operator and node and what it minds are kept; the numbers of the
+    error, the file and line of its source and the condition that was false are not.
+    """
+    message = " ".join(str(error).split()) or type(error).__name__
+    failed = re.search(r"running (\w+) node\. Name:'(.*?)' Status Message: (.*)", message)
+    if failed is None:
+        return message
+    minded = re.sub(r"^\S+:\d+ .*? was false\. ", "", failed[3])
+    return f"{failed[1]} node {failed[2]!r}: {minded}"
 
 
 @contextmanager

@@ -14,9 +14,12 @@ RUNTIME = {
     "rnnedge_runtime/engine.py",
     "rnnedge_runtime/errors.py",
     "rnnedge_runtime/foreign.py",
+    "rnnedge_runtime/golden.py",
+    "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/py.typed",
     "rnnedge_runtime/session.py",
     "rnnedge_runtime/stream.py",
+    "rnnedge_runtime/tensor_file.py",
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}

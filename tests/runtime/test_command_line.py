@@ -65,6 +65,9 @@ def test_json_is_one_object_that_describes_the_machine(run, command):
     assert set(answer["machine"]) == {
         "platform",
         "processor",
+        "cpu",
+        "cores",
+        "byte_order",
         "python",
         "numpy",
         "onnxruntime",

@@ -10,6 +10,7 @@ TREE = {
     "ContractError": ValueError,
     "InputError": ValueError,
     "StateError": ValueError,
+    "GoldenError": ValueError,
     "DeviceError": RuntimeError,
     "EngineError": RuntimeError,
     "MissingPackageError": ImportError,

@@ -11,6 +11,7 @@ EXPORTED = {
     "ContractError",
     "DeviceError",
     "EngineError",
+    "GoldenError",
     "InputError",
     "Interface",
     "MissingPackageError",

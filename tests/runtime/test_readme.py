@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from golden_files import write_vectors
 from tiny_models import Tiny
 
 README = Path(__file__).parents[2] / "runtime" / "README.md"
@@ -15,6 +16,7 @@ README = Path(__file__).parents[2] / "runtime" / "README.md"
 def _beside_the_model(tmp_path, monkeypatch):
     tiny = Tiny("lstm", input_size=40, hidden_size=64, lengths=True)
     (tmp_path / "model.onnx").write_bytes(tiny.content)
+    write_vectors(tmp_path / "vectors", tiny)
     monkeypatch.chdir(tmp_path)
 
 
@@ -27,10 +29,12 @@ def test_python():
     assert not report, "".join(report)
 
 
-@pytest.mark.parametrize("command", ["info", "check"])
+@pytest.mark.parametrize(
+    "command", ["info model.onnx", "check model.onnx", "check model.onnx vectors"]
+)
 def test_command(python, command):
     text = README.read_text(encoding="utf-8")
-    shown = re.search(rf"\$ (python -m rnnedge_runtime {command} .*)\n((?:    [^$\n].*\n)+)", text)
+    shown = re.search(rf"\$ (python -m rnnedge_runtime {command})\n((?:    [^$\n].*\n)+)", text)
     expected = re.sub(r"(?m)^    ", "", shown[2])
     done = python(*shown[1].split()[1:])
     # "..." in the README stands for anything; brackets are no pattern.

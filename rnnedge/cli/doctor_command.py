@@ -1,0 +1,118 @@
+"""`rnnedge doctor model.onnx`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from rnnedge.cli.options import json_option
+from rnnedge.cli.output import print_json, print_lines
+from rnnedge_runtime.errors import RnnEdgeError
+
+if TYPE_CHECKING:
+    from rnnedge.doctor import Diagnosis, Finding, Treatment
+
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+class UnhealthyError(RnnEdgeError):
+    """The doctor found an error in the model."""
+
+    exit_code = 3
+
+
+@click.command()
+@click.argument("model")
+@click.option("--fix", "output", help="Repair what can be proven, and write it to this .onnx file.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    help="What the model is meant for, such as cuda, web or openvino: what goes wrong there counts; "
+    "may be given again [all of them, as notes].",
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that one run of MODEL may take.",
+)
+@json_option
+def doctor(
+    model: str, output: str | None, runtimes: tuple[str, ...], time_limit: float, as_json: bool
+) -> None:
+    """Examine MODEL, an ONNX file of any maker, for what goes wrong on a device.
+
+    It is read, and run in a process of its own at several sizes. Exit code 3 when there is an
+    error: in MODEL, or with --fix in the repaired file.
+    """
+    if output is None:
+        from rnnedge.doctor import examine
+
+        diagnosis = examine(model, runtimes=runtimes, time_limit=time_limit)
+        if as_json:
+            print_json(diagnosis.to_dict())
+        else:
+            _show(diagnosis)
+    else:
+        from rnnedge.doctor import fix
+
+        treatment = fix(model, output, runtimes=runtimes, time_limit=time_limit)
+        diagnosis = treatment.after
+        if as_json:
+            print_json(treatment.to_dict())
+        else:
+            _show(treatment.before)
+            print_lines(*_told(treatment))
+    if not diagnosis:
+        raise UnhealthyError(diagnosis.verdict)
+    if not as_json:
+        print_lines(diagnosis.verdict)
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    print_lines(*(f"{diagnosis.model}: {fact}" for fact in diagnosis.facts))
+    if diagnosis.general:
+        print_lines(_table(diagnosis.general))
+    if diagnosis.runtimes:
+        table = Table(title="on other runtimes", title_justify="left")
+        for heading in ("runtime", "what happens", "what to do"):
+            table.add_column(heading)
+        for finding in diagnosis.runtimes:
+            style = _STYLES[finding.severity]
+            table.add_row(Text(finding.where, style), Text(finding.problem), Text(finding.remedy))
+        print_lines(table)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(title="findings", title_justify="left", show_lines=True)
+    table.add_column("")
+    table.add_column("where", max_width=30)
+    table.add_column("what is wrong -> what to do")
+    table.add_column("--fix")
+    for finding in findings:
+        table.add_row(
+            Text(finding.severity, _STYLES[finding.severity]),
+            Text(finding.where),
+            Text(f"{finding.problem}\n-> {finding.remedy}"),
+            "yes" if finding.fixable else "-",
+        )
+    return table
+
+
+def _told(treatment: Treatment) -> Iterator[str]:
+    for repair in treatment.repairs:
+        yield f"repaired: {repair.name}"
+        yield from (f"  {change}" for change in repair.changes)
+        yield from (f"  proof: {proof}" for proof in repair.proofs)
+    yield from (f"not done: {reason}" for reason in treatment.reasons)
+    yield f"wrote {treatment.output}"
+    yield from (
+        f"  left: {finding.severity}: {finding.where}: {finding.problem} -> {finding.remedy}"
+        for finding in treatment.after.general
+    )

@@ -1,0 +1,162 @@
+"""Writes golden vectors: what a device needs to prove a model again without PyTorch.
+
+The layout is the one of ONNX's own tests (`rnnedge_runtime.golden` draws it), so that
+`onnx_test_runner` and other runtimes read the vectors too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rnnedge_runtime.errors import GoldenError, ModelError
+from rnnedge_runtime.golden import MODEL, RECORD, SET, Golden, GoldenSet
+from rnnedge_runtime.tensor_file import SUPPORTED
+
+_PACKAGES = ("rnnedge", "numpy", "onnx")
+
+
+def write_golden(
+    directory: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str],
+    sets: Sequence[GoldenSet],
+    reference: str,
+) -> None:
+    """Write the vectors of `model` into a folder, whole or not at all.
+
+    The same arguments give the same bytes.
+
+    Args:
+        directory: The folder to make, in one that exists. What is there is replaced when it is
+            empty or holds vectors and nothing else.
+        model: The `.onnx` file; a copy of it comes to lie beside the vectors.
+        sets: One or more, each with every input and output of the graph and the allowed error.
+            Their order numbers them; tensors are written in the order of the graph.
+        reference: What gave the expected outputs, such as `PyTorch 2.13.0 float64`.
+
+    Raises:
+        ModelError: When `model` is missing or not ONNX.
+        GoldenError: When the sets do not fit the model, or the folder cannot be written.
+    """
+    content, inputs, outputs = _read_model(Path(model))
+    if not sets:
+        raise GoldenError("sets: expected one set of golden vectors or more, got none")
+    golden = Golden(
+        sets=tuple(
+            _in_order(replace(vectors, directory=f"{SET}{index}"), inputs, outputs)
+            for index, vectors in enumerate(sets)
+        ),
+        reference=reference,
+        model_sha256=hashlib.sha256(content).hexdigest(),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+    with _staged(Path(directory)) as folder:
+        (folder / MODEL).write_bytes(content)
+        (folder / RECORD).write_text(golden.to_json(), encoding="utf-8", newline="\n")
+        for vectors in golden.sets:
+            (folder / vectors.directory).mkdir()
+            for kind, tensors in (("input", vectors.inputs), ("output", vectors.outputs)):
+                for index, (name, values) in enumerate(tensors.items()):
+                    tensor = onnx.numpy_helper.from_array(values, name)
+                    path = folder / vectors.directory / f"{kind}_{index}.pb"
+                    path.write_bytes(tensor.SerializeToString(deterministic=True))
+
+
+def _read_model(path: Path) -> tuple[bytes, list[str], list[str]]:
+    """Return the bytes of a model and the names of its inputs and outputs."""
+    try:
+        content = path.read_bytes()
+        graph = onnx.load_model_from_string(content).graph
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError: its class depends on the implementation
+        raise ModelError(f"{path}: expected an ONNX file, got something else") from error
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value.name for value in graph.input if value.name not in constants]
+    outputs = [value.name for value in graph.output]
+    if not outputs:
+        raise ModelError(f"{path}: expected an ONNX file, got a graph without outputs")
+    return content, inputs, outputs
+
+
+def _in_order(vectors: GoldenSet, inputs: list[str], outputs: list[str]) -> GoldenSet:
+    """Return the set in the order of the graph, each array as it is to be written."""
+    if vectors.allowed is None:
+        raise GoldenError(f"{vectors}: expected the allowed error of each output, got none")
+    return replace(
+        vectors,
+        inputs=_sorted(vectors, "inputs", vectors.inputs, inputs),
+        outputs=_sorted(vectors, "outputs", vectors.outputs, outputs),
+        allowed={name: float(vectors.allowed[name]) for name in outputs},
+    )
+
+
+def _sorted(
+    vectors: GoldenSet, kind: str, tensors: Mapping[str, NDArray[Any]], names: list[str]
+) -> dict[str, NDArray[Any]]:
+    if set(tensors) != set(names):
+        raise GoldenError(
+            f"{vectors}: expected the {kind} {', '.join(names)} of the model, "
+            f"got {', '.join(tensors) or 'none'}"
+        )
+    for name, values in tensors.items():
+        if values.dtype.name not in SUPPORTED:
+            raise GoldenError(
+                f"{vectors}: {name}: expected {', '.join(SUPPORTED)}, got {values.dtype}"
+            )
+    # onnx refuses the byte order of another machine.
+    return {name: tensors[name].astype(np.dtype(tensors[name].dtype.name)) for name in names}
+
+
+@contextmanager
+def _staged(directory: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `directory`, which becomes it when the block ends well."""
+    target = directory.resolve()
+    if not target.parent.is_dir():
+        raise GoldenError(
+            f"{directory}: expected an existing folder to make it in, found no folder "
+            f"{target.parent}: create it"
+        )
+    _refuse_other_contents(directory)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
+            new, old = Path(name) / "new", Path(name) / "old"
+            new.mkdir()
+            yield new
+            try:
+                if target.exists():
+                    target.rename(old)
+                new.rename(target)
+            except BaseException:  # an interrupt must not cost the old vectors
+                if old.exists():
+                    old.rename(target)
+                raise
+    except OSError as error:
+        raise GoldenError(f"{directory}: cannot be written: {error.strerror}") from error
+
+
+def _refuse_other_contents(directory: Path) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise GoldenError(f"{directory}: expected the name of a folder to write, found a file")
+    names = sorted(path.name for path in directory.iterdir())
+    vectors = [name for name in names if name == RECORD or name.startswith(SET)]
+    others = [name for name in names if name not in vectors and name != MODEL]
+    if names and (others or not vectors):
+        raise GoldenError(
+            f"{directory}: expected an empty folder or one with golden vectors only, found "
+            f"{(others or names)[0]} in it: give another folder, or empty this one"
+        )

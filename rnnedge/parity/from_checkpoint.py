@@ -1,0 +1,86 @@
+"""What a checkpoint leaves open, told by the file it is compared with."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import onnx
+from torch import Tensor, nn
+
+from rnnedge.builder import build
+from rnnedge.parity.diagnosis.by_value import count_present
+from rnnedge.sources import Source
+from rnnedge.spec import RNNSpec
+from rnnedge.weight_names import LayerWeights
+
+_OPEN: dict[str, tuple[Any, ...]] = {
+    "batch_first": (False, True),
+    "nonlinearity": ("tanh", "relu"),
+}
+"""What changes an answer, and its values, PyTorch's default first."""
+
+
+def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
+    """Return the prefix of the one layer whose weights are in a file, found by value.
+
+    Args:
+        model: The file.
+        layers: The layers of a checkpoint.
+
+    Returns:
+        None when the file holds the weights of none, or of several.
+    """
+    try:
+        proto = onnx.load(model)
+    except Exception:  # a file that cannot be read is somebody else's error
+        return None
+    counts = {}
+    for layer in layers:
+        weights = {name: weight.detach().float().numpy() for name, weight in layer.weights.items()}
+        recurrent = weights.get("weight_hr_l0", weights.get("weight_hh_l0"))
+        if recurrent is not None and recurrent.ndim == 2:
+            counts[layer.prefix] = count_present(proto, weights, recurrent.shape[1])
+    found = [prefix for prefix, count in counts.items() if count]
+    return found[0] if len(found) == 1 else None
+
+
+def settle(source: Source, fits: Callable[[nn.RNNBase], bool]) -> tuple[Source, str | None]:
+    """Try what a checkpoint does not tell, and keep what the file answers.
+
+    Args:
+        source: A bare layer from a checkpoint.
+        fits: Whether the file answers what a layer does.
+
+    Returns:
+        The source with what fits, and a note; the source as it is where nothing does.
+    """
+    for module, told in _alternatives(source):
+        if fits(module):
+            if not told:
+                return source, None
+            spec = RNNSpec.from_layer(module)
+            before = str(RNNSpec.from_layer(source.module))  # type: ignore[arg-type]
+            settled = Source(module, source.origin.replace(before, str(spec)), source.untold)
+            words = " and ".join(f"{name}={value!r}" for name, value in told.items())
+            return settled, f"{words}: the checkpoint does not tell it, the answers of the file do"
+    return source, None
+
+
+def _alternatives(source: Source) -> Iterator[tuple[nn.RNNBase, dict[str, Any]]]:
+    assert isinstance(source.module, nn.RNNBase)
+    spec = RNNSpec.from_layer(source.module)
+    names = [name for name in _OPEN if name in source.untold]
+    if spec.cell != "rnn" and "nonlinearity" in names:
+        names.remove("nonlinearity")
+    for values in itertools.product(*(_OPEN[name] for name in names)):
+        told = {
+            name: value
+            for name, value in zip(names, values, strict=True)
+            if value != getattr(spec, name)
+        }
+        layer = build(replace(spec, **told), seed=0)
+        layer.load_state_dict(source.module.state_dict())
+        yield layer, told

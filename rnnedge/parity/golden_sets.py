@@ -1,0 +1,75 @@
+"""Cases of a comparison that are kept: as golden vectors, or as a failure to look into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rnnedge.parity.collect import Answers
+from rnnedge.parity.report import CaseResult
+from rnnedge_exporters.model_file import staged
+from rnnedge_runtime.golden import GoldenSet
+
+_MOST = 12
+_VALUES = 200_000
+"""Numbers that the inputs and outputs of one set may hold, so that vectors stay small."""
+
+
+def golden_sets(collected: Sequence[Answers], results: Sequence[CaseResult]) -> list[GoldenSet]:
+    """Choose cases that a device can run by itself, of each kind the smallest and the largest.
+
+    Args:
+        collected: What was run.
+        results: How each output compared.
+    """
+    allowed = {(result.case, result.output): result.allowed for result in results}
+    sets = []
+    for answers in _chosen(collected):
+        outputs, errors = {}, {}
+        for name, reference in answers.reference.items():
+            dtype = answers.torch[name].dtype
+            outputs[name] = reference.astype(dtype)
+            # Rounding the reference to the dtype of the model moves it by half a unit more.
+            size = float(np.abs(outputs[name]).max(initial=0.0))
+            half = float(np.spacing(np.asarray(size, dtype))) / 2 if dtype.kind == "f" else 0.0
+            errors[name] = allowed[answers.case, name] + half
+        sets.append(GoldenSet(str(answers.case), answers.inputs, outputs, errors))
+    return sets
+
+
+def _chosen(collected: Sequence[Answers]) -> Iterator[Answers]:
+    """Yield plain whole runs whose answers are finite."""
+    kinds: dict[tuple[bool, bool, str], list[Answers]] = {}
+    for answers in collected:
+        case = answers.case
+        arrays = [*answers.inputs.values(), *answers.torch.values()]
+        small = sum(array.size for array in arrays) <= _VALUES
+        finite = all(np.isfinite(array).all() for array in arrays)
+        if case.way == "plain" and not case.chunk and small and finite:
+            kinds.setdefault((case.random_state, case.ragged, case.values), []).append(answers)
+    picked: dict[int, Answers] = {}
+    for alike in kinds.values():
+        by_size = sorted(alike, key=lambda answers: answers.case.time * answers.case.batch)
+        for answers in (by_size[0], by_size[len(by_size) // 2], by_size[-1]):
+            picked[id(answers)] = answers
+    yield from list(picked.values())[:_MOST]
+
+
+def save_failing(path: str | os.PathLike[str], answers: Answers) -> None:
+    """Write a failing case so that it can be run again.
+
+    The archive has the arrays `input/NAME`, `expected/NAME` (PyTorch float64), and, where the model
+    answered, `got/NAME`.
+
+    Args:
+        path: The `.npz` file.
+        answers: The case.
+    """
+    arrays = {f"input/{name}": array for name, array in answers.inputs.items()}
+    arrays |= {f"expected/{name}": array for name, array in answers.reference.items()}
+    arrays |= {f"got/{name}": array for name, array in (answers.model or {}).items()}
+    with staged(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes no mapping

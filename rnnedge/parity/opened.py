@@ -1,0 +1,86 @@
+"""The file that is compared, opened as often as the sweep needs it."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any
+
+from rnnedge.isolated import IsolatedSession, Worker
+from rnnedge_runtime import Session
+from rnnedge_runtime.contract import Contract, Interface
+
+
+class OpenedModel:
+    """A model file in one or more sessions.
+
+    Args:
+        path: The file.
+        device: `cpu`, `cuda` or `auto`.
+        time_limit: Seconds that one call may take in a process of its own; None opens the file in
+            this process.
+
+    Attributes:
+        path: The file.
+        worker: The process it runs in, or None for this one.
+        interface: What the file declares.
+        contract: What rnnedge promised of it, or None.
+        device: The device in use.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, device: str, time_limit: float | None
+    ) -> None:
+        """Open the file with one thread.
+
+        Raises:
+            ModelError: When it cannot be opened.
+        """
+        self.path = os.fspath(path)
+        self.worker = None if time_limit is None else Worker(time_limit)
+        self._asked = device
+        self._states: dict[str, str] | None = None
+        self._sessions: dict[int, Session | IsolatedSession] = {}
+        try:
+            session = self.session()
+        except BaseException:
+            self.close()
+            raise
+        self.interface: Interface = session.interface
+        self.contract: Contract | None = session.contract
+        self.device: str = session.device
+
+    def __enter__(self) -> OpenedModel:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process that the file runs in."""
+        self.close()
+
+    def close(self) -> None:
+        """End the process that the file runs in."""
+        if self.worker is not None:
+            self.worker.close()
+
+    def session(self, threads: int = 1) -> Session | IsolatedSession:
+        """Return the file opened with so many threads."""
+        if threads not in self._sessions:
+            options: Any = {"device": self._asked, "threads": threads, "states": self._states}
+            self._sessions[threads] = (
+                Session(self.path, **options)
+                if self.worker is None
+                else IsolatedSession(self.worker, self.path, **options)
+            )
+        return self._sessions[threads]
+
+    def pair_states(self, fitted: Interface) -> None:
+        """Take the states of `fitted`, where the file has no contract that names them."""
+        if self.contract is None and fitted.states != self.interface.states:
+            self._states = {pair.output: pair.input for pair in fitted.states}
+            self._sessions.clear()

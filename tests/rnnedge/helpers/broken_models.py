@@ -1,0 +1,64 @@
+"""Model files with one mistake each, as real converters and export code make them.
+
+Each member of `BROKEN` was made from a right model (`breaking/originals.py`), which passes where
+the broken one fails; `test_broken_models_set.py` shows both.
+"""
+
+from __future__ import annotations
+
+from breaking import (
+    activations,
+    axes,
+    biases,
+    directions,
+    dropout,
+    frozen,
+    gate_order,
+    modules,
+    other_weights,
+    padding,
+    reset,
+    states,
+)
+from breaking.broken import Broken as Broken
+
+CLASSIC = (
+    "gate order",
+    "linear_before_reset",
+    "swapped directions",
+    "bias halves",
+    "frozen length",
+    "batch_first mix-up",
+    "states of the wrong layer",
+    "dropout left on",
+    "h_n taken at padding",
+)
+"""The mistakes that are met most."""
+
+CAUSES = (
+    *CLASSIC,
+    "initial state ignored",
+    "lengths ignored",
+    "activation",
+    "other weights",
+    "transposed weights",
+)
+"""Every label."""
+
+BROKEN: tuple[Broken, ...] = (
+    *gate_order.BROKEN,
+    *reset.BROKEN,
+    *activations.BROKEN,
+    *directions.BROKEN,
+    *biases.BROKEN,
+    *frozen.BROKEN,
+    *axes.BROKEN,
+    *states.BROKEN,
+    *dropout.BROKEN,
+    *padding.BROKEN,
+    *other_weights.BROKEN,
+    *modules.BROKEN,
+)
+
+UNSEEN: tuple[Broken, ...] = (*dropout.UNSEEN, *modules.UNSEEN)
+"""Models that ONNX Runtime mends: it answers right by default, and wrong without optimizations."""
