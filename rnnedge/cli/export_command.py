@@ -37,6 +37,9 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 )
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
+@click.option(
+    "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
+)
 @click.option("--verbose", is_flag=True, help="Show torch's own remarks.")
 @json_option
 def export(
@@ -44,6 +47,7 @@ def export(
     output: str,
     inputs: tuple[str, ...],
     validate: bool,
+    golden: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -52,6 +56,8 @@ def export(
     from rnnedge_exporters.exporter import export as export_module
     from rnnedge_exporters.model_file import staged
 
+    if golden and not validate:
+        raise click.UsageError("--golden goes with validation: leave --no-validate out")
     loaded = source_of(source, given)
     if inputs:
         from rnnedge.input_specs import parse_inputs
@@ -63,7 +69,7 @@ def export(
         result = replace(export_module(loaded.module, temporary, **given), path=Path(output))
         if validate:
             with progress_bar("validating") as progress:
-                report = validate_file(temporary, against=loaded, progress=progress)
+                report = validate_file(temporary, against=loaded, golden=golden, progress=progress)
             report = replace(report, model=output)
             if not report:
                 if as_json:
@@ -86,3 +92,5 @@ def export(
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
+    if golden:
+        print_lines(f"wrote {golden}, golden vectors for python -m rnnedge_runtime check")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from rnnedge.strict_json import finite
 from rnnedge_runtime.errors import RnnEdgeError
 
 _PIPE_WIDTH = 200
@@ -28,17 +28,7 @@ class ParityError(RnnEdgeError):
 
 def print_json(value: Any) -> None:
     """Print one JSON object on one line; NaN and infinity, which JSON has not, are null."""
-    click.echo(json.dumps(_finite(value), default=str, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+    click.echo(json.dumps(finite(value), default=str, allow_nan=False))
 
 
 def print_lines(*parts: str | Table) -> None:

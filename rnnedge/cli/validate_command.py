@@ -73,6 +73,10 @@ def validate(
     MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
     """
+    from rnnedge.reports import check_report_path, write_report
+
+    for path in reports:
+        check_report_path(path)
     from rnnedge.parity import Tolerance
     from rnnedge.parity import validate as validate_file
 
@@ -91,9 +95,6 @@ def validate(
             failing=save_failing,
             progress=progress,
         )
-    if reports:
-        from rnnedge.reports import write_report
-
     for path in reports:
         write_report(report, path, command=shlex.join(["rnnedge", *sys.argv[1:]]))
     if as_json:
@@ -101,7 +102,8 @@ def validate(
     else:
         found = report.diagnosis.lines() if report.diagnosis else ()
         print_lines(report.table(), *report.notes, *found)
-        print_lines(*(f"wrote {path}" for path in reports))
+        kept = golden if report else save_failing
+        print_lines(*(f"wrote {path}" for path in (*reports, kept) if path))
     if not report:
         raise ParityError(report.verdict)
     if not as_json:

@@ -6,13 +6,14 @@ import math
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError
+from rnnedge.errors import ModelError, WeightsWarning
 from rnnedge.golden import write_golden
 from rnnedge.isolated import TIME_LIMIT
 from rnnedge.parity.cases import Case, default_cases
@@ -177,7 +178,9 @@ def _source(against: nn.Module | Source | str | os.PathLike[str]) -> Source:
 def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> bool:
     """Whether a file answers what a bare layer does, at two shapes that tell layouts apart."""
     try:
-        face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
+            face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
         ask = Questioner(face, ModelRunner(face, opened.session), layer, torch.float64)
         collected = [ask(Case(3, 2)), ask(Case(2, 4))]

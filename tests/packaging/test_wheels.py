@@ -42,12 +42,12 @@ def test_files_of_the_runtime(runtime):
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """Its packages are the two source folders: every module and `py.typed`, and nothing else."""
+    """Its packages are the two source folders: every module, style sheet and `py.typed`, and nothing else."""
     sources = {
         path.relative_to(folder.parent).as_posix()
         for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")
         for path in folder.rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".css") or path.name == "py.typed"
     }
     info = {f"{toolkit.info}/{name}" for name in {*INFO, "entry_points.txt"}}
     assert set(toolkit.files) == sources | info

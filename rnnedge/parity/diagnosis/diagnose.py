@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from torch import nn
 
+from rnnedge.errors import WeightsWarning
 from rnnedge.isolated import Worker
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers, Questioner, RefusedError
@@ -103,6 +105,12 @@ def diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
         subject: The model.
         collected: What the sweep collected; in one case or more the model is wrong.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeightsWarning)  # it was said when the source was read
+        return _diagnose(subject, collected)
+
+
+def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
     wrong = [answers for answers in collected if not subject.right(answers)]
     crashed = [answers for answers in wrong if answers.crash]
     if crashed:

@@ -1,0 +1,76 @@
+"""A report as one HTML file that opens offline, on a phone, in the dark and on paper."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from rnnedge.parity.report import Report
+from rnnedge.reports.page.markup import tag
+from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
+from rnnedge.reports.page.provenance import contract, machine, reproduce
+from rnnedge.reports.page.tables import all_cases, latency, notes, outputs
+from rnnedge.reports.page.verdict import diagnosis, verdict
+from rnnedge_exporters.model_file import staged
+
+# A browser that is told so cannot load anything: the page is proof of itself.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def write_html(report: Report, path: str | os.PathLike[str], *, command: str) -> None:
+    """Write a report as one HTML file that loads nothing from anywhere.
+
+    The same report, and the same model file, give the same bytes.
+
+    Args:
+        report: What `validate` returned.
+        path: The file to write; what is there is replaced.
+        command: The command line that makes the report again.
+
+    Raises:
+        ExportError: When the file cannot be written.
+        MissingPackageError: When matplotlib is not installed.
+    """
+    text = ElementTree.tostring(_page(report, command), encoding="unicode", method="html")
+    with staged(Path(path)) as temporary:
+        temporary.write_text(f"<!doctype html>\n{text}\n", encoding="utf-8", newline="\n")
+
+
+def _page(report: Report, command: str) -> Element:
+    style = files("rnnedge.reports.page").joinpath("page.css").read_text("utf-8")
+    word, name = ("PASS" if report else "FAIL"), os.path.basename(report.model)
+    return tag(
+        "html",
+        tag(
+            "head",
+            tag("meta", charset="utf-8"),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("meta", name="color-scheme", content="light dark"),
+            tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+            tag("link", rel="icon", href="data:,"),  # else a browser asks the server for one
+            tag("title", f"{word}: {name}, parity with PyTorch"),
+            tag("style", style),
+        ),
+        tag(
+            "body",
+            tag(
+                "main",
+                verdict(report),
+                diagnosis(report),
+                outputs(report),
+                notes(report),
+                over_time(report),
+                over_shapes(report),
+                histograms(report),
+                latency(report),
+                all_cases(report),
+                contract(report),
+                machine(report),
+                reproduce(report, command),
+            ),
+        ),
+        lang="en",
+    )

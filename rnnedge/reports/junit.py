@@ -1,0 +1,98 @@
+"""A report as JUnit XML, the form in which continuous integration reads tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from rnnedge.parity.report import CaseResult, Report
+from rnnedge.reports.text import finding, printable, scientific
+from rnnedge_exporters.model_file import staged
+
+
+def write_junit(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write a report as one test suite, with one test case for each output in each case.
+
+    A report knows how long all of it took; each test case carries an equal share, so that the sum
+    is right.
+
+    Args:
+        report: What `validate` returned.
+        path: The file to write; what is there is replaced.
+
+    Raises:
+        ExportError: When the file cannot be written.
+    """
+    name = printable(os.path.basename(report.model))
+    counts = {
+        "tests": str(len(report.results)),
+        "failures": str(sum(not result for result in report.results)),
+        "errors": "0",
+        "skipped": "0",
+        "time": f"{report.seconds:.3f}",
+    }
+    root = Element("testsuites", {"name": "parity with PyTorch", **counts})
+    suite = SubElement(root, "testsuite", {"name": name, **counts})
+    properties = SubElement(suite, "properties")
+    for key, value in _properties(report).items():
+        SubElement(properties, "property", {"name": key, "value": printable(value)})
+    share = report.seconds / max(len(report.results), 1)
+    for result in report.results:
+        _add_case(suite, name, result, share)
+    said = [report.verdict, *([str(report.diagnosis)] if report.diagnosis else []), *report.notes]
+    SubElement(suite, "system-out").text = printable("\n".join(said))
+    ElementTree.indent(root)
+    text = ElementTree.tostring(root, encoding="unicode")
+    with staged(Path(path)) as temporary:
+        temporary.write_text(
+            f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n', encoding="utf-8", newline="\n"
+        )
+
+
+def _properties(report: Report) -> dict[str, str]:
+    properties = {
+        "model": report.model,
+        "source": report.source,
+        "engine": report.engine,
+        "device": report.device,
+        **{f"machine.{key}": value for key, value in report.machine.items()},
+    }
+    if report.contract is not None:
+        properties["weights_digest"] = report.contract.weights_digest
+    if report.diagnosis is not None:
+        properties["cause"] = report.diagnosis.cause
+    return properties
+
+
+def _add_case(suite: Element, model: str, result: CaseResult, seconds: float) -> None:
+    case = SubElement(
+        suite,
+        "testcase",
+        {
+            # Readers split a class name at its dots, as those of Java are.
+            "classname": printable(f"{model.replace('.', '_')}.{result.output}"),
+            "name": str(result.case),
+            "time": f"{seconds:.3f}",
+        },
+    )
+    if result:
+        return
+    failure = SubElement(
+        case,
+        "failure",
+        {
+            "type": "problem" if result.problem else "tolerance",
+            "message": printable(f"{result.output} {finding(result)}"),
+        },
+    )
+    lines = [
+        f"output: {result.output}",
+        f"case: {result.case}",
+        f"finding: {finding(result)}",
+        f"PyTorch float32 is off by {scientific(result.torch_error)} from PyTorch float64",
+    ]
+    if not result.problem:
+        lines.append(f"error in float32 units in the last place: {scientific(result.ulps)}")
+    failure.text = printable("\n".join(lines))

@@ -1,0 +1,1 @@
+"""The parts of the HTML page, each a function from a report to an element or None."""
