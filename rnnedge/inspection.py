@@ -28,6 +28,7 @@ class LayerSummary:
     directions: int
     options: tuple[str, ...]
     lowering: str
+    reason: str
     parameters: int | None
 
     def row(self) -> list[str]:
@@ -49,7 +50,8 @@ class Inspection:
 
     Attributes:
         bytes: Size of the file.
-        parameters: Elements in all constants of floating dtype, those of inner graphs among them.
+        parameters: Elements in all constants of floating dtype, those of inner graphs among them; a
+            narrow RNN for the CPU holds its weights twice, once for each branch.
         opsets: Operator set versions by domain.
         ir_version: Version of the file format.
         producer: What made the file, as it says itself.
@@ -127,6 +129,7 @@ def _promised(contract: Contract) -> tuple[LayerSummary, ...]:
                 directions=2 if layer.bidirectional else 1,
                 options=tuple(options),
                 lowering=layer.lowering,
+                reason=layer.reason,
                 parameters=layer.weights,
             )
         )
@@ -148,6 +151,7 @@ def _seen(nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
             directions=2 if direction == "bidirectional" else 1,
             options=() if direction in ("forward", "bidirectional") else (direction,),
             lowering="operator" if node.op_type not in ("Scan", "Loop") else "control flow",
+            reason="",
             parameters=None,
         )
 

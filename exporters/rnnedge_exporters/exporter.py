@@ -15,7 +15,7 @@ from typing_extensions import TypeIs
 
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.lowerings import Target, choose
+from rnnedge_exporters.lowerings import LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize, staged
 from rnnedge_exporters.weights import digest, read_layer
 from rnnedge_runtime.contract import Contract
@@ -57,6 +57,7 @@ def export(
     lengths: bool = False,
     states: States = None,
     target: Target = "cpu",
+    lowering: str | None = None,
     opset: int | None = None,
     verbose: bool = False,
 ) -> ExportResult:
@@ -81,6 +82,8 @@ def export(
             streaming is exact; False leaves the module as written; a mapping says which output
             feeds which input on the next call.
         target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
+        lowering: The form that every recurrent layer takes, a key of `LOWERINGS`; None takes the
+            one that `target` asks for, and `contract.layers` says which and why.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
         verbose: Whether torch's own remarks on the way are shown.
@@ -98,10 +101,13 @@ def export(
         raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
     if target not in ("cpu", "cuda", "portable"):
         raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    if lowering is not None and lowering not in LOWERINGS:
+        names = ", ".join(map(repr, LOWERINGS))
+        raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     if is_bare_layer(model):
-        graph, contract, notes = _layer(model, lengths, states, target, opset)
+        graph, contract, notes = _layer(model, lengths, states, target, lowering, opset)
     else:
         if lengths:
             raise ExportError(
@@ -116,6 +122,7 @@ def export(
             dynamic_axes,
             states=states,
             target=target,
+            lowering=lowering,
             opset=opset,
             verbose=verbose,
         )
@@ -138,19 +145,24 @@ def versions() -> dict[str, str]:
 
 
 def _layer(
-    model: nn.RNNBase, lengths: bool, states: States, target: Target, opset: int | None
+    model: nn.RNNBase,
+    lengths: bool,
+    states: States,
+    target: Target,
+    forced: str | None,
+    opset: int | None,
 ) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
     if isinstance(states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
-    lowering = choose(layer, target)
+    lowering, reason = choose(layer, target, forced)
     graph, interface = build_layer_graph(
         layer, lowering, lengths=lengths, states=states is not False, opset=opset
     )
     contract = Contract(
         interface=interface,
-        layers=(layer.info(lowering),),
+        layers=(layer.info(lowering, reason),),
         dtype="float32",
         quantization=None,
         target=target,

@@ -99,8 +99,8 @@ class RecurrentLayer:
                 if weights.weight_hr is not None:
                     yield weights.weight_hr
 
-    def info(self, lowering: str) -> LayerInfo:
-        """Describe the layer for the contract."""
+    def info(self, lowering: str, reason: str) -> LayerInfo:
+        """Describe the layer for the contract, with the form it took and why."""
         return LayerInfo(
             name=self.name,
             cell=self.cell,
@@ -113,6 +113,7 @@ class RecurrentLayer:
             bidirectional=self.bidirectional,
             proj_size=self.proj_size,
             lowering=lowering,
+            reason=reason,
             weights=sum(array.size for array in self.arrays()),
         )
 

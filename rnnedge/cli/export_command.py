@@ -35,6 +35,11 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
     show_default=True,
     help="What the ONNX form of each layer is chosen for.",
 )
+@click.option(
+    "--lowering",
+    type=click.Choice(["operator", "scan", "switch"]),
+    help="The ONNX form of every layer [what --target asks for].",
+)
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
 @click.option(

@@ -39,7 +39,15 @@ def inspect(model: str, as_json: bool) -> None:
         for spec in specs:
             axes = ", ".join(map(str, spec.axes))
             tensors.add_row(side, spec.name, spec.dtype, axes, found.role(spec.name))
-    print_lines(layers, tensors)
+    print_lines(layers)
+    print_lines(
+        *(
+            f"{layer.name or 'the layer'} is a {layer.lowering}: {layer.reason}"
+            for layer in found.layers
+            if layer.reason
+        ),
+        tensors,
+    )
     if found.contract is None:
         print_lines("contract: none, rnnedge did not make this model")
         return

@@ -106,6 +106,7 @@ class LayerInfo:
         proj_size: Features of the projected hidden state of an LSTM; 0 without projection.
         lowering: The ONNX form that it took.
         weights: Elements in all of its weights and biases.
+        reason: Why that form; empty in files of the first exporters.
     """
 
     name: str
@@ -120,6 +121,7 @@ class LayerInfo:
     proj_size: int
     lowering: str
     weights: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,10 @@ class Case:
 def _cases() -> Iterator[Case]:
     flags = [False, True]
     for cell, lowering in itertools.product(
-        ("tanh", "relu", "lstm", "gru", "proj"), ("operator", "scan")
+        ("tanh", "relu", "lstm", "gru", "proj"), ("operator", "scan", "switch")
     ):
-        if (cell, lowering) != ("proj", "operator"):
+        plain = cell in ("tanh", "relu")
+        if lowering == "scan" or plain or (lowering == "operator" and cell != "proj"):
             for options in itertools.product((1, 2, 3), *[flags] * 5):
                 yield Case(cell, *options, lowering)
 
@@ -80,10 +81,9 @@ class Exported:
 
     def __init__(self, case: Case, path: Path) -> None:
         self.case, self.layer, self.path = case, case.layer(), path
-        self.result: ExportResult
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("rnnedge_exporters.exporter.choose", lambda *_: case.lowering)
-            self.result = export(self.layer, path, lengths=case.lengths, states=case.states)
+        self.result: ExportResult = export(
+            self.layer, path, lengths=case.lengths, states=case.states, lowering=case.lowering
+        )
         self.proto = onnx.load(path)
 
     @cached_property

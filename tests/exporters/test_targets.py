@@ -25,7 +25,10 @@ SCANS = {("relu", "cuda"), *(("proj", target) for target in ("cpu", "cuda", "por
 def test_lowering(cell: str, target: str, tmp_path: Path) -> None:
     result = export(LAYERS[cell](), tmp_path / "model.onnx", target=target)
     (layer,) = result.contract.layers
-    assert layer.lowering == ("scan" if (cell, target) in SCANS else "operator")
+    narrow = target == "cpu" and cell in ("tanh", "relu")
+    expected = "switch" if narrow else "scan" if (cell, target) in SCANS else "operator"
+    assert layer.lowering == expected
+    assert layer.reason
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda", "portable"])
@@ -35,10 +38,35 @@ def test_graph_has_the_lowering_that_the_contract_names(
 ) -> None:
     result = export(LAYERS[cell](), tmp_path / "model.onnx", target=target)
     nodes = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
-    scan = result.contract.layers[0].lowering == "scan"
-    assert nodes & {"Scan", "RNN", "LSTM", "GRU"} == (
-        {"Scan"} if scan else {{"tanh": "RNN", "relu": "RNN"}.get(cell, cell.upper())}
-    )
+    operator = {"tanh": "RNN", "relu": "RNN"}.get(cell, cell.upper())
+    expected = {"scan": "Scan", "switch": "If", "operator": operator}
+    lowering = result.contract.layers[0].lowering
+    assert nodes & {"Scan", "If", "RNN", "LSTM", "GRU"} == {expected[lowering]}
+
+
+def test_wide_rnn_is_a_scan(tmp_path: Path) -> None:
+    result = export(nn.RNN(3, 256), tmp_path / "model.onnx")
+    assert result.contract.layers[0].lowering == "scan"
+
+
+@pytest.mark.parametrize("lowering", ["operator", "scan", "switch"])
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
+def test_lowering_that_is_asked_for(cell: str, lowering: str, tmp_path: Path) -> None:
+    result = export(LAYERS[cell](), tmp_path / "model.onnx", lowering=lowering)
+    assert result.contract.layers[0].lowering == lowering
+    assert result.contract.layers[0].reason == "it was asked for"
+
+
+def test_unknown_lowering(tmp_path: Path) -> None:
+    with pytest.raises(
+        ExportError, match=r"^lowering: expected one of 'operator', 'scan', 'switch', got 'loop'$"
+    ):
+        export(nn.GRU(3, 4), tmp_path / "model.onnx", lowering="loop")
+
+
+def test_projection_has_no_operator(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"^lowering 'operator': the layer is an LSTM with a pro"):
+        export(nn.LSTM(3, 4, proj_size=2), tmp_path / "model.onnx", lowering="operator")
 
 
 def test_target_is_in_the_contract(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ Equations: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html (an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import onnx_ir as ir
@@ -17,8 +17,7 @@ from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 
-Body: TypeAlias = Callable[[], ir.Graph]
-
+_NAMES = ("forward", "backward")
 _OPSET = 17
 """A body has no opset of its own in the file; onnx-ir asks for one."""
 
@@ -31,58 +30,87 @@ def lower_to_scan(
     lengths: Lengths | None,
     initial: tuple[ir.Value, ...] | None,
 ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
-    """Add one `Scan` for each direction."""
+    """Add one `Scan` that walks both directions, each from its own end.
 
-    def part(direction: int) -> tuple[ir.Value, Body]:
-        weights = layer.layers[index][direction]
-        projected = _project(graph, layer, weights, x)
-        masked = lengths is not None
-        return projected, lambda: _body(graph.body("step"), layer, weights, masked=masked)
+    A step costs ONNX Runtime about a microsecond beside its arithmetic, so that two directions in
+    one body are up to 1.2 times as fast as two Scans. The output of a plain RNN leaves the body
+    before its nonlinearity, which is then taken of all steps at once: a value may leave a body only
+    once, and this is cheaper than a copy.
+    """
+    directions = range(layer.directions)
+    projected = []
+    for direction in directions:
+        with graph.scope(_NAMES[direction]):
+            projected.append(_project(graph, layer, layer.layers[index][direction], x))
+    early = layer.cell == "rnn" and lengths is None
+    body = _body(graph.body("step"), layer, index, masked=lengths is not None, early=early)
+    outputs, finals = add_scan(
+        graph, layer.state_sizes, directions, layer.directions, x, lengths, initial, projected, body
+    )
+    output, joined = join_directions(graph, outputs, finals)
+    if early:
+        output = graph.op(layer.nonlinearity.capitalize(), output)
+    return output, joined
 
-    return add_scans(graph, layer.state_sizes, layer.directions, x, lengths, initial, part)
 
-
-def add_scans(
+def add_scan(
     graph: GraphBuilder,
     sizes: tuple[int, ...],
-    directions: int,
+    directions: Sequence[int],
+    count: int,
     x: ir.Value,
     lengths: Lengths | None,
     initial: tuple[ir.Value, ...] | None,
-    part: Callable[[int], tuple[ir.Value, Body]],
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
-    """Add one `Scan` for each direction, and join what they give.
+    walked: Sequence[ir.Value],
+    body: ir.Graph,
+) -> tuple[list[ir.Value], list[list[ir.Value]]]:
+    """Add one `Scan`.
 
     Args:
         graph: What to add to.
         sizes: Features of each state.
-        directions: 1 or 2.
+        directions: The directions that it walks, 0 forward and 1 backward.
+        count: How many the layer has.
         x: float32 [time, batch, features], the input of the layer.
         lengths: The lengths of the rows, or None when all are full.
         initial: The initial states, each [directions, batch, size]; None for zeros.
-        part: For a direction, what is scanned and what makes the body.
+        walked: What is scanned, for each direction.
+        body: Takes the states of each direction, then what is scanned of each, then a mask for
+            each where there are lengths; gives the states, then an output for each direction.
+
+    Returns:
+        For each direction its output, and its final states, each [1, batch, size].
     """
-    outputs, finals = [], []
-    for direction in range(directions):
-        with graph.scope("backward" if direction else "forward"):
-            states = _initial_states(graph, sizes, directions, direction, x, initial)
-            walked, body = part(direction)
-            # Walking backwards over a masked sequence holds the initial state through the padding,
-            # so the backward direction starts at each row's own end.
-            scanned = [walked] if lengths is None else [walked, lengths.mask]
-            *last, output = graph.ops(
-                "Scan",
-                *states,
-                *scanned,
-                outputs=len(states) + 1,
-                body=body(),
-                num_scan_inputs=len(scanned),
-                scan_input_directions=[direction] * len(scanned),
-                scan_output_directions=[direction],
-            )
-            outputs.append(output)
-            finals.append([graph.op("Unsqueeze", state, graph.integers(0)) for state in last])
-    if directions == 1:
+    states = []
+    for direction in directions:
+        with graph.scope(_NAMES[direction]):
+            states += _initial_states(graph, sizes, count, direction, x, initial)
+    # Walking backwards over a masked sequence holds the initial state through the padding, so the
+    # backward direction starts at each row's own end.
+    masks = [] if lengths is None else [lengths.mask for _ in directions]
+    results = graph.ops(
+        "Scan",
+        *states,
+        *walked,
+        *masks,
+        outputs=len(states) + len(directions),
+        body=body,
+        num_scan_inputs=len(walked) + len(masks),
+        scan_input_directions=[*directions, *(directions if masks else ())],
+        scan_output_directions=[*directions],
+    )
+    finals = [graph.op("Unsqueeze", state, graph.integers(0)) for state in results[: len(states)]]
+    per = len(sizes)
+    return list(results[len(states) :]), [
+        finals[start : start + per] for start in range(0, len(finals), per)
+    ]
+
+
+def join_directions(
+    graph: GraphBuilder, outputs: Sequence[ir.Value], finals: Sequence[Sequence[ir.Value]]
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Join what the directions give: outputs on their features, states on their first axis."""
+    if len(outputs) == 1:
         return outputs[0], tuple(finals[0])
     return (
         graph.op("Concat", *outputs, axis=2),
@@ -128,33 +156,42 @@ def _project(
 
 
 def _body(
-    step: GraphBuilder, layer: RecurrentLayer, weights: DirectionWeights, *, masked: bool
+    step: GraphBuilder, layer: RecurrentLayer, index: int, *, masked: bool, early: bool
 ) -> ir.Graph:
-    """Build (states, x_t, mask_t) -> (states, y_t); x_t is float32 [batch, gates*hidden]."""
-    scope = step.scope_name
+    """Build (states, x_t, mask_t) -> (states, y_t), each of them for every direction.
+
+    x_t is float32 [batch, gates*hidden]. `early` gives y_t before the nonlinearity.
+    """
     names = ["h", "c"][: len(layer.state_sizes)]
-    before = [
-        value(f"{scope}/{name}", FLOAT, ["batch", size])
-        for name, size in zip(names, layer.state_sizes, strict=True)
-    ]
-    x = value(f"{scope}/x", FLOAT, ["batch", len(weights.weight_ih)])
-    if layer.cell == "rnn":
-        after = _rnn_step(step, layer, weights, x, *before)
-    elif layer.cell == "lstm":
-        after = _lstm_step(step, layer, weights, x, *before)
-    else:
-        after = _gru_step(step, layer, weights, x, *before)
-    inputs, y = [*before, x], after[0]
-    if masked:
-        mask = value(f"{scope}/mask", ir.DataType.BOOL, ["batch", 1])
-        inputs.append(mask)
-        y = step.op("Where", mask, y, step.constant("padding", np.zeros(1, np.float32)))
-        after = [step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)]
-    else:
-        y = step.op("Identity", y)  # a value may leave a body once only
-    for made, size in zip([*after, y], [*layer.state_sizes, layer.state_sizes[0]], strict=True):
+    states: list[ir.Value] = []
+    walked, masks, news, outputs = [], [], [], []
+    for direction, weights in enumerate(layer.layers[index]):
+        with step.scope(_NAMES[direction]) if layer.bidirectional else nullcontext():
+            scope = step.scope_name
+            before = [
+                value(f"{scope}/{name}", FLOAT, ["batch", size])
+                for name, size in zip(names, layer.state_sizes, strict=True)
+            ]
+            x = value(f"{scope}/x", FLOAT, ["batch", len(weights.weight_ih)])
+            *after, y = _STEPS[layer.cell](step, layer, weights, x, *before)
+            if masked:
+                mask = value(f"{scope}/mask", ir.DataType.BOOL, ["batch", 1])
+                masks.append(mask)
+                padding = step.constant("padding", np.zeros(1, np.float32))
+                y = step.op("Where", mask, after[0], padding)
+                after = [
+                    step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)
+                ]
+            elif not early:
+                y = step.op("Identity", after[0])  # a value may leave a body once only
+            states += before
+            walked.append(x)
+            news += after
+            outputs.append(y)
+    sizes = [*layer.state_sizes * len(outputs), *[layer.state_sizes[0]] * len(outputs)]
+    for made, size in zip([*news, *outputs], sizes, strict=True):
         made.type, made.shape = ir.TensorType(FLOAT), ir.Shape(["batch", size])
-    return step.graph("step", inputs, [*after, y], _OPSET)
+    return step.graph("step", [*states, *walked, *masks], [*news, *outputs], _OPSET)
 
 
 def _rnn_step(
@@ -164,8 +201,8 @@ def _rnn_step(
     x: ir.Value,
     h: ir.Value,
 ) -> list[ir.Value]:
-    recurrence = step.constant("R", weights.weight_hh.T)
-    return [step.op(layer.nonlinearity.capitalize(), step.op("Gemm", h, recurrence, x))]
+    early = step.op("Gemm", h, step.constant("R", weights.weight_hh.T), x)
+    return [step.op(layer.nonlinearity.capitalize(), early), early]
 
 
 def _lstm_step(
@@ -184,7 +221,7 @@ def _lstm_step(
     h = step.op("Mul", step.op("Sigmoid", o), step.op("Tanh", c))
     if weights.weight_hr is not None:
         h = step.op("MatMul", h, step.constant("P", weights.weight_hr.T))  # [batch, proj]
-    return [h, c]
+    return [h, c, h]
 
 
 def _gru_step(
@@ -209,4 +246,13 @@ def _gru_step(
     r, z = step.ops("Split", rz, step.integers(hidden, hidden), outputs=2, axis=1)
     n = step.op("Tanh", step.op("Add", x_n, step.op("Mul", r, h_n)))
     # (1 - z) * n + z * h
-    return [step.op("Add", n, step.op("Mul", z, step.op("Sub", h, n)))]
+    new = step.op("Add", n, step.op("Mul", z, step.op("Sub", h, n)))
+    return [new, new]
+
+
+_STEPS: dict[str, Callable[..., list[ir.Value]]] = {
+    "rnn": _rnn_step,
+    "lstm": _lstm_step,
+    "gru": _gru_step,
+}
+"""Each gives the new states, then y_t as it is before anything is done to it."""

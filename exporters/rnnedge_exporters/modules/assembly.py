@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
-from rnnedge_exporters.lowerings import Target, choose
+from rnnedge_exporters.lowerings import Choice
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
@@ -63,7 +63,7 @@ class _Call:
 def assemble(
     traced: Traced,
     *,
-    target: Target,
+    chosen: Choice,
     lift: bool,
     told: Mapping[str, str] | None,
     causal: tuple[CausalConv, ...] = (),
@@ -72,7 +72,7 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
-        target: What the lowerings are chosen for.
+        chosen: Returns the lowering of a layer, and why.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
         causal: Convolutions whose context becomes an input and an output where states are lifted.
@@ -91,7 +91,7 @@ def assemble(
             _expand_steps(graph, node, names)
             continue
         lengths = lengths or _input_behind_lengths(node, graph)
-        calls.append(_expand(graph, node, traced, calls, target, lift, names))
+        calls.append(_expand(graph, node, traced, calls, chosen, lift, names))
     model.opset_imports.pop(DOMAIN, None)
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"
@@ -179,7 +179,7 @@ def _expand(
     node: ir.Node,
     traced: Traced,
     calls: list[_Call],
-    target: Target,
+    chosen: Choice,
     lift: bool,
     names: dict[str, int],
 ) -> _Call:
@@ -212,8 +212,8 @@ def _expand(
             read_layer(layer, path),
             batch_first=bool(node.attributes["batch_first"].as_int()),
         )
-        lowering = choose(read, target)
-        info = replace(read.info(lowering), name=name)
+        lowering, reason = chosen(read)
+        info = replace(read.info(lowering, reason), name=name)
         output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
     _replace(graph, node, builder, [output, *finals])
     return _Call(path, name, info, zeros, states, list(finals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
@@ -11,7 +12,7 @@ from torch import nn
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import States, versions
-from rnnedge_exporters.lowerings import Target
+from rnnedge_exporters.lowerings import Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
@@ -35,6 +36,7 @@ def build_module_graph(
     *,
     states: States,
     target: Target,
+    lowering: str | None,
     opset: int | None,
     verbose: bool = False,
 ) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
@@ -46,6 +48,7 @@ def build_module_graph(
         dynamic_axes: Names of the dynamic axes, or None for what the recurrent layers see.
         states: As in `export`.
         target: What the lowerings are chosen for.
+        lowering: The one that every layer takes, or None to choose.
         opset: Version of the operator set, or None for the lowest that serves.
         verbose: Whether torch's own remarks are shown.
 
@@ -54,6 +57,7 @@ def build_module_graph(
     """
     if opset is not None and opset < MODULE_OPSET:
         raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
+    chosen = partial(choose, target=target, forced=lowering)
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
     if not recurrent_layers(copied) and not cells:
@@ -83,14 +87,14 @@ def build_module_graph(
             raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None
         lift = states is True or (states is None and not found)
-        made = assemble(traced, target=target, lift=lift, told=told, causal=causal)
+        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal)
         if made.hindrances and told is None:
             found += [Hindrance(what) for what in made.hindrances]
             if states is True:
                 raise _not_streamable(module, found)
             if lift:
                 lift = False
-                made = assemble(traced, target=target, lift=False, told=None)
+                made = assemble(traced, chosen=chosen, lift=False, told=None)
         if causal and not lift and not found:  # whole runs need no context, streams would
             found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):

@@ -14,7 +14,7 @@ from torch.export import Dim, ExportedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Lengths
-from rnnedge_exporters.lowerings.scan import Body, add_scans
+from rnnedge_exporters.lowerings.scan import add_scan, join_directions
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_runtime.contract import BATCH, LayerInfo
 
@@ -47,15 +47,20 @@ def add_own_cell(
         x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
     rows = Lengths(graph, lengths, x) if lengths is not None else None
 
-    def part(direction: int) -> tuple[ir.Value, Body]:
-        cell, masked = layer.cells[direction], rows is not None
-        return x, lambda: _body(graph, layer, cell, features, translate, masked=masked)
-
     count = len(layer.cells)
-    output, finals = add_scans(graph, layer.state_sizes, count, x, rows, initial, part)
+    outputs, finals = [], []
+    for direction, cell in enumerate(layer.cells):
+        with graph.scope("backward" if direction else "forward"):
+            body = _body(graph, layer, cell, features, translate, masked=rows is not None)
+            (y,), (last,) = add_scan(
+                graph, layer.state_sizes, [direction], count, x, rows, initial, [x], body
+            )
+        outputs.append(y)
+        finals.append(last)
+    output, joined = join_directions(graph, outputs, finals)
     if layer.batch_first:
         output = graph.op("Transpose", output, perm=[1, 0, 2])
-    return output, finals
+    return output, joined
 
 
 def own_cell_info(layer: Recurrent, name: str, features: int) -> LayerInfo:
@@ -72,6 +77,7 @@ def own_cell_info(layer: Recurrent, name: str, features: int) -> LayerInfo:
         bidirectional=layer.bidirectional,
         proj_size=0,
         lowering="scan",
+        reason="a cell of the user's own",
         weights=sum(p.numel() for p in layer.parameters()),
     )
 
