@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,12 @@ from rnnedge_runtime.session import RunResult
 Arrays = dict[str, NDArray[Any]]
 TIME_LIMIT = 60.0
 """Seconds that one call may take before the child is ended."""
+_T = TypeVar("_T")
+_READY = b"rnnedge.isolated is ready\n"
+_CODE = (
+    "import sys; sys.path[:] = filter(None, sys.path); "  # no queue.py of the user's own folder
+    "from rnnedge.isolated import serve; serve()"
+)
 
 
 class CrashError(EngineError):
@@ -52,6 +59,7 @@ class Worker:
         self._limit = time_limit
         self._child: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
+        self._ready = False
         self._start()
 
     def __enter__(self) -> Worker:
@@ -93,6 +101,16 @@ class Worker:
         """
         if self._child is None or self._child.poll() is not None:
             self._start()
+        if not self._ready:  # the imports of the child are not the model's time
+            self._within(max(self._limit, TIME_LIMIT), _wait)
+            self._ready = True
+        answer, error = self._within(self._limit, partial(_exchange, (command, arguments)))
+        if error is not None:
+            raise _error(*error)
+        return answer
+
+    def _within(self, limit: float, talk: Callable[[IO[bytes], IO[bytes]], _T]) -> _T:
+        """Talk with the child over its stdin and stdout, and end it when that takes too long."""
         child = self._child
         assert child is not None
         assert child.stdin is not None
@@ -103,40 +121,37 @@ class Worker:
             late.set()
             child.kill()
 
-        timer = threading.Timer(self._limit, end)
+        timer = threading.Timer(limit, end)
         timer.start()
         try:
-            pickle.dump((command, arguments), child.stdin)
-            child.stdin.flush()
-            answer, error = pickle.load(child.stdout)
+            return talk(child.stdin, child.stdout)
         except (EOFError, OSError, pickle.UnpicklingError):
-            self._raise_death(late.is_set())
+            self._raise_death(limit if late.is_set() else None)
         finally:
             timer.cancel()
-        if error is not None:
-            raise error
-        return answer
 
     def _start(self) -> None:
         self.close()
+        self._ready = False
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "rnnedge.isolated"],
+            [sys.executable, "-c", _CODE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
 
-    def _raise_death(self, late: bool) -> NoReturn:
+    def _raise_death(self, limit: float | None) -> NoReturn:
+        """Say how the child ended; at the time limit unless `limit` is None."""
         assert self._child is not None
         assert self._said is not None
         code = self._child.wait()
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         self.close()
-        if late:
-            raise TimeLimitError(f"it did not end within {self._limit:g} s")
+        if limit is not None:
+            raise TimeLimitError(f"it did not end within {limit:g} s")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise CrashError(f"it ended the process: {how}{f' ({lines[-1][:200]})' if lines else ''}")
 
@@ -167,7 +182,8 @@ class IsolatedSession:
         except CrashError as error:
             raise ModelError(f"{self._model} cannot be opened by ONNX Runtime: {error}") from error
         except RnnEdgeError as error:
-            raise type(error)(str(error).replace(self._arguments[0], self._model)) from None
+            text = str(error).replace(self._arguments[0], self._model)
+            raise _error(type(error), text) from None
         self.interface, self.contract, self.device = answer
 
     def run(
@@ -201,10 +217,33 @@ class IsolatedSession:
         return milliseconds
 
 
-def _serve() -> None:
+def _wait(_: IO[bytes], answers: IO[bytes]) -> None:
+    """Read up to the sign that the child is ready, past what else was printed before it."""
+    for line in iter(answers.readline, b""):
+        if line == _READY:
+            return
+    raise EOFError
+
+
+def _exchange(call: Any, calls: IO[bytes], answers: IO[bytes]) -> Any:
+    pickle.dump(call, calls)
+    calls.flush()
+    return pickle.load(answers)
+
+
+def _error(kind: type[RnnEdgeError], text: str) -> RnnEdgeError:
+    """Make an error that says `text`, whatever its class is made from."""
+    return kind.__new__(kind, text)
+
+
+def serve() -> None:
     """Carry out what comes on stdin until it ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what ONNX Runtime prints must not get between the answers
+    with suppress(ImportError):  # the first command says what is missing
+        import onnxruntime  # noqa: F401
+    answers.write(b"\n" + _READY)
+    answers.flush()
     sessions: dict[str, Session] = {}
 
     def opened(model: str, options: dict[str, Any]) -> Session:
@@ -234,11 +273,12 @@ def _serve() -> None:
         except EOFError:
             return
         try:
-            answer: tuple[Any, RnnEdgeError | None] = (carry_out(command, arguments), None)
+            answer: tuple[Any, Any] = (carry_out(command, arguments), None)
         except RnnEdgeError as error:
-            answer = (None, error)
+            answer = (None, (type(error), str(error)))
         except Exception as error:  # nobody reads a traceback here; the parent says it
-            answer = (None, EngineError(f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            answer = (None, (EngineError, said))
         pickle.dump(answer, answers)
         answers.flush()
 
@@ -269,4 +309,4 @@ def probe(model: bytes, feeds: Arrays) -> Arrays:
 
 
 if __name__ == "__main__":
-    _serve()
+    serve()

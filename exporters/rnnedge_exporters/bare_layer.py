@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
 from rnnedge_exporters.graph import GraphBuilder, value
+from rnnedge_exporters.layer_interface import layer_interface
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import RecurrentLayer
-from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
+from rnnedge_runtime.contract import Interface, TensorSpec
 
 
 def build_layer_graph(
@@ -41,33 +40,6 @@ def build_layer_graph(
         made.name, made.type, made.shape = declared.name, declared.type, declared.shape
     graph = builder.graph(layer.cell, list(inputs.values()), outputs, opset)
     return graph, interface
-
-
-def layer_interface(layer: RecurrentLayer, *, lengths: bool, states: bool) -> Interface:
-    """Return the inputs and outputs of a bare layer, in the order that the model file promises."""
-    rows = len(layer.layers) * layer.directions
-    names = ("h", "c")[: len(layer.state_sizes)]
-    outer = [BATCH, TIME] if layer.batch_first else [TIME, BATCH]
-    width = layer.directions * layer.state_sizes[0]
-
-    def state_specs(suffix: str) -> list[TensorSpec]:
-        sizes: Sequence[int] = layer.state_sizes
-        return [
-            TensorSpec(f"{name}_{suffix}", "float32", (rows, BATCH, size))
-            for name, size in zip(names, sizes, strict=True)
-        ]
-
-    inputs = [TensorSpec("input", "float32", (*outer, layer.input_size))]
-    if lengths:
-        inputs.append(TensorSpec("lengths", "int64", (BATCH,)))
-    if states:
-        inputs += state_specs("0")
-    return Interface(
-        inputs=tuple(inputs),
-        outputs=(TensorSpec("output", "float32", (*outer, width)), *state_specs("n")),
-        states=tuple(StatePair(f"{n}_0", f"{n}_n") for n in names) if states else (),
-        lengths="lengths" if lengths else None,
-    )
 
 
 def _graph_value(spec: TensorSpec) -> ir.Value:

@@ -11,13 +11,13 @@ from typing import Any
 
 import onnx_ir as ir
 from torch import nn
-from typing_extensions import TypeIs
 
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import LOWERINGS, Target, choose
-from rnnedge_exporters.model_file import serialize, staged
-from rnnedge_exporters.weights import digest, read_layer
+from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.staging import staged
+from rnnedge_exporters.weights import digest, is_bare_layer, read_layer
 from rnnedge_runtime.contract import Contract
 
 LOWEST_OPSET, HIGHEST_OPSET = 17, 23
@@ -130,13 +130,6 @@ def export(
         content = serialize(graph, contract)
         temporary.write_bytes(content)
     return ExportResult(path, contract, len(content), notes)
-
-
-def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
-    """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
-    if not isinstance(module, nn.RNN | nn.LSTM | nn.GRU):
-        return False
-    return any(type(module).forward is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
 
 
 def versions() -> dict[str, str]:

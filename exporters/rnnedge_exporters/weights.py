@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typing_extensions import TypeIs
 
 from rnnedge_exporters.errors import ExportError, WeightsError, WeightsWarning
 from rnnedge_runtime.contract import Cell, LayerInfo
@@ -152,6 +153,13 @@ def read_layer(layer: nn.RNNBase, name: str = "") -> RecurrentLayer:
         proj_size=layer.proj_size,
         layers=layers,
     )
+
+
+def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
+    """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
+    if not isinstance(module, nn.RNN | nn.LSTM | nn.GRU):
+        return False
+    return any(type(module).forward is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
 
 
 def digest(arrays: Iterable[NDArray[Any]]) -> str:

@@ -32,8 +32,9 @@ class UnhealthyError(RnnEdgeError):
     "--runtime",
     "runtimes",
     multiple=True,
-    help="What the model is meant for, such as cuda, web or openvino: what goes wrong there counts; "
-    "may be given again [all of them, as notes].",
+    callback=lambda context, option, given: _known(given),
+    help="What the model is meant for, such as cuda, webgpu or openvino: what goes wrong there "
+    "counts; may be given again [all of them, as notes].",
 )
 @click.option(
     "--time-limit",
@@ -73,6 +74,17 @@ def doctor(
         raise UnhealthyError(diagnosis.verdict)
     if not as_json:
         print_lines(diagnosis.verdict)
+
+
+def _known(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a runtime that there are no rules for; they load only when one is named."""
+    if given:
+        from rnnedge.doctor.checks.runtimes import RUNTIMES
+
+        unknown = [name for name in given if name not in RUNTIMES]
+        if unknown:
+            raise click.BadParameter(f"expected one of {', '.join(RUNTIMES)}, got {unknown[0]!r}")
+    return given
 
 
 def _show(diagnosis: Diagnosis) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case
 from rnnedge.parity.runners import ModuleRunner
-from rnnedge_exporters.bare_layer import layer_interface
+from rnnedge_exporters.layer_interface import layer_interface
 from rnnedge_exporters.modules.capture import observed
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.weights import RecurrentLayer
@@ -42,6 +42,8 @@ def fit_layer(model: str, given: Interface, origin: str, layer: RecurrentLayer) 
     expected = [spec for spec in wanted.inputs if spec.name != wanted.lengths]
     _check("inputs", model, floats, origin, expected)
     _check("outputs", model, given.outputs, origin, wanted.outputs[: len(given.outputs) or 1])
+    # A state whose end the file does not give cannot be handed on: it is an input like others.
+    told = len(given.outputs) >= len(floats)
     axes = {g.name: w.axes for g, w in zip(floats, expected, strict=True)}
     axes |= {g.name: w.axes for g, w in zip(given.outputs, wanted.outputs, strict=False)}
     if lengths is not None:
@@ -52,6 +54,7 @@ def fit_layer(model: str, given: Interface, origin: str, layer: RecurrentLayer) 
         states=tuple(
             StatePair(before.name, after.name)
             for before, after in zip(floats[1:], given.outputs[1:], strict=False)
+            if told
         ),
         lengths=lengths.name if lengths else None,
     )

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-import onnx
 from torch import Tensor, nn
 
 from rnnedge.builder import build
-from rnnedge.parity.diagnosis.by_value import count_present
 from rnnedge.sources import Source
 from rnnedge.spec import RNNSpec
 from rnnedge.weight_names import LayerWeights
+
+Fit = Literal["values", "shapes", ""]
+"""Whether a file answers what a layer does, or in its shapes only, or neither."""
 
 _OPEN: dict[str, tuple[Any, ...]] = {
     "batch_first": (False, True),
@@ -33,6 +34,10 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     Returns:
         None when the file holds the weights of none, or of several.
     """
+    import onnx
+
+    from rnnedge.parity.diagnosis.by_value import count_present
+
     try:
         proto = onnx.load(model)
     except Exception:  # a file that cannot be read is somebody else's error
@@ -47,26 +52,41 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def settle(source: Source, fits: Callable[[nn.RNNBase], bool]) -> tuple[Source, str | None]:
+def settle(source: Source, fits: Callable[[nn.RNNBase], Fit | None]) -> tuple[Source, str | None]:
     """Try what a checkpoint does not tell, and keep what the file answers.
 
     Args:
         source: A bare layer from a checkpoint.
-        fits: Whether the file answers what a layer does.
+        fits: How a layer fits the file; None when that cannot be told of any.
 
     Returns:
         The source with what fits, and a note; the source as it is where nothing does.
     """
+    shaped = []
     for module, told in _alternatives(source):
-        if fits(module):
-            if not told:
-                return source, None
-            spec = RNNSpec.from_layer(module)
-            before = str(RNNSpec.from_layer(source.module))  # type: ignore[arg-type]
-            settled = Source(module, source.origin.replace(before, str(spec)), source.untold)
-            words = " and ".join(f"{name}={value!r}" for name, value in told.items())
-            return settled, f"{words}: the checkpoint does not tell it, the answers of the file do"
+        fit = fits(module)
+        if fit is None:
+            return source, None
+        if fit == "values":
+            return _settled(source, module, told, "answers")
+        if fit == "shapes":
+            shaped.append((module, told))
+    # A file that is wrong in its numbers still shows which axis it takes for the batch.
+    if len({module.batch_first for module, _ in shaped}) == 1:
+        return _settled(source, *shaped[0], "shapes of the answers")
     return source, None
+
+
+def _settled(
+    source: Source, module: nn.RNNBase, told: dict[str, Any], what: str
+) -> tuple[Source, str | None]:
+    if not told:
+        return source, None
+    spec = RNNSpec.from_layer(module)
+    before = str(RNNSpec.from_layer(source.module))  # type: ignore[arg-type]  # a bare layer
+    settled = Source(module, source.origin.replace(before, str(spec)), source.untold)
+    words = " and ".join(f"{name}={value!r}" for name, value in told.items())
+    return settled, f"{words}: the checkpoint does not tell it, the {what} of the file do"
 
 
 def _alternatives(source: Source) -> Iterator[tuple[nn.RNNBase, dict[str, Any]]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult
-from rnnedge_exporters.model_file import staged
+from rnnedge_exporters.staging import staged
 from rnnedge_runtime.golden import GoldenSet
 
 _MOST = 12

@@ -8,25 +8,25 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from torch import nn
 
 from rnnedge.errors import ModelError, WeightsWarning
-from rnnedge.golden import write_golden
 from rnnedge.isolated import TIME_LIMIT
 from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import Questioner, RefusedError, collect
+from rnnedge.parity.collect import Answers, Questioner, RefusedError, collect
 from rnnedge.parity.compare import Tolerance, compare, error_over_time, summarize
-from rnnedge.parity.diagnosis import Subject, diagnose, layer_curves
+from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.fit import fit_layer, fit_module, frozen_axes
-from rnnedge.parity.from_checkpoint import settle
-from rnnedge.parity.golden_sets import golden_sets, save_failing
+from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
 from rnnedge.parity.runners import ModelRunner
+from rnnedge.parity.subject import Subject
 from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
 from rnnedge_exporters import is_bare_layer
@@ -83,7 +83,7 @@ def validate(
         GoldenError: When the folder for golden vectors cannot be written.
     """
     began = time.perf_counter()
-    source = _source(against)
+    source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with OpenedModel(model, device=device, time_limit=time_limit if isolated else None) as opened:
         source, layer, face, notes = _fit(opened, source)
@@ -109,14 +109,22 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
-        diagnosis = None if all(results) else diagnose(subject, collected)
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
-        curves = error_over_time(collected, face)
-        if not quick:
+        curves, diagnosis = error_over_time(collected, face), None
+        if not quick or not all(results):  # onnx is loaded only to look into a file
+            from rnnedge.parity.diagnosis.diagnose import diagnose, layer_curves
+
             curves += layer_curves(subject, collected)
+            if not all(results):
+                diagnosis = diagnose(subject, collected)
         if failing is not None and diagnosis is not None:
+            from rnnedge.parity.golden_sets import save_failing
+
             save_failing(failing, ask(diagnosis.smallest))
     if golden is not None and diagnosis is None:
+        from rnnedge.golden import write_golden
+        from rnnedge.parity.golden_sets import golden_sets
+
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         sets = golden_sets(collected, results)
         write_golden(golden, model=opened.path, sets=sets, reference=reference)
@@ -165,28 +173,60 @@ def _fit(
     return source, layer, face, notes
 
 
-def _source(against: nn.Module | Source | str | os.PathLike[str]) -> Source:
+def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) -> Source:
     if isinstance(against, Source):
         return against
     if not isinstance(against, nn.Module):
-        return load_source(against)
+        return load_source(against, choose=partial(layer_in_file, model))
     if is_bare_layer(against):
         return Source(against, str(RNNSpec.from_layer(against)))
     return Source(against, type(against).__name__)
 
 
-def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> bool:
-    """Whether a file answers what a bare layer does, at two shapes that tell layouts apart."""
+def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> Fit | None:
+    """Say whether a file answers what a bare layer does, at shapes that tell layouts apart.
+
+    Returns:
+        None when the file ends its process, as it would at every other try.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
         ask = Questioner(face, ModelRunner(face, opened.session), layer, torch.float64)
-        collected = [ask(Case(3, 2)), ask(Case(2, 4))]
+
+        def fit(collected: Sequence[Answers]) -> Fit:
+            results = compare(collected, face, Tolerance(), _terms(layer))
+            if all(results):
+                return "values"
+            return "" if any(result.problem for result in results) else "shapes"
+
+        collected = []
+        for case in (Case(3, 2), Case(2, 4)):
+            collected.append(ask(case))
+            if collected[-1].crash:
+                return None
+        if all(answers.model is not None for answers in collected):
+            return fit(collected)
+        # It has fixed an axis: right at one size of it is all that can be.
+        taken = accepted_cases(opened.interface, face, _unless_crashed(ask))
+        fitting = (fit([a]) for a in taken if a.case.time != a.case.batch)
+        return "values" if "values" in fitting else ""
     except (RnnEdgeError, RefusedError):
-        return False
-    return all(compare(collected, face, Tolerance(), _terms(layer)))
+        return ""
+
+
+def _unless_crashed(ask: Questioner) -> Callable[[Case], Answers]:
+    """Ask until the file ends its process; each more of that would cost a new one."""
+
+    def once(case: Case) -> Answers:
+        answers = ask(case)
+        if answers.crash:
+            raise RefusedError(answers.crash)
+        return answers
+
+    return once
 
 
 def _hindered(contract: Contract | None, module: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnedge.parity.report import Report
 from rnnedge.strict_json import finite
-from rnnedge_exporters.model_file import staged
+from rnnedge_exporters.staging import staged
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> None:

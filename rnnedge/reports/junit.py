@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from rnnedge.parity.report import CaseResult, Report
 from rnnedge.reports.text import finding, printable, scientific
-from rnnedge_exporters.model_file import staged
+from rnnedge_exporters.staging import staged
 
 
 def write_junit(report: Report, path: str | os.PathLike[str]) -> None:

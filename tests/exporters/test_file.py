@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export, model_file
+from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export, model_file, staging
 from rnnedge_runtime import Session
 
 LAYERS = {
@@ -193,7 +193,7 @@ def test_existing_file_stays_when_the_export_fails(tmp_path: Path) -> None:
 
 def test_existing_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"old")
-    with model_file.staged(tmp_path / "model.onnx") as temporary:
+    with staging.staged(tmp_path / "model.onnx") as temporary:
         temporary.write_bytes(b"half of the n")
         assert (tmp_path / "model.onnx").read_bytes() == b"old"
         temporary.write_bytes(b"new")
@@ -211,7 +211,7 @@ def test_nothing_is_left_when_the_block_is_left_early(
 
 
 def _leave_early(path: Path, error: type[BaseException]) -> None:
-    with model_file.staged(path) as temporary:
+    with staging.staged(path) as temporary:
         temporary.write_bytes(b"new")
         raise error
 

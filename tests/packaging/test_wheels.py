@@ -42,7 +42,7 @@ def test_files_of_the_runtime(runtime):
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """Its packages are the two source folders: every module, style sheet and `py.typed`, and nothing else."""
+    """Its packages are the two source folders: modules, style sheets, `py.typed`, nothing else."""
     sources = {
         path.relative_to(folder.parent).as_posix()
         for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")

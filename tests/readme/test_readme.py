@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+GUIDES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = [
+    program
+    for text in (TEXT, *GUIDES)
+    for program in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+]
 CONSOLES = re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [
     line.removeprefix("$ ")
@@ -33,7 +38,8 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[f"program {n}" for n in range(len(PROGRAMS))])
 def test_program(program: str, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    calls = [f"{name}()" for name in re.findall(r"^def (test_\w+)\(\)", program, re.MULTILINE)]
+    (tmp_path / "program.py").write_text("\n".join([program, *calls]), encoding="utf-8")
     done = run([sys.executable, "-W", "error", "program.py"], tmp_path)
     assert done.returncode == 0, done.stderr
     for shown in re.findall(r"print\(.*?\)\s+# (\(.*)", program):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnedge.errors import WeightsWarning
-from rnnedge.isolated import Worker
 from rnnedge.parity.cases import Case
-from rnnedge.parity.collect import Answers, Questioner, RefusedError
-from rnnedge.parity.compare import Tolerance
+from rnnedge.parity.collect import Answers
 from rnnedge.parity.diagnosis import recurrence
 from rnnedge.parity.diagnosis.by_value import missing_weights
 from rnnedge.parity.diagnosis.explain import Explanation, explain
 from rnnedge.parity.diagnosis.frozen import Frozen, accepted_cases, frozen_axis
 from rnnedge.parity.diagnosis.probe import Inside, look_inside, with_every_output
 from rnnedge.parity.diagnosis.smallest import smallest_failing
-from rnnedge.parity.report import CaseResult, Curve, Diagnosis
+from rnnedge.parity.report import Curve, Diagnosis
+from rnnedge.parity.subject import Subject
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
-from rnnedge_runtime.contract import Interface
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
 _ENOUGH = 4
@@ -56,46 +54,6 @@ REMEDIES = {
     "never ends": "look for a Loop or Scan whose condition stays true, or raise --time-limit",
     "empty rows lose their state": "keep the initial state where a length is 0",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A model that was compared.
-
-    Attributes:
-        path: The file.
-        module: The source.
-        layer: Its weights, when it is a bare layer.
-        declared: The interface that the file declares.
-        fitted: The same with the axes that the source has.
-        ask: Runs one more case.
-        judge: Compares one case.
-        worker: The process to look inside the model in; None looks from this one.
-        tolerance: What counts as equal.
-        terms: Terms in the widest product of the cell.
-    """
-
-    path: str
-    module: nn.Module
-    layer: RecurrentLayer | None
-    declared: Interface
-    fitted: Interface
-    ask: Questioner
-    judge: Callable[[Answers], Sequence[CaseResult]]
-    worker: Worker | None
-    tolerance: Tolerance
-    terms: int
-
-    def try_case(self, case: Case) -> Answers | None:
-        """Run one more case; None when PyTorch refuses it."""
-        try:
-            return self.ask(case)
-        except RefusedError:
-            return None
-
-    def right(self, answers: Answers) -> bool:
-        """Whether every output is inside tolerance."""
-        return all(self.judge(answers))
 
 
 def diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
@@ -189,7 +147,10 @@ def _missing(model: onnx.ModelProto, layer: RecurrentLayer) -> tuple[str, str, s
         return None
     words = (f"{m.name} ({', '.join(m.gates)})" if m.gates else m.name for m in missing)
     names = ", ".join(".".join(filter(None, [layer.name, word])) for word in words)
-    place = missing[0].place if len(missing) == 1 else ""
+    places = {m.place for m in missing}
+    if len(places) > 1:
+        places = {place.partition(",")[0] for place in places}  # both directions of one layer
+    place = places.pop() if len(places) == 1 else ""
     return (
         "other weights",
         ", ".join(filter(None, [layer.name, place])),

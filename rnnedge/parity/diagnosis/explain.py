@@ -104,11 +104,13 @@ def _explain(
     end: float,
 ) -> Explanation | None:
     with_lengths = interface.lengths is not None or layer is None
+    # A bare layer's inputs beside its first are states, whether or not the file gives their end.
+    with_states = bool(interface.states) or (layer is not None and len(interface.data_inputs) > 1)
     for path, inner, answer in _layers(module, layer, interface):
         right = Mistake("", "", inner)
         if all(same(answers, partial(answer, right)) is not None for answers in pool):
             return None  # what is left is right
-        candidates = mistakes(inner, lengths=with_lengths, states=bool(interface.states))
+        candidates = mistakes(inner, lengths=with_lengths, states=with_states)
         for mistake in candidates:
             if time.monotonic() > end:
                 return None

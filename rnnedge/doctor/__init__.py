@@ -1,0 +1,8 @@
+"""The doctor: what will go wrong with an ONNX model on a device, and repairs that are proven."""
+
+from rnnedge.doctor.examination import examine as examine
+from rnnedge.doctor.findings import Diagnosis as Diagnosis
+from rnnedge.doctor.findings import Finding as Finding
+from rnnedge.doctor.treatment import RepairError as RepairError
+from rnnedge.doctor.treatment import Treatment as Treatment
+from rnnedge.doctor.treatment import fix as fix

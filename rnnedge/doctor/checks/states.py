@@ -1,0 +1,82 @@
+"""Whether a unidirectional model can be streamed: its states have to go in and come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rnnedge.doctor.findings import Finding, listing
+from rnnedge.doctor.onnx_file import OnnxFile
+from rnnedge.doctor.recurrence import MOVEMENT, Cell, follow_back
+from rnnedge.doctor.subject import Subject
+
+
+def check_states(subject: Subject) -> Iterator[Finding]:
+    """Look at the states of recurrent operators that walk forward in time."""
+    cells = subject.cells
+    if not cells or any(cell.direction != "forward" for cell in cells):
+        return  # what reads the future is not streamed
+    hidden = [cell for cell in cells if not cell.inner and is_hidden(subject.file, cell)]
+    if not hidden:
+        return
+    starts = sorted({_start(subject.file, cell) for cell in hidden})
+    lost = [cell for cell in hidden if not comes_out(subject.file, cell)]
+    problem = f"starts from {' or '.join(starts)} at each call"
+    if lost:
+        problem += ", and its final state is no output"
+    yield Finding(
+        "states-hidden",
+        "note",
+        listing([cell.name for cell in hidden]),
+        f"{problem}: the model runs whole sequences, and cannot be streamed in chunks",
+        "export with the states as inputs and outputs (rnnedge export does)",
+    )
+
+
+def is_hidden(file: OnnxFile, cell: Cell) -> bool:
+    """Whether a state of `cell` does not go in, or does not come out.
+
+    One that the model computes itself, as a decoder's from its encoder, is not hidden.
+    """
+    goes_in = all(_is_input(file, name) for name in cell.initial)
+    computed = any(
+        name and not _is_input(file, name) and _depends_on_input(file, name)
+        for name in cell.initial
+    )
+    return not computed and not (goes_in and comes_out(file, cell))
+
+
+def comes_out(file: OnnxFile, cell: Cell) -> bool:
+    """Whether every final state of `cell` reaches a graph output as it is."""
+    return all(name and _reaches_output(file, name) for name in cell.final)
+
+
+def _start(file: OnnxFile, cell: Cell) -> str:
+    constants = [file.constant(name) for name in cell.initial if name]
+    if any(value is not None and value.any() for value in constants):
+        return "constants"
+    return "an input" if all(_is_input(file, name) for name in cell.initial) else "zeros"
+
+
+def _is_input(file: OnnxFile, name: str) -> bool:
+    """Whether a tensor is a graph input, moved at most."""
+    names = [spec.name for spec in file.inputs]
+    return bool(name) and any(moved in names for moved, _ in follow_back(file, name))
+
+
+def _depends_on_input(file: OnnxFile, name: str) -> bool:
+    before = file.ancestors(name)
+    return any(spec.name in before for spec in file.inputs)
+
+
+def _reaches_output(file: OnnxFile, name: str) -> bool:
+    outputs = {spec.name for spec in file.outputs}
+    waiting, seen = [name], set()
+    while waiting:
+        name = waiting.pop()
+        if name in outputs:
+            return True
+        seen.add(name)
+        for node in file.consumers.get(name, []):
+            if node.op_type in MOVEMENT:
+                waiting += [made for made in node.output if made not in seen]
+    return False

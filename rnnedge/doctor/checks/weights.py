@@ -1,0 +1,62 @@
+"""The weights: numbers that are none, and the same numbers more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rnnedge.doctor.findings import Finding
+from rnnedge.doctor.onnx_file import OnnxFile
+from rnnedge.doctor.subject import Subject
+
+_WORTH_A_WORD = 1024
+"""Bytes; less than that wasted is not worth a finding."""
+
+
+def check_weights(subject: Subject) -> Iterator[Finding]:
+    """Look at the constants of the graph."""
+    if subject.file.broken_data:
+        return
+    yield from _not_finite(subject)
+    copies = find_copies(subject.file)
+    wasted = sum(size * (len(names) - 1) for size, names in copies)
+    if wasted >= _WORTH_A_WORD:
+        most = max(copies, key=lambda copy: copy[0] * (len(copy[1]) - 1))
+        yield Finding(
+            "duplicate-weights",
+            "note",
+            most[1][0],
+            f"{sum(len(names) - 1 for _, names in copies)} constant(s) are stored again, "
+            f"{wasted:,} bytes in all; this one {len(most[1])} times",
+            "store each once",
+        )
+
+
+def find_copies(file: OnnxFile) -> list[tuple[int, list[str]]]:
+    """Return the floating constants that are stored more than once: bytes of one, and the names."""
+    found: dict[tuple[tuple[int, ...], str, bytes], list[str]] = {}
+    for name, _ in file.constants():
+        value = file.constant(name)
+        if value is not None and value.dtype.kind == "f" and value.size > 1:
+            key = (value.shape, value.dtype.str, value.tobytes())
+            found.setdefault(key, []).append(name)
+    return [(len(key[2]), names) for key, names in found.items() if len(names) > 1]
+
+
+def _not_finite(subject: Subject) -> Iterator[Finding]:
+    recurrent = {cell.tensor(i) for cell in subject.cells for i in (1, 2, 3)}
+    for name, _ in subject.file.constants():
+        value = subject.file.constant(name)
+        if value is None or value.dtype.kind != "f" or np.isfinite(value).all():
+            continue
+        bad = int(value.size - np.isfinite(value).sum())
+        hides = name in recurrent and subject.behaviour is not None and subject.behaviour.hides_nan
+        yield Finding(
+            "bad-weights",
+            "error",
+            name,
+            f"{bad} of {value.size} values are NaN or infinite"
+            + ("; ONNX Runtime answers them with numbers that look right" if hides else ""),
+            "train again from a checkpoint before it diverged",
+        )

@@ -1,0 +1,1 @@
+"""Repairs. Each takes a `Subject`, and gives a proven file or the reason why it gives none."""

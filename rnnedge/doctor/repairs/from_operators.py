@@ -1,0 +1,154 @@
+"""A PyTorch layer out of `RNN`, `LSTM` and `GRU` nodes with nothing but movement around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnedge.doctor.findings import listing
+from rnnedge.doctor.graphs import label
+from rnnedge.doctor.onnx_file import OnnxFile
+from rnnedge.doctor.recurrence import MOVEMENT, Cell
+from rnnedge.doctor.repairs.base import NotMendedError
+from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
+from rnnedge.doctor.subject import Subject, trial_of
+
+_GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
+"""For each gate of PyTorch, in PyTorch's order, the block of rows that holds it in ONNX:
+i, f, g, o out of i, o, f, c; r, z, n out of z, r, h."""
+
+
+def layer_from_operators(subject: Subject) -> Recovered:
+    """Read the layer that a stack of operator nodes computes.
+
+    Raises:
+        NotMendedError: When they are no such stack, or compute what no layer of PyTorch does.
+    """
+    file, cells = subject.file, subject.cells
+    for cell in cells:
+        _check_cell(cell, cells[0])
+    stages = _stages(file, cells)
+    _check_outputs(file, cells)
+    values = _values(subject, [cell.tensor(i) for cell in cells for i in (1, 2, 3)])
+    weights: Weights = {}
+    for index, stage in enumerate(stages):
+        walks = [(cell, row) for cell in stage for row in range(cell.directions)]
+        for suffix, (cell, row) in zip(("", "_reverse"), walks, strict=False):
+            w, r, b = (values[n][row] if n else None for n in map(cell.tensor, (1, 2, 3)))
+            if w is None or r is None:
+                raise NotMendedError(f"{cell.name} has no weights")
+            weights[f"weight_ih_l{index}{suffix}"] = _in_order(cell.op, w)
+            weights[f"weight_hh_l{index}{suffix}"] = _in_order(cell.op, r)
+            if b is not None:
+                of_input, of_state = np.split(b, 2)
+                weights[f"bias_ih_l{index}{suffix}"] = _in_order(cell.op, of_input)
+                weights[f"bias_hh_l{index}{suffix}"] = _in_order(cell.op, of_state)
+    relu = cells[0].op == "RNN" and cells[0].activations[0] == "Relu"
+    return recovered(
+        subject,
+        weights,
+        f"W, R and B of {listing([cell.name for cell in cells])}",
+        "relu" if relu else "tanh",
+    )
+
+
+def _check_cell(cell: Cell, first: Cell) -> None:
+    relu = cell.op == "RNN" and set(cell.activations) == {"Relu"}
+    reasons = {
+        "is inside a control-flow node": cell.inner,
+        f"is another operator than {first.name}": cell.op != first.op,
+        "has other activations than PyTorch's layer": not (cell.default_activations or relu),
+        "has other activations than the first": cell.activations != first.activations
+        and cell.directions == first.directions,
+        "resets before the recurrent product (linear_before_reset=0)": cell.op == "GRU"
+        and not cell.options.get("linear_before_reset"),
+        "clips": bool(cell.options.get("clip")),
+        "has peepholes": cell.op == "LSTM" and bool(cell.tensor(7)),
+        "couples its gates (input_forget)": bool(cell.options.get("input_forget")),
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise NotMendedError(f"{cell.name} {reason}, which no layer of PyTorch does")
+
+
+def _stages(file: OnnxFile, cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group the nodes into stacked layers: a node of both directions, or one for each."""
+    stages: list[list[Cell]] = []
+    sources: list[set[str]] = []
+    made = {cell.output(0): cell for cell in cells}
+    for cell in cells:
+        source = set(_moved_from(file, cell.tensor(0), set(made)))
+        if sources and source == sources[-1]:
+            stages[-1].append(cell)
+        else:
+            stages.append([cell])
+            sources.append(source)
+    for index, stage in enumerate(stages):
+        directions = [cell.direction for cell in stage]
+        if directions not in (["forward"], ["bidirectional"], ["forward", "reverse"]):
+            stage.sort(key=lambda cell: cell.direction)
+            if [cell.direction for cell in stage] != ["forward", "reverse"]:
+                raise NotMendedError(
+                    f"{', '.join(cell.name for cell in stage)}: no layer of PyTorch runs "
+                    f"{' and '.join(directions)}"
+                )
+        wanted = {cell.output(0) for cell in stages[index - 1]} if index else None
+        if wanted is not None and sources[index] != wanted:
+            raise NotMendedError(f"{stage[0].name} does not read the layer before it")
+    if len({sum(cell.directions for cell in stage) for stage in stages}) != 1:
+        raise NotMendedError("its layers do not all run in the same directions")
+    return stages
+
+
+def _check_outputs(file: OnnxFile, cells: Sequence[Cell]) -> None:
+    made = {name for cell in cells for name in cell.node.output if name}
+    for spec in file.outputs:
+        sources = set(_moved_from(file, spec.name, made))
+        if not sources <= made:
+            raise NotMendedError(f"the output {spec.name} does not come from a recurrent layer")
+
+
+def _moved_from(file: OnnxFile, name: str, stops: set[str]) -> Iterator[str]:
+    """Yield what a tensor was moved from: one of `stops`, or a graph input.
+
+    Raises:
+        NotMendedError: When it was computed on the way.
+    """
+    node = file.producer.get(name)
+    if name in stops or node is None:
+        yield name
+    elif node.op_type not in MOVEMENT:
+        raise NotMendedError(
+            f"{label(node)} ({node.op_type}) is more than a recurrent layer: the file cannot be "
+            "exported again without its source"
+        )
+    else:
+        for moved in node.input if node.op_type == "Concat" else node.input[:1]:
+            yield from _moved_from(file, moved, stops)
+
+
+def _in_order(op: str, array: NDArray[Any]) -> NDArray[np.float32]:
+    blocks = np.split(array.astype(np.float32), len(_GATES[op]))
+    return np.concatenate([blocks[gate] for gate in _GATES[op]])
+
+
+def _values(subject: Subject, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the values of tensors: constants, or what the graph computes from constants."""
+    file = subject.file
+    values = {name: value for name in names if (value := file.constant(name)) is not None}
+    missing = [name for name in names if name and name not in values]
+    if not missing:
+        return values
+    inputs = {spec.name for spec in file.inputs}
+    if inputs & file.ancestors(*missing):
+        raise NotMendedError("the weights are computed from the inputs")
+    if subject.behaviour is None or subject.behaviour.base is None:
+        raise NotMendedError("the weights are computed in the graph, which did not run")
+    with trial_of(file, subject.roles, subject.sandbox, missing) as trial:
+        answer = trial.at(subject.behaviour.base)
+    if not answer.ok:
+        raise NotMendedError(f"the weights cannot be computed: {answer.trouble}")
+    return values | {name: answer.outputs[name] for name in missing}

@@ -1,0 +1,66 @@
+"""What the tests of the doctor share: files of PyTorch's exporters, and handmade models."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import onnx
+import pytest
+
+from rnnedge.doctor import Diagnosis, Finding, examine
+
+HELPERS = Path(__file__).parent / "helpers"
+# `--import-mode=importlib` puts no folder on sys.path: this one is for `import handmade`.
+sys.path.append(str(HELPERS))
+
+import torch_exports  # noqa: E402  # it is in that folder
+
+
+@pytest.fixture(scope="session")
+def torch_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files of both exporters, each of `dynamo` made in a process of its own."""
+    folder = tmp_path_factory.mktemp("torch")
+    script = str(HELPERS / "torch_exports.py")
+
+    def make(arguments: tuple[str, str]) -> None:
+        done = subprocess.run(
+            [sys.executable, script, *arguments, str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        list(
+            pool.map(
+                make, [("torchscript", ""), *(("dynamo", kind) for kind in torch_exports.DYNAMO)]
+            )
+        )
+    return folder
+
+
+@pytest.fixture
+def examined(tmp_path: Path) -> Callable[..., Diagnosis]:
+    """A function that writes a model and examines it."""
+
+    def run(model: onnx.ModelProto, **options: object) -> Diagnosis:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        return examine(path, **options)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def found(examined: Callable[..., Diagnosis]) -> Callable[..., dict[str, Finding]]:
+    """A function that gives the general findings of a model by kind."""
+
+    def run(model: onnx.ModelProto, **options: object) -> dict[str, Finding]:
+        return {finding.kind: finding for finding in examined(model, **options).general}
+
+    return run
