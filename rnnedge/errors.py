@@ -11,6 +11,7 @@
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
     │   └── WeightsError                    a weight cannot be read
+    ├── RepairError (ValueError)            rnnedge.doctor: nothing has to be, or can be, repaired
     ├── SpecError (ValueError)              a specification has a wrong key, type or value
     └── SourceError (ValueError)            a source cannot be read, or does not fit
 
