@@ -25,6 +25,7 @@ device-test: .venv-device/installed  ## the runtime's own tests, from its wheel,
 
 benchmarks: .venv/installed
 	$(BIN)/python -m benchmarks.export_time
+	$(BIN)/python -m benchmarks.speed
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv

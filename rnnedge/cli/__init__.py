@@ -16,6 +16,7 @@ from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
+from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
 from rnnedge_runtime.errors import RnnEdgeError
 
@@ -32,11 +33,11 @@ def commands() -> None:
       a module, class, factory package.module:name
       nothing                  --cell, --input-size, --hidden-size, ... build a layer
 
-    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or sick (doctor).
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model.
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, doctor):
+for command in (export, validate, inspect, run, bench, tune, doctor):
     commands.add_command(command)
 
 
@@ -51,7 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
             stream.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        said: set[str] = set()  # what is exported and then validated is read twice
+
+        def show(message: Warning | str, *_where: Any, **_more: Any) -> None:
+            line = f"rnnedge: warning: {' '.join(str(message).split())}"
+            if line not in said:
+                said.add(line)
+                click.echo(line, err=True)
+
+        warnings.showwarning = show
         _run(given)
 
 
@@ -76,7 +85,3 @@ def _run(arguments: list[str]) -> NoReturn:
 def _stop(message: str, code: int) -> NoReturn:
     click.echo(f"rnnedge: {' '.join(message.split())}", err=True)
     sys.exit(code)
-
-
-def _show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
-    click.echo(f"rnnedge: warning: {' '.join(str(message).split())}", err=True)

@@ -2,152 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
+from rnnedge.cli.bench_options import shape_options, shapes_of
 from rnnedge.cli.options import device_options, json_option, layer_options, source_of
 from rnnedge.cli.output import print_json, print_lines, progress_bar
-from rnnedge_runtime.bench import measure, random_inputs
-from rnnedge_runtime.session import Session
 
 if TYPE_CHECKING:
-    from rnnedge.sources import Source
+    from rnnedge.benching import Shape
+
+PEERS = ("torch", "torchscript", "openvino")
 
 
 @click.command()
 @click.argument("model")
-@click.option("--against", "source", help="Measure SOURCE in PyTorch beside it.")
+@shape_options
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Of each side [0.5].")
+@click.option("--count", type=click.IntRange(min=1), help="Calls of each side, not --seconds.")
 @click.option(
-    "--time",
-    "times",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=(1, 10, 100),
+    "--warmup",
+    type=click.IntRange(min=0),
+    default=5,
     show_default=True,
-    help="Steps of a sequence; may be given again.",
+    help="Calls of each side that are not measured.",
 )
 @click.option(
-    "--batch",
-    "batches",
-    type=click.IntRange(min=1),
-    multiple=True,
-    default=(1, 8),
-    show_default=True,
-    help="Sequences side by side; may be given again.",
-)
-@click.option(
-    "--seconds",
+    "--rate",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="For each shape.",
+    help="Steps of the signal in a second, for the real-time factor and missed deadlines.",
 )
+@click.option("--stream", is_flag=True, help="Steps of one through a stream, not sequences.")
+@click.option(
+    "--against",
+    callback=lambda context, option, given: _peers(given),
+    help="Measure SOURCE beside it, in turns: torch, torchscript (torch's own ONNX export), "
+    "openvino; several with commas between [torch, when there is a source].",
+)
+@click.option("--source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
 @device_options
+@click.option("--baseline", help="What --json printed earlier on this machine, to compare with.")
+@click.option("--plot", help="Draw latency over length: a .png, .svg or .pdf file.")
 @json_option
 def bench(
     model: str,
-    source: str | None,
     times: tuple[int, ...],
     batches: tuple[int, ...],
-    seconds: float,
+    pairs: tuple[Shape, ...],
+    seconds: float | None,
+    count: int | None,
+    warmup: int,
+    rate: float | None,
+    stream: bool,
+    against: tuple[str, ...],
+    source: str | None,
     device: Any,
     threads: int | None,
+    baseline: str | None,
+    plot: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Measure the latency of MODEL over batch and length.
+    """Measure how long MODEL takes over batch and length.
 
-    Threads are 1 on both sides unless --threads says otherwise.
+    Threads are 1 on every side unless --threads says otherwise. What is measured beside MODEL is
+    compared with it first, and timed only where it answers the same.
     """
-    threads = threads or 1
-    session = Session(model, device=device, threads=threads)
-    torch_call = None
-    if source is not None or any(value is not None for value in given.values()):
-        loaded = source_of(source, given)
-        torch_call = _torch_call(loaded, threads)
-        _check_fit(session, loaded, torch_call)
-    rows: list[dict[str, Any]] = []
-    shapes = [(time, batch) for batch in batches for time in times]
-    with progress_bar("measuring") as progress:
-        for done, (time, batch) in enumerate(shapes, 1):
-            inputs = random_inputs(session, time, batch)
-            calls: dict[str, Callable[[], object]] = {"rnnedge": partial(session.run, inputs)}
-            if torch_call:
-                calls["torch"] = torch_call(inputs)
-            latencies = measure(calls, seconds=seconds)
-            rows.append(
-                {"time": time, "batch": batch, **{k: asdict(v) for k, v in latencies.items()}}
-            )
-            progress(done, len(shapes))
+    from rnnedge.benching import bench_shapes, bench_stream
+    from rnnedge.benching.baseline import read_baseline
+    from rnnedge.benching.plot import check_plot_path, write_plot
+    from rnnedge.benching.tables import bench_lines, bench_tables
+
+    if count is not None and seconds is not None:
+        raise click.UsageError("--count goes without --seconds")
+    sourced = source is not None or any(value is not None for value in given.values())
+    if stream and (against or sourced or times or pairs or plot):
+        raise click.UsageError(
+            "--stream goes without --time, --shape, --source, --against and --plot"
+        )
+    if against and not sourced:
+        raise click.UsageError("--against goes with --source, or the options of a layer")
+    shapes = () if stream else shapes_of(times, batches, pairs)
+    streams = (batches or (1,)) if stream else ()
+    earlier = read_baseline(baseline) if baseline else None
+    if earlier:
+        earlier.check([*((s.time, s.batch) for s in shapes), *((None, b) for b in streams)])
+    if plot:
+        check_plot_path(plot)
+    settings: dict[str, Any] = {
+        "device": device,
+        "threads": threads or 1,
+        "seconds": seconds or 0.5,
+        "count": count,
+        "warmup": warmup,
+        "rate": rate,
+    }
+    with progress_bar("measuring") as settings["progress"]:
+        if stream:
+            found = bench_stream(model, streams, **settings)
+        else:
+            loaded = source_of(source, given, model) if sourced else None
+            peers = against or ("torch",)
+            found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
+    speeds = earlier.compare(found) if earlier else {}
+    changes = earlier.changes(found) if earlier else []
+    if plot:
+        write_plot(found, plot)
     if as_json:
-        print_json({"model": model, "threads": threads, "device": session.device, "ms": rows})
+        rows = [{"time": time, "batch": batch, "speed": v} for (time, batch), v in speeds.items()]
+        compared = {"baseline": baseline, "speeds": rows, "changes": changes} if earlier else None
+        print_json({**found.to_dict(), "compared": compared})
         return
-    table = Table(title=f"{model}, {session.device}, {threads} thread(s)", title_justify="left")
-    headings = ["batch", "time", "p50 ms", "p90 ms", "p99 ms", "us/step"]
-    for heading in headings + (["PyTorch p50 ms", "speed"] if torch_call else []):
-        table.add_column(heading, justify="right")
-    for row in rows:
-        own = row["rnnedge"]
-        cells = [str(row["batch"]), str(row["time"])]
-        cells += [f"{own[name]:.3f}" for name in ("p50", "p90", "p99")]
-        cells.append(f"{own['p50'] * 1e3 / row['time']:.1f}")
-        if torch_call:
-            cells += [f"{row['torch']['p50']:.3f}", f"{row['torch']['p50'] / own['p50']:.2f}x"]
-        table.add_row(*cells)
-    print_lines(table)
+    print_lines(*bench_tables(found, speeds), *bench_lines(found))
+    print_lines(*(f"baseline: {change}" for change in changes))
+    if plot:
+        print_lines(f"wrote {plot}")
 
 
-def _torch_call(source: Source, threads: int) -> Callable[[Any], Callable[[], object]]:
-    import torch
-
-    from rnnedge_exporters.exporter import is_bare_layer
-    from rnnedge_exporters.modules.arguments import bind_by_name
-
-    torch.set_num_threads(threads)
-    module = source.module.float().eval()
-
-    def call_for(inputs: dict[str, Any]) -> Callable[[], object]:
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        arguments = (
-            {"input": next(iter(tensors.values()))}  # a file of others may name it otherwise
-            if is_bare_layer(module)
-            else bind_by_name(module, tensors).values
-        )
-
-        def call() -> object:
-            with torch.inference_mode():
-                return module(**arguments)
-
-        return call
-
-    return call_for
-
-
-def _check_fit(
-    session: Session, source: Source, torch_call: Callable[[Any], Callable[[], object]]
-) -> None:
-    """Run both sides once at three steps and two rows, and compare what comes first out of them."""
-    from rnnedge.errors import SourceError
-
-    inputs = random_inputs(session, 3, 2)
-    x = next(iter(inputs.values()))
-    try:
-        answer: Any = torch_call(inputs)()
-    except Exception as error:  # the user's own module may raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SourceError(
-            f"{source.origin}: does not take the model's input of shape {list(x.shape)}: {reason}"
-        ) from error
-    first = answer[0] if isinstance(answer, tuple) else answer
-    given, expected = list(first.shape), list(session.run(inputs).output.shape)
-    if given != expected:
-        raise SourceError(
-            f"{source.origin}: answers shape {given} to an input of shape {list(x.shape)}, where "
-            f"the model answers {expected}: they are not the same network"
-        )
+def _peers(given: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in given.split(",")] if given else []
+    for name in names:
+        if name not in PEERS:
+            raise click.BadParameter(
+                f"expected some of {', '.join(PEERS)}, got {name!r}; what they run is --source"
+            )
+    return tuple(dict.fromkeys(names))

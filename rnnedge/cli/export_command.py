@@ -59,7 +59,7 @@ def export(
     """Export SOURCE to ONNX, and prove that the file computes what PyTorch computes."""
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
-    from rnnedge_exporters.model_file import staged
+    from rnnedge_exporters.staging import staged
 
     if golden and not validate:
         raise click.UsageError("--golden goes with validation: leave --no-validate out")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
@@ -62,6 +63,13 @@ class Tolerance:
             terms: Terms in the widest product of the cell: features of its input and its state.
         """
         return self.absolute or self.ulps * 2.0**-24 * math.sqrt(terms)
+
+
+def widest_product(module: nn.Module) -> int:
+    """Return how many terms the widest product of a module has."""
+    widest = [math.prod(p.shape[1:]) for p in module.parameters() if p.dim() > 1]
+    hidden = [m.hidden_size for m in module.modules() if isinstance(m, nn.RNNBase)]
+    return max(widest, default=1) + max(hidden, default=0)
 
 
 def compare(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import time
@@ -18,7 +17,13 @@ from rnnedge.errors import ModelError, WeightsWarning
 from rnnedge.isolated import TIME_LIMIT
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, RefusedError, collect
-from rnnedge.parity.compare import Tolerance, compare, error_over_time, summarize
+from rnnedge.parity.compare import (
+    Tolerance,
+    compare,
+    error_over_time,
+    summarize,
+    widest_product,
+)
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.fit import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
@@ -95,7 +100,7 @@ def validate(
             raise ModelError("cases: expected one or more, got none")
         runner = ModelRunner(face, opened.session)
         ask, collected, remarks = collect(face, runner, module, cases, progress)
-        terms = _terms(module)
+        terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
         subject = Subject(
             path=opened.path,
@@ -197,7 +202,7 @@ def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> Fit | None:
         ask = Questioner(face, ModelRunner(face, opened.session), layer, torch.float64)
 
         def fit(collected: Sequence[Answers]) -> Fit:
-            results = compare(collected, face, Tolerance(), _terms(layer))
+            results = compare(collected, face, Tolerance(), widest_product(layer))
             if all(results):
                 return "values"
             return "" if any(result.problem for result in results) else "shapes"
@@ -234,13 +239,6 @@ def _hindered(contract: Contract | None, module: nn.Module) -> bool:
     if contract is not None:
         return bool(contract.hindrances)
     return bool(getattr(module, "bidirectional", False))
-
-
-def _terms(module: nn.Module) -> int:
-    """Return how many terms the widest product of a module has."""
-    widest = [math.prod(p.shape[1:]) for p in module.parameters() if p.dim() > 1]
-    hidden = [m.hidden_size for m in module.modules() if isinstance(m, nn.RNNBase)]
-    return max(widest, default=1) + max(hidden, default=0)
 
 
 def _engine_version() -> str:

@@ -148,11 +148,11 @@ def test_no_command_shows_the_help(rnn: Callable[..., Done]) -> None:
 def test_help(flag: str, rnn: Callable[..., Done]) -> None:
     done = rnn(flag)
     assert (done.code, done.err) == (0, "")
-    for command in ("export", "validate", "inspect", "run", "bench"):
+    for command in ("export", "validate", "inspect", "run", "bench", "tune"):
         assert f"\n  {command} " in done.out
 
 
-@pytest.mark.parametrize("command", ["export", "validate", "inspect", "run", "bench"])
+@pytest.mark.parametrize("command", ["export", "validate", "inspect", "run", "bench", "tune"])
 def test_help_of_a_command(command: str, rnn: Callable[..., Done]) -> None:
     done = rnn(command, "--help")
     assert (done.code, done.err) == (0, "")
@@ -436,21 +436,22 @@ def test_bench(rnn: Callable[..., Done], model: str) -> None:
     done = rnn("bench", model, *FAST)
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[0].strip() == "model.onnx, cpu, 1 thread(s)"
-    assert "PyTorch" not in done.out
+    assert "torch" not in done.out
 
 
 def test_bench_as_json(rnn: Callable[..., Done], model: str) -> None:
     values = rnn("bench", model, *FAST, "--json").json
-    assert [(row["time"], row["batch"]) for row in values["ms"]] == [(2, 1), (3, 1)]
-    assert values["ms"][0]["rnnedge"]["count"] >= 10
+    assert [(row["time"], row["batch"]) for row in values["shapes"]] == [(2, 1), (3, 1)]
+    assert values["shapes"][0]["latency"]["rnnedge"]["count"] >= 10
 
 
-@pytest.mark.parametrize("source", [GRU, ("--against", "w.pt")], ids=["options", "checkpoint"])
+@pytest.mark.parametrize("source", [GRU, ("--source", "w.pt")], ids=["options", "checkpoint"])
 def test_bench_beside_torch(source: tuple[str, ...], rnn: Callable[..., Done], model: str) -> None:
-    torch.save(nn.GRU(3, 4).state_dict(), "w.pt")
+    spec = rnnedge.RNNSpec(cell="gru", input_size=3, hidden_size=4)
+    torch.save(rnnedge.build(spec, seed=0).state_dict(), "w.pt")
     values = rnn("bench", model, *source, *FAST, "--json").json
-    assert {"rnnedge", "torch"} <= set(values["ms"][0])
+    assert {"rnnedge", "torch"} <= set(values["shapes"][0]["latency"])
 
 
 def test_bench_prints_torch_beside_it(rnn: Callable[..., Done], model: str) -> None:
-    assert "PyTorch p50 ms" in rnn("bench", model, *GRU, *FAST).out
+    assert "torch ms" in rnn("bench", model, *GRU, *FAST).out

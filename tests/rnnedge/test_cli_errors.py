@@ -366,14 +366,13 @@ def test_validate(source: str, words: str, refused: Callable[[str], tuple[int, s
 
 
 BENCH_MISFITS = {
-    "input": ("--cell gru --input-size 2 --hidden-size 4", "does not take the model's input of"),
-    "hidden": ("--cell gru --input-size 3 --hidden-size 5", "answers shape [3, 2, 5] to an inp"),
-    "module": ("--against torch.nn:Identity", "answers shape [3, 2, 3] to an input of shape"),
-}  # fmt: skip
+    "input": ("--cell gru --input-size 2 --hidden-size 4", "model.onnx does not fit gru("),
+    "hidden": ("--cell gru --input-size 3 --hidden-size 5", "model.onnx does not fit gru("),
+}
 
 
 @pytest.mark.parametrize(("source", "words"), BENCH_MISFITS.values(), ids=BENCH_MISFITS)
 def test_bench(source: str, words: str, refused: Callable[[str], tuple[int, str]]) -> None:
     code, line = refused(f"bench model.onnx {source} --time 1 --batch 1 --seconds 0.001")
-    assert f": {words}" in line
+    assert line.startswith(words)
     assert code == 1

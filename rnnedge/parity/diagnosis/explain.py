@@ -125,6 +125,7 @@ def _explain(
     return None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # gates without their sigmoid grow beyond float64
 def _difference(
     answers: Answers,
     answer: Callable[[Answers], Outputs],

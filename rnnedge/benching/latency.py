@@ -1,0 +1,164 @@
+"""Timing several calls in turns: wall and processor time, as percentiles."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter, process_time, sleep
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 10
+"""Calls of each side that are measured at least."""
+_TURN_SECONDS = 0.005
+_SETTLED_TURN_SECONDS = 0.05
+"""Longer, since between two such turns the threads of a pool are waited for."""
+_SETTLE_SECONDS = 0.2
+"""Seconds after which threads that still run are no longer waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Times of one call, in milliseconds.
+
+    A percentile is None where fewer calls were measured than one of them could be beyond it: 100
+    for the 99th, 1,000 for the 99.9th.
+
+    Attributes:
+        count: Calls measured.
+        p50_ms: Median.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        p99_9_ms: 99.9th percentile.
+        largest_ms: The slowest call.
+        cpu_ms: Processor time of one call, of all threads of the process together; the mean.
+        cpu_cores: Processor time as a part of wall time: the cores that were kept busy.
+    """
+
+    count: int
+    p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    p99_9_ms: float | None
+    largest_ms: float
+    cpu_ms: float
+    cpu_cores: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What was measured of one side.
+
+    Attributes:
+        seconds: float64 [calls], wall time of each call in the order in which they ran.
+        cpu_seconds: Processor time of the process over those calls.
+        turn_seconds: Wall time over those calls, with what is between two of them.
+    """
+
+    seconds: NDArray[np.float64]
+    cpu_seconds: float
+    turn_seconds: float
+
+    def latency(self) -> Latency:
+        """Sum up."""
+        milliseconds = self.seconds * 1e3
+        count = len(milliseconds)
+
+        def percentile(share: float) -> float | None:
+            known = round(count * (1 - share), 6) >= 1
+            return float(np.quantile(milliseconds, share)) if known else None
+
+        return Latency(
+            count=count,
+            p50_ms=float(np.median(milliseconds)),
+            p90_ms=percentile(0.9),
+            p99_ms=percentile(0.99),
+            p99_9_ms=percentile(0.999),
+            largest_ms=float(milliseconds.max()),
+            cpu_ms=self.cpu_seconds * 1e3 / count,
+            cpu_cores=self.cpu_seconds / self.turn_seconds,
+        )
+
+
+def time_in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float = 0.5,
+    count: int | None = None,
+    warmup: int = 5,
+    settle: bool = False,
+) -> dict[str, Timed]:
+    """Time several calls in turns of a few, so that what slows the machine slows all of them.
+
+    The first call of a turn is not counted: it finds the caches that another side left. Python's
+    collector of garbage rests meanwhile, as it does in `timeit`.
+
+    Args:
+        calls: What to time, by name; one or more.
+        seconds: Time to measure each for, above 0; 10 calls of each are measured at least.
+        count: Calls of each to measure instead, 1 or more.
+        warmup: Calls of each before anything is measured, 0 or more.
+        settle: Whether threads of the side before are waited for at each turn. Those of ONNX
+            Runtime look for work some 40 ms after a call with several threads, and would take a
+            core from the next side.
+    """
+    walls: dict[str, list[float]] = {name: [] for name in calls}
+    spent, cpu, turns = (dict.fromkeys(calls, 0.0) for _ in range(3))
+    turn = _SETTLED_TURN_SECONDS if settle else _TURN_SECONDS
+
+    def wanting(name: str) -> bool:
+        if count is not None:
+            return len(walls[name]) < count
+        return len(walls[name]) < _LEAST or spent[name] < seconds
+
+    def take_turn(call: Callable[[], object], name: str) -> None:
+        taken = walls[name]
+        if len(calls) > 1:
+            call()
+        cpu_before, began = process_time(), perf_counter()
+        now = began
+        while now < began + turn and (count is None or len(taken) < count):
+            start = perf_counter()
+            call()
+            now = perf_counter()
+            taken.append(now - start)
+            spent[name] += now - start
+        cpu[name] += process_time() - cpu_before
+        turns[name] += perf_counter() - began
+
+    for call in calls.values():
+        for _ in range(warmup):
+            call()
+    order = list(calls)
+    with _no_garbage_collection():
+        while any(map(wanting, calls)):
+            for name in order:
+                if settle and len(calls) > 1:
+                    _settle()
+                take_turn(calls[name], name)
+            order.append(order.pop(0))  # nobody is always the one behind the slowest
+    return {name: Timed(np.array(walls[name]), cpu[name], turns[name]) for name in calls}
+
+
+def _settle() -> None:
+    """Wait until no thread of this process runs."""
+    end = perf_counter() + _SETTLE_SECONDS
+    quiet = 0
+    while quiet < 2 and perf_counter() < end:
+        before = process_time()
+        sleep(0.001)
+        quiet = quiet + 1 if process_time() - before < 2e-4 else 0
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()

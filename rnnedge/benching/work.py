@@ -1,0 +1,177 @@
+"""How much there is to compute in one call: read in the graph, at the sizes of the call.
+
+Counted are the products, two operations for each weight and row; activations are not. Where a size
+does not follow from the sizes of the inputs, or an operator multiplies in a way that is not known
+here, there is no number instead of a guess.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+
+_WEIGHTS = {
+    TensorProto.FLOAT,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+    TensorProto.DOUBLE,
+    TensorProto.INT8,
+    TensorProto.UINT8,
+}
+_NOT_COUNTED = (
+    *("Attention", "ConvInteger", "ConvTranspose", "Einsum", "Loop", "MatMulInteger"),
+    *("QLinearConv", "QLinearMatMul", "SequenceMap"),
+)
+"""Operators that multiply, or may hold what does."""
+Shapes = dict[str, tuple[int | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of one call.
+
+    Attributes:
+        flops: Operations in products, all steps and rows together.
+        weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
+            none of them.
+    """
+
+    flops: int
+    weight_bytes: int
+
+
+class _UnknownError(Exception):
+    """A size, or what an operator computes, is not known."""
+
+
+class WorkCounter:
+    """Counts the work of a model.
+
+    Args:
+        path: The `.onnx` file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read the graph; values of weights are left out."""
+        self._model = onnx.load(path)
+        for tensor in _initializers(self._model.graph):
+            if tensor.data_type in _WEIGHTS:
+                for field in ("raw_data", "float_data", "int32_data", "double_data"):
+                    tensor.ClearField(field)
+
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> Work | None:
+        """Count one call.
+
+        Args:
+            inputs: Some inputs by name, whose sizes tell those of all.
+
+        Returns:
+            None when it cannot be counted.
+        """
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        sizes: dict[str, int] = {}
+        for spec in model.graph.input:
+            if spec.name in inputs:
+                axes = spec.type.tensor_type.shape.dim
+                named = zip(axes, inputs[spec.name].shape, strict=True)
+                sizes |= {axis.dim_param: size for axis, size in named if axis.dim_param}
+        for spec in model.graph.input:
+            for axis in spec.type.tensor_type.shape.dim:
+                if axis.dim_param in sizes:
+                    axis.dim_value = sizes[axis.dim_param]
+        del model.graph.value_info[:]
+        for spec in model.graph.output:  # a declared shape is not one that was computed
+            spec.type.tensor_type.ClearField("shape")
+        try:
+            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
+            if inferred.functions:
+                return None
+            return _count(inferred.graph, {})
+        except (_UnknownError, onnx.shape_inference.InferenceError):
+            return None
+
+
+def _count(graph: GraphProto, outside: Shapes) -> Work:
+    shapes = outside | {t.name: tuple(t.dims) for t in graph.initializer}
+    for spec in (*graph.input, *graph.value_info, *graph.output):
+        kind = spec.type.tensor_type
+        if kind.HasField("shape"):
+            shapes[spec.name] = tuple(
+                axis.dim_value if axis.HasField("dim_value") else None for axis in kind.shape.dim
+            )
+    picked_from = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    flops = 0
+    weights = sum(_bytes(t) for t in graph.initializer if t.name not in picked_from)
+    for node in graph.node:
+        work = _count_node(node, shapes)
+        flops += work.flops
+        weights += work.weight_bytes
+    return Work(flops, weights)
+
+
+def _count_node(node: NodeProto, shapes: Shapes) -> Work:
+    kind = node.op_type
+    if node.domain not in ("", "ai.onnx") or kind in _NOT_COUNTED:
+        raise _UnknownError(kind)
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+    def size(name: str, *axes: int) -> int:
+        known = shapes.get(name)
+        if known is None:
+            raise _UnknownError(name)
+        chosen = [known[axis] for axis in axes] if axes else known
+        return math.prod(_known(length, name) for length in chosen)
+
+    if kind == "MatMul":
+        return Work(2 * size(node.output[0]) * size(node.input[0], -1), 0)
+    if kind == "Gemm":
+        inner = size(node.input[0], 0 if given.get("transA") else 1)
+        return Work(2 * size(node.output[0]) * inner, 0)
+    if kind == "Conv":
+        kernel = size(node.input[1]) // size(node.input[1], 0)
+        return Work(2 * size(node.output[0]) * kernel, 0)
+    if kind in ("RNN", "GRU", "LSTM"):
+        x, *weights = node.input[:3]
+        return Work(2 * size(x, 0, 1) * sum(map(size, weights)), 0)
+    if kind == "Scan":
+        scanned = given["num_scan_inputs"]
+        axis = given.get("scan_input_axes", [0])[0]
+        step = _count(given["body"], shapes)
+        return Work(step.flops * size(node.input[-scanned], axis), step.weight_bytes)
+    if kind == "If":
+        one, other = (_count(given[f"{name}_branch"], shapes) for name in ("then", "else"))
+        if one.flops != other.flops:
+            raise _UnknownError(kind)
+        return Work(one.flops, max(one.weight_bytes, other.weight_bytes))
+    return Work(0, 0)
+
+
+def _known(length: int | None, name: str) -> int:
+    if length is None:
+        raise _UnknownError(name)
+    return length
+
+
+def _bytes(tensor: TensorProto) -> int:
+    if tensor.data_type not in _WEIGHTS:
+        return 0
+    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    elements: int = math.prod(tensor.dims)
+    return elements * int(width)
+
+
+def _initializers(graph: GraphProto) -> list[TensorProto]:
+    found = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                found += _initializers(attribute.g)
+    return found

@@ -1,0 +1,109 @@
+"""`rnnedge tune SOURCE -o best.onnx`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rnnedge.cli.bench_options import shape_options, shapes_of
+from rnnedge.cli.options import json_option, layer_options, source_of
+from rnnedge.cli.output import print_json, print_lines, progress_bar
+
+if TYPE_CHECKING:
+    from rnnedge.benching import Shape
+
+
+@click.command()
+@click.argument("subject", metavar="[SOURCE|MODEL]", required=False)
+@click.option("-o", "--output", required=True, help="The .onnx file to write.")
+@click.option("--source", help="The SOURCE of a MODEL, which tells how it is exported.")
+@shape_options
+@layer_options
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are dynamic.",
+)
+@click.option("--lengths", is_flag=True, help="Take the length of each row as an input.")
+@click.option(
+    "--states/--no-states",
+    default=None,
+    help="Take initial states as inputs [yes; of a module, where streaming is exact].",
+)
+@click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Threads inside one operator; may be given again [1, 2, ... up to the cores].",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="Of each form and number of threads, for each shape.",
+)
+@json_option
+def tune(
+    subject: str | None,
+    output: str,
+    source: str | None,
+    times: tuple[int, ...],
+    batches: tuple[int, ...],
+    pairs: tuple[Shape, ...],
+    inputs: tuple[str, ...],
+    lengths: bool,
+    states: bool | None,
+    opset: int | None,
+    threads: tuple[int, ...],
+    seconds: float,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Write the form of SOURCE that is the fastest on this machine, for shapes that you name.
+
+    Every ONNX form that its layers have is measured with several numbers of threads, in turns. Name
+    a MODEL and its --source to keep the options that it was exported with.
+    """
+    shapes = shapes_of(times, batches, pairs)
+    model = subject if subject and subject.endswith(".onnx") else None
+    if model is None and source is not None:
+        raise click.UsageError("--source goes with a MODEL; without one, SOURCE comes first")
+    if model and (inputs or lengths or states is not None or opset is not None):
+        raise click.UsageError(f"{model} tells how it is exported: leave those options out")
+    from rnnedge.benching.tuning import tune as tune_source
+    from rnnedge.benching.tuning_table import tuning_lines, tuning_table
+
+    loaded = source_of(source if model else subject, given, model)
+    options: dict[str, Any] = {"lengths": lengths, "states": states, "opset": opset}
+    if inputs:
+        from rnnedge.input_specs import parse_inputs
+
+        examples = parse_inputs(inputs)
+        options |= {"example_inputs": examples.tensors, "dynamic_axes": examples.dynamic_axes}
+    if model:
+        from rnnedge.benching.model_options import options_of
+        from rnnedge.benching.reference import open_beside
+
+        opened, reference = open_beside(model, loaded)
+        loaded = replace(loaded, module=reference.module)
+        options = options_of(model, opened.contract, reference.module)
+        options["digest"] = opened.contract.weights_digest if opened.contract else None
+    with progress_bar("measuring") as progress:
+        found = tune_source(
+            loaded,
+            output,
+            shapes,
+            threads=threads,
+            seconds=seconds,
+            progress=progress,
+            **options,
+        )
+    if as_json:
+        print_json(found.to_dict())
+        return
+    print_lines(tuning_table(found), *tuning_lines(found))
