@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -115,6 +116,14 @@ class Session:
         face = self.interface
         self._output_names = [spec.name for spec in face.data_outputs]
         self._output_names += [pair.output for pair in face.states]
+        # What `run` needs at each call, worked out once: it is called for every step of a signal.
+        self._data_specs, self._state_specs = face.data_inputs, face.state_inputs
+        self._finals = tuple(pair.output for pair in face.states)
+        self._lengths_dtype = next(
+            (spec.dtype for spec in face.inputs if spec.name == face.lengths), ""
+        )
+        self._zeros: tuple[dict[str, int], dict[str, Array]] = ({}, {})
+        self._full: tuple[int, int, Array] = (-1, -1, np.zeros(0))
 
     def __repr__(self) -> str:
         """List the inputs and outputs with their axes."""
@@ -154,7 +163,7 @@ class Session:
         except Exception as raised:
             raise EngineError(f"ONNX Runtime failed: {one_line(raised)}") from raised
         outputs = dict(zip(self._output_names, values, strict=True))
-        return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
+        return RunResult(outputs, tuple([outputs[name] for name in self._finals]))
 
     def stream(self, batch: int = 1) -> Stream:
         """Start a stream: a running sequence whose state is kept between calls.
@@ -177,7 +186,10 @@ class Session:
     def _bind_data(
         self, data: ArrayLike | Mapping[str, ArrayLike]
     ) -> tuple[dict[str, Array], dict[str, int]]:
-        specs = self.interface.data_inputs
+        specs = self._data_specs
+        if type(data) is np.ndarray and len(specs) == 1:  # the common case, without a detour
+            one: dict[str, int] = {}
+            return {specs[0].name: _bound(specs[0], data, one, InputError)}, one
         if not isinstance(data, Mapping):
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
@@ -200,10 +212,14 @@ class Session:
     def _bind_state(
         self, state: State | None, feeds: dict[str, Array], sizes: dict[str, int]
     ) -> None:
-        specs = self.interface.state_inputs
+        specs = self._state_specs
         if state is None:
-            for spec in specs:
-                feeds[spec.name] = _zeros(spec, sizes)
+            if specs:
+                known, zeros = self._zeros  # one read: another thread may put others in its place
+                if known != sizes:
+                    zeros = {spec.name: _zeros(spec, sizes) for spec in specs}
+                    self._zeros = dict(sizes), zeros
+                feeds.update(zeros)
             return
         if not specs:
             raise StateError("the model takes no state: export it with states (--states)")
@@ -232,12 +248,16 @@ class Session:
                     "the model takes no lengths: export it with lengths=True (--lengths)"
                 )
             return
-        dtype = next(spec.dtype for spec in self.interface.inputs if spec.name == name)
+        dtype = self._lengths_dtype
         batch, time = sizes.get(BATCH), sizes.get(TIME)
         if lengths is None:
             if batch is None or time is None:
                 raise InputError(f"{name}: expected the steps of each row, got none")
-            feeds[name] = np.full(batch, time, dtype)
+            of_batch, of_time, full = self._full
+            if (of_batch, of_time) != (batch, time):
+                full = np.full(batch, time, dtype)
+                self._full = batch, time, full
+            feeds[name] = full
             return
         values = as_array(name, lengths, InputError)
         if values.dtype.kind not in "iu" and values.size:
@@ -250,12 +270,12 @@ class Session:
                 f"{name}: expected one length for each {rows} of the batch, "
                 f"got shape {list(values.shape)}"
             )
-        wrong = (values < 0) | (values > (time if time is not None else np.inf))
-        if wrong.any():
-            row = int(np.argmax(wrong))
+        longest = time if time is not None else np.inf
+        if values.size and (values.min() < 0 or values.max() > longest):
+            row = int(np.argmax((values < 0) | (values > longest)))
             allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
             raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
-        feeds[name] = values.astype(dtype)
+        feeds[name] = values.astype(dtype, copy=False)
 
     def _answer_nothing(self, sizes: dict[str, int]) -> RunResult:
         """Answer an empty batch as PyTorch does, without ONNX Runtime, which may abort on it."""
@@ -285,15 +305,26 @@ def _bound(
     spec: TensorSpec, value: ArrayLike, sizes: dict[str, int], error: type[InputError | StateError]
 ) -> Array:
     """Check `value` against `spec`, and record in `sizes` what its named axes stand for."""
-    array = as_array(spec.name, value, error)
-    fits = str(array.dtype) == spec.dtype and array.ndim == len(spec.axes)
+    array = value if type(value) is np.ndarray else as_array(spec.name, value, error)
+    fits = array.dtype == _dtype(spec.dtype) and array.ndim == len(spec.axes)
     if fits:
         for axis, size in zip(spec.axes, array.shape, strict=True):
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             fits = fits and size == expected
     if not fits:
         raise error(_mismatch(spec, array, sizes))
+    if array.flags.c_contiguous:
+        return array
     return np.asarray(array, order="C")  # np.ascontiguousarray would give a scalar an axis
+
+
+@cache
+def _dtype(name: str) -> np.dtype[Any]:
+    """Return a dtype by its name; for what numpy has not, such as ONNX's strings, one of nothing."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return np.dtype("V")
 
 
 def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
