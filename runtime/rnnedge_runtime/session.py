@@ -320,7 +320,7 @@ def _bound(
 
 @cache
 def _dtype(name: str) -> np.dtype[Any]:
-    """Return a dtype by its name; for what numpy has not, such as ONNX's strings, one of nothing."""
+    """Return a dtype by its name; one of nothing where numpy has none, as for strings."""
     try:
         return np.dtype(name)
     except TypeError:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+# `--import-mode=importlib` puts no folder on sys.path: this one is for `import broken_models`.
+sys.path.append(str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +13,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from breaking.broken import Broken, Source
+from breaking.originals import BATCH, TIME, Original
+from broken_models import BROKEN, CAUSES, CLASSIC, UNSEEN
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-# `--import-mode=importlib` puts no folder on sys.path: this one is for `import broken_models`.
-sys.path.append(str(Path(__file__).parent / "helpers"))
-
-from breaking.broken import Broken, Source
-from breaking.originals import BATCH, TIME, Original
-from broken_models import BROKEN, CAUSES, CLASSIC, UNSEEN
 
 Array = NDArray[Any]
 
