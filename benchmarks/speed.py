@@ -37,7 +37,7 @@ SHAPES = ((1, 1), (100, 1), (1000, 1), (100, 8), (100, 32))
 """(time, batch)."""
 SECONDS = 0.25
 """For all calls of one cell of the grid together, after a warm-up; more where few calls fit."""
-LEAST = 5
+LEAST = 3
 """Blocks of each side."""
 BLOCK_SECONDS = 0.004
 PEERS = ("TorchScript", "eager", "OpenVINO")

@@ -18,6 +18,9 @@ from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.weights import RecurrentLayer
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
 
+_LONGER = (1, 4, 32)
+"""How much longer an axis is made to see what it is; a stride may swallow the least."""
+
 
 def fit_layer(model: str, given: Interface, origin: str, layer: RecurrentLayer) -> Interface:
     """Return the interface of a file as a bare layer has it: its names, with the layer's axes.
@@ -92,12 +95,14 @@ def fit_module(given: Interface, module: nn.Module) -> Interface:
         return given
     for spec in given.data_inputs:
         for position in range(len(spec.axes)):
-            wider = _seen_sizes(given, module, {(spec.name, position): 1}, sizes)
-            if wider is None:
-                continue
-            for axis in (BATCH, TIME):
-                if wider[axis] != base[axis]:
-                    found[spec.name, position] = axis
+            for more in _LONGER:
+                wider = _seen_sizes(given, module, {(spec.name, position): more}, sizes)
+                if wider is None:
+                    break
+                changed = [axis for axis in (BATCH, TIME) if wider[axis] != base[axis]]
+                if changed:
+                    found[spec.name, position] = changed[-1]
+                    break
     return replace(
         given,
         inputs=tuple(

@@ -45,7 +45,7 @@ def test_graph_has_the_lowering_that_the_contract_names(
 
 
 def test_wide_rnn_is_a_scan(tmp_path: Path) -> None:
-    result = export(nn.RNN(3, 256), tmp_path / "model.onnx")
+    result = export(nn.RNN(3, 384), tmp_path / "model.onnx")
     assert result.contract.layers[0].lowering == "scan"
 
 

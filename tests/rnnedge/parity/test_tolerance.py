@@ -1,0 +1,93 @@
+"""The tolerance: what it is derived from, and what it lets pass."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rnnedge import Report, Tolerance, export, validate
+from rnnedge.parity import Case
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tmp_path / "model.onnx"
+
+
+def test_tolerance_grows_with_the_root_of_the_width() -> None:
+    assert Tolerance().floor(256) == pytest.approx(2 * Tolerance().floor(64))
+    assert Tolerance().floor(16) == pytest.approx(32 * 4 * 2.0**-24)
+
+
+def test_absolute_tolerance_is_taken_as_it_is() -> None:
+    assert Tolerance(absolute=1e-3).floor(256) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"absolute": 0}, r"^absolute: expected above 0 and finite, got 0$"),
+        ({"absolute": -1.0}, r"^absolute: expected above 0 and finite, got -1\.0$"),
+        ({"absolute": math.nan}, r"^absolute: expected above 0 and finite, got nan$"),
+        ({"absolute": math.inf}, r"^absolute: expected above 0 and finite, got inf$"),
+        ({"torch_factor": -1}, r"^torch_factor: expected 0 or more, got -1$"),
+        ({"torch_factor": math.nan}, r"^torch_factor: expected 0 or more, got nan$"),
+        ({"ulps": 0}, r"^ulps: expected above 0 and finite, got 0$"),
+    ],
+    ids=str,
+)
+def test_tolerance_that_is_none_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Tolerance(**options)
+
+
+@pytest.mark.parametrize(("inputs", "hidden", "terms"), [(3, 4, 8), (20, 4, 24), (3, 128, 256)])
+def test_tolerance_comes_from_the_width_of_the_layer(
+    inputs: int, hidden: int, terms: int, model: Path
+) -> None:
+    layer = nn.GRU(inputs, hidden)
+    export(layer, model)
+    report = validate(
+        model,
+        against=layer,
+        isolated=False,
+        cases=[Case(1, 1)],
+        tolerance=Tolerance(torch_factor=0),
+    )
+    assert {result.allowed for result in report.results} == {Tolerance().floor(terms)}
+
+
+@pytest.mark.parametrize("weight", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0"])
+@pytest.mark.parametrize("hidden", [4, 128])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU], ids=["rnn", "lstm", "gru"])
+def test_weight_that_is_off_by_a_thousandth_fails(
+    kind: type[nn.RNNBase], hidden: int, weight: str, model: Path
+) -> None:
+    assert not _off(kind, hidden, weight, 1e-3, model)
+
+
+@pytest.mark.parametrize("hidden", [4, 128])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU], ids=["rnn", "lstm", "gru"])
+def test_weight_that_is_off_by_its_last_digit_passes(
+    kind: type[nn.RNNBase], hidden: int, model: Path
+) -> None:
+    report = _off(kind, hidden, "weight_ih_l0", 1e-8, model)
+    assert report, report
+
+
+def _off(
+    kind: type[nn.RNNBase], hidden: int, weight: str, difference: float, model: Path
+) -> Report:
+    """Validate a model of which the last number of a weight is off."""
+    torch.manual_seed(0)
+    layer = kind(3, hidden)
+    right = {name: values.clone() for name, values in layer.state_dict().items()}
+    with torch.no_grad():
+        getattr(layer, weight).view(-1)[-1] += difference
+    export(layer, model)
+    layer.load_state_dict(right)
+    return validate(model, against=layer, isolated=False)
