@@ -74,11 +74,13 @@ def test_place_is_named(broken: Broken, found: Found) -> None:
 def test_smallest_case_is_minimal(
     broken: Broken, found: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnnedge.parity.validation.diagnose", lambda *_: None)  # the case alone
+    module = "rnnedge.parity.diagnosis.diagnose"
+    monkeypatch.setattr(f"{module}.diagnose", lambda *_: None)  # the case alone
     smallest = found.diagnosis.smallest
 
     def passes(case: Case) -> bool:
-        return bool(validate(found.path, against=broken.layer, isolated=False, cases=[case]))
+        more = {"isolated": False, "quick": True, "cases": [case]}
+        return bool(validate(found.path, against=broken.layer, **more))
 
     assert not passes(smallest)
     assert [case for case in _simpler(smallest) if not passes(case)] == []

@@ -16,7 +16,7 @@ from rnnedge import export, validate
 
 MODELS, CHUNK = 500, 25
 INPUTS = (1, 2, 3, 7, 16, 40, 100, 128)
-HIDDEN = (1, 2, 3, 5, 16, 33, 64, 128)
+HIDDEN = (1, 2, 3, 4, 5, 8, 12, 16, 33, 64, 128)
 SCALES = (1, 1, 1, 2, 4)
 """What PyTorch's own initial weights are multiplied by; from 2 on, rounding grows with time."""
 

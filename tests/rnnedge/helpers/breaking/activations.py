@@ -50,8 +50,10 @@ def in_body(old: str, new: str, part: Part = ALL) -> Callable[[Edit], None]:
     """Take another activation in the bodies of the scans, of which each layer has one."""
 
     def change(edit: Edit) -> None:
+        # That of a plain RNN hands on the sum; all its outputs get their activation afterwards.
+        behind = edit.nodes(old)
         for index, body in enumerate(edit.bodies()):
-            for node in body:
+            for node in [*body, *behind[index : index + 1]]:
                 if node.op_type == old and part.has(index, 0):
                     node.op_type = new
 

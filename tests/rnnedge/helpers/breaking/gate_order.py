@@ -82,12 +82,12 @@ def in_scan(
 def _outputs_of_split_exchanged(edit: Edit) -> None:
     """Read forget and output gate from each other's part of the product."""
     for body in edit.bodies():
-        (split,) = (node for node in body if node.op_type == "Split")
-        _, forget, _, output = split.outputs
-        readers = [(reader, slot, output) for reader, slot in forget.uses()]
-        readers += [(reader, slot, forget) for reader, slot in output.uses()]
-        for reader, slot, other in readers:
-            reader.replace_input_with(slot, other)
+        for split in [node for node in body if node.op_type == "Split"]:  # one in each direction
+            _, forget, _, output = split.outputs
+            readers = [(reader, slot, output) for reader, slot in forget.uses()]
+            readers += [(reader, slot, forget) for reader, slot in output.uses()]
+            for reader, slot, other in readers:
+                reader.replace_input_with(slot, other)
 
 
 def _edited(

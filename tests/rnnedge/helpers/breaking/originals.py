@@ -251,7 +251,8 @@ def _produce(original: Original) -> onnx.ModelProto:
     if original.producer == "operator":
         with TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
-            export(original.layer, path, lengths=original.lengths, states=original.states)
+            takes = {"lengths": original.lengths, "states": original.states}
+            export(original.layer, path, target="portable", **takes)
             return onnx.load(path)
     if original.producer == "scan":
         return lowered(original, read_layer(original.layer))

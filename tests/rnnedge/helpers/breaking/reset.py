@@ -33,24 +33,28 @@ def zero_in(layer: int) -> Callable[[Edit], None]:
 def _in_body(edit: Edit) -> None:
     """Compute `(r * h) @ R_n + B_n` in the bodies, instead of `r * (h @ R_n + B_n)`."""
     for body in edit.bodies():
-        gemm, tanh = _only(body, "Gemm"), _only(body, "Tanh")
-        add = tanh.inputs[0].producer()
-        reset = add.inputs[1].producer().inputs[0]
-        weights, bias = (constant_of(value) for value in gemm.inputs[1:])
-        hidden = len(weights)
-        scaled = ir.node("Mul", [reset, gemm.inputs[0]])
-        constants = [
-            _initializer(body, f"{gemm.name}/{name}", array)
-            for name, array in (("R_n", weights[:, 2 * hidden :]), ("B_n", bias[2 * hidden :]))
-        ]
-        product = ir.node("Gemm", [scaled.outputs[0], *constants])
-        body.insert_before(add, [scaled, product])
-        add.replace_input_with(1, product.outputs[0])
+        for gemm, tanh in zip(_all(body, "Gemm"), _all(body, "Tanh"), strict=True):
+            _reset_first(body, gemm, tanh)
 
 
-def _only(body: ir.Graph, op_type: str) -> ir.Node:
-    (node,) = (node for node in body if node.op_type == op_type)
-    return node
+def _reset_first(body: ir.Graph, gemm: ir.Node, tanh: ir.Node) -> None:
+    """Do so in one direction, of whose nodes these are two."""
+    add = tanh.inputs[0].producer()
+    reset = add.inputs[1].producer().inputs[0]
+    weights, bias = (constant_of(value) for value in gemm.inputs[1:])
+    hidden = len(weights)
+    scaled = ir.node("Mul", [reset, gemm.inputs[0]])
+    constants = [
+        _initializer(body, f"{gemm.name}/{name}", array)
+        for name, array in (("R_n", weights[:, 2 * hidden :]), ("B_n", bias[2 * hidden :]))
+    ]
+    product = ir.node("Gemm", [scaled.outputs[0], *constants])
+    body.insert_before(add, [scaled, product])
+    add.replace_input_with(1, product.outputs[0])
+
+
+def _all(body: ir.Graph, op_type: str) -> list[ir.Node]:
+    return [node for node in body if node.op_type == op_type]
 
 
 def _initializer(body: ir.Graph, name: str, array: Array) -> ir.Value:
