@@ -30,8 +30,7 @@ and at 256 a single step takes 1.1 times as long as with the operator."""
 def choose(layer: RecurrentLayer, target: Target, forced: str | None = None) -> tuple[str, str]:
     """Return the name of the lowering for a layer, and why it is the one.
 
-    What is faster on a CPU is measured by `benchmarks.speed` on one thread; its table is in
-    `benchmarks/results/speed.md`.
+    What is faster on a CPU is measured by `python -m benchmarks.speed`, on one thread.
 
     Args:
         layer: The layer.
