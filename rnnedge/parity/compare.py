@@ -215,7 +215,9 @@ def _compare_one(
     error = _errors(given, reference)
     # What overflows in PyTorch's own float32 cannot be compared; it is said.
     overflows = ~np.isfinite(eager) | ((size > _LARGEST) & ~np.isfinite(given))
-    beyond = np.isfinite(reference) & (overflows | (np.abs(reference) > _LARGEST))
+    # Of extreme inputs a NaN is an overflow too, such as of a module that computes in half.
+    told = np.isfinite(reference) | (answers.case.values == "extreme")
+    beyond = told & (overflows | (np.abs(reference) > _LARGEST))
     error = np.where(beyond, 0.0, error)
     if not error.size:
         return result(0.0, None)

@@ -11,6 +11,11 @@ from torch import nn
 
 from rnnedge import Report, Tolerance, export, validate
 from rnnedge.parity import Case
+from rnnedge.parity.cases import Inputs
+from rnnedge.parity.collect import Questioner
+from rnnedge.parity.runners import LayerRunner, Outputs
+from rnnedge_exporters.layer_interface import layer_interface
+from rnnedge_exporters.weights import read_layer
 
 
 @pytest.fixture
@@ -91,3 +96,50 @@ def _off(
     export(layer, model)
     layer.load_state_dict(right)
     return validate(model, against=layer, isolated=False)
+
+
+# --- rounding that is measured --------------------------------------------------------------------
+
+CASE = Case(31, 2)
+
+
+def _chaotic() -> nn.RNN:
+    """A layer that makes a hundredfold of a rounding in thirty steps."""
+    torch.manual_seed(0)
+    layer = nn.RNN(3, 33)
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.mul_(4)
+    return layer
+
+
+def _moved(off: float) -> dict[str, float]:
+    """Return the rounding that is measured for a model which is off by so many times that."""
+    layer = _chaotic()
+    face = layer_interface(read_layer(layer), lengths=False, states=False)
+    right = LayerRunner(layer, face, torch.float64)
+
+    def ask(times: dict[str, float]) -> dict[str, float]:
+        def model(inputs: Inputs, case: Case) -> Outputs:
+            return {name: y + times.get(name, 0.0) for name, y in right(inputs, case).items()}
+
+        return Questioner(face, model, layer, torch.float64)(CASE).moved
+
+    rounding = ask({})
+    return ask({name: off * far for name, far in rounding.items()})
+
+
+def test_rounding_grows_in_a_chaotic_layer() -> None:
+    assert _moved(0)["output"] > 1e-5
+
+
+def test_error_that_may_be_rounding_is_looked_at_again() -> None:
+    """Two samples of moved weights may both miss what a third shows."""
+    first, again = _moved(0), _moved(10)
+    assert again["output"] > first["output"]
+
+
+@pytest.mark.parametrize("times", [1, 1000], ids=["small", "large"])
+def test_error_that_tells_enough_is_not(times: int) -> None:
+    """More samples cost time, and could only let a wrong model pass."""
+    assert _moved(times) == _moved(0)
