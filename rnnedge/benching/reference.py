@@ -105,7 +105,7 @@ def open_beside(model: str, source: Source) -> tuple[OpenedModel, Reference]:
         ModelError: When the model cannot be opened.
         SourceError: When the source takes other inputs than the model.
     """
-    opened = OpenedModel(model, device="cpu", time_limit=None)
+    opened = OpenedModel(model, device="cpu", worker=None)
     module = source.module
     if is_bare_layer(module):
         if source.untold:

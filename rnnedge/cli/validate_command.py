@@ -73,28 +73,30 @@ def validate(
     MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
     """
-    from rnnedge.reports import check_report_path, write_report
+    from rnnedge.isolated import Worker
 
-    for path in reports:
-        check_report_path(path)
-    from rnnedge.parity import Tolerance
-    from rnnedge.parity import validate as validate_file
+    with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
+        from rnnedge.parity import Tolerance
+        from rnnedge.parity import validate as validate_file
+        from rnnedge.reports import check_report_path, write_report
 
-    tolerance = Tolerance(absolute=atol, torch_factor=torch_factor)
-    loaded = source_of(source, given, model)
-    with progress_bar("validating") as progress:
-        report = validate_file(
-            model,
-            against=loaded,
-            quick=quick,
-            tolerance=tolerance,
-            device=device,
-            time_limit=time_limit,
-            latency=bool(reports),
-            golden=golden,
-            failing=save_failing,
-            progress=progress,
-        )
+        for path in reports:
+            check_report_path(path)
+        loaded = source_of(source, given, model)
+        with progress_bar("validating") as progress:
+            report = validate_file(
+                model,
+                against=loaded,
+                quick=quick,
+                tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
+                device=device,
+                time_limit=time_limit,
+                worker=worker,
+                latency=bool(reports),
+                golden=golden,
+                failing=save_failing,
+                progress=progress,
+            )
     for path in reports:
         write_report(report, path, command=shlex.join(["rnnedge", *sys.argv[1:]]))
     if as_json:

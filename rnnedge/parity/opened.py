@@ -17,8 +17,7 @@ class OpenedModel:
     Args:
         path: The file.
         device: `cpu`, `cuda` or `auto`.
-        time_limit: Seconds that one call may take in a process of its own; None opens the file in
-            this process.
+        worker: The process to open the file in, which ends with the model; None is this one.
 
     Attributes:
         path: The file.
@@ -28,16 +27,14 @@ class OpenedModel:
         device: The device in use.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, device: str, time_limit: float | None
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, device: str, worker: Worker | None) -> None:
         """Open the file with one thread.
 
         Raises:
             ModelError: When it cannot be opened.
         """
         self.path = os.fspath(path)
-        self.worker = None if time_limit is None else Worker(time_limit)
+        self.worker = worker
         self._asked = device
         self._states: dict[str, str] | None = None
         self._sessions: dict[int, Session | IsolatedSession] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rnnedge.errors import ModelError, WeightsWarning
-from rnnedge.isolated import TIME_LIMIT
+from rnnedge.isolated import TIME_LIMIT, Worker
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, RefusedError, collect
 from rnnedge.parity.compare import (
@@ -50,6 +50,7 @@ def validate(
     device: str = "cpu",
     isolated: bool = True,
     time_limit: float = TIME_LIMIT,
+    worker: Worker | None = None,
     latency: bool = False,
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
@@ -73,6 +74,7 @@ def validate(
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
         time_limit: Seconds that one call of an isolated model may take.
+        worker: The process to take, when one was started before; it ends with the validation.
         latency: Whether the model is timed beside PyTorch too.
         golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
             model where PyTorch is not installed; written only when the model passes.
@@ -90,7 +92,9 @@ def validate(
     began = time.perf_counter()
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
-    with OpenedModel(model, device=device, time_limit=time_limit if isolated else None) as opened:
+    if worker is None and isolated:
+        worker = Worker(time_limit)
+    with OpenedModel(model, device=device, worker=worker) as opened:
         source, layer, face, notes = _fit(opened, source)
         module = source.module
         if cases is None:
