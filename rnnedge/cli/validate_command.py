@@ -90,7 +90,6 @@ def validate(
                 quick=quick,
                 tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
                 device=device,
-                time_limit=time_limit,
                 worker=worker,
                 latency=bool(reports),
                 golden=golden,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Any
 
 from rnnedge.isolated import IsolatedSession, Worker
@@ -17,7 +16,7 @@ class OpenedModel:
     Args:
         path: The file.
         device: `cpu`, `cuda` or `auto`.
-        worker: The process to open the file in, which ends with the model; None is this one.
+        worker: The process to open the file in, which stays the caller's; None is this one.
 
     Attributes:
         path: The file.
@@ -38,32 +37,10 @@ class OpenedModel:
         self._asked = device
         self._states: dict[str, str] | None = None
         self._sessions: dict[int, Session | IsolatedSession] = {}
-        try:
-            session = self.session()
-        except BaseException:
-            self.close()
-            raise
+        session = self.session()
         self.interface: Interface = session.interface
         self.contract: Contract | None = session.contract
         self.device: str = session.device
-
-    def __enter__(self) -> OpenedModel:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the process that the file runs in."""
-        self.close()
-
-    def close(self) -> None:
-        """End the process that the file runs in."""
-        if self.worker is not None:
-            self.worker.close()
 
     def session(self, threads: int = 1) -> Session | IsolatedSession:
         """Return the file opened with so many threads."""

@@ -7,6 +7,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -74,7 +75,8 @@ def validate(
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
         time_limit: Seconds that one call of an isolated model may take.
-        worker: The process to take, when one was started before; it ends with the validation.
+        worker: The process to take, with its own time limit, when the caller started one; it is
+            left running.
         latency: Whether the model is timed beside PyTorch too.
         golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
             model where PyTorch is not installed; written only when the model passes.
@@ -92,9 +94,10 @@ def validate(
     began = time.perf_counter()
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
-    if worker is None and isolated:
-        worker = Worker(time_limit)
-    with OpenedModel(model, device=device, worker=worker) as opened:
+    with ExitStack() as stack:
+        if worker is None and isolated:
+            worker = stack.enter_context(Worker(time_limit))
+        opened = OpenedModel(model, device=device, worker=worker)
         source, layer, face, notes = _fit(opened, source)
         module = source.module
         if cases is None:
