@@ -7,13 +7,13 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.machine import cpu_name
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "rnnedge", "rnnedge-runtime")
 _PEAK_SIZES = (512, 1024)
@@ -76,7 +76,7 @@ def this_machine(packages: Iterable[str] = ()) -> Machine:
         except PackageNotFoundError:
             continue
     return Machine(
-        cpu=_cpu(),
+        cpu=cpu_name(),
         architecture=platform.machine(),
         cores=usable_cores(),
         system=f"{platform.system()} {platform.release()}",
@@ -124,20 +124,3 @@ def peak_gflops(threads: int) -> float:
             best = max(best, 2 * size**3 / (perf_counter() - start) / 1e9)
             runs += 1
     return best
-
-
-def _cpu() -> str:
-    """Return the name of the processor, or of the board."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        names.setdefault(key.strip().lower(), value.strip())
-    # x86 has "model name", a Raspberry Pi "Model", older ARM kernels "Hardware".
-    for key in ("model name", "model", "hardware", "cpu model", "uarch"):
-        if names.get(key, "").strip("0123456789"):
-            return names[key]
-    return platform.machine()

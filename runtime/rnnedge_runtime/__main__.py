@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from rnnedge_runtime.check import Finding, check
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.golden import read_golden
 from rnnedge_runtime.golden_check import check_golden
+from rnnedge_runtime.machine import cpu_name
 from rnnedge_runtime.session import Session
 
 
@@ -75,7 +75,7 @@ def _machine(session: Session) -> dict[str, str | int | None]:
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "byte_order": sys.byteorder,
         "python": platform.python_version(),
@@ -84,23 +84,6 @@ def _machine(session: Session) -> dict[str, str | int | None]:
         "rnnedge_runtime": rnnedge_runtime.__version__,
         "device": session.device,
     }
-
-
-def _cpu() -> str:
-    """Return the name of the CPU, or of the board, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        names.setdefault(key.strip().lower(), value.strip())
-    # x86 has "model name", a Raspberry Pi "Model", older ARM kernels "Hardware".
-    for key in ("model name", "model", "hardware", "cpu model", "uarch"):
-        if names.get(key, "").strip("0123456789"):
-            return names[key]
-    return platform.machine()
 
 
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
