@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import json_option, layer_options, source_of
+from rnnedge.cli.options import interface_options, json_option, layer_options, source_of
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
 
 
@@ -16,18 +16,7 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.argument("source", required=False)
 @click.option("-o", "--output", required=True, help="The .onnx file to write.")
 @layer_options
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are dynamic.",
-)
-@click.option("--lengths", is_flag=True, help="Take the length of each row as an input.")
-@click.option(
-    "--states/--no-states",
-    default=None,
-    help="Take initial states as inputs [yes; of a module, where streaming is exact].",
-)
+@interface_options
 @click.option(
     "--target",
     type=click.Choice(["cpu", "cuda", "portable"]),

@@ -38,6 +38,28 @@ _CHOICE = (
         "--seed", type=click.IntRange(0, 2**63 - 1), help="Of the weights where none are given [0]."
     ),
 )
+_INTERFACE = (
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are "
+        "dynamic.",
+    ),
+    click.option("--lengths", is_flag=True, help="Take the length of each row as an input."),
+    click.option(
+        "--states/--no-states",
+        default=None,
+        help="Take initial states as inputs [yes; of a module, where streaming is exact].",
+    ),
+)
+
+
+def interface_options(command: F) -> F:
+    """Add the options that say what an exported file takes."""
+    for option in reversed(_INTERFACE):
+        command = option(command)
+    return command
 
 
 def layer_options(command: F) -> F:

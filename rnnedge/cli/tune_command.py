@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
-from rnnedge.cli.options import json_option, layer_options, source_of
+from rnnedge.cli.options import interface_options, json_option, layer_options, source_of
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -21,18 +21,7 @@ if TYPE_CHECKING:
 @click.option("--source", help="The SOURCE of a MODEL, which tells how it is exported.")
 @shape_options
 @layer_options
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are dynamic.",
-)
-@click.option("--lengths", is_flag=True, help="Take the length of each row as an input.")
-@click.option(
-    "--states/--no-states",
-    default=None,
-    help="Take initial states as inputs [yes; of a module, where streaming is exact].",
-)
+@interface_options
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option(
     "--threads",
