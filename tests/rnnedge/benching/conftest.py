@@ -1,12 +1,9 @@
-"""What the tests of measuring share: a tiny layer, its model, and one command at a time."""
+"""What the tests of measuring share: a tiny layer and its model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,41 +12,6 @@ from torch import nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.benching import machine
-from rnnedge.cli import main
-
-
-@dataclass(frozen=True)
-class Done:
-    """What one command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        (line,) = self.out.splitlines()
-        return json.loads(line, parse_constant=_refuse)
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
-
-
-@pytest.fixture
-def rnn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Done]:
-    """A function that runs one command in the folder of the model, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        return Done(int(stopped.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

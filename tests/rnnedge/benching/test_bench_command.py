@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from conftest import Done
+from commands import Done
 
 FAST = ("--time", "2", "--time", "3", "--batch", "1", "--count", "2")
 GRU = ("--cell", "gru", "--input-size", "3", "--hidden-size", "4")

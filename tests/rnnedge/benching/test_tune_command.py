@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 import pytest
 import torch
+from commands import Done
 from torch import nn
 
 import rnnedge
 from rnnedge_runtime import Session
-
-if TYPE_CHECKING:
-    from conftest import Done
 
 FAST = ("--shape", "2x1", "--shape", "3x2", "--threads", "1", "--seconds", "0.001")
 GRU = ("--cell", "gru", "--input-size", "3", "--hidden-size", "4")
