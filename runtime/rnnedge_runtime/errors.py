@@ -6,6 +6,7 @@
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not belong, or a model without one
     ├── GoldenError (ValueError)           golden vectors that cannot be read or written
+    ├── OptionError (ValueError)           an option that ONNX Runtime does not know or take
     ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
     ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
     └── MissingPackageError (ImportError)  an optional package is needed and not installed
@@ -47,6 +48,10 @@ class StateError(RnnEdgeError, ValueError):
 
 class GoldenError(RnnEdgeError, ValueError):
     """Golden vectors are missing, damaged or of a newer format, or cannot be written."""
+
+
+class OptionError(RnnEdgeError, ValueError):
+    """A session was opened with an option that ONNX Runtime does not know, or a wrong value."""
 
 
 class DeviceError(RnnEdgeError, RuntimeError):

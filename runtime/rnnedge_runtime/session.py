@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from rnnedge_runtime.contract import (
     Interface,
     TensorSpec,
 )
-from rnnedge_runtime.engine import Device, Model, open_engine
+from rnnedge_runtime.engine import Device, EngineOptions, Model, open_engine
 from rnnedge_runtime.errors import (
     EngineError,
     InputError,
@@ -34,6 +34,7 @@ from rnnedge_runtime.errors import (
 from rnnedge_runtime.foreign import read_interface
 
 if TYPE_CHECKING:
+    from rnnedge_runtime.info import SessionInfo
     from rnnedge_runtime.stream import Stream
 
 Array: TypeAlias = NDArray[Any]
@@ -79,6 +80,10 @@ class Session:
         *,
         device: Device = "cpu",
         threads: int | None = None,
+        spinning: bool = True,
+        arena: bool = True,
+        memory_pattern: bool = False,
+        options: Mapping[str, str] | None = None,
         states: Mapping[str, str] | None = None,
     ) -> None:
         """Open `model`.
@@ -87,7 +92,14 @@ class Session:
             model: Path of an `.onnx` file, or its bytes.
             device: `cpu`; `cuda`, which is CUDA or an error; `auto`, which takes CUDA where it
                 works and says in `device` what it took.
-            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default.
+            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default, the
+                number of physical cores. Streams are best with 1.
+            spinning: Whether waiting threads look for work instead of sleeping; no difference with
+                one thread.
+            arena: Whether memory that ONNX Runtime has used is kept for the next call.
+            memory_pattern: Whether it plans the memory of each shape that it has seen.
+            options: Any other entry of ONNX Runtime's session configuration, by its name.
+                `EngineOptions` says what was measured of all of these.
             states: For a model without a contract, output name to the input that it feeds on the
                 next call; None goes by the names.
 
@@ -97,8 +109,10 @@ class Session:
             ContractError: When its contract is damaged, or of a newer format.
             DeviceError: When the device cannot be had.
             StateError: When `states` does not fit the model.
+            OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         """
-        self._engine, self.device = open_engine(model, device=device, threads=threads)
+        self._options = EngineOptions(threads, spinning, arena, memory_pattern, options or {})
+        self._engine, self.device = open_engine(model, device=device, options=self._options)
         name = "the model" if isinstance(model, bytes) else str(model)
         with engine_errors(f"{name} cannot be read", ModelError):
             text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
@@ -130,6 +144,13 @@ class Session:
         inputs = ", ".join(map(str, self.interface.inputs))
         outputs = ", ".join(map(str, self.interface.outputs))
         return f"Session({inputs} -> {outputs}, device={self.device!r})"
+
+    @cached_property
+    def info(self) -> SessionInfo:
+        """Where each node runs and whether one fell back, the states, and the delay of a stream."""
+        from rnnedge_runtime.info import describe
+
+        return describe(self._engine, self.device, self._options, self.interface, self.contract)
 
     def run(
         self,

@@ -16,6 +16,7 @@ RUNTIME = {
     "rnnedge_runtime/foreign.py",
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
+    "rnnedge_runtime/info.py",
     "rnnedge_runtime/machine.py",
     "rnnedge_runtime/py.typed",
     "rnnedge_runtime/session.py",

@@ -11,6 +11,7 @@ TREE = {
     "InputError": ValueError,
     "StateError": ValueError,
     "GoldenError": ValueError,
+    "OptionError": ValueError,
     "DeviceError": RuntimeError,
     "EngineError": RuntimeError,
     "MissingPackageError": ImportError,

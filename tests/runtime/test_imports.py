@@ -16,9 +16,11 @@ EXPORTED = {
     "Interface",
     "MissingPackageError",
     "ModelError",
+    "OptionError",
     "RnnEdgeError",
     "RunResult",
     "Session",
+    "SessionInfo",
     "StateError",
     "Stream",
 }
