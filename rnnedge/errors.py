@@ -8,6 +8,7 @@
     ├── GoldenError (ValueError)            golden vectors cannot be read or written
     ├── OptionError (ValueError)            an option that ONNX Runtime does not know
     ├── DeviceError (RuntimeError)          the device cannot be had
+    ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          ONNX Runtime failed while it ran
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
@@ -32,6 +33,7 @@ from rnnedge_runtime.errors import ModelError as ModelError
 from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
+from rnnedge_runtime.errors import StreamError as StreamError
 
 
 class SpecError(RnnEdgeError, ValueError):

@@ -12,6 +12,7 @@ from rnnedge_runtime.errors import ModelError as ModelError
 from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
+from rnnedge_runtime.errors import StreamError as StreamError
 from rnnedge_runtime.info import SessionInfo as SessionInfo
 from rnnedge_runtime.session import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session

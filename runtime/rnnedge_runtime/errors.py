@@ -8,6 +8,7 @@
     ├── GoldenError (ValueError)           golden vectors that cannot be read or written
     ├── OptionError (ValueError)           an option that ONNX Runtime does not know or take
     ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
+    ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
     └── MissingPackageError (ImportError)  an optional package is needed and not installed
 
@@ -56,6 +57,10 @@ class OptionError(RnnEdgeError, ValueError):
 
 class DeviceError(RnnEdgeError, RuntimeError):
     """The device that was asked for cannot be had on this machine."""
+
+
+class StreamError(RnnEdgeError, RuntimeError):
+    """A stream or a pool is closed, has no room, or is in use by another thread."""
 
 
 class EngineError(RnnEdgeError, RuntimeError):

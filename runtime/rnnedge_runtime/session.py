@@ -118,7 +118,7 @@ class Session:
             text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             if text is None:
-                self.contract = None
+                self.contract, self._model = None, model
                 self.interface = read_interface(inputs, outputs, states)
             elif states is not None:
                 raise StateError(f"{name} names its states in its contract; leave states= out")
@@ -151,6 +151,20 @@ class Session:
         from rnnedge_runtime.info import describe
 
         return describe(self._engine, self.device, self._options, self.interface, self.contract)
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:` and the digest of the weights, or of the whole file where there is no contract.
+
+        A saved state belongs to the model with the same digest.
+        """
+        if self.contract is not None:
+            return self.contract.weights_digest
+        from hashlib import sha256
+        from pathlib import Path
+
+        content = self._model if isinstance(self._model, bytes) else Path(self._model).read_bytes()
+        return f"sha256:{sha256(content).hexdigest()}"
 
     def run(
         self,

@@ -13,6 +13,7 @@ TREE = {
     "GoldenError": ValueError,
     "OptionError": ValueError,
     "DeviceError": RuntimeError,
+    "StreamError": RuntimeError,
     "EngineError": RuntimeError,
     "MissingPackageError": ImportError,
 }

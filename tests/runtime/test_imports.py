@@ -23,6 +23,7 @@ EXPORTED = {
     "SessionInfo",
     "StateError",
     "Stream",
+    "StreamError",
 }
 
 
