@@ -14,6 +14,7 @@ from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
 from rnnedge_runtime.info import SessionInfo as SessionInfo
+from rnnedge_runtime.pool import StreamPool as StreamPool
 from rnnedge_runtime.session import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
 from rnnedge_runtime.stream import Stream as Stream

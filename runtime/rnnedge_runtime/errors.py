@@ -40,7 +40,16 @@ class ContractError(ModelError):
 
 
 class InputError(RnnEdgeError, ValueError):
-    """An input has the wrong name, shape, dtype or value."""
+    """An input has the wrong name, shape, dtype or value.
+
+    Attributes:
+        streams: The streams of a pool whose frames were refused; empty elsewhere.
+    """
+
+    def __init__(self, *message: object, streams: tuple[int, ...] = ()) -> None:
+        """Take the message, and the streams that it is about."""
+        super().__init__(*message)
+        self.streams = streams
 
 
 class StateError(RnnEdgeError, ValueError):

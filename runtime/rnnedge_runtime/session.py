@@ -35,6 +35,7 @@ from rnnedge_runtime.foreign import read_interface
 
 if TYPE_CHECKING:
     from rnnedge_runtime.info import SessionInfo
+    from rnnedge_runtime.pool import StreamPool
     from rnnedge_runtime.stream import Stream
 
 Array: TypeAlias = NDArray[Any]
@@ -213,6 +214,27 @@ class Session:
         from rnnedge_runtime.stream import Stream
 
         return Stream(self, batch)
+
+    def pool(
+        self, *, capacity: int = 1024, max_delay_ms: float = 2.0, max_waiting: int = 1024
+    ) -> StreamPool:
+        """Make a pool of streams that come and go, and are stepped together.
+
+        Args:
+            capacity: The most streams that may be open at once, 1 or more.
+            max_delay_ms: Milliseconds that a frame given to `StreamPool.submit` waits for others.
+            max_waiting: The most frames that may wait, 1 or more.
+
+        Raises:
+            StateError: When the model has no states to keep, reads the future, or has a state or
+                an output without a batch axis.
+            InputError: When a number is out of its range, or an input has no batch axis.
+        """
+        from rnnedge_runtime.pool import StreamPool
+
+        return StreamPool(
+            self, capacity=capacity, max_delay_ms=max_delay_ms, max_waiting=max_waiting
+        )
 
     def zero_state(self, batch: int) -> tuple[Array, ...]:
         """Return a state of zeros for `batch` rows, in the order of `Interface.states`."""

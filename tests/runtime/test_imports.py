@@ -24,6 +24,7 @@ EXPORTED = {
     "StateError",
     "Stream",
     "StreamError",
+    "StreamPool",
 }
 
 
