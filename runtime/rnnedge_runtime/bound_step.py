@@ -86,7 +86,7 @@ class BoundStep:
             for pair, before, after in sides:
                 binding.bind_ortvalue_input(pair.input, before.value)
                 binding.bind_ortvalue_output(pair.output, after.value)
-            self._runs.append(_run_of(session._engine, binding))
+            self._runs.append(_run_of(session, binding))
         self.frames = _seen(face.data_inputs, given, single)
         self.answers = _seen(face.data_outputs, made, single)
         # What `take` needs, laid out for it: it runs at each step.
@@ -176,15 +176,22 @@ def bind_step(
     return BoundStep(session, state, {**chunk, **feeds}, outputs, single=single)
 
 
-def _run_of(
-    engine: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding
-) -> Callable[[], object]:
+def _run_of(session: Session, binding: onnxruntime.IOBinding) -> Callable[[], object]:
     """Return what runs a binding.
 
     The Python method adds a microsecond to each call, for WebGPU; beneath it is the same call of
     the library, as in every version from 1.20 to 1.32. Where it is not, the method serves.
     """
+    engine = session._engine
     inner, bound = getattr(engine, "_sess", None), getattr(binding, "_iobinding", None)
+    if session.device != "cpu":
+
+        def run_and_wait() -> None:
+            binding.synchronize_inputs()
+            engine.run_with_iobinding(binding)
+            binding.synchronize_outputs()  # the answer is copied to the CPU beside the model
+
+        return run_and_wait
     if inner is None or bound is None:
         return partial(engine.run_with_iobinding, binding)
     return partial(inner.run_with_iobinding, bound, None)
