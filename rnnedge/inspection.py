@@ -50,8 +50,9 @@ class Inspection:
 
     Attributes:
         bytes: Size of the file.
-        parameters: Elements in all constants of floating dtype, those of inner graphs among them; a
-            narrow RNN for the CPU holds its weights twice, once for each branch.
+        parameters: Elements in all constants of floating dtype or int8 but scales and zero points,
+            those of inner graphs among them; a narrow RNN for the CPU holds its weights twice, once
+            for each branch.
         opsets: Operator set versions by domain.
         ir_version: Version of the file format.
         producer: What made the file, as it says itself.
@@ -170,8 +171,16 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _parameters(graph: onnx.GraphProto) -> Iterator[int]:
-    floating = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    weights = (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.INT8,
+    )
     for inner in _graphs(graph):
+        names = {tensor.name for tensor in inner.initializer}
         for tensor in inner.initializer:
-            if tensor.data_type in floating:
+            belongs_to = tensor.name.removesuffix("_scale").removesuffix("_zero_point")
+            of_another = belongs_to != tensor.name and belongs_to in names
+            if tensor.data_type in weights and not of_another:
                 yield math.prod(tensor.dims)

@@ -6,26 +6,34 @@ import onnx_ir as ir
 
 from rnnedge_exporters.graph import GraphBuilder, value
 from rnnedge_exporters.layer_interface import layer_interface
+from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import RecurrentLayer
 from rnnedge_runtime.contract import Interface, TensorSpec
 
 
 def build_layer_graph(
-    layer: RecurrentLayer, lowering: str, *, lengths: bool, states: bool, opset: int
+    layer: RecurrentLayer,
+    lowering: str,
+    *,
+    lengths: bool,
+    states: bool,
+    opset: int,
+    storage: Storage = "float32",
 ) -> tuple[ir.Graph, Interface]:
     """Build the graph of one layer.
 
     Args:
         layer: The layer with its weights.
-        lowering: A key of `LOWERINGS`.
+        lowering: A key of `LOWERINGS` or `INT8_LOWERINGS`.
         lengths: Whether `lengths` is an input.
         states: Whether `h_0` (and `c_0`) are inputs; `h_n` (and `c_n`) are outputs either way.
         opset: Version of the operator set.
+        storage: How its weights are written.
     """
     interface = layer_interface(layer, lengths=lengths, states=states)
     inputs = {spec.name: _graph_value(spec) for spec in interface.inputs}
-    builder = GraphBuilder()
+    builder = GraphBuilder(storage=storage)
     output, finals = add_layer(
         builder,
         layer,

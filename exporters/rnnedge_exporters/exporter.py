@@ -16,6 +16,9 @@ from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.quantization.checks import check_weights
+from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
+from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
 from rnnedge_exporters.staging import staged
 from rnnedge_exporters.weights import digest, is_bare_layer, read_layer
 from rnnedge_runtime.contract import Contract
@@ -35,12 +38,14 @@ class ExportResult:
         contract: What the file promises.
         bytes: Size of the file.
         notes: What the caller should know: eval mode, states that could not be lifted.
+        quantization: What was done to the weights of each layer; empty in float32.
     """
 
     path: Path
     contract: Contract
     bytes: int
     notes: tuple[str, ...] = ()
+    quantization: tuple[LayerQuantization, ...] = ()
 
     def __str__(self) -> str:
         """Return one line with file, size and digest."""
@@ -58,6 +63,8 @@ def export(
     states: States = None,
     target: Target = "cpu",
     lowering: str | None = None,
+    quantize: Quantize | None = None,
+    dtype: DType = "float32",
     opset: int | None = None,
     verbose: bool = False,
 ) -> ExportResult:
@@ -84,12 +91,21 @@ def export(
         target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
         lowering: The form that every recurrent layer takes, a key of `LOWERINGS`; None takes the
             one that `target` asks for, and `contract.layers` says which and why.
+        quantize: `int8` writes every weight in int8, with a scale for each output channel, and
+            computes recurrent layers in it where that is faster at their sizes; elsewhere the
+            weights become float32 when the model is opened. `int8:all` computes all recurrent
+            layers in it. `result.quantization` says for each layer what was done, why, and the
+            error.
+        dtype: `float16` writes the weights in half; they become float32 when the model is opened,
+            or with `target="cuda"` the recurrent layers compute in half. Inputs and outputs stay
+            float32.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
         verbose: Whether torch's own remarks on the way are shown.
 
     Raises:
         ExportError: When the module, an option or the path does not serve.
+        WeightsError: When a weight cannot be written in the type that was asked for.
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
@@ -106,8 +122,12 @@ def export(
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    check_options(quantize, dtype, target, lowering)
+    check_weights(model, storage_of(quantize, dtype, target))
     if is_bare_layer(model):
-        graph, contract, notes = _layer(model, lengths, states, target, lowering, opset)
+        graph, contract, notes, report = _layer(
+            model, lengths, states, target, lowering, opset, quantize, dtype
+        )
     else:
         if lengths:
             raise ExportError(
@@ -116,20 +136,22 @@ def export(
             )
         from rnnedge_exporters.modules.exporting import build_module_graph
 
-        graph, contract, notes = build_module_graph(
+        graph, contract, notes, report = build_module_graph(
             model,
             example_inputs,
             dynamic_axes,
             states=states,
             target=target,
             lowering=lowering,
+            quantize=quantize,
+            dtype=dtype,
             opset=opset,
             verbose=verbose,
         )
     with staged(path) as temporary:
         content = serialize(graph, contract)
         temporary.write_bytes(content)
-    return ExportResult(path, contract, len(content), notes)
+    return ExportResult(path, contract, len(content), notes, report)
 
 
 def versions() -> dict[str, str]:
@@ -144,24 +166,29 @@ def _layer(
     target: Target,
     forced: str | None,
     opset: int | None,
-) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
+    quantize: Quantize | None,
+    dtype: DType,
+) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
     if isinstance(states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
-    lowering, reason = choose(layer, target, forced)
+    lowering, reason = choose(layer, lengths, target, forced, quantize)
+    storage = storage_of(quantize, dtype, target)
     graph, interface = build_layer_graph(
-        layer, lowering, lengths=lengths, states=states is not False, opset=opset
+        layer, lowering, lengths=lengths, states=states is not False, opset=opset, storage=storage
     )
+    info = layer.info(lowering, reason)
     contract = Contract(
         interface=interface,
-        layers=(layer.info(lowering, reason),),
-        dtype="float32",
-        quantization=None,
+        layers=(info,),
+        dtype=dtype,
+        quantization=quantize,
         target=target,
         opset=opset,
         weights_digest=digest(layer.arrays()),
         versions=versions(),
         hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
     )
-    return graph, contract, ()
+    report = () if storage == "float32" else (describe_layer(layer, info, storage),)
+    return graph, contract, (), report

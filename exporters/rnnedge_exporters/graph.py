@@ -14,8 +14,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnedge_exporters.quantization.channels import STORED_LIMIT, quantize_channels
+from rnnedge_exporters.quantization.options import Storage
+
 FLOAT = ir.DataType.FLOAT
 INT64 = ir.DataType.INT64
+MICROSOFT = "com.microsoft"
+"""Domain of ONNX Runtime's own operators."""
 
 
 def value(name: str, dtype: ir.DataType, axes: Sequence[int | str | None]) -> ir.Value:
@@ -29,15 +34,24 @@ class GraphBuilder:
     Args:
         scope: What the names begin with.
         names: The names that are taken already; a body of a Scan shares those of its outer graph.
+        storage: How `weight` writes weights.
     """
 
-    def __init__(self, scope: str = "", names: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, scope: str = "", names: dict[str, int] | None = None, storage: Storage = "float32"
+    ) -> None:
         """Start an empty graph."""
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._root = f"{scope}/" if scope else ""
         self._scopes = [scope] if scope else []
         self._names: dict[str, int] = {} if names is None else names
+        self.storage: Storage = storage
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """What the layers compute in."""
+        return ir.DataType.FLOAT16 if self.storage == "half" else FLOAT
 
     @property
     def scope_name(self) -> str:
@@ -54,14 +68,19 @@ class GraphBuilder:
             self._scopes.pop()
 
     def ops(
-        self, op_type: str, *inputs: ir.Value | None, outputs: int, **attributes: Any
+        self,
+        op_type: str,
+        *inputs: ir.Value | None,
+        outputs: int,
+        domain: str = "",
+        **attributes: Any,
     ) -> tuple[ir.Value, ...]:
         """Add a node of several outputs; trailing inputs that are None are left out."""
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()
         name = self._name(op_type)
-        node = ir.node(op_type, given, attributes, num_outputs=outputs, name=name)
+        node = ir.node(op_type, given, attributes, domain=domain, num_outputs=outputs, name=name)
         for index, output in enumerate(node.outputs):
             output.name = name if outputs == 1 else f"{name}:{index}"
         self.nodes.append(node)
@@ -84,6 +103,33 @@ class GraphBuilder:
         self.initializers[full] = made
         return made
 
+    def weight(
+        self,
+        name: str,
+        array: NDArray[np.float32],
+        summed: int | tuple[int, ...] | None = None,
+    ) -> ir.Value:
+        """Add weights as `storage` says, and return them in `dtype`.
+
+        What widens them has constant inputs: ONNX Runtime computes it once, when it opens the
+        model, in the bodies of Scan and If too.
+
+        Args:
+            name: The last part of the name.
+            array: float32 weights.
+            summed: The axes that a product sums over; None for a bias, which stays float32 unless
+                the layers compute in half.
+        """
+        if self.storage == "half":
+            return self.constant(name, array.astype(np.float16))
+        if self.storage == "float32" or summed is None:
+            return self.constant(name, array)
+        if self.storage == "float16":
+            return self.op("Cast", self.constant(name, array.astype(np.float16)), to=FLOAT)
+        values, scale = quantize_channels(array, summed, STORED_LIMIT)
+        stored = self.op("Cast", self.constant(name, values), to=FLOAT)
+        return self.op("Mul", stored, self.constant(f"{name}_scale", scale))
+
     def integers(self, *numbers: int) -> ir.Value:
         """Return an int64 [n] initializer, shared by all that ask for the same numbers."""
         full = f"{self._root}const/" + "_".join(map(str, numbers))
@@ -99,7 +145,7 @@ class GraphBuilder:
 
     def body(self, name: str) -> GraphBuilder:
         """Start the body of a control-flow node; its names stay clear of those out here."""
-        return GraphBuilder(f"{self.scope_name}/{name}", self._names)
+        return GraphBuilder(f"{self.scope_name}/{name}", self._names, self.storage)
 
     def graph(
         self, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], opset: int
@@ -110,9 +156,14 @@ class GraphBuilder:
             outputs,
             nodes=self.nodes,
             initializers=list(self.initializers.values()),
-            opset_imports={"": opset},
+            opset_imports={"": opset} | ({MICROSOFT: 1} if self.uses_microsoft else {}),
             name=name,
         )
+
+    @property
+    def uses_microsoft(self) -> bool:
+        """Whether one of the nodes is an operator of ONNX Runtime's own."""
+        return any(node.domain == MICROSOFT for node in self.nodes)
 
     def _name(self, last: str) -> str:
         base = "/".join([*self._scopes, last])

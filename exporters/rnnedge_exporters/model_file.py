@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx_ir as ir
 
@@ -17,16 +19,12 @@ def serialize(graph: ir.Graph, contract: Contract) -> bytes:
     Raises:
         ExportError: When the model is larger than the 2 GiB that one ONNX file can hold.
     """
-    opsets = [onnx.helper.make_opsetid(domain, v) for domain, v in graph.opset_imports.items()]
-    model = ir.Model(
+    proto = _model(
         graph,
-        # The oldest IR version that may carry the opset, so that older device runtimes load it.
-        ir_version=onnx.helper.find_min_ir_version_for(opsets),
         producer_name="rnnedge",
         producer_version=contract.versions["rnnedge"],
         metadata_props={METADATA_KEY: contract.to_json()},
     )
-    proto = ir.to_proto(model)
     if proto.ByteSize() > _PROTOBUF_LIMIT:
         raise ExportError(
             f"the model takes {proto.ByteSize():,} bytes, and one ONNX file holds at most "
@@ -34,3 +32,16 @@ def serialize(graph: ir.Graph, contract: Contract) -> bytes:
         )
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
+
+
+def serialize_graph(graph: ir.Graph) -> bytes:
+    """Return a graph without a contract as the bytes of a model, to be run at once."""
+    content: bytes = _model(graph).SerializeToString()
+    return content
+
+
+def _model(graph: ir.Graph, **described: Any) -> onnx.ModelProto:
+    opsets = [onnx.helper.make_opsetid(domain, v) for domain, v in graph.opset_imports.items()]
+    # The oldest IR version that may carry the opset, so that older device runtimes load it.
+    oldest = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+    return ir.to_proto(ir.Model(graph, ir_version=oldest, **described))

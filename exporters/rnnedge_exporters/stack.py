@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import GraphBuilder
-from rnnedge_exporters.lowerings import LOWERINGS, Lengths
+from rnnedge_exporters.graph import FLOAT, GraphBuilder
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Lengths
 from rnnedge_exporters.weights import RecurrentLayer
 
 
@@ -23,7 +23,7 @@ def add_layer(
     Args:
         graph: What to add to.
         layer: The layer with its weights.
-        lowering: A key of `LOWERINGS`.
+        lowering: A key of `LOWERINGS` or `INT8_LOWERINGS`.
         x: float32 [time, batch, features], or [batch, time, features] when `layer.batch_first`.
         lengths: int64 [batch], or None when every row is full.
         initial: (h_0,) or (h_0, c_0), each float32 [layers*directions, batch, hidden]; None for
@@ -33,6 +33,11 @@ def add_layer(
         The output, with its axes as those of `x`, and (h_n,) or (h_n, c_n).
     """
     depth = len(layer.layers)
+    lower = (LOWERINGS | INT8_LOWERINGS)[lowering]
+    if graph.dtype != FLOAT:
+        x = graph.op("Cast", x, to=graph.dtype)
+        if initial is not None:
+            initial = tuple(graph.op("Cast", state, to=graph.dtype) for state in initial)
     if layer.batch_first:
         x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
     rows = Lengths(graph, lengths, x) if lengths is not None else None
@@ -52,11 +57,15 @@ def add_layer(
     for index in range(depth):
         with graph.scope(f"l{index}"):
             before = parts[index] if parts is not None else None
-            x, after = LOWERINGS[lowering](graph, layer, index, x, rows, before)
+            x, after = lower(graph, layer, index, x, rows, before)
             finals.append(after)
 
     if layer.batch_first:
         x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [batch, time, directions*hidden]
-    if depth == 1:
-        return x, finals[0]
-    return x, tuple(graph.op("Concat", *state, axis=0) for state in zip(*finals, strict=True))
+    last = finals[0]
+    if depth > 1:
+        last = tuple(graph.op("Concat", *state, axis=0) for state in zip(*finals, strict=True))
+    if graph.dtype != FLOAT:
+        x = graph.op("Cast", x, to=FLOAT)
+        last = tuple(graph.op("Cast", state, to=FLOAT) for state in last)
+    return x, last

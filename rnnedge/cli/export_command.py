@@ -8,8 +8,15 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import interface_options, json_option, layer_options, source_of
+from rnnedge.cli.options import (
+    interface_options,
+    json_option,
+    layer_options,
+    source_of,
+    weight_options,
+)
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.quantization_table import quantization_table, reasons
 
 
 @click.command()
@@ -29,6 +36,7 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
     type=click.Choice(["operator", "scan", "switch"]),
     help="The ONNX form of every layer [what --target asks for].",
 )
+@weight_options
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
 @click.option(
@@ -50,6 +58,10 @@ def export(
     from rnnedge_exporters.exporter import export as export_module
     from rnnedge_exporters.staging import staged
 
+    if given["quantize"] or given["dtype"] != "float32":
+        validate = False  # its tolerance is that of float32 weights
+        if golden:
+            raise click.UsageError("--golden goes with validation, which is for float32 weights")
     if golden and not validate:
         raise click.UsageError("--golden goes with validation: leave --no-validate out")
     loaded = source_of(source, given)
@@ -79,12 +91,15 @@ def export(
                 "bytes": result.bytes,
                 "contract": asdict(result.contract),
                 "notes": result.notes,
+                "quantization": [asdict(layer) for layer in result.quantization],
                 "report": report.to_dict() if report else None,
             }
         )
         return
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
+    if result.quantization:
+        print_lines(quantization_table(result.quantization), *reasons(result.quantization))
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, golden vectors for python -m rnnedge_runtime check")

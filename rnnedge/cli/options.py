@@ -54,6 +54,28 @@ _INTERFACE = (
     ),
 )
 
+_WEIGHTS = (
+    click.option(
+        "--quantize",
+        type=click.Choice(["int8", "int8:all"]),
+        help="Write weights in int8, and compute in it where that is faster, or in all layers.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float16"]),
+        default="float32",
+        show_default=True,
+        help="What weights are written in.",
+    ),
+)
+
+
+def weight_options(command: F) -> F:
+    """Add the options that say what weights are written in."""
+    for option in reversed(_WEIGHTS):
+        command = option(command)
+    return command
+
 
 def interface_options(command: F) -> F:
     """Add the options that say what an exported file takes."""

@@ -9,37 +9,85 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator
+from rnnedge_exporters.lowerings.operator_int8 import lower_to_operator_int8
 from rnnedge_exporters.lowerings.scan import lower_to_scan
+from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.switch import lower_to_switch
+from rnnedge_exporters.quantization.options import Quantize
 from rnnedge_exporters.weights import RecurrentLayer
 
 Target: TypeAlias = Literal["cpu", "cuda", "portable"]
-Choice: TypeAlias = Callable[[RecurrentLayer], tuple[str, str]]
-"""Returns the lowering of a layer, and why it is that one."""
+Choice: TypeAlias = Callable[[RecurrentLayer, bool], tuple[str, str]]
+"""Takes a layer and whether it has lengths; returns its lowering, and why it is that one."""
 
 LOWERINGS: dict[str, Lowering] = {
     "operator": lower_to_operator,
     "scan": lower_to_scan,
     "switch": lower_to_switch,
 }
+"""The forms that compute in floating point; each can be asked for."""
+INT8_LOWERINGS: dict[str, Lowering] = {
+    "operator_int8": lower_to_operator_int8,
+    "scan_int8": lower_to_scan_int8,
+}
+"""The forms that compute in integers; `quantize` asks for them."""
 SWITCHED_BELOW = 384
 """Hidden size from which a plain RNN is a `Scan` alone: at 512 one is as fast for a single step,
 and at 256 a single step takes 1.1 times as long as with the operator."""
+INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
+    "rnn": ((512, "scan_int8", "1.3 to 1.7 times as fast as float32, 5 times at 1024"),),
+    "gru": ((512, "scan_int8", "3 times as fast as float32"),),
+    "lstm": (
+        (512, "scan_int8", "3 to 4 times as fast as float32"),
+        (192, "operator_int8", "1.5 to 2.5 times as fast as float32"),
+    ),
+}
+"""For each cell, the widest first: the hidden size from which a form computes in int8, and how fast
+that was. Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread."""
 
 
-def choose(layer: RecurrentLayer, target: Target, forced: str | None = None) -> tuple[str, str]:
+def choose(
+    layer: RecurrentLayer,
+    lengths: bool,
+    target: Target,
+    forced: str | None = None,
+    quantize: Quantize | None = None,
+) -> tuple[str, str]:
     """Return the name of the lowering for a layer, and why it is the one.
 
     What is faster on a CPU is measured by `python -m benchmarks.speed`, on one thread.
 
     Args:
         layer: The layer.
+        lengths: Whether its rows end at lengths of their own. The LSTM of integers would take the
+            padding into the scale of its input, and does not serve then.
         target: What it is chosen for.
         forced: The lowering that the caller asked for; None chooses.
+        quantize: As in `export`; what is not computed in int8 is a form of floating point.
 
     Raises:
         ExportError: When the layer cannot take the form that was asked for.
     """
+    if quantize is None or forced is not None:
+        return _choose_float(layer, target, forced)
+    if target == "cuda":
+        name, reason = _choose_float(layer, target, forced)
+        return name, f"{reason}, in floating point: the CUDA provider has none in int8"
+    forms = [
+        (hidden, name, speed)
+        for hidden, name, speed in INT8_FROM[layer.cell]
+        if name != "operator_int8" or not (lengths or layer.proj_size or target == "portable")
+    ]
+    for hidden, name, speed in forms:
+        if layer.hidden_size >= hidden:
+            return name, f"from hidden {hidden} on, int8 is {speed}"
+    if quantize == "int8:all":
+        return forms[-1][1], "int8 was asked for everywhere"
+    name, reason = _choose_float(layer, target, forced)
+    return name, f"{reason}; below hidden {forms[-1][0]}, int8 makes the cell no faster"
+
+
+def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:
     if forced is not None:
         if layer.proj_size and forced != "scan":
             raise ExportError(

@@ -5,6 +5,7 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,9 @@ def lower_to_operator(
 ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
     """Add one node that runs both directions; `layer` has no projection."""
     directions = layer.layers[index]
-    weights = graph.constant("W", _stacked(layer.cell, [d.weight_ih for d in directions]))
-    recurrence = graph.constant("R", _stacked(layer.cell, [d.weight_hh for d in directions]))
-    bias = None
-    if layer.bias:
-        halves = [[d.bias_ih for d in directions], [d.bias_hh for d in directions]]
-        both = [_stacked(layer.cell, half) for half in halves]
-        bias = graph.constant("B", np.concatenate(both, axis=1))  # [directions, 2*gates*hidden]
+    weights = graph.weight("W", stacked(layer.cell, [d.weight_ih for d in directions]), 2)
+    recurrence = graph.weight("R", stacked(layer.cell, [d.weight_hh for d in directions]), 2)
+    bias = graph.weight("B", stacked_biases(layer, index)) if layer.bias else None
 
     attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
     if layer.bidirectional:
@@ -60,6 +57,18 @@ def lower_to_operator(
         outputs=1 + len(layer.state_sizes),
         **attributes,
     )
+    return finish(graph, layer, y, finals, lengths, initial)
+
+
+def finish(
+    graph: GraphBuilder,
+    layer: RecurrentLayer,
+    y: ir.Value,
+    finals: Sequence[ir.Value],
+    lengths: Lengths | None,
+    initial: tuple[ir.Value, ...] | None,
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Turn what the operator gives, `y` [time, directions, batch, hidden], into a lowering's."""
     if lengths and initial:
         # ONNX Runtime answers zeros for a row of length zero; its state has to pass through.
         finals = [
@@ -73,7 +82,14 @@ def lower_to_operator(
     return graph.op("Reshape", y, graph.integers(0, 0, width)), tuple(finals)
 
 
-def _stacked(cell: Cell, arrays: list[Float32]) -> Float32:
+def stacked_biases(layer: RecurrentLayer, index: int) -> Float32:
+    """Return the biases as the operators take them: [directions, 2*gates*hidden]."""
+    directions = layer.layers[index]
+    halves = [[d.bias_ih for d in directions], [d.bias_hh for d in directions]]
+    return np.concatenate([stacked(layer.cell, half) for half in halves], axis=1)
+
+
+def stacked(cell: Cell, arrays: list[Float32]) -> Float32:
     """Put the gates in ONNX's order and the directions in front: [directions, gates*hidden, …]."""
     order = _GATES[cell]
     return np.stack(

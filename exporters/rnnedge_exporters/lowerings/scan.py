@@ -9,13 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.graph import GraphBuilder, value
 from rnnedge_exporters.lowerings.base import Lengths
-from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
+from rnnedge_exporters.weights import DirectionWeights, Float32, RecurrentLayer
+
+Product: TypeAlias = Callable[
+    [GraphBuilder, str, Float32, ir.Value, ir.Value | Float32 | None, str], ir.Value
+]
+"""Adds `h @ weights.T + addend` to a body: (body, name, weights, h, addend, operator), with weights
+float32 [rows, features], an addend that is a value or a bias, and the operator of floats."""
 
 _NAMES = ("forward", "backward")
 SHARED_BYTES = 500_000
@@ -42,6 +49,19 @@ def lower_to_scan(
     then taken of all steps at once: a value may leave a body only once, and this is cheaper than a
     copy.
     """
+    return lower_with(_float_product, graph, layer, index, x, lengths, initial)
+
+
+def lower_with(
+    product: Product,
+    graph: GraphBuilder,
+    layer: RecurrentLayer,
+    index: int,
+    x: ir.Value,
+    lengths: Lengths | None,
+    initial: tuple[ir.Value, ...] | None,
+) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    """Add the `Scan` with `product` as what a step multiplies its state by weights with."""
     weights = layer.layers[index]
     together = sum(each.weight_hh.nbytes for each in weights) < SHARED_BYTES
     walks = [range(layer.directions)] if together else [(way,) for way in range(layer.directions)]
@@ -55,7 +75,9 @@ def lower_to_scan(
                 projected.append(_project(graph, layer, weights[direction], x))
         with graph.scope(_NAMES[directions[0]]) if len(walks) > 1 else nullcontext():
             step = graph.body("step")
-        body = _body(step, layer, index, directions, masked=lengths is not None, early=early)
+        body = _body(
+            step, layer, index, directions, product, masked=lengths is not None, early=early
+        )
         walked = add_scan(
             graph,
             layer.state_sizes,
@@ -151,7 +173,7 @@ def _initial_states(
     """Return each state of one direction as [batch, hidden]."""
     if initial is None:
         batch = graph.op("Shape", x, start=1, end=2)
-        zero = ir.tensor(np.zeros(1, np.float32))
+        zero = ir.tensor(np.zeros(1, graph.dtype.numpy()))
         return [
             graph.op(
                 "ConstantOfShape",
@@ -170,11 +192,25 @@ def _project(
     graph: GraphBuilder, layer: RecurrentLayer, weights: DirectionWeights, x: ir.Value
 ) -> ir.Value:
     """Project the input over all time: float32 [time, batch, gates*hidden]."""
-    projected = graph.op("MatMul", x, graph.constant("W", weights.weight_ih.T))
+    projected = graph.op("MatMul", x, graph.weight("W", weights.weight_ih.T, 0))
     if not layer.bias:
         return projected
     bias = weights.bias_ih if layer.cell == "gru" else weights.bias_ih + weights.bias_hh
-    return graph.op("Add", projected, graph.constant("B", bias))
+    return graph.op("Add", projected, graph.weight("B", bias))
+
+
+def _float_product(
+    step: GraphBuilder,
+    name: str,
+    weights: Float32,
+    h: ir.Value,
+    addend: ir.Value | Float32 | None,
+    operator: str,
+) -> ir.Value:
+    matrix = step.weight(name, weights.T, 0)
+    if isinstance(addend, np.ndarray):
+        addend = step.weight("B", addend)
+    return step.op(operator, h, matrix, addend)
 
 
 def _body(
@@ -182,6 +218,7 @@ def _body(
     layer: RecurrentLayer,
     index: int,
     directions: Sequence[int],
+    product: Product,
     *,
     masked: bool,
     early: bool,
@@ -198,15 +235,15 @@ def _body(
         with step.scope(_NAMES[direction]) if len(directions) > 1 else nullcontext():
             scope = step.scope_name
             before = [
-                value(f"{scope}/{name}", FLOAT, ["batch", size])
+                value(f"{scope}/{name}", step.dtype, ["batch", size])
                 for name, size in zip(names, layer.state_sizes, strict=True)
             ]
-            x = value(f"{scope}/x", FLOAT, ["batch", len(weights.weight_ih)])
-            *after, y = _STEPS[layer.cell](step, layer, weights, x, *before)
+            x = value(f"{scope}/x", step.dtype, ["batch", len(weights.weight_ih)])
+            *after, y = _STEPS[layer.cell](step, layer, weights, product, x, *before)
             if masked:
                 mask = value(f"{scope}/mask", ir.DataType.BOOL, ["batch", 1])
                 masks.append(mask)
-                padding = step.constant("padding", np.zeros(1, np.float32))
+                padding = step.constant("padding", np.zeros(1, step.dtype.numpy()))
                 y = step.op("Where", mask, after[0], padding)
                 after = [
                     step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)
@@ -219,7 +256,7 @@ def _body(
             outputs.append(y)
     sizes = [*layer.state_sizes * len(outputs), *[layer.state_sizes[0]] * len(outputs)]
     for made, size in zip([*news, *outputs], sizes, strict=True):
-        made.type, made.shape = ir.TensorType(FLOAT), ir.Shape(["batch", size])
+        made.type, made.shape = ir.TensorType(step.dtype), ir.Shape(["batch", size])
     return step.graph("step", [*states, *walked, *masks], [*news, *outputs], _OPSET)
 
 
@@ -227,10 +264,11 @@ def _rnn_step(
     step: GraphBuilder,
     layer: RecurrentLayer,
     weights: DirectionWeights,
+    product: Product,
     x: ir.Value,
     h: ir.Value,
 ) -> list[ir.Value]:
-    early = step.op("Gemm", h, step.constant("R", weights.weight_hh.T), x)
+    early = product(step, "R", weights.weight_hh, h, x, "Gemm")
     return [step.op(layer.nonlinearity.capitalize(), early), early]
 
 
@@ -238,18 +276,19 @@ def _lstm_step(
     step: GraphBuilder,
     layer: RecurrentLayer,
     weights: DirectionWeights,
+    product: Product,
     x: ir.Value,
     h: ir.Value,
     c: ir.Value,
 ) -> list[ir.Value]:
-    gates = step.op("Gemm", h, step.constant("R", weights.weight_hh.T), x)
+    gates = product(step, "R", weights.weight_hh, h, x, "Gemm")
     sizes = step.integers(*[layer.hidden_size] * 4)
     i, f, g, o = step.ops("Split", gates, sizes, outputs=4, axis=1)
     kept = step.op("Mul", step.op("Sigmoid", f), c)
     c = step.op("Add", kept, step.op("Mul", step.op("Sigmoid", i), step.op("Tanh", g)))
     h = step.op("Mul", step.op("Sigmoid", o), step.op("Tanh", c))
     if weights.weight_hr is not None:
-        h = step.op("MatMul", h, step.constant("P", weights.weight_hr.T))  # [batch, proj]
+        h = product(step, "P", weights.weight_hr, h, None, "MatMul")  # [batch, proj]
     return [h, c, h]
 
 
@@ -257,17 +296,14 @@ def _gru_step(
     step: GraphBuilder,
     layer: RecurrentLayer,
     weights: DirectionWeights,
+    product: Product,
     x: ir.Value,
     h: ir.Value,
 ) -> list[ir.Value]:
     hidden = layer.hidden_size
     # The bias of the recurrent product stays in here: the reset gate scales the new gate's half.
-    recurrent = step.op(
-        "Gemm",
-        h,
-        step.constant("R", weights.weight_hh.T),
-        step.constant("B", weights.bias_hh) if layer.bias else None,
-    )
+    bias = weights.bias_hh if layer.bias else None
+    recurrent = product(step, "R", weights.weight_hh, h, bias, "Gemm")
     parts = step.integers(2 * hidden, hidden)
     x_rz, x_n = step.ops("Split", x, parts, outputs=2, axis=1)
     h_rz, h_n = step.ops("Split", recurrent, parts, outputs=2, axis=1)

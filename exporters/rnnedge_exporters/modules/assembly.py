@@ -13,15 +13,16 @@ from onnx_ir.passes import common as passes
 from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Choice
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.tracing import Traced
+from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
-from rnnedge_exporters.weights import read_layer
+from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
@@ -39,12 +40,14 @@ class Assembled:
         graph: The graph.
         interface: What it takes and gives.
         layers: Its recurrent layers, a call each.
+        recurrent: Their weights; None for a cell of the user's own.
         hindrances: What was found here that keeps chunks from equalling the whole.
     """
 
     graph: ir.Graph
     interface: Interface
     layers: tuple[LayerInfo, ...]
+    recurrent: tuple[RecurrentLayer | None, ...]
     hindrances: tuple[str, ...]
 
 
@@ -55,6 +58,7 @@ class _Call:
     path: str
     name: str
     info: LayerInfo
+    layer: RecurrentLayer | None
     starts_from_zeros: bool
     initial: list[ir.Value]
     finals: list[ir.Value]
@@ -67,6 +71,7 @@ def assemble(
     lift: bool,
     told: Mapping[str, str] | None,
     causal: tuple[CausalConv, ...] = (),
+    storage: Storage = "float32",
 ) -> Assembled:
     """Build the ONNX graph of a traced module.
 
@@ -76,6 +81,7 @@ def assemble(
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
         causal: Convolutions whose context becomes an input and an output where states are lifted.
+        storage: How the weights of the recurrent layers are written.
 
     Raises:
         ExportError: When an operator has no translation, or `told` names no input or output.
@@ -91,8 +97,10 @@ def assemble(
             _expand_steps(graph, node, names)
             continue
         lengths = lengths or _input_behind_lengths(node, graph)
-        calls.append(_expand(graph, node, traced, calls, chosen, lift, names))
+        calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
     model.opset_imports.pop(DOMAIN, None)
+    if any(node.domain == MICROSOFT for node in graph):
+        model.opset_imports[MICROSOFT] = 1
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"
         for call in calls
@@ -140,7 +148,13 @@ def assemble(
     _check_pairs(interface)
     for made, spec in zip(graph.inputs, interface.inputs, strict=True):
         made.shape = ir.Shape(spec.axes)
-    return Assembled(graph, interface, tuple(call.info for call in calls), tuple(found))
+    return Assembled(
+        graph,
+        interface,
+        tuple(call.info for call in calls),
+        tuple(call.layer for call in calls),
+        tuple(found),
+    )
 
 
 def _translate(program: ExportedProgram) -> ir.Model:
@@ -182,6 +196,7 @@ def _expand(
     chosen: Choice,
     lift: bool,
     names: dict[str, int],
+    storage: Storage,
 ) -> _Call:
     """Put the lowering of one recurrent layer in the place of its opaque node."""
     number = node.attributes[LAYER].as_int()
@@ -200,7 +215,8 @@ def _expand(
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
-    builder = GraphBuilder(name, names)
+    builder = GraphBuilder(name, names, storage)
+    read = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
         info = own_cell_info(layer, name, features)
@@ -212,11 +228,11 @@ def _expand(
             read_layer(layer, path),
             batch_first=bool(node.attributes["batch_first"].as_int()),
         )
-        lowering, reason = chosen(read)
+        lowering, reason = chosen(read, lengths is not None)
         info = replace(read.info(lowering, reason), name=name)
         output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, zeros, states, list(finals))
+    return _Call(path, name, info, read, zeros, states, list(finals))
 
 
 def letters(count: int) -> list[str]:

@@ -22,6 +22,9 @@ from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
+from rnnedge_exporters.quantization.constants import store_constants
+from rnnedge_exporters.quantization.options import DType, Quantize, storage_of
+from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
 from rnnedge_exporters.weights import digest
 from rnnedge_runtime.contract import Contract
 
@@ -37,9 +40,11 @@ def build_module_graph(
     states: States,
     target: Target,
     lowering: str | None,
+    quantize: Quantize | None,
+    dtype: DType,
     opset: int | None,
     verbose: bool = False,
-) -> tuple[ir.Graph, Contract, tuple[str, ...]]:
+) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
     """Build the graph of a whole module.
 
     Args:
@@ -49,15 +54,18 @@ def build_module_graph(
         states: As in `export`.
         target: What the lowerings are chosen for.
         lowering: The one that every layer takes, or None to choose.
+        quantize: As in `export`.
+        dtype: As in `export`.
         opset: Version of the operator set, or None for the lowest that serves.
         verbose: Whether torch's own remarks are shown.
 
     Returns:
-        The graph, the contract, and notes for the caller.
+        The graph, the contract, notes for the caller, and what was done to the weights.
     """
     if opset is not None and opset < MODULE_OPSET:
         raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
-    chosen = partial(choose, target=target, forced=lowering)
+    chosen = partial(choose, target=target, forced=lowering, quantize=quantize)
+    storage = storage_of(quantize, dtype, target)
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
     if not recurrent_layers(copied) and not cells:
@@ -87,14 +95,14 @@ def build_module_graph(
             raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None
         lift = states is True or (states is None and not found)
-        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal)
+        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal, storage=storage)
         if made.hindrances and told is None:
             found += [Hindrance(what) for what in made.hindrances]
             if states is True:
                 raise _not_streamable(module, found)
             if lift:
                 lift = False
-                made = assemble(traced, chosen=chosen, lift=False, told=None)
+                made = assemble(traced, chosen=chosen, lift=False, told=None, storage=storage)
         if causal and not lift and not found:  # whole runs need no context, streams would
             found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
@@ -109,18 +117,24 @@ def build_module_graph(
         for name, axis, size in traced.fixed
     ]
     graph = _converted(made, opset)
+    report = [
+        describe_layer(layer, info, storage)
+        for layer, info in zip(made.recurrent, made.layers, strict=True)
+        if layer is not None and storage != "float32"
+    ]
+    report += store_constants(graph, storage, copied)
     contract = Contract(
         interface=made.interface,
         layers=made.layers,
-        dtype="float32",
-        quantization=None,
+        dtype=dtype,
+        quantization=quantize,
         target=target,
         opset=graph.opset_imports[""],
         weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
         versions=versions(),
         hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
     )
-    return graph, contract, tuple(notes)
+    return graph, contract, tuple(notes), tuple(report)
 
 
 def _not_streamable(module: nn.Module, found: list[Hindrance]) -> ExportError:

@@ -1,0 +1,47 @@
+"""Symmetric int8 with a scale for each output channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+STORED_LIMIT = 127
+"""Largest magnitude of an int8 weight that is widened to float32 before it is used."""
+COMPUTED_LIMIT = 64
+"""Largest magnitude of an int8 weight that is multiplied as an integer.
+
+On AVX2 without VNNI the products of two neighbouring uint8 activations and int8 weights are added
+in 16 bits, which saturate (`vpmaddubsw`). 2 × 255 × 64 = 32,640 stays below 32,767; 127 would not.
+"""
+_SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
+
+
+def quantize_channels(
+    array: Float32, summed: int | tuple[int, ...], limit: int
+) -> tuple[NDArray[np.int8], Float32]:
+    """Round weights to int8.
+
+    Args:
+        array: Finite float32 weights of any shape.
+        summed: The axes that a product sums over; all other axes are channels.
+        limit: Largest magnitude of a value.
+
+    Returns:
+        int8 values of the same shape, and float32 scales with 1 for the summed axes: their product
+        is within half a scale of the weights. A channel of zeros has scale 1, and stays exact.
+    """
+    largest = np.abs(array).max(axis=summed, keepdims=True, initial=0)
+    scale = (largest / np.float32(limit)).astype(np.float32)
+    scale[scale < _SMALLEST_NORMAL] = 1
+    values: NDArray[Any] = np.clip(np.rint(array / scale), -limit, limit)
+    return values.astype(np.int8), scale
+
+
+def rounded(array: Float32, summed: int | tuple[int, ...], limit: int) -> Float32:
+    """Return the weights as they are after `quantize_channels`."""
+    values, scale = quantize_channels(array, summed, limit)
+    return values.astype(np.float32) * scale

@@ -1,0 +1,55 @@
+"""The values that `quantize` and `dtype` take."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from rnnedge_exporters.errors import ExportError
+
+Quantize: TypeAlias = Literal["int8", "int8:all"]
+"""`int8` computes in int8 where that is faster and stores it elsewhere, `int8:all` computes in it
+everywhere."""
+DType: TypeAlias = Literal["float32", "float16"]
+Storage: TypeAlias = Literal["float32", "int8", "float16", "half"]
+"""How weights are written: `float16` is widened to float32 when the session opens, `half` is what
+the layers compute in."""
+
+
+def check_options(quantize: object, dtype: object, target: str, lowering: str | None) -> None:
+    """Refuse values and combinations that there are not.
+
+    Raises:
+        ExportError: When one is not known, or does not go with another.
+    """
+    if quantize == "int4":
+        raise ExportError(
+            "quantize: expected None, 'int8' or 'int8:all', got 'int4': 4 bits make five to ten "
+            "times the error of 8"
+        )
+    if quantize not in (None, "int8", "int8:all"):
+        raise ExportError(f"quantize: expected None, 'int8' or 'int8:all', got {quantize!r}")
+    if dtype not in ("float32", "float16"):
+        raise ExportError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
+    if quantize is not None and dtype != "float32":
+        raise ExportError(
+            f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
+        )
+    if quantize == "int8:all" and lowering is not None:
+        raise ExportError(
+            f"lowering={lowering!r}: computes in float32, and quantize='int8:all' in int8: leave "
+            "one out, or store int8 in that form with quantize='int8'"
+        )
+    if quantize == "int8:all" and target == "cuda":
+        raise ExportError(
+            "quantize='int8:all': the CUDA provider has no recurrent layer in int8: "
+            "quantize='int8' stores the weights in int8"
+        )
+
+
+def storage_of(quantize: Quantize | None, dtype: DType, target: str) -> Storage:
+    """Return how the weights are written that are not multiplied as integers."""
+    if quantize is not None:
+        return "int8"
+    if dtype == "float16":
+        return "half" if target == "cuda" else "float16"
+    return "float32"
