@@ -14,7 +14,7 @@ from torch import nn
 from rnnedge_exporters.graph import GraphBuilder
 from rnnedge_exporters.quantization.channels import STORED_LIMIT, Float32, rounded
 from rnnedge_exporters.quantization.options import Storage
-from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 
 _FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""
@@ -33,24 +33,30 @@ embedding spans."""
 
 
 def store_constants(
-    graph: ir.Graph, storage: Storage, module: nn.Module
+    graph: ir.Graph, storage: Callable[[str], Storage], module: nn.Module
 ) -> list[LayerQuantization]:
     """Write the weights of linear layers, convolutions and embeddings in fewer bits.
 
     Args:
         graph: The graph of the module; changed in place.
-        storage: How they are written.
+        storage: Returns how those of a parameter, or under a name in the graph, are written.
         module: What the names of its weights are taken from.
 
     Returns:
         What was done to each.
     """
-    if storage == "float32":
+    if storage("") == "float32":
         return []
     report = []
     for inner in (graph, *graph.subgraphs()):
         for constant, node, summed in list(_weights(inner)):
-            report.append(_store(inner, constant, node, summed, storage, module))
+            assert constant.const_value is not None
+            array, written = constant.const_value.numpy(), storage(constant.name or "")
+            name = _name_in(module, array) or constant.name or ""
+            if written != "float32" and storage(name) != "float32":
+                report.append(_store(inner, constant, node, summed, written, name))
+            elif storage(name) == "float32":
+                report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
     return report
 
 
@@ -73,7 +79,7 @@ def _store(
     node: ir.Node,
     summed: Axes,
     storage: Storage,
-    module: nn.Module,
+    parameter: str,
 ) -> LayerQuantization:
     assert constant.const_value is not None
     name = constant.name or ""
@@ -96,7 +102,7 @@ def _store(
     else:
         after = array.astype(np.float16).astype(np.float32)
     return LayerQuantization(
-        name=_name_in(module, array) or name,
+        name=parameter,
         kind=node.op_type,
         done="stored in int8" if storage == "int8" else "stored in float16",
         reason="float32 is computed in: a product that reads its weights once gains no speed",
