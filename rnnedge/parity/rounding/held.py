@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnedge.parity.rounding.integers import Integers
 from rnnedge.parity.rounding.stored import StoredWeight
@@ -57,6 +60,7 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
         stored: What the file holds in fewer bits, one or more.
     """
     copied = private_copy(module)
+    _compute_parametrizations(copied)
     blocks = Blocks(stored)
     multiplied, missing, dtypes, rounded = set(), [], set(), 0
     heights = dict(_block_heights(copied))
@@ -80,6 +84,25 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
         parameter.data = torch.from_numpy(np.concatenate([values for values, _ in found]))
     integers = Integers(frozenset(multiplied)) if multiplied else None
     return Held(copied, integers, rounded, tuple(missing), tuple(sorted(dtypes)))
+
+
+def _compute_parametrizations(module: nn.Module) -> None:
+    """Put computed weights, as those of weight_norm are, in the place of what computes them.
+
+    PyTorch's own `remove_parametrizations` also changes the class, which a copy has in common with
+    the module of the user.
+    """
+    inner: Any
+    for inner in list(module.modules()):
+        if parametrize.is_parametrized(inner):
+            computed = {name: getattr(inner, name) for name in inner.parametrizations}
+            del inner.parametrizations
+            inner.__class__ = type(inner).__bases__[0]
+            for name, weight in computed.items():
+                setattr(inner, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
+        for hook in list(inner._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                nn.utils.remove_weight_norm(inner, hook.name)
 
 
 def _block_heights(module: nn.Module) -> Iterator[tuple[str, int]]:

@@ -63,3 +63,22 @@ def test_block_of_another_gate_is_not_taken() -> None:
     assert held.missing == ()
     for found, right in zip(held.module.parameters(), rounded, strict=True):
         assert np.array_equal(found.numpy(), right.astype(np.float32))
+
+
+def test_computed_weights_are_found_and_the_module_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(8, 8, bias=False)),
+        nn.utils.parametrizations.weight_norm(nn.GRU(8, 8, bias=False), "weight_hh_l0"),
+    )
+    linear, gru = module
+    arrays = [w.detach().numpy() for w in (linear.weight, gru.weight_ih_l0, gru.weight_hh_l0)]
+    rounded = [np.rint(a / 0.01) * np.float32(0.01) for a in arrays]
+    held = hold(module, [_stored(a, 0.01) for a in rounded])
+    assert held.missing == ()
+    assert np.array_equal(held.module[0].weight.numpy(), rounded[0].astype(np.float32))
+    assert np.array_equal(held.module[1].weight_hh_l0.numpy(), rounded[2].astype(np.float32))
+    x = torch.zeros(3, 2, 8)
+    assert held.module(x)[0].shape == module(x)[0].shape == (3, 2, 8)
+    assert nn.utils.parametrize.is_parametrized(linear)
+    assert np.array_equal(linear.weight.detach().numpy(), arrays[0])
