@@ -183,7 +183,7 @@ def test_a_failing_engine_leaves_the_state_as_it_was(chunk, monkeypatch):
     stream = session.stream(2)
     stream.step(frame(tiny))
     before = stream.state
-    monkeypatch.setattr(session, "_engine", None)
+    monkeypatch.setattr(session, "_run", None)
     monkeypatch.setattr(stream._usual, "_runs", [None, None])
     with pytest.raises(EngineError):
         stream.step(tiny.input(3, 2) if chunk else frame(tiny))
