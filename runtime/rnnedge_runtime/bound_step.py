@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,11 +110,8 @@ class BoundStep:
         self._frame[...] = frame
         flat = self._flat
         if flat is not None:
-            try:
-                energy = flat.dot(flat)
-            except RuntimeWarning:  # an overflow, where the caller makes errors of warnings
-                energy = inf
-            if not energy < inf:
+            energy = np.vdot(flat, flat)  # `finite.is_finite` says why not `dot`
+            if not energy < np.inf:
                 check_finite(self._spec, self._frame)
             elif energy < TINY:
                 flush_tiny(self._frame)  # near silence: what is in there may be denormal

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from threading import Condition, Event, Thread, current_thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ class FrameQueue:
             StreamError: When there was no room, or the pool was shut down.
         """
         waiting = self._add(stream, frame)
+        if current_thread() is self._thread:
+            return waiting.answer  # a callback of an answer, which would wait for itself
         if not waiting.admitted.wait(timeout):
             with self._changed:
                 if waiting in self._outside:
@@ -80,7 +83,15 @@ class FrameQueue:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        if current_thread() is self._thread:
+            self._work()  # a callback of an answer: what waits is run from here
+        else:
+            self._thread.join()
+
+    def look_again(self) -> None:
+        """Look whether the frames that wait are a batch, now that a stream was closed."""
+        with self._changed:
+            self._changed.notify_all()
 
     def _add(self, stream: int, frame: Frame) -> _Waiting:
         waiting = _Waiting(stream, frame, monotonic())
@@ -131,24 +142,35 @@ class FrameQueue:
             return list(taken.values())
 
     def _run(self, batch: list[_Waiting]) -> None:
-        frames: dict[int, Frame] = {}
-        waiting = {}
-        for each in batch:
-            if not each.answer.set_running_or_notify_cancel():
-                continue  # its giver no longer wants it, and the stream did not move
-            if each.stream in self._pool:
-                frames[each.stream], waiting[each.stream] = each.frame, each.answer
+        closed, running = [], {}
+        with self._pool._lock:  # so that no stream is closed between the look and the step
+            for each in batch:
+                if not each.answer.set_running_or_notify_cancel():
+                    continue  # its giver no longer wants it, and the stream did not move
+                if each.stream in self._pool:
+                    running[each.stream] = each
+                else:
+                    closed.append(each)
+            answers = self._answered({stream: each.frame for stream, each in running.items()})
+        for each in closed:
+            each.answer.set_exception(
+                StreamError(f"stream {each.stream}: was closed while its frame waited")
+            )
+        for stream, each in running.items():
+            answer = answers[stream]
+            if isinstance(answer, Exception):
+                each.answer.set_exception(answer)
             else:
-                each.answer.set_exception(
-                    StreamError(f"stream {each.stream}: was closed while its frame waited")
-                )
-        if not frames:
-            return
+                each.answer.set_result(answer)
+
+    def _answered(self, frames: Mapping[int, Frame]) -> Mapping[int, Answer | Exception]:
+        """Step; where the model fails, each stream alone, so that one does not harm the others."""
         try:
-            answers = self._pool.step(frames)
+            return self._pool.step(frames)
         except Exception as error:  # the thread goes on, for the others
-            for answer in waiting.values():
-                answer.set_exception(error)
-            return
-        for stream, answer in waiting.items():
-            answer.set_result(answers[stream])
+            if len(frames) == 1:
+                return dict.fromkeys(frames, error)
+        answers: dict[int, Answer | Exception] = {}
+        for stream, frame in frames.items():
+            answers |= self._answered({stream: frame})
+        return answers

@@ -101,7 +101,9 @@ class Stream:
     def clone(self) -> Stream:
         """Return a second stream that goes on from the same state."""
         twin = Stream(self._session, self._batch)
-        twin.state = self.state
+        with self._alone():
+            twin._state.write(self._state.read())
+            twin._state.steps = self._state.steps
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -200,7 +202,7 @@ class Stream:
             answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
         if out is not None:
             _check_out(answers, out)
-        self._state.write(result.state)
+        self._state.advance(result.state)
         if key == self._last:
             while len(self._bound) >= _MOST_BOUND:
                 self._bound.pop(next(iter(self._bound)))
@@ -302,7 +304,7 @@ def _run(bound: BoundStep, out: Out, copy: bool) -> Answer:
         return _handed_over(bound.answers, out)
     bound.run()
     if not copy:
-        return _only(bound.views)
+        return _only(dict(bound.views))
     if len(bound.answers) == 1:
         (answer,) = bound.answers.values()
         return answer.copy()

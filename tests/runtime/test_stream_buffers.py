@@ -56,6 +56,16 @@ def test_a_view_cannot_be_written():
         view[:] = 0
 
 
+def test_views_of_several_outputs_come_in_a_mapping_of_the_callers():
+    tiny, content = two_inputs()
+    stream, x = Session(content).stream(), tiny.input(1, 1)[0]
+    pair = {"left": x[:, :1], "right": x[:, 1:]}
+    for _ in range(5):
+        given = stream.step(pair, copy=False)
+        assert set(given) == {"output", "negative"}
+        given.clear()
+
+
 def test_out_is_written_and_returned(tiny):
     stream, out = Session(tiny.content).stream(), np.empty((1, 3), np.float32)
     for frame, expected in zip(frames(tiny, 5), answers(tiny, 5), strict=True):
@@ -214,6 +224,18 @@ def test_a_state_that_decays_becomes_zero_and_not_denormal():
         seen.append(np.abs(stream.state).max())
     assert seen[0] > 0
     assert all(value == 0 or value >= 1e-25 for value in seen)
+
+
+def test_a_state_that_decays_in_ragged_chunks_does_not_stay_denormal():
+    tiny = Tiny("rnn", nonlinearity="relu")
+    graph = tiny.graph()
+    graph.constants["B"][:] = 0
+    graph.constants["R"][:] = np.eye(3) * np.float32(0.98)
+    stream = Session(graph.content(tiny.contract)).stream()
+    stream.state = [np.full((1, 1, 3), 1e-36, np.float32)]
+    for turn in range(16):  # chunks of one size are bound from the second in a row on
+        stream.step(np.zeros((1 + turn % 2, 1, 2), np.float32))
+    assert not np.any(stream.state)
 
 
 def test_the_callers_numpy_still_knows_denormal_numbers():
