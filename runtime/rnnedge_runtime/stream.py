@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.answers import Answer as Answer
+from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
 from rnnedge_runtime.bound_step import BoundStep, bind_step
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
@@ -17,8 +18,6 @@ from rnnedge_runtime.finite import check_finite
 from rnnedge_runtime.kept_state import KeptState
 from rnnedge_runtime.session import Array, Session, State, as_array
 
-Answer: TypeAlias = "Array | dict[str, Array]"
-Out: TypeAlias = "Array | Mapping[str, Array] | None"
 _MOST_BOUND = 4
 """Shapes whose buffers are kept."""
 
@@ -175,7 +174,7 @@ class Stream:
         try:
             bound = self._usual
             if bound is not None and type(frame) is np.ndarray and bound.take(frame):
-                return _run(bound, out, copy)
+                return run_bound(bound, out, copy=copy)
             if self._closed:
                 raise _closed()
             return self._step_of_any_shape(frame, out, copy)
@@ -193,7 +192,7 @@ class Stream:
         if bound is not None:
             for name, place in bound.frames.items():
                 place[...] = chunk[name].reshape(place.shape)
-            return _run(bound, out, copy)
+            return run_bound(bound, out, copy=copy)
         result = self._session.run(chunk, state=self._state.read())
         answers = {}
         for spec in face.data_outputs:
@@ -201,7 +200,7 @@ class Stream:
             dropped = single and TIME in spec.axes
             answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
         if out is not None:
-            _check_out(answers, out)
+            check_out(answers, out)
         self._state.advance(result.state)
         if key == self._last:
             while len(self._bound) >= _MOST_BOUND:
@@ -210,7 +209,7 @@ class Stream:
             if made is not None:
                 self._bound[key] = made
         self._last = key
-        return _handed_over(answers, out)
+        return handed_over(answers, out)
 
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
         """Return the inputs by name with their time axes, and whether the frame came without."""
@@ -294,50 +293,3 @@ def _busy() -> StreamError:
 
 def _closed() -> StreamError:
     return StreamError("the stream is closed: open another with Session.stream")
-
-
-def _run(bound: BoundStep, out: Out, copy: bool) -> Answer:
-    """Run what lies in the buffers."""
-    if out is not None:
-        _check_out(bound.answers, out)
-        bound.run()
-        return _handed_over(bound.answers, out)
-    bound.run()
-    if not copy:
-        return _only(dict(bound.views))
-    if len(bound.answers) == 1:
-        (answer,) = bound.answers.values()
-        return answer.copy()
-    return {name: array.copy() for name, array in bound.answers.items()}
-
-
-def _check_out(answers: Mapping[str, Array], out: Array | Mapping[str, Array]) -> None:
-    for name, array in answers.items():
-        given = out.get(name) if isinstance(out, Mapping) else out if len(answers) == 1 else None
-        if (
-            not isinstance(given, np.ndarray)
-            or given.shape != array.shape
-            or given.dtype != array.dtype
-            or not given.flags.writeable
-        ):
-            got = (
-                f"{given.dtype}{list(given.shape)}"
-                + ("" if given.flags.writeable else ", read-only")
-                if isinstance(given, np.ndarray)
-                else type(given).__name__
-            )
-            raise InputError(
-                f"out: expected for {name} a writeable {array.dtype}{list(array.shape)}, got {got}"
-            )
-
-
-def _handed_over(answers: dict[str, Array], out: Out) -> Answer:
-    if out is None:
-        return _only(answers)
-    for name, array in answers.items():
-        (out[name] if isinstance(out, Mapping) else out)[...] = array
-    return dict(out) if isinstance(out, Mapping) else out
-
-
-def _only(answers: dict[str, Array]) -> Answer:
-    return next(iter(answers.values())) if len(answers) == 1 else answers

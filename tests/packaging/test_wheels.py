@@ -8,6 +8,7 @@ import pytest
 RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/answers.py",
     "rnnedge_runtime/bench.py",
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/bound_step.py",
