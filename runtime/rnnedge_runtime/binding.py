@@ -44,6 +44,27 @@ def bound(
     return np.asarray(array, order="C")  # np.ascontiguousarray would give a scalar an axis
 
 
+def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | None) -> Array:
+    """Check lengths of rows, integers [batch] from 0 to time; None is a size that is not known."""
+    values = as_array(name, lengths, InputError)
+    if values.dtype.kind not in "iu" and values.size:
+        raise InputError(
+            f"{name}: expected integers, got {values.dtype}; convert them with .astype('int64')"
+        )
+    if values.ndim != 1 or (batch is not None and len(values) != batch):
+        rows = "row" if batch is None else f"of the {batch} row(s)"
+        raise InputError(
+            f"{name}: expected one length for each {rows} of the batch, "
+            f"got shape {list(values.shape)}"
+        )
+    longest = time if time is not None else np.inf
+    if values.size and (values.min() < 0 or values.max() > longest):
+        row = int(np.argmax((values < 0) | (values > longest)))
+        allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
+        raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
+    return values
+
+
 @cache
 def dtype_of(name: str) -> np.dtype[Any]:
     """Return a dtype by its name; one of nothing where numpy has none, as for strings."""

@@ -65,6 +65,13 @@ class EngineOptions:
     memory_pattern: bool = False
     entries: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What is not the default, in words; threads are told apart wherever this is shown."""
+        words = ["no spinning"] * (not self.spinning) + ["no arena"] * (not self.arena)
+        words += ["memory pattern"] * self.memory_pattern
+        return (*words, *(f"{name}={value}" for name, value in self.entries.items()))
+
 
 def open_engine(
     model: Model, *, device: Device, options: EngineOptions

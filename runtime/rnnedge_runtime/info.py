@@ -57,6 +57,14 @@ class SessionInfo:
     hindrances: tuple[str, ...]
 
     @property
+    def nodes_by_provider(self) -> dict[str, int]:
+        """How many nodes run where; empty when this ONNX Runtime does not tell."""
+        counts: dict[str, int] = {}
+        for node in self.nodes or ():
+            counts[node.provider] = counts.get(node.provider, 0) + 1
+        return counts
+
+    @property
     def fell_back(self) -> tuple[Node, ...]:
         """The nodes that run on the CPU though the device is another.
 

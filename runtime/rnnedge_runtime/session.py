@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnedge_runtime.binding import Array as Array
 from rnnedge_runtime.binding import as_array as as_array
-from rnnedge_runtime.binding import bound, dtype_of, zeros
+from rnnedge_runtime.binding import bound, bound_lengths, dtype_of, zeros
 from rnnedge_runtime.contract import (
     BATCH,
     METADATA_KEY,
@@ -365,23 +365,7 @@ class Session:
                 raise InputError(f"{name}: expected the steps of each row, got none")
             feeds[name] = np.full(batch, time, dtype)
             return
-        values = as_array(name, lengths, InputError)
-        if values.dtype.kind not in "iu" and values.size:
-            raise InputError(
-                f"{name}: expected integers, got {values.dtype}; convert them with .astype('int64')"
-            )
-        if values.ndim != 1 or (batch is not None and len(values) != batch):
-            rows = "row" if batch is None else f"of the {batch} row(s)"
-            raise InputError(
-                f"{name}: expected one length for each {rows} of the batch, "
-                f"got shape {list(values.shape)}"
-            )
-        longest = time if time is not None else np.inf
-        if values.size and (values.min() < 0 or values.max() > longest):
-            row = int(np.argmax((values < 0) | (values > longest)))
-            allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
-            raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
-        feeds[name] = values.astype(dtype, copy=False)
+        feeds[name] = bound_lengths(name, lengths, batch, time).astype(dtype, copy=False)
 
     def _answer_nothing(self, sizes: dict[str, int]) -> RunResult:
         """Answer an empty batch as PyTorch does, without ONNX Runtime, which may abort on it."""
