@@ -100,7 +100,7 @@ def _measured(kinds: Sequence[str], hidden_sizes: Sequence[int], seconds: float)
             words = [f"{kind} {hidden}", f"{layers} layer(s)", "both directions" * both]
             name = f"{', '.join(filter(None, words))}, time {time}, batch {batch}"
             cell = Cell(name, kind, time, batch)
-            _time(calls, cell, seconds)
+            take_turns(calls, cell, seconds)
             yield cell
 
 
@@ -115,8 +115,8 @@ def _sides(layer: nn.Module) -> dict[str, Side]:
         ours = path.read_bytes()
     theirs = _torchscript(layer)
     sides = {
-        "rnnedge": _in_onnxruntime(ours),
-        "TorchScript": _in_onnxruntime(theirs),
+        "rnnedge": in_onnxruntime(ours),
+        "TorchScript": in_onnxruntime(theirs),
         "eager": _in_torch(layer),
     }
     try:
@@ -141,7 +141,8 @@ def _torchscript(layer: nn.Module) -> bytes:
     return file.getvalue()
 
 
-def _in_onnxruntime(model: bytes) -> Side:
+def in_onnxruntime(model: bytes) -> Side:
+    """Return ONNX Runtime on one thread, with a model opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -193,7 +194,10 @@ def _compare(calls: dict[str, Callable[[], Sequence[np.ndarray]]]) -> None:
                 raise SystemExit(f"{name} does not answer what PyTorch does, and is not timed")
 
 
-def _time(calls: dict[str, Callable[[], Sequence[np.ndarray]]], cell: Cell, seconds: float) -> None:
+def take_turns(
+    calls: dict[str, Callable[[], Sequence[np.ndarray]]], cell: Cell, seconds: float
+) -> None:
+    """Run the calls in turns, in blocks, and put their times into `cell`."""
     wall: dict[str, list[float]] = {name: [] for name in calls}
     cpu: dict[str, list[float]] = {name: [] for name in calls}
     block = {}
