@@ -152,9 +152,9 @@ def _report(rows: Sequence[Row]) -> str:
         )
     lines += [
         "",
-        f"Largest error against PyTorch float64 over {STEPS} steps of {ROWS} rows, by what standard "
-        "normal inputs are multiplied by. `int8:all` computes in int8 at every size; theirs is "
-        "quantize_dynamic(reduce_range=True) of the LSTM.",
+        f"Largest error against PyTorch float64 over {STEPS} steps of {ROWS} rows, by what "
+        "standard normal inputs are multiplied by. `int8:all` computes in int8 at every size; "
+        "theirs is quantize_dynamic(reduce_range=True) of the LSTM.",
         "",
         "| layer | " + " | ".join(f"int8, {n} | int8:all, {n} | theirs, {n}" for n in LOUD) + " |",
         "|---|" + "---|" * 3 * len(LOUD),
