@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from integer_model import Arithmetic
 from torch import Tensor, nn
 from widened_layer import widened_layer
 
@@ -137,3 +138,39 @@ def test_same_source_gives_the_same_bytes(options: dict, tagger: Tagger, tmp_pat
     first = export(tagger, tmp_path / "a.onnx", example_inputs=(TOKENS,), **options)
     second = export(tagger, tmp_path / "b.onnx", example_inputs=(TOKENS,), **options)
     assert first.path.read_bytes() == second.path.read_bytes()
+
+
+class Speller(nn.Module):
+    """A large head, over every step and over the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(6, 256, batch_first=True)
+        self.head = nn.Linear(256, 1024)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = self.rnn(x)
+        return self.head(output), self.head(h_n[0])
+
+
+def test_a_large_linear_layer_computes_in_int8(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    speller, path = Speller(), tmp_path / "model.onnx"
+    example = (torch.zeros(2, 5, 6),)
+    result = export(speller, path, example_inputs=example, states=False, quantize="int8")
+    done = {layer.name: layer.done for layer in result.quantization}
+    assert done == {"rnn": "stored in int8", "head.weight": "computes in int8"}
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count("MatMulInteger") == 2
+    assert not {"MatMul", "Gemm"} & set(operators)
+    assert result.bytes < 0.3 * 4 * sum(p.numel() for p in speller.parameters())
+    x = torch.randn(3, 7, 6)
+    with torch.no_grad():
+        outputs, h_n = widened_layer(speller, "int8").rnn(x)
+    given = Session(path).run(x.numpy()).outputs.values()
+    weight, bias = (p.detach().numpy() for p in speller.head.parameters())
+    for state, value in zip((outputs, h_n[0]), given, strict=True):
+        expected = Arithmetic().integer(state.numpy().reshape(-1, 256), weight) + bias
+        assert np.abs(value - expected.reshape(value.shape)).max() < 1e-3
