@@ -26,6 +26,7 @@ device-test: .venv-device/installed  ## the runtime's own tests, from its wheel,
 benchmarks: .venv/installed
 	$(BIN)/python -m benchmarks.export_time
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.quantized
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv

@@ -113,8 +113,8 @@ def sides(layer: nn.Module) -> dict[str, Side]:
         ours = path.read_bytes()
     theirs = _torchscript(layer)
     runners = {
-        "rnnedge": _in_onnxruntime(ours),
-        "TorchScript": _in_onnxruntime(theirs),
+        "rnnedge": in_onnxruntime(ours),
+        "TorchScript": in_onnxruntime(theirs),
         "eager": _in_torch(layer),
     }
     try:
@@ -139,7 +139,8 @@ def _torchscript(layer: nn.Module) -> bytes:
     return file.getvalue()
 
 
-def _in_onnxruntime(model: bytes) -> Side:
+def in_onnxruntime(model: bytes) -> Side:
+    """Return ONNX Runtime on one thread, with a model opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

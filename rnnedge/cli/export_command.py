@@ -58,12 +58,12 @@ def export(
     from rnnedge_exporters.exporter import export as export_module
     from rnnedge_exporters.staging import staged
 
+    if golden and not validate:
+        raise click.UsageError("--golden goes with validation: leave --no-validate out")
     if given["quantize"] or given["dtype"] != "float32":
         validate = False  # its tolerance is that of float32 weights
         if golden:
             raise click.UsageError("--golden goes with validation, which is for float32 weights")
-    if golden and not validate:
-        raise click.UsageError("--golden goes with validation: leave --no-validate out")
     loaded = source_of(source, given)
     if inputs:
         from rnnedge.input_specs import parse_inputs
@@ -99,7 +99,11 @@ def export(
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
     if result.quantization:
-        print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+        print_lines(
+            quantization_table(result.quantization),
+            *reasons(result.quantization),
+            "note: not compared with PyTorch; the errors are those against the float32 layers",
+        )
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, golden vectors for python -m rnnedge_runtime check")
