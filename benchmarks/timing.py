@@ -13,7 +13,7 @@ LEAST = 3
 
 
 class Time(NamedTuple):
-    """Milliseconds of one call, the median over the blocks: wall time and process CPU time."""
+    """Milliseconds of one call: wall time and process CPU time."""
 
     wall: float
     cpu: float
@@ -22,15 +22,22 @@ class Time(NamedTuple):
 def time_in_blocks(
     calls: Mapping[str, Callable[[], object]], seconds: float, block_seconds: float = BLOCK_SECONDS
 ) -> dict[str, Time]:
-    """Time several calls in turns.
+    """Return the medians of `blocks_in_turns`."""
+    blocks = blocks_in_turns(calls, seconds, block_seconds)
+    return {name: Time(*map(statistics.median, zip(*b, strict=True))) for name, b in blocks.items()}
+
+
+def blocks_in_turns(
+    calls: Mapping[str, Callable[[], object]], seconds: float, block_seconds: float = BLOCK_SECONDS
+) -> dict[str, list[Time]]:
+    """Time several calls in turns, and return each block: the same place is the same turn.
 
     Args:
         calls: What to time, by name.
         seconds: For all of them together, after a warm-up; more where few blocks fit.
         block_seconds: Of one turn.
     """
-    wall: dict[str, list[float]] = {name: [] for name in calls}
-    cpu: dict[str, list[float]] = {name: [] for name in calls}
+    blocks: dict[str, list[Time]] = {name: [] for name in calls}
     block = {}
     for name, call in calls.items():
         call()
@@ -43,10 +50,7 @@ def time_in_blocks(
             busy, start = process_time(), perf_counter()
             for _ in range(block[name]):
                 call()
-            wall[name].append((perf_counter() - start) / block[name])
-            cpu[name].append((process_time() - busy) / block[name])
+            taken = perf_counter() - start, process_time() - busy
+            blocks[name].append(Time(*(part * 1e3 / block[name] for part in taken)))
         rounds += 1
-    return {
-        name: Time(statistics.median(wall[name]) * 1e3, statistics.median(cpu[name]) * 1e3)
-        for name in calls
-    }
+    return blocks

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
 import onnx
 
 _ACTIVATIONS = {
-    "RNN": {"tanh"},
-    "LSTM": {"sigmoid", "tanh"},
-    "GRU": {"sigmoid", "tanh"},
+    "RNN": ("tanh",),
+    "LSTM": ("sigmoid", "tanh", "tanh"),
+    "GRU": ("sigmoid", "tanh"),
 }
+"""Of one direction, in the order of the attribute; case does not matter there."""
 _PEEPHOLES = 7
 """Which input of an LSTM they are."""
 
@@ -49,10 +51,10 @@ def cuda_fallbacks(nodes: Iterable[onnx.NodeProto]) -> tuple[Fallback, ...]:
 
 def _reasons(node: onnx.NodeProto) -> Iterator[str]:
     given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    names = dict.fromkeys(name.decode() for name in given.get("activations", ()))
-    for name in names:
-        if name.lower() not in _ACTIVATIONS[node.op_type]:
-            yield f"its activation is {name}"
+    names = [name.decode() for name in given.get("activations", ())]
+    pairs = zip(names, cycle(_ACTIVATIONS[node.op_type]), strict=False)
+    for name in dict.fromkeys(name for name, expected in pairs if name.lower() != expected):
+        yield f"its activation is {name}"
     for name in ("activation_alpha", "activation_beta", "clip"):
         if name in given:
             yield f"it has {name}"

@@ -94,10 +94,7 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON can hold."""
-        values = asdict(self)
-        values["session"]["nodes_by_provider"] = self.session.nodes_by_provider
-        values["session"]["fell_back"] = [asdict(node) for node in self.session.fell_back]
-        return values
+        return {**asdict(self), "session": self.session.to_dict()}
 
 
 def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> Inspection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -73,8 +73,8 @@ def report() -> tuple[list[str], Growth]:
     times = " | ".join(f"{time:,}" for time in TIMES)
     lines = ["## Growth with time and layers", ""]
     lines += [
-        f"Batch 1, input {SIZE}, medians of {ROUNDS} rounds in turns. Microseconds a step, for "
-        "sequences of:",
+        f"Batch 1, input {SIZE}, CPU time, medians of {ROUNDS} rounds in turns. Microseconds a "
+        "step, for sequences of:",
         "",
         f"| layer | {times} | longest to 1,000 |",
         "|---|" + "---|" * (len(TIMES) + 1),
@@ -115,17 +115,17 @@ def _layer_ms(cell: str) -> list[float]:
 
 
 def _medians(calls: dict[int, partial[object]]) -> dict[int, float]:
-    """Return milliseconds of each call, whose cost is about in proportion to its key."""
-    wall: dict[int, list[float]] = {size: [] for size in calls}
+    """Return CPU milliseconds of each call, whose cost is about in proportion to its key."""
+    taken: dict[int, list[float]] = {size: [] for size in calls}
     for _ in range(ROUNDS):
         for size, call in calls.items():
             repeats = max(1, max(calls) // size // 10)
             call()
-            start = perf_counter()
+            start = process_time()
             for _ in range(repeats):
                 call()
-            wall[size].append((perf_counter() - start) * 1e3 / repeats)
-    return {size: statistics.median(taken) for size, taken in wall.items()}
+            taken[size].append((process_time() - start) * 1e3 / repeats)
+    return {size: statistics.median(times) for size, times in taken.items()}
 
 
 def _memory() -> list[str]:

@@ -138,9 +138,7 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
         lines.append(f"opset    {session.contract.opset}")
         lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
-    told = {**asdict(info), "nodes_by_provider": info.nodes_by_provider}
-    told["fell_back"] = [asdict(node) for node in info.fell_back]
-    return {"interface": asdict(face), "contract": contract, "session": told}, lines
+    return {"interface": asdict(face), "contract": contract, "session": info.to_dict()}, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -74,6 +74,14 @@ class SessionInfo:
         if self.device == "cpu":
             return ()
         return tuple(node for node in self.nodes or () if node.provider == CPU)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can hold, with what is reckoned from the others."""
+        return {
+            **asdict(self),
+            "nodes_by_provider": self.nodes_by_provider,
+            "fell_back": [asdict(node) for node in self.fell_back],
+        }
 
 
 def describe(

@@ -38,6 +38,10 @@ FALLS = {
         _node("GRU", activations=["HardSigmoid", "Tanh"], linear_before_reset=1),
         "its activation is HardSigmoid",
     ),
+    "another-order": (
+        _node("GRU", activations=["Sigmoid", "Tanh", "Sigmoid", "Sigmoid"], linear_before_reset=1),
+        "its activation is Sigmoid",
+    ),
     "alpha": (_node("RNN", activation_alpha=[1.0]), "it has activation_alpha"),
     "beta": (_node("RNN", activation_beta=[1.0]), "it has activation_beta"),
     "clip": (_node("LSTM", clip=5.0), "it has clip"),
