@@ -40,8 +40,9 @@ class _Waiting:
 class FrameQueue:
     """Runs frames of a pool in a thread of its own.
 
-    A batch is run when each open stream has a frame in it, or when its oldest frame has waited for
-    `max_delay_ms`. A stream has one frame in a batch; the next waits for the next batch.
+    A batch is run when each open stream has a frame in it, when its oldest frame has waited for
+    `max_delay_ms`, or when no more may wait. A stream has one frame in a batch; its next one waits
+    for the next batch.
     """
 
     def __init__(self, pool: StreamPool, max_delay_ms: float, max_waiting: int) -> None:
@@ -104,12 +105,15 @@ class FrameQueue:
 
     def _admit(self) -> None:
         """Let in who waits outside, in the order in which they came."""
-        while self._outside and len(self._frames) < self._max_waiting:
+        while self._outside and not self._full():
             waiting = self._outside.popleft()
             self._frames.append(waiting)
             self._of[waiting.stream] += 1
             waiting.admitted.set()
         self._changed.notify_all()
+
+    def _full(self) -> bool:
+        return len(self._frames) >= self._max_waiting
 
     def _work(self) -> None:
         while batch := self._next():
@@ -123,7 +127,7 @@ class FrameQueue:
                     return []
                 self._changed.wait()
             until = self._frames[0].since + self._max_delay
-            while not self._closing and len(self._of) < min(len(self._pool), self._max_waiting):
+            while not (self._closing or self._full() or len(self._of) >= len(self._pool)):
                 left = until - monotonic()
                 if left <= 0:
                     break
