@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from threading import Condition, Event, Thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rnnedge_runtime.errors import StreamError
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from rnnedge_runtime.pool import StreamPool
     from rnnedge_runtime.rows import Frame
     from rnnedge_runtime.stream import Answer
+
+_Promise: TypeAlias = "Future[Answer] | asyncio.Future[Answer]"
+_Result: TypeAlias = "tuple[_Promise, Answer | BaseException]"
 
 
 @dataclass(slots=True, eq=False)
@@ -26,14 +31,20 @@ class _Waiting:
         frame: Frame, and the queue's own.
         since: When it was given, by `time.monotonic`.
         answer: What its giver holds.
-        admitted: Set when it has its place among the `max_waiting`.
+        admitted: Set when it has its place among the `max_waiting`; None where nobody waits for it.
     """
 
     stream: int
     frame: Frame
     since: float
-    answer: Future[Answer] = field(default_factory=Future)
-    admitted: Event = field(default_factory=Event)
+    answer: _Promise
+    admitted: Event | None = None
+
+    def wanted(self) -> bool:
+        """Whether its giver still waits for the answer."""
+        if isinstance(self.answer, Future):
+            return self.answer.set_running_or_notify_cancel()
+        return not self.answer.cancelled()
 
 
 class FrameQueue:
@@ -60,8 +71,14 @@ class FrameQueue:
         Raises:
             StreamError: When there was no room, or the pool was shut down.
         """
-        waiting = self._add(stream, frame)
-        if not waiting.admitted.wait(timeout):
+        answer: Future[Answer] = Future()
+        waiting = _Waiting(stream, frame, monotonic(), answer)
+        with self._changed:
+            self._add(waiting)
+            if waiting not in self._outside:
+                return answer
+            waiting.admitted = admitted = Event()
+        if not admitted.wait(timeout):
             with self._changed:
                 if waiting in self._outside:
                     self._outside.remove(waiting)
@@ -69,11 +86,18 @@ class FrameQueue:
                         f"stream {stream}: {self._max_waiting} frame(s) wait already, and none "
                         f"was done in {timeout} s: give them slower, or raise max_waiting"
                     )
-        return waiting.answer
+        return answer
 
-    def line_up(self, stream: int, frame: Frame) -> Future[Answer]:
-        """Add a frame that waits outside where there is no room."""
-        return self._add(stream, frame).answer
+    def line_up(self, stream: int, frame: Frame) -> asyncio.Future[Answer]:
+        """Add a frame that waits outside where there is no room; call it in an event loop.
+
+        Raises:
+            StreamError: When the pool was shut down.
+        """
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            self._add(_Waiting(stream, frame, monotonic(), answer))
+        return answer
 
     def close(self) -> None:
         """Run what waits, and end the thread."""
@@ -82,14 +106,14 @@ class FrameQueue:
             self._changed.notify_all()
         self._thread.join()
 
-    def _add(self, stream: int, frame: Frame) -> _Waiting:
-        waiting = _Waiting(stream, frame, monotonic())
-        with self._changed:
-            if self._closing:
-                raise StreamError("the pool was shut down: make another with Session.pool")
-            self._outside.append(waiting)
-            self._admit()
-        return waiting
+    def _add(self, waiting: _Waiting) -> None:
+        if self._closing:
+            raise StreamError("the pool was shut down: make another with Session.pool")
+        self._outside.append(waiting)
+        self._admit()
+        # To wake the thread for every frame would cost more than the frame.
+        if len(self._frames) == 1 or self._complete():
+            self._changed.notify_all()
 
     def _admit(self) -> None:
         """Let in who waits outside, in the order in which they came."""
@@ -97,8 +121,12 @@ class FrameQueue:
             waiting = self._outside.popleft()
             self._frames.append(waiting)
             self._of[waiting.stream] += 1
-            waiting.admitted.set()
-        self._changed.notify_all()
+            if waiting.admitted is not None:
+                waiting.admitted.set()
+
+    def _complete(self) -> bool:
+        """Whether no other stream can add to the next batch."""
+        return len(self._of) >= min(len(self._pool), self._max_waiting)
 
     def _work(self) -> None:
         while batch := self._next():
@@ -112,7 +140,7 @@ class FrameQueue:
                     return []
                 self._changed.wait()
             until = self._frames[0].since + self._max_delay
-            while not self._closing and len(self._of) < min(len(self._pool), self._max_waiting):
+            while not self._closing and not self._complete():
                 left = until - monotonic()
                 if left <= 0:
                     break
@@ -131,24 +159,43 @@ class FrameQueue:
             return list(taken.values())
 
     def _run(self, batch: list[_Waiting]) -> None:
-        frames: dict[int, Frame] = {}
-        waiting = {}
-        for each in batch:
-            if not each.answer.set_running_or_notify_cancel():
-                continue  # its giver no longer wants it, and the stream did not move
-            if each.stream in self._pool:
-                frames[each.stream], waiting[each.stream] = each.frame, each.answer
-            else:
-                each.answer.set_exception(
-                    StreamError(f"stream {each.stream}: was closed while its frame waited")
-                )
-        if not frames:
-            return
-        try:
-            answers = self._pool.step(frames)
-        except Exception as error:  # the thread goes on, for the others
-            for answer in waiting.values():
-                answer.set_exception(error)
-            return
-        for stream, answer in waiting.items():
-            answer.set_result(answers[stream])
+        batch = [each for each in batch if each.wanted()]  # else the stream does not move
+        pool = self._pool
+        with pool._lock:  # no stream is closed between the look at it and the step
+            results: dict[int, Answer | BaseException] = {
+                each.stream: StreamError(f"stream {each.stream}: was closed while its frame waited")
+                for each in batch
+                if each.stream not in pool
+            }
+            frames = {each.stream: each.frame for each in batch if each.stream not in results}
+            try:
+                results |= pool.step(frames) if frames else {}
+            except Exception as error:  # the thread goes on, for the others
+                results |= dict.fromkeys(frames, error)
+        _hand_over([(each.answer, results[each.stream]) for each in batch])
+
+
+def _hand_over(results: list[_Result]) -> None:
+    """Give answers to who waits for them; an event loop is woken once for all of its own."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Result]] = {}
+    for promise, result in results:
+        if isinstance(promise, asyncio.Future):
+            by_loop.setdefault(promise.get_loop(), []).append((promise, result))
+        else:
+            _keep(promise, result)
+    for loop, own in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(_keep_all, own)
+
+
+def _keep_all(results: list[_Result]) -> None:
+    for promise, result in results:
+        if not promise.done():  # as one is that was cancelled meanwhile
+            _keep(promise, result)
+
+
+def _keep(promise: _Promise, result: Answer | BaseException) -> None:
+    if isinstance(result, BaseException):
+        promise.set_exception(result)
+    else:
+        promise.set_result(result)

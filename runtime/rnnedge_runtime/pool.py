@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from threading import RLock
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.finite import flush_tiny
-from rnnedge_runtime.rows import Frame, grouped, taken_apart
+from rnnedge_runtime.rows import Frame, check_frame, grouped, taken_apart
 from rnnedge_runtime.session import Array, Session, State
 from rnnedge_runtime.stream import Answer, check_streamable
 
@@ -225,8 +224,7 @@ class StreamPool:
 
         Where `max_waiting` frames wait already, this one waits for its turn to.
         """
-        frames = self._waiting()
-        return await asyncio.wrap_future(frames.line_up(stream, self._owned(stream, frame)))
+        return await self._waiting().line_up(stream, self._owned(stream, frame))
 
     def shutdown(self) -> None:
         """Answer the frames that wait, and close all streams."""
@@ -248,7 +246,7 @@ class StreamPool:
     def _owned(self, stream: int, frame: Frame) -> Frame:
         """Check a frame, and copy what the caller may change later."""
         self._slot(stream)
-        grouped(self._inputs, {stream: frame})
+        check_frame(self._inputs, stream, frame)
         if isinstance(frame, Mapping):
             return {name: np.array(value) for name, value in frame.items()}
         return np.array(frame)
@@ -276,6 +274,9 @@ class StreamPool:
 
     def _waiting(self) -> FrameQueue:
         """Return the queue; its thread starts with the first frame."""
+        queue = self._queue
+        if queue is not None:
+            return queue  # without the lock, which a batch that runs holds
         from rnnedge_runtime.frame_queue import FrameQueue
 
         with self._lock:

@@ -71,6 +71,18 @@ def grouped(specs: Sequence[TensorSpec], frames: Mapping[int, Frame]) -> list[Gr
     return groups
 
 
+def check_frame(specs: Sequence[TensorSpec], stream: int, frame: Frame) -> None:
+    """Check one frame.
+
+    Raises:
+        InputError: When it does not fit, or holds NaN or infinity; `streams` says whose it is.
+    """
+    try:
+        _checked(specs, frame)
+    except InputError as error:
+        raise InputError(f"stream {stream}: {error}", streams=(stream,)) from error
+
+
 def taken_apart(
     specs: Sequence[TensorSpec], outputs: Mapping[str, Array], single: bool
 ) -> Iterable[Answer]:
