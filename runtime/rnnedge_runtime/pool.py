@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from threading import RLock
@@ -230,7 +229,7 @@ class StreamPool:
         frames = self._waiting()
         self._slot(stream)
         frame = owned(self._inputs, stream, frame)
-        return await asyncio.wrap_future(frames.line_up(stream, frame))
+        return await frames.line_up(stream, frame)
 
     def shutdown(self) -> None:
         """Answer the frames that wait, and close all streams."""

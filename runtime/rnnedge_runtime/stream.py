@@ -246,9 +246,12 @@ class Stream:
         """Run a frame of zeros, where the inputs say what that is, and bind its buffers."""
         sizes = {BATCH: self._batch, TIME: 1}
         zeros = {}
-        for spec in self._session.interface.data_inputs:
+        specs = self._session.interface.data_inputs
+        for spec in specs:
             shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
-            if 0 in shape or TIME not in spec.axes:
+            # One input without a time axis is a frame; beside others it may be a number, such as a
+            # rate, for which zero means nothing.
+            if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step

@@ -6,9 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tiny_models import Tiny, silero_style, two_inputs
+from tiny_models import Graph, Tiny, silero_style, two_inputs
 
 from rnnedge_runtime import InputError, Session, StreamError
+from rnnedge_runtime.contract import TensorSpec
 
 CELLS = {
     "rnn": Tiny("rnn"),
@@ -272,3 +273,24 @@ def test_a_model_of_another_maker_is_bound_too():
         expected = session.run(pair, state=state or session.zero_state(1))
         state = expected.state
         np.testing.assert_array_equal(answer, expected.output)
+
+
+def test_a_model_without_a_time_axis_takes_the_short_way(monkeypatch):
+    tiny = Tiny("gru", input_size=4)
+    state = ("float32", (1, "batch", 3))
+    graph = Graph(
+        inputs=[TensorSpec("frame", "float32", ("batch", 4)), TensorSpec("h_0", *state)],
+        outputs=[TensorSpec("output", "float32", ("batch", 3)), TensorSpec("h_n", *state)],
+        constants=tiny.graph().constants,
+    )
+    graph.add("Unsqueeze", ["frame", "zero"], ["input"])  # [1, batch, 4]
+    names = ["input", "W", "R", "B", "", "h_0"]
+    graph.add("GRU", names, ["", "h_n"], hidden_size=3, linear_before_reset=1)
+    graph.add("Squeeze", ["h_n", "zero"], ["output"])
+    stream = Session(graph.content(), threads=1).stream(batch=2)
+    monkeypatch.setattr(stream, "_step_of_any_shape", None)
+    x = tiny.input(5, 2)
+    steps = [stream.step(frame) for frame in x]
+    np.testing.assert_allclose(steps, tiny.expected(x)[0], rtol=1e-5, atol=2e-6)
+    with pytest.raises(InputError, match="frame: expected finite numbers"):
+        stream.step(np.full((2, 4), np.nan, np.float32))
