@@ -27,7 +27,8 @@ from torch import nn
 
 import rnnedge
 from benchmarks.machine import describe
-from benchmarks.speed import Cell, Side, in_onnxruntime, take_turns
+from benchmarks.speed import Side, in_onnxruntime
+from benchmarks.timing import Time, time_in_blocks
 
 INPUT_SIZE = 64
 HIDDEN = (32, 64, 128, 192, 256, 384, 512, 768, 1024)
@@ -49,13 +50,13 @@ class Row:
     hidden: int
     done: str
     size: float
-    speed: dict[tuple[int, int], Cell]
+    speed: dict[tuple[int, int], dict[str, Time]]
     errors: dict[str, dict[int, float]]
 
     def ratio(self, shape: tuple[int, int]) -> float:
         """Return how many times as fast as float32 int8 is, by CPU time."""
-        cell = self.speed[shape]
-        return cell.cpu["float32"] / cell.cpu["int8"]
+        times = self.speed[shape]
+        return times["float32"].cpu / times["int8"].cpu
 
 
 def main() -> None:
@@ -85,10 +86,10 @@ def _measured(cells: Sequence[str], hidden_sizes: Sequence[int], seconds: float)
         layer = rnnedge.build(spec, seed=0).eval()
         with tempfile.TemporaryDirectory() as folder:
             files, report = _files(layer, Path(folder))
-        speed = {(time, batch): Cell("", cell, time, batch) for time, batch in SHAPES}
-        for (time, batch), found in speed.items():
+        speed = {}
+        for time, batch in SHAPES:
             x = np.random.default_rng(0).standard_normal((time, batch, INPUT_SIZE))
-            _measure(files, x.astype(np.float32), found, seconds)
+            speed[time, batch] = _measure(files, x.astype(np.float32), seconds)
         errors = {name: _errors(layer, in_onnxruntime(file)) for name, file in files.items()}
         size = len(files["int8"]) / len(files["float32"])
         yield Row(cell, hidden, report.done, size, speed, errors)
@@ -114,17 +115,18 @@ def _files(layer: nn.Module, folder: Path) -> tuple[dict[str, bytes], rnnedge.La
     return {name: path.read_bytes() for name, path in paths.items()}, result.quantization[0]
 
 
-def _measure(files: dict[str, bytes], x: np.ndarray, cell: Cell, seconds: float) -> None:
+def _measure(files: dict[str, bytes], x: np.ndarray, seconds: float) -> dict[str, Time]:
     """Open both files a few times, since where their weights lie in memory moves a single step."""
-    sides = ("float32", "int8")
     tries = []
     for _ in range(OPENED):
-        calls = {name: in_onnxruntime(files[name])(x) for name in sides}
-        tries.append(Cell("", cell.cell, cell.time, cell.batch))
-        take_turns(calls, tries[-1], seconds / OPENED)
-    for name in sides:
-        cell.wall[name] = statistics.median(one.wall[name] for one in tries)
-        cell.cpu[name] = statistics.median(one.cpu[name] for one in tries)
+        calls = {name: in_onnxruntime(files[name])(x) for name in ("float32", "int8")}
+        tries.append(time_in_blocks(calls, seconds / OPENED))
+    return {
+        name: Time(
+            *(statistics.median(part) for part in zip(*(t[name] for t in tries), strict=True))
+        )
+        for name in tries[0]
+    }
 
 
 def _errors(layer: nn.Module, side: Side) -> dict[int, float]:
@@ -157,7 +159,7 @@ def _report(rows: Sequence[Row]) -> str:
         "|---|---|" + "---|" * len(SHAPES) + "---|---|",
     ]
     for row in rows:
-        first = row.speed[SHAPES[0]].cpu
+        first = {name: time.cpu for name, time in row.speed[SHAPES[0]].items()}
         ratios = " | ".join(f"{row.ratio(shape):.2f}" for shape in SHAPES)
         lines.append(
             f"| {row.cell} {row.hidden} | {row.done} | {ratios} | "

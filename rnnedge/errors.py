@@ -6,7 +6,9 @@
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read or written
+    ├── OptionError (ValueError)            an option that ONNX Runtime does not know
     ├── DeviceError (RuntimeError)          the device cannot be had
+    ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          ONNX Runtime failed while it ran
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
@@ -28,8 +30,10 @@ from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError
+from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
+from rnnedge_runtime.errors import StreamError as StreamError
 
 
 class SpecError(RnnEdgeError, ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.engine import EngineOptions, open_engine
 from rnnedge_runtime.machine import cpu_name
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "rnnedge", "rnnedge-runtime")
@@ -115,7 +115,9 @@ def peak_gflops(threads: int) -> float:
         )
         opset = helper.make_opsetid("", 17)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-        engine, _ = open_engine(model.SerializeToString(), device="cpu", threads=threads)
+        engine, _ = open_engine(
+            model.SerializeToString(), device="cpu", options=EngineOptions(threads)
+        )
         engine.run(None, {"a": matrix})
         end, runs = perf_counter() + _PEAK_SECONDS, 0
         while runs < 3 or perf_counter() < end:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnedge.benching.latency import time_in_turns
 from rnnedge.benching.machine import peak_gflops, this_machine
@@ -32,12 +32,12 @@ Progress = Callable[[int, int], None]
 class _Alone:
     """A model with nobody beside it."""
 
-    def __init__(self, model: str, device: Device, threads: int) -> None:
-        self._model, self._device, self._threads = model, device, threads
+    def __init__(self, model: str, device: Device, options: Mapping[str, Any]) -> None:
+        self._model, self._device, self._options = model, device, options
         self.sides = {OWN: OWN_LABEL}
 
     def open(self) -> Session:
-        return Session(self._model, device=self._device, threads=self._threads)
+        return Session(self._model, device=self._device, **self._options)
 
     def inputs(self, session: Session, shape: Shape) -> dict[str, Array]:
         return random_inputs(session, shape.time, shape.batch)
@@ -61,6 +61,7 @@ def bench_shapes(
     warmup: int = 5,
     rate: float | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Benchmark:
     """Measure whole sequences.
 
@@ -76,9 +77,11 @@ def bench_shapes(
         warmup: Calls of each side that are not measured, 0 or more.
         rate: Steps of the signal in a second, above 0, for the real-time factor.
         progress: Called with the number of shapes done and in all.
+        options: What else `Session` takes to open the model, such as `arena`.
 
     Raises:
         ModelError: When the model cannot be opened.
+        OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         InputError: When a shape does not fit it.
         SourceError: When the source takes other inputs than the model.
         UnequalError: When the model does not compute what its source does.
@@ -87,7 +90,7 @@ def bench_shapes(
     model = os.fspath(model)
     machine = this_machine(("torch", *against) if source is not None else ())
     with ExitStack() as stack:
-        subject: _Alone | Beside = _Alone(model, device, threads)
+        subject: _Alone | Beside = _Alone(model, device, {"threads": threads, **options})
         if source is not None:
             if device != "cpu":
                 raise InputError(f"--against: goes with --device cpu, got {device}")
@@ -96,7 +99,7 @@ def bench_shapes(
 
             stack.enter_context(torch_threads(threads))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            subject = Beside(model, source, against, threads, Path(folder))
+            subject = Beside(model, source, against, threads, Path(folder), options)
 
         import_engine()
 
@@ -123,6 +126,7 @@ def bench_shapes(
     return Benchmark(
         model=model,
         device=session.device,
+        options=session.info.options,
         threads=threads,
         machine=machine,
         sides=subject.sides,

@@ -27,7 +27,7 @@ from rnnedge_exporters.modules.arguments import Arguments, bind_by_name, flatten
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.engine import EngineOptions, open_engine
 from rnnedge_runtime.errors import one_line
 
 Call = Callable[[], Any]
@@ -156,7 +156,7 @@ def _torchscript(task: Task) -> Peer:
         },
         dynamo=False,
     )
-    engine, _ = open_engine(path, device="cpu", threads=task.threads)
+    engine, _ = open_engine(path, device="cpu", options=EngineOptions(task.threads))
     taken = {spec.name for spec in engine.get_inputs()}
 
     def bind(inputs: Inputs) -> Call:

@@ -52,6 +52,12 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.option(
     "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
 )
+@click.option(
+    "--scores/--no-scores",
+    default=None,
+    help="Of rounded weights: compare the largest score too [of a module, where the last axis has "
+    "a fixed size from 2 to 50,000].",
+)
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @json_option
 def validate(
@@ -64,6 +70,7 @@ def validate(
     time_limit: float,
     reports: tuple[str, ...],
     golden: str | None,
+    scores: bool | None,
     save_failing: str | None,
     as_json: bool,
     **given: Any,
@@ -94,6 +101,7 @@ def validate(
                 latency=bool(reports),
                 golden=golden,
                 failing=save_failing,
+                scores=scores,
                 progress=progress,
             )
     for path in reports:

@@ -16,6 +16,7 @@ from torch import nn
 from rnnedge.errors import SourceError
 from rnnedge.isolated import CrashError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
+from rnnedge.parity.rounding.integers import Integers
 from rnnedge.parity.runners import Outputs, Runner, runner_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_runtime import RnnEdgeError
@@ -65,6 +66,7 @@ def collect(
     module: nn.Module,
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
+    integers: Integers | None = None,
 ) -> tuple[Questioner, list[Answers], list[str]]:
     """Run every case on the exported model and, in float64 and float32, on its source.
 
@@ -74,6 +76,7 @@ def collect(
         module: The source; it is copied, never changed.
         cases: What to run.
         progress: Called with the number of cases done and in all.
+        integers: Which products the model makes of integers; None where it makes none.
 
     Returns:
         What asks for more, the answers, and notes: which cases the source itself refuses, and in
@@ -84,7 +87,7 @@ def collect(
     """
     collected: list[Answers] = []
     for dtype in (torch.float64, torch.float32):  # a forward may fix a dtype, and refuse float64
-        ask = Questioner(interface, model, module, dtype)
+        ask = Questioner(interface, model, module, dtype, integers)
         refused: dict[Case, str] = {}
         fatal: list[str] = []
         for done, case in enumerate(cases, 1):
@@ -132,13 +135,19 @@ class Questioner:
         model: Runs a case on the model.
         module: The source; it is copied.
         dtype: What the reference computes in.
+        integers: Which products the model makes of integers; None where it makes none.
 
     Attributes:
         dtype: What the reference computes in.
     """
 
     def __init__(
-        self, interface: Interface, model: Runner, module: nn.Module, dtype: torch.dtype
+        self,
+        interface: Interface,
+        model: Runner,
+        module: nn.Module,
+        dtype: torch.dtype,
+        integers: Integers | None = None,
     ) -> None:
         """Copy `module` for the reference, and for float32 beside it."""
         runner = runner_of(module)
@@ -146,9 +155,10 @@ class Questioner:
         self._interface = interface
         self._model = model
         self._module = module
-        self._reference = runner(module, interface, dtype)
-        self._single = runner(module, interface, torch.float32)
-        self._moved = [runner(_moved(module, n), interface, dtype) for n in range(_SAMPLES)]
+        self._integers = integers
+        self._reference = runner(module, interface, dtype, integers)
+        self._single = runner(module, interface, torch.float32, integers)
+        self._moved: list[Runner] = []
         self._indices = largest_index(module)
 
     def __call__(self, case: Case) -> Answers:
@@ -191,8 +201,10 @@ class Questioner:
         """Return how far each output moves in samples of moved weights."""
         runner = runner_of(self._module)
         while len(self._moved) < samples.stop:
-            twin = _moved(self._module, len(self._moved))
-            self._moved.append(runner(twin, self._interface, self.dtype))
+            seed = len(self._moved)
+            twin, integers = _moved(self._module, seed), self._integers
+            rounding = integers.sample(seed) if integers else None
+            self._moved.append(runner(twin, self._interface, self.dtype, rounding))
         others = [self._moved[sample](inputs, case) for sample in samples]
         return {name: max(_distance(o[name], y) for o in others) for name, y in reference.items()}
 

@@ -37,17 +37,23 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     import onnx
 
     from rnnedge.parity.diagnosis.by_value import count_present
+    from rnnedge.parity.rounding.held import Blocks
+    from rnnedge.parity.rounding.stored import stored_weights
 
     try:
         proto = onnx.load(model)
     except Exception:  # a file that cannot be read is somebody else's error
         return None
+    rounded = Blocks(list(stored_weights(proto.graph)))
     counts = {}
     for layer in layers:
         weights = {name: weight.detach().float().numpy() for name, weight in layer.weights.items()}
         recurrent = weights.get("weight_hr_l0", weights.get("weight_hh_l0"))
         if recurrent is not None and recurrent.ndim == 2:
-            counts[layer.prefix] = count_present(proto, weights, recurrent.shape[1])
+            height = recurrent.shape[1]
+            counts[layer.prefix] = count_present(proto, weights, height)
+            matrices = (matrix for matrix in weights.values() if matrix.ndim == 2)
+            counts[layer.prefix] += sum(rounded.find(m, height) is not None for m in matrices)
     found = [prefix for prefix, count in counts.items() if count]
     return found[0] if len(found) == 1 else None
 

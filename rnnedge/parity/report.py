@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnedge.parity.cases import Case
+from rnnedge.parity.rounding.cost import Rounding
 from rnnedge_runtime.contract import Contract
 
 
@@ -199,6 +200,7 @@ class Report:
         curves: Errors over time, of outputs and, where the graph shows them, of layers inside.
         diagnosis: Why it fails, or None when it passes.
         timings: Latency beside PyTorch, when it was measured.
+        rounding: What the file holds in fewer bits and what that costs; None for float32.
         contract: What the file promises, or None when rnnedge did not make it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
@@ -214,6 +216,7 @@ class Report:
     curves: tuple[Curve, ...] = ()
     diagnosis: Diagnosis | None = None
     timings: tuple[Timing, ...] = ()
+    rounding: Rounding | None = None
     contract: Contract | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -227,9 +230,10 @@ class Report:
         """One sentence."""
         cases, name = self.outputs[0].cases, os.path.basename(self.model)
         if self:
+            held = f" {self.rounding.proven}" if self.rounding else ""
             return (
-                f"PASS: {name} computes what {self.source} computes in PyTorch, in {cases} "
-                f"of {cases} cases"
+                f"PASS: {name} computes what {self.source} computes in PyTorch{held}, in {cases} "
+                f"of {cases} cases{self._moved}"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
@@ -239,13 +243,23 @@ class Report:
             f"{first.failed} of {cases} cases fail{cause}"
         )
 
+    @property
+    def _moved(self) -> str:
+        """What the rounding costs, as the end of a sentence."""
+        costs = self.rounding.costs if self.rounding else ()
+        if not costs:
+            return ""
+        worst = max(costs, key=lambda cost: cost.max_abs)
+        return f"; the rounding moves {worst.name} by up to {worst.max_abs:.1e}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
         return {"passed": bool(self), "verdict": self.verdict, **asdict(self)}
 
     def table(self) -> Table:
         """Return the table for a rich console."""
-        table = Table(title="parity with PyTorch float64", title_justify="left")
+        held = f", {self.rounding.proven}" if self.rounding else ""
+        table = Table(title=f"parity with PyTorch float64{held}", title_justify="left")
         for heading in ("output", "cases", "max abs error", "max rel error", "tolerance"):
             table.add_column(heading, justify="left" if heading == "output" else "right")
         table.add_column("PyTorch float32", justify="right")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks
+from rnnedge.parity.rounding.integers import Integers, Walker
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
@@ -127,17 +128,25 @@ class LayerRunner:
         layer: The layer; it is copied.
         interface: Gives the answers the names that the exported model has.
         dtype: What to compute in.
+        integers: Which products are made of integers; None where none are.
     """
 
-    def __init__(self, layer: nn.Module, interface: Interface, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        interface: Interface,
+        dtype: torch.dtype,
+        integers: Integers | None = None,
+    ) -> None:
         """Copy `layer` to the CPU, in `dtype` and in eval mode."""
         self._layer = private_copy(layer, dtype)
+        self._walker = integers.walker(self._layer) if integers else None
         self._batch_first = bool(getattr(layer, "batch_first", False))
         self._interface = interface
         self._dtype = dtype
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
-        """Run `inputs` whole; a case in chunks has the same answer."""
+        """Run `inputs`; whole where a case in chunks has the same answer, as without integers."""
         face = self._interface
         tensors = [
             torch.from_numpy(inputs[spec.name]).to(self._dtype)
@@ -146,13 +155,15 @@ class LayerRunner:
         ]
         lengths = torch.from_numpy(inputs[face.lengths]) if face.lengths else None
         with torch.inference_mode():
-            output, finals = self._run(tensors[0], tensors[1:], lengths)
+            output, finals = self._run(tensors[0], tensors[1:], lengths, case)
         answers = [output, *finals]  # a model may leave out the last ones
         return {s.name: t.numpy() for s, t in zip(face.outputs, answers, strict=False)}
 
     def _run(
-        self, x: Tensor, states: list[Tensor], lengths: Tensor | None
+        self, x: Tensor, states: list[Tensor], lengths: Tensor | None, case: Case
     ) -> tuple[Tensor, list[Tensor]]:
+        if self._walker:
+            return self._walk(self._walker, x, states, lengths, case)
         if lengths is None:
             output, finals = self._layer(x, _joined(states))
             return output, list(finals) if isinstance(finals, tuple) else [finals]
@@ -171,6 +182,21 @@ class LayerRunner:
         before = states or [p.new_zeros(p.shape[0], len(lengths), p.shape[2]) for p in parts]
         return output, [b.index_copy(1, rows, p) for b, p in zip(before, parts, strict=True)]
 
+    def _walk(
+        self, walker: Walker, x: Tensor, states: list[Tensor], lengths: Tensor | None, case: Case
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Run in chunks, since an input is rounded over the range of its chunk."""
+        x = x.transpose(0, 1) if self._batch_first else x
+        outputs, start = [], 0
+        given = case.way != "threads"  # each thread takes the range of its own rows
+        for piece in torch.split(x, case.chunk or len(x)):
+            rows = None if lengths is None else (lengths - start).clamp(0, len(piece))
+            output, states = walker(piece, states, rows, given=given and not start)
+            outputs.append(output)
+            start += len(piece)
+        output = torch.cat(outputs)
+        return output.transpose(0, 1) if self._batch_first else output, states
+
 
 class ModuleRunner:
     """Runs cases on a whole module in PyTorch, in one dtype.
@@ -181,11 +207,20 @@ class ModuleRunner:
         module: The module; it is copied.
         interface: Gives names to arguments and answers.
         dtype: What to compute in.
+        integers: Which products are made of integers; None where none are.
     """
 
-    def __init__(self, module: nn.Module, interface: Interface, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        interface: Interface,
+        dtype: torch.dtype,
+        integers: Integers | None = None,
+    ) -> None:
         """Copy `module` to the CPU, in `dtype` and in eval mode."""
         self._module = private_copy(module, dtype)
+        if integers:
+            integers.install(self._module)
         self._interface = interface
         self._dtype = dtype
         self._given: dict[str, Tensor] = {}

@@ -31,6 +31,9 @@ from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
+from rnnedge.parity.rounding.held import hold
+from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weights
+from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
 from rnnedge.sources import Source, load_source
@@ -55,6 +58,7 @@ def validate(
     latency: bool = False,
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
+    scores: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
@@ -63,6 +67,10 @@ def validate(
     up, states, ragged lengths, chunks, numbers from denormal to extreme, rows in another order,
     repeated runs and threads, as far as the file takes them. The file need not be one of rnnedge.
     Where it fails, the report says why as far as that can be found.
+
+    A file that holds weights in int8 or float16 is compared with the source as it holds it: with
+    the rounded weights, and activations rounded where it rounds them. What the rounding itself
+    costs is measured beside, in `Report.rounding`.
 
     Args:
         model: The `.onnx` file.
@@ -81,6 +89,9 @@ def validate(
         golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
             model where PyTorch is not installed; written only when the model passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
+        scores: Whether the outputs are scores, whose largest one is compared too; None takes those
+            of a module that have a last axis of a fixed size from 2 to 50,000. Only for files with
+            rounded weights.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -98,15 +109,20 @@ def validate(
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
         opened = OpenedModel(model, device=device, worker=worker)
-        source, layer, face, notes = _fit(opened, source)
-        module = source.module
+        stored = read_stored_weights(opened)
+        source, layer, face, notes = _fit(opened, source, stored)
+        original = source.module
+        held = hold(original, stored) if stored else None
+        module = held.module if held else original
+        integers = held.integers if held else None
+        layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
         if cases is None:
             streams = not _hindered(opened.contract, module)
             cases = default_cases(face, streams=streams, permute=layer is not None, quick=quick)
         if not cases:
             raise ModelError("cases: expected one or more, got none")
         runner = ModelRunner(face, opened.session)
-        ask, collected, remarks = collect(face, runner, module, cases, progress)
+        ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
         subject = Subject(
@@ -121,6 +137,8 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
+        rounding = measure_rounding(original, held, ask.dtype, collected, face, scores)
+        notes += rounding.lines() if rounding else []
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
         curves, diagnosis = error_over_time(collected, face), None
         if not quick or not all(results):  # onnx is loaded only to look into a file
@@ -138,6 +156,7 @@ def validate(
         from rnnedge.parity.golden_sets import golden_sets
 
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
+        reference += f", {rounding.proven}" if rounding else ""
         sets = golden_sets(collected, results)
         write_golden(golden, model=opened.path, sets=sets, reference=reference)
     remarked = [result for result in results if result.remark]
@@ -155,6 +174,7 @@ def validate(
         curves=curves,
         diagnosis=diagnosis,
         timings=timings,
+        rounding=rounding,
         contract=opened.contract,
         machine=_machine(),
         seconds=time.perf_counter() - began,
@@ -162,7 +182,7 @@ def validate(
 
 
 def _fit(
-    opened: OpenedModel, source: Source
+    opened: OpenedModel, source: Source, stored: Sequence[StoredWeight]
 ) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
     """Say which inputs and outputs of the file are which, and settle what a checkpoint leaves open.
 
@@ -173,7 +193,7 @@ def _fit(
     layer, face, notes = None, opened.interface, []
     if is_bare_layer(source.module):
         if source.untold:
-            source, note = settle(source, lambda layer: _answers_like(opened, layer))
+            source, note = settle(source, lambda layer: _answers_like(opened, layer, stored))
             notes += [note] if note else []
         layer = read_layer(source.module)  # type: ignore[arg-type]  # it is still a bare layer
         face = fit_layer(opened.path, opened.interface, source.origin, layer)
@@ -195,7 +215,9 @@ def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) ->
     return Source(against, type(against).__name__)
 
 
-def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> Fit | None:
+def _answers_like(
+    opened: OpenedModel, layer: nn.RNNBase, stored: Sequence[StoredWeight]
+) -> Fit | None:
     """Say whether a file answers what a bare layer does, at shapes that tell layouts apart.
 
     Returns:
@@ -206,7 +228,9 @@ def _answers_like(opened: OpenedModel, layer: nn.RNNBase) -> Fit | None:
             warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
-        ask = Questioner(face, ModelRunner(face, opened.session), layer, torch.float64)
+        held = hold(layer, stored) if stored else None
+        module, integers = (held.module, held.integers) if held else (layer, None)
+        ask = Questioner(face, ModelRunner(face, opened.session), module, torch.float64, integers)
 
         def fit(collected: Sequence[Answers]) -> Fit:
             results = compare(collected, face, Tolerance(), widest_product(layer))

@@ -6,7 +6,9 @@
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not belong, or a model without one
     ├── GoldenError (ValueError)           golden vectors that cannot be read or written
+    ├── OptionError (ValueError)           an option that ONNX Runtime does not know or take
     ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
+    ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
     └── MissingPackageError (ImportError)  an optional package is needed and not installed
 
@@ -38,7 +40,16 @@ class ContractError(ModelError):
 
 
 class InputError(RnnEdgeError, ValueError):
-    """An input has the wrong name, shape, dtype or value."""
+    """An input has the wrong name, shape, dtype or value.
+
+    Attributes:
+        streams: The streams of a pool whose frames were refused; empty elsewhere.
+    """
+
+    def __init__(self, *message: object, streams: tuple[int, ...] = ()) -> None:
+        """Take the message, and the streams that it is about."""
+        super().__init__(*message)
+        self.streams = streams
 
 
 class StateError(RnnEdgeError, ValueError):
@@ -49,8 +60,16 @@ class GoldenError(RnnEdgeError, ValueError):
     """Golden vectors are missing, damaged or of a newer format, or cannot be written."""
 
 
+class OptionError(RnnEdgeError, ValueError):
+    """A session was opened with an option that ONNX Runtime does not know, or a wrong value."""
+
+
 class DeviceError(RnnEdgeError, RuntimeError):
     """The device that was asked for cannot be had on this machine."""
+
+
+class StreamError(RnnEdgeError, RuntimeError):
+    """A stream or a pool is closed, has no room, or is in use by another thread."""
 
 
 class EngineError(RnnEdgeError, RuntimeError):

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.answers import Answer as Answer
+from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
+from rnnedge_runtime.bound_step import BoundStep, bind_step
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
-from rnnedge_runtime.errors import InputError, StateError
+from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
+from rnnedge_runtime.finite import check_finite
+from rnnedge_runtime.kept_state import KeptState
 from rnnedge_runtime.session import Array, Session, State, as_array
+
+_MOST_BOUND = 4
+"""Shapes whose buffers are kept."""
 
 
 class Stream:
     """A running sequence, or `batch` of them side by side, whose state is kept between calls.
 
     Made by `Session.stream`. What the model answers chunk by chunk is what it would have answered
-    for the whole sequence in one call.
+    for the whole sequence in one call. A stream belongs to one thread at a time: a call from a
+    second one while the first is inside is refused.
+
+    On the CPU, numbers of the state below 1e-25 become zero every few steps. A state that decays
+    into denormal numbers would make each step 20 times as slow.
     """
 
-    def __init__(self, session: Session, batch: int) -> None:
-        """Start at a state of zeros.
+    def __init__(self, session: Session, batch: int = 1) -> None:
+        """Start at a state of zeros, and run one frame of zeros so that the first is not slow.
 
         Raises:
             StateError: When the model has no states to keep, or reads the future.
@@ -28,49 +42,177 @@ class Stream:
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
-        if session.contract and session.contract.hindrances:
-            raise StateError(
-                "the model cannot be streamed, since chunks would not give what the whole sequence "
-                f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
-            )
-        if not session.interface.states:
-            raise StateError(
-                "the model has no states to keep between calls: export it with states (--states)"
-            )
+        check_streamable(session)
         self._session = session
         self._batch = int(batch)
-        self._state = session.zero_state(self._batch)
+        self._state = KeptState(session.zero_state(self._batch), session.device)
+        self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
+        self._closed = False
+        self._bound: dict[object, BoundStep] = {}
+        self._last: object = None
+        self._usual = self._warm_up()
+
+    @property
+    def batch(self) -> int:
+        """Rows that run side by side."""
+        return self._batch
 
     @property
     def state(self) -> tuple[Array, ...]:
         """The state after the last step, (h,) or (h, c), each [layers, batch, hidden]; a copy."""
-        return tuple(array.copy() for array in self._state)
+        with self._alone():
+            return self._state.read()
 
     @state.setter
     def state(self, state: State) -> None:
         feeds: dict[str, Array] = {}
         self._session._bind_state(state, feeds, {BATCH: self._batch})
-        self._state = tuple(feeds[s.name].copy() for s in self._session.interface.state_inputs)
+        with self._alone():
+            self._state.write([feeds[spec.name] for spec in self._session.interface.state_inputs])
 
-    def reset(self) -> None:
-        """Go back to a state of zeros."""
-        self._state = self._session.zero_state(self._batch)
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Go back to a state of zeros.
 
-    def step(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> Array | dict[str, Array]:
+        Args:
+            rows: Which rows of the batch; None is all. The others keep their state to the bit.
+
+        Raises:
+            StateError: For a row that the stream has not.
+        """
+        if rows is None:
+            with self._alone():
+                self._state.write(self._session.zero_state(self._batch))
+            return
+        picked = np.asarray(rows)
+        whole = picked.dtype.kind in "iu" or not picked.size
+        if not whole or (picked.size and not 0 <= picked.min() <= picked.max() < self._batch):
+            raise StateError(f"rows: expected integers from 0 to {self._batch - 1}, got {rows!r}")
+        specs = self._session.interface.state_inputs
+        for spec in specs:
+            if BATCH not in spec.axes:
+                raise StateError(f"{spec.name}: has no batch axis, and so no rows: {spec}")
+        with self._alone():
+            state = self._state.read()
+            for spec, array in zip(specs, state, strict=True):
+                np.moveaxis(array, spec.axes.index(BATCH), 0)[picked.astype(np.intp)] = 0
+            self._state.write(state)
+
+    def clone(self) -> Stream:
+        """Return a second stream that goes on from the same state."""
+        twin = Stream(self._session, self._batch)
+        with self._alone():
+            twin._state.write(self._state.read())
+            twin._state.steps = self._state.steps
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state to a file, from which any process can go on to the bit.
+
+        Args:
+            path: An `.npz` file; an existing one is replaced, whole or not at all.
+
+        Raises:
+            StateError: When the file cannot be written.
+        """
+        from rnnedge_runtime.state_file import write_state
+
+        write_state(path, self._session, self.state)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a state that `save` wrote.
+
+        Raises:
+            StateError: When the file cannot be read, or holds the state of another model or batch;
+                the state stays as it was.
+        """
+        from rnnedge_runtime.state_file import read_state
+
+        self.state = read_state(path, self._session)
+
+    def close(self) -> None:
+        """Take no more calls, and let the buffers go."""
+        with self._alone():
+            self._closed = True
+            self._bound, self._usual = {}, None
+
+    def __enter__(self) -> Stream:
+        """Return the stream itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the stream."""
+        if not self._closed:
+            self.close()
+
+    def step(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
+    ) -> Answer:
         """Run one step, or a chunk of steps, and keep the state.
 
         Args:
             frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
                 it, for a chunk. For a model of several inputs, a mapping by name.
+            out: What the output is written into, of its very shape and dtype; for a model of
+                several outputs, a mapping by name. It is returned.
+            copy: Whether the output is the caller's to keep. False may give a read-only view that
+                is valid until the next step; it saves the one allocation of a step.
 
         Returns:
             The output without its time axis for one step, with it for a chunk; for a model of
             several outputs, a dict by name.
 
         Raises:
-            InputError: When the frame does not fit; the state stays as it was.
+            InputError: When the frame does not fit, or holds NaN or infinity, or `out` does not
+                fit; the state stays as it was.
             EngineError: When ONNX Runtime fails; the state stays as it was.
+            StreamError: When the stream is closed, or another thread is inside a call of it.
         """
+        try:
+            self._free.pop()  # as `_alone` does it, which would cost another microsecond
+        except IndexError:
+            raise _busy() from None
+        try:
+            bound = self._usual
+            if bound is not None and type(frame) is np.ndarray and bound.take(frame):
+                return run_bound(bound, out, copy=copy)
+            if self._closed:
+                raise _closed()
+            return self._step_of_any_shape(frame, out, copy)
+        finally:
+            self._free.append(True)
+
+    def _step_of_any_shape(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, copy: bool
+    ) -> Answer:
+        """Check everything; a shape that comes a second time in a row is bound for the next."""
+        face = self._session.interface
+        chunk, single = self._chunk(frame)
+        key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
+        bound = self._bound.get(key)
+        if bound is not None:
+            for name, place in bound.frames.items():
+                place[...] = chunk[name].reshape(place.shape)
+            return run_bound(bound, out, copy=copy)
+        result = self._session.run(chunk, state=self._state.read())
+        answers = {}
+        for spec in face.data_outputs:
+            value = result.outputs[spec.name]
+            dropped = single and TIME in spec.axes
+            answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
+        if out is not None:
+            check_out(answers, out)
+        self._state.advance(result.state)
+        if key == self._last:
+            while len(self._bound) >= _MOST_BOUND:
+                self._bound.pop(next(iter(self._bound)))
+            made = bind_step(self._session, self._state, chunk, result, single=single)
+            if made is not None:
+                self._bound[key] = made
+        self._last = key
+        return handed_over(answers, out)
+
+    def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
+        """Return the inputs by name with their time axes, and whether the frame came without."""
         face = self._session.interface
         if not isinstance(frame, Mapping):
             if len(face.data_inputs) != 1:
@@ -81,22 +223,17 @@ class Stream:
         single = False
         for spec in face.data_inputs:
             value = chunk.get(spec.name)
-            if value is not None and _is_frame(spec, value):
-                chunk[spec.name] = np.expand_dims(value, spec.axes.index(TIME))
+            if value is None:
+                continue  # `Session.run` says what is missing
+            if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
+                chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
-            self._check_batch(spec, chunk.get(spec.name))
-        result = self._session.run(chunk, state=self._state)
-        self._state = result.state
-        outputs = {}
-        for spec in face.data_outputs:
-            value = result.outputs[spec.name]
-            outputs[spec.name] = (
-                value.squeeze(spec.axes.index(TIME)) if single and TIME in spec.axes else value
-            )
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+            self._check_batch(spec, value)
+            check_finite(spec, value)
+        return chunk, single
 
-    def _check_batch(self, spec: TensorSpec, value: Array | None) -> None:
-        if value is None or BATCH not in spec.axes or value.ndim != len(spec.axes):
+    def _check_batch(self, spec: TensorSpec, value: Array) -> None:
+        if BATCH not in spec.axes or value.ndim != len(spec.axes):
             return  # `Session.run` says what is wrong with it
         rows = value.shape[spec.axes.index(BATCH)]
         if rows != self._batch:
@@ -105,6 +242,54 @@ class Stream:
                 f"got {rows}"
             )
 
+    def _warm_up(self) -> BoundStep | None:
+        """Run a frame of zeros, where the inputs say what that is, and bind its buffers."""
+        sizes = {BATCH: self._batch, TIME: 1}
+        zeros = {}
+        for spec in self._session.interface.data_inputs:
+            shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
+            if 0 in shape or TIME not in spec.axes:
+                return None
+            zeros[spec.name] = np.zeros(shape, spec.dtype)
+        with suppress(InputError, EngineError):  # a model may refuse a single step
+            result = self._session.run(zeros, state=self._state.read())
+            return bind_step(self._session, self._state, zeros, result, single=True)
+        return None
 
-def _is_frame(spec: TensorSpec, value: Array) -> bool:
-    return TIME in spec.axes and value.ndim == len(spec.axes) - 1
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out, and closed streams closed."""
+        try:
+            self._free.pop()
+        except IndexError:
+            raise _busy() from None
+        try:
+            if self._closed:
+                raise _closed()
+            yield
+        finally:
+            self._free.append(True)
+
+
+def check_streamable(session: Session) -> None:
+    """Raise a `StateError` for a model without states, or one that reads the future."""
+    if session.contract and session.contract.hindrances:
+        raise StateError(
+            "the model cannot be streamed, since chunks would not give what the whole sequence "
+            f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
+        )
+    if not session.interface.states:
+        raise StateError(
+            "the model has no states to keep between calls: export it with states (--states)"
+        )
+
+
+def _busy() -> StreamError:
+    return StreamError(
+        "the stream is in use by another thread: give each thread a stream of its own, "
+        "or take turns"
+    )
+
+
+def _closed() -> StreamError:
+    return StreamError("the stream is closed: open another with Session.stream")

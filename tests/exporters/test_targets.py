@@ -8,6 +8,7 @@ import onnx
 import pytest
 from torch import nn
 
+import rnnedge
 from rnnedge_exporters import ExportError, export
 
 LAYERS = {
@@ -47,6 +48,19 @@ def test_graph_has_the_lowering_that_the_contract_names(
 def test_wide_rnn_is_a_scan(tmp_path: Path) -> None:
     result = export(nn.RNN(3, 384), tmp_path / "model.onnx")
     assert result.contract.layers[0].lowering == "scan"
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
+@pytest.mark.parametrize(("hidden", "scans"), [(128, 1), (256, 2)])
+def test_wide_directions_are_walked_apart(
+    hidden: int, scans: int, lengths: bool, tmp_path: Path
+) -> None:
+    layer = nn.RNN(3, hidden, bidirectional=True)
+    export(layer, tmp_path / "model.onnx", lowering="scan", lengths=lengths)
+    nodes = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert nodes.count("Scan") == scans
+    report = rnnedge.validate(tmp_path / "model.onnx", against=layer)
+    assert report, report
 
 
 @pytest.mark.parametrize("lowering", ["operator", "scan", "switch"])

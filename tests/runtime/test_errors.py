@@ -11,7 +11,9 @@ TREE = {
     "InputError": ValueError,
     "StateError": ValueError,
     "GoldenError": ValueError,
+    "OptionError": ValueError,
     "DeviceError": RuntimeError,
+    "StreamError": RuntimeError,
     "EngineError": RuntimeError,
     "MissingPackageError": ImportError,
 }

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from tiny_models import Tiny
 
-from rnnedge_runtime import ContractError, DeviceError, ModelError, Session, StateError
+from rnnedge_runtime import ContractError, DeviceError, ModelError, OptionError, Session, StateError
 from rnnedge_runtime.contract import Contract, TensorSpec
 
 GRU = Tiny("gru")
@@ -175,7 +175,7 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda_and_says_so():
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
 def test_a_wrong_number_of_threads(threads):
     message = f"threads: expected None or an integer of 1 or more, got {threads!r}"
-    with pytest.raises(ModelError, match=re.escape(message)):
+    with pytest.raises(OptionError, match=re.escape(message)):
         Session(GRU.content, threads=threads)
 
 

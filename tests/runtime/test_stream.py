@@ -176,15 +176,17 @@ def test_a_wrong_frame_leaves_the_state_as_it_was(given):
     assert equal(stream.state, before)
 
 
-def test_a_failing_engine_leaves_the_state_as_it_was(monkeypatch):
+@pytest.mark.parametrize("chunk", [False, True], ids=["frame", "chunk"])
+def test_a_failing_engine_leaves_the_state_as_it_was(chunk, monkeypatch):
     tiny = Tiny("gru")
     session = Session(tiny.content)
     stream = session.stream(2)
     stream.step(frame(tiny))
     before = stream.state
-    monkeypatch.setattr(session, "_engine", None)
+    monkeypatch.setattr(session, "_run", None)
+    monkeypatch.setattr(stream._usual, "_runs", [None, None])
     with pytest.raises(EngineError):
-        stream.step(frame(tiny))
+        stream.step(tiny.input(3, 2) if chunk else frame(tiny))
     assert equal(stream.state, before)
 
 

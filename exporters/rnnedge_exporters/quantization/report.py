@@ -14,7 +14,7 @@ from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
-from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.engine import EngineOptions, open_engine
 
 _TIME, _BATCH = 50, 2
 _OPSET = 17
@@ -123,6 +123,8 @@ def _output_error(layer: RecurrentLayer, lowering: str, storage: Storage) -> flo
         graph, _ = build_layer_graph(
             plain, form, lengths=False, states=False, opset=_OPSET, storage=written
         )
-        engine, _ = open_engine(serialize_graph(graph), device="cpu", threads=1)
+        engine, _ = open_engine(
+            serialize_graph(graph), device="cpu", options=EngineOptions(threads=1)
+        )
         outputs.append(engine.run(["output"], {"input": x.astype(np.float32)})[0])
     return float(np.abs(outputs[0] - outputs[1]).max(initial=0))

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge.parity.diagnosis.mistake import GATES
+from rnnedge.parity.rounding.stored import stored_weights
 from rnnedge_exporters.weights import RecurrentLayer
 
 Array = NDArray[Any]
@@ -38,8 +39,10 @@ class Missing:
 
 
 def file_arrays(model: onnx.ModelProto) -> Iterator[Array]:
-    """Yield every float constant of a file, those of inner graphs among them."""
+    """Yield every float constant of a file, inner graphs' and those held in fewer bits too."""
     yield from _arrays(model.graph)
+    for weight in stored_weights(model.graph):
+        yield weight.values
 
 
 def _arrays(graph: onnx.GraphProto) -> Iterator[Array]:

@@ -1,0 +1,71 @@
+"""What a validation asks of a file with rounded weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rnnedge.parity.collect import Answers
+from rnnedge.parity.opened import OpenedModel
+from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
+from rnnedge.parity.rounding.held import Held
+from rnnedge.parity.rounding.stored import StoredWeight, read_stored
+from rnnedge.parity.runners import runner_of
+from rnnedge_exporters import is_bare_layer
+from rnnedge_runtime.contract import Interface
+
+_OPERATORS = (b"DynamicQuantize", b"MatMulInteger", b"DequantizeLinear", b"ConvInteger")
+"""What tools put into a file that was float32; its metadata they leave as it is."""
+
+
+def read_stored_weights(opened: OpenedModel) -> list[StoredWeight]:
+    """Return the weights that a file holds in fewer bits.
+
+    One whose contract has none, and whose operators give no sign of others' work, is not read.
+
+    Args:
+        opened: The file.
+    """
+    contract = opened.contract
+    if contract is not None and not contract.quantization and contract.dtype == "float32":
+        content = Path(opened.path).read_bytes()
+        if not any(operator in content for operator in _OPERATORS):
+            return []
+    return read_stored(opened.path)
+
+
+def measure_rounding(
+    original: nn.Module,
+    held: Held | None,
+    dtype: torch.dtype,
+    collected: Sequence[Answers],
+    interface: Interface,
+    scores: bool | None,
+) -> Rounding | None:
+    """Compare the plain cases with the weights that were rounded.
+
+    Args:
+        original: The source with its float32 weights.
+        held: The source as the file holds it; None for a float32 file.
+        dtype: What the reference computes in.
+        collected: What was run.
+        interface: What the file takes and gives.
+        scores: As in `validate`.
+    """
+    if held is None or not held.dtypes:
+        return None
+    runner = runner_of(original)
+    reference, single = (runner(original, interface, d) for d in (dtype, torch.float32))
+    bare = is_bare_layer(original)
+    meter = CostMeter(interface, scores_of(interface, bare=bare, told=scores))
+    for answers in collected:
+        case, inputs = answers.case, answers.inputs
+        plain = case.values == "normal" and case.way == "plain" and not case.ragged
+        if plain and not case.chunk and answers.model is not None:
+            pair = reference(inputs, case), single(inputs, case)
+            meter.add(str(case), *pair, answers.model)
+    integers = sorted(held.integers.names) if held.integers else []
+    return Rounding(held.dtypes, held.rounded, tuple(integers), held.missing, meter.costs())
