@@ -51,6 +51,7 @@ class Beside:
         """
         check_peers(against)
         opened, self._reference = open_beside(model, source)
+        self._own = self._reference.held_by(opened)
         module, face = self._reference.module, self._reference.interface
         self._states = None if opened.contract else {p.output: p.input for p in face.states}
         self._model, self._origin = model, source.origin
@@ -85,7 +86,8 @@ class Beside:
         """
         answers = self._reference.answers(shape)
         run = partial(session.run, self._reference.data(answers))
-        fault = self._reference.fault(answers, run().outputs)
+        own = answers if self._own is self._reference else self._own.answers(shape)
+        fault = self._own.fault(own, run().outputs)
         if fault:
             raise UnequalError(
                 f"{self._model} does not compute what {self._origin} computes, at {shape}: "

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnedge.benching.files import BesideFiles
 from rnnedge.benching.latency import time_in_turns
 from rnnedge.benching.machine import peak_gflops, this_machine
 from rnnedge.benching.memory import import_engine, with_memory
@@ -23,7 +24,7 @@ from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.session import Array, Session
 
 if TYPE_CHECKING:
-    from rnnedge.benching.beside import Beside
+    from rnnedge.benching.files import Subject
     from rnnedge.sources import Source
 
 Progress = Callable[[int, int], None]
@@ -68,8 +69,9 @@ def bench_shapes(
     Args:
         model: The `.onnx` file, of any maker.
         shapes: What to run.
-        source: What the model was exported from; needed by `against`.
-        against: Names of `PEERS` that run the source beside the model, in turns.
+        source: What the model was exported from; needed by `PEERS`.
+        against: What is measured beside the model, in turns: names of `PEERS`, which run the
+            source, and paths of other `.onnx` files, which need none.
         device: Where the model runs; with `against`, `cpu`.
         threads: Threads inside one operator, of every side, 1 or more.
         seconds: Time to measure each side for at each shape, above 0.
@@ -88,18 +90,23 @@ def bench_shapes(
         MissingPackageError: When what a peer needs is not installed.
     """
     model = os.fspath(model)
-    machine = this_machine(("torch", *against) if source is not None else ())
+    files = [name for name in against if name.endswith(".onnx")]
+    peers = [name for name in against if name not in files]
+    machine = this_machine(("torch", *peers) if source is not None else ())
     with ExitStack() as stack:
-        subject: _Alone | Beside = _Alone(model, device, {"threads": threads, **options})
+        opened = {"threads": threads, **options}
+        subject: Subject = _Alone(model, device, opened)
+        if (source is not None or files) and device != "cpu":
+            raise InputError(f"--against: goes with --device cpu, got {device}")
         if source is not None:
-            if device != "cpu":
-                raise InputError(f"--against: goes with --device cpu, got {device}")
             from rnnedge.benching.beside import Beside
             from rnnedge.benching.peers import torch_threads
 
             stack.enter_context(torch_threads(threads))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            subject = Beside(model, source, against, threads, Path(folder), options)
+            subject = Beside(model, source, peers, threads, Path(folder), options)
+        beside = BesideFiles(subject, model, files, opened) if files else None
+        subject = beside or subject
 
         import_engine()
 
@@ -120,7 +127,10 @@ def bench_shapes(
                 calls, seconds=seconds, count=count, warmup=warmup, settle=threads > 1
             )
             latency = {side: taken.latency() for side, taken in timed.items()}
-            results.append(ShapeResult(shape, latency, not_timed, work))
+            differences = (
+                {f: d for (at, f), d in beside.differences.items() if at == shape} if beside else {}
+            )
+            results.append(ShapeResult(shape, latency, not_timed, work, differences))
             if progress:
                 progress(done, len(shapes))
     return Benchmark(

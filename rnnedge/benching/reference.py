@@ -16,6 +16,9 @@ from rnnedge.parity.compare import Tolerance, compare, widest_product
 from rnnedge.parity.fit import fit_layer, fit_module
 from rnnedge.parity.from_checkpoint import settle
 from rnnedge.parity.opened import OpenedModel
+from rnnedge.parity.rounding.held import hold
+from rnnedge.parity.rounding.integers import Integers
+from rnnedge.parity.rounding.measured import read_stored_weights
 from rnnedge.parity.runners import Outputs
 from rnnedge.sources import Source
 from rnnedge_exporters import is_bare_layer
@@ -38,17 +41,21 @@ class Reference:
     Args:
         interface: What a model of the source takes and gives.
         module: The source; it is copied.
+        integers: Which products the model makes of integers; None where it makes none.
 
     Attributes:
         interface: What a model of the source takes and gives.
         module: The source.
     """
 
-    def __init__(self, interface: Interface, module: nn.Module) -> None:
+    def __init__(
+        self, interface: Interface, module: nn.Module, integers: Integers | None = None
+    ) -> None:
         """Copy the module."""
         self.interface = interface
         self.module = module
-        self._ask = Questioner(interface, _nobody, module, torch.float64)
+        self._integers = integers
+        self._ask = Questioner(interface, _nobody, module, torch.float64, integers)
 
     def answers(self, shape: Shape) -> Answers:
         """Return the inputs of a shape and what PyTorch answers; initial states are zeros.
@@ -63,7 +70,7 @@ class Reference:
                 name = type(self.module).__name__
                 raise SourceError(f"{name} does not take {shape}: {error}") from error
         # A forward may fix a dtype, and refuse float64.
-        self._ask = Questioner(self.interface, _nobody, self.module, torch.float32)
+        self._ask = Questioner(self.interface, _nobody, self.module, torch.float32, self._integers)
         return self.answers(shape)
 
     def data(self, answers: Answers) -> Inputs:
@@ -94,6 +101,14 @@ class Reference:
         if worst.problem:
             return f"{worst.output}: {worst.problem}"
         return f"{worst.output} off by {worst.error:.1e}, {worst.allowed:.1e} allowed"
+
+    def held_by(self, opened: OpenedModel) -> Reference:
+        """Return what a file has to answer: the source with the weights that the file holds."""
+        stored = read_stored_weights(opened)
+        if not stored:
+            return self
+        held = hold(self.module, stored)
+        return Reference(self.interface, held.module, held.integers)
 
 
 def open_beside(model: str, source: Source) -> tuple[OpenedModel, Reference]:
@@ -126,7 +141,7 @@ def _fits(opened: OpenedModel, layer: nn.Module) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
-            reference = _beside_layer(opened, "", layer)
+            reference = _beside_layer(opened, "", layer).held_by(opened)
         for shape in _TELLING:
             answers = reference.answers(shape)
             outputs = opened.session().run(reference.data(answers)).outputs

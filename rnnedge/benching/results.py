@@ -29,12 +29,14 @@ class ShapeResult:
         latency: By side; `OWN` is one of them.
         not_timed: Why a side was not timed here, by side.
         work: What there is to compute, or None when it cannot be counted.
+        differences: Largest absolute difference from another file, by its path.
     """
 
     shape: Shape
     latency: Mapping[str, Latency]
     not_timed: Mapping[str, str] = field(default_factory=dict)
     work: Work | None = None
+    differences: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def own(self) -> Latency:
@@ -154,4 +156,5 @@ class Benchmark:
             "share_of_peak": self.share_of_peak(result),
             "ratio": {side: result.ratio(side) for side in others},
             "not_timed": dict(result.not_timed),
+            "differences": dict(result.differences),
         }

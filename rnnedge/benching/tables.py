@@ -35,6 +35,11 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
     for side, label in benchmark.sides.items():
         if len(benchmark.sides) > 1:
             yield f"{side}: {label}"
+    for side in benchmark.sides:
+        told = [(r.differences[side], r.shape) for r in benchmark.shapes if side in r.differences]
+        if told:
+            most, shape = max(told, key=lambda one: one[0])
+            yield f"{side}: its answers differ by up to {most:.1e}, at {shape}"
     reasons: dict[tuple[str, str], list[str]] = {}
     for result in benchmark.shapes:
         for side, reason in result.not_timed.items():
@@ -44,7 +49,7 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
         yield f"{side}: not timed at {shapes[0]}{more}: {reason}"
     if benchmark.memory:
         added, peak = benchmark.memory.added / 1e6, benchmark.memory.peak / 1e6
-        also = ", with PyTorch in it" if len(benchmark.sides) > 1 else ""
+        also = ", with PyTorch in it" if "torch" in benchmark.machine.versions else ""
         yield (
             f"memory: {added:,.1f} MB more once the model was opened and run, {peak:,.1f} MB of "
             f"the process in all{also}"

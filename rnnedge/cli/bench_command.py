@@ -43,8 +43,9 @@ PEERS = ("torch", "torchscript", "openvino")
 @click.option(
     "--against",
     callback=lambda context, option, given: _peers(given),
-    help="Measure SOURCE beside it, in turns: torch, torchscript (torch's own ONNX export), "
-    "openvino; several with commas between [torch, when there is a source].",
+    help="Measure beside it, in turns: another .onnx file, or what runs SOURCE: torch, torchscript "
+    "(torch's own ONNX export), openvino; several with commas between [torch, when there is a "
+    "source].",
 )
 @click.option("--source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
@@ -89,7 +90,7 @@ def bench(
         raise click.UsageError(
             "--stream goes without --time, --shape, --source, --against and --plot"
         )
-    if against and not sourced:
+    if not sourced and any(name in PEERS for name in against):
         raise click.UsageError("--against goes with --source, or the options of a layer")
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
@@ -112,7 +113,7 @@ def bench(
             found = bench_stream(model, streams, **settings)
         else:
             loaded = source_of(source, given, model) if sourced else None
-            peers = against or ("torch",)
+            peers = against or (("torch",) if sourced else ())
             found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
     speeds = earlier.compare(found) if earlier else {}
     changes = earlier.changes(found) if earlier else []
@@ -132,8 +133,9 @@ def bench(
 def _peers(given: str | None) -> tuple[str, ...]:
     names = [name.strip() for name in given.split(",")] if given else []
     for name in names:
-        if name not in PEERS:
+        if name not in PEERS and not name.endswith(".onnx"):
             raise click.BadParameter(
-                f"expected some of {', '.join(PEERS)}, got {name!r}; what they run is --source"
+                f"expected a .onnx file or some of {', '.join(PEERS)}, got {name!r}; what those "
+                "run is --source"
             )
     return tuple(dict.fromkeys(names))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rnnedge.cli.options import (
+    calibrate_option,
     interface_options,
     json_option,
     layer_options,
@@ -37,6 +38,7 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
     help="The ONNX form of every layer [what --target asks for].",
 )
 @weight_options
+@calibrate_option
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
 @click.option(
@@ -50,6 +52,7 @@ def export(
     inputs: tuple[str, ...],
     validate: bool,
     golden: str | None,
+    calibrate: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -62,6 +65,8 @@ def export(
     validate = validate and not half  # the CPU widens what CUDA computes in half
     if golden and not validate:
         raise click.UsageError("--golden goes with validation: leave --no-validate out")
+    if calibrate and not validate:
+        raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
     loaded = source_of(source, given)
     if inputs:
         from rnnedge.input_specs import parse_inputs
@@ -73,7 +78,13 @@ def export(
         result = replace(export_module(loaded.module, temporary, **given), path=Path(output))
         if validate:
             with progress_bar("validating") as progress:
-                report = validate_file(temporary, against=loaded, golden=golden, progress=progress)
+                report = validate_file(
+                    temporary,
+                    against=loaded,
+                    golden=golden,
+                    calibrate=calibrate,
+                    progress=progress,
+                )
             report = replace(report, model=output)
             if not report:
                 if as_json:

@@ -70,6 +70,15 @@ _WEIGHTS = (
 )
 
 
+def calibrate_option(command: F) -> F:
+    """Add `--calibrate`."""
+    return click.option(
+        "--calibrate",
+        help="Your own sequences, to measure the error on: a .npz of arrays by input name, with "
+        "lengths for ragged rows; a folder of .npy or .npz files; or package.module:function.",
+    )(command)
+
+
 def weight_options(command: F) -> F:
     """Add the options that say what weights are written in."""
     for option in reversed(_WEIGHTS):

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import json_option, layer_options, source_of
+from rnnedge.cli.options import calibrate_option, json_option, layer_options, source_of
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
 
 
@@ -58,6 +58,7 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
     help="Of rounded weights: compare the largest score too [of a module, where the last axis has "
     "a fixed size from 2 to 50,000].",
 )
+@calibrate_option
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @json_option
 def validate(
@@ -71,6 +72,7 @@ def validate(
     reports: tuple[str, ...],
     golden: str | None,
     scores: bool | None,
+    calibrate: str | None,
     save_failing: str | None,
     as_json: bool,
     **given: Any,
@@ -102,6 +104,7 @@ def validate(
                 golden=golden,
                 failing=save_failing,
                 scores=scores,
+                calibrate=calibrate,
                 progress=progress,
             )
     for path in reports:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnedge.parity.cases import Case
-from rnnedge.parity.rounding.cost import Rounding
+from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge_runtime.contract import Contract
 
 
@@ -201,6 +201,7 @@ class Report:
         diagnosis: Why it fails, or None when it passes.
         timings: Latency beside PyTorch, when it was measured.
         rounding: What the file holds in fewer bits and what that costs; None for float32.
+        calibration: The error of each output on the caller's own sequences; empty without any.
         contract: What the file promises, or None when rnnedge did not make it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
@@ -217,6 +218,7 @@ class Report:
     diagnosis: Diagnosis | None = None
     timings: tuple[Timing, ...] = ()
     rounding: Rounding | None = None
+    calibration: tuple[OutputCost, ...] = ()
     contract: Contract | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -246,11 +248,12 @@ class Report:
     @property
     def _moved(self) -> str:
         """What the rounding costs, as the end of a sentence."""
-        costs = self.rounding.costs if self.rounding else ()
-        if not costs:
+        costs = self.calibration or (self.rounding.costs if self.rounding else ())
+        if not costs or not self.rounding:
             return ""
         worst = max(costs, key=lambda cost: cost.max_abs)
-        return f"; the rounding moves {worst.name} by up to {worst.max_abs:.1e}"
+        on = " on the calibration data" if self.calibration else ""
+        return f"; the rounding moves {worst.name} by up to {worst.max_abs:.1e}{on}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""

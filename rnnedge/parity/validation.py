@@ -31,11 +31,14 @@ from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
+from rnnedge.parity.rounding.calibrated import Calibration
+from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.held import hold
 from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weights
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
+from rnnedge.sequences import Data, read_sequences
 from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
 from rnnedge_exporters import is_bare_layer
@@ -59,6 +62,7 @@ def validate(
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
+    calibrate: Data | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
@@ -91,7 +95,10 @@ def validate(
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; None takes those
             of a module that have a last axis of a fixed size from 2 to 50,000. Only for files with
-            rounded weights.
+            rounded weights, and of `calibrate`.
+        calibrate: The caller's own sequences, on which the error against the float32 weights is
+            measured too, as `rnnedge.sequences.read_sequences` takes them. They do not decide
+            whether the file passes.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -100,6 +107,7 @@ def validate(
     Raises:
         ModelError: When the file cannot be opened.
         SourceError: When the source cannot be read, or takes other inputs than the file.
+        InputError: When the sequences are not what the file takes.
         GoldenError: When the folder for golden vectors cannot be written.
     """
     began = time.perf_counter()
@@ -112,6 +120,7 @@ def validate(
         stored = read_stored_weights(opened)
         source, layer, face, notes = _fit(opened, source, stored)
         original = source.module
+        calibrated = None if calibrate is None else read_sequences(calibrate, face)
         held = hold(original, stored) if stored else None
         module = held.module if held else original
         integers = held.integers if held else None
@@ -139,6 +148,10 @@ def validate(
         )
         rounding = measure_rounding(original, held, ask.dtype, collected, face, scores)
         notes += rounding.lines() if rounding else []
+        calibration: tuple[OutputCost, ...] = ()
+        if calibrated is not None:
+            calibration = Calibration(original, face, calibrated, scores).costs(runner)
+            notes += cost_lines(calibration, of="sequences of the calibration data")
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
         curves, diagnosis = error_over_time(collected, face), None
         if not quick or not all(results):  # onnx is loaded only to look into a file
@@ -175,6 +188,7 @@ def validate(
         diagnosis=diagnosis,
         timings=timings,
         rounding=rounding,
+        calibration=calibration,
         contract=opened.contract,
         machine=_machine(),
         seconds=time.perf_counter() - began,

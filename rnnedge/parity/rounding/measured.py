@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,11 +13,9 @@ from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
 from rnnedge.parity.rounding.held import Held
 from rnnedge.parity.rounding.stored import StoredWeight, read_stored
 from rnnedge.parity.runners import runner_of
+from rnnedge.rounded import may_be_rounded
 from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import Interface
-
-_OPERATORS = (b"DynamicQuantize", b"MatMulInteger", b"DequantizeLinear", b"ConvInteger")
-"""What tools put into a file that was float32; its metadata they leave as it is."""
 
 
 def read_stored_weights(opened: OpenedModel) -> list[StoredWeight]:
@@ -29,11 +26,8 @@ def read_stored_weights(opened: OpenedModel) -> list[StoredWeight]:
     Args:
         opened: The file.
     """
-    contract = opened.contract
-    if contract is not None and not contract.quantization and contract.dtype == "float32":
-        content = Path(opened.path).read_bytes()
-        if not any(operator in content for operator in _OPERATORS):
-            return []
+    if opened.contract is not None and not may_be_rounded(opened.path, opened.contract):
+        return []
     return read_stored(opened.path)
 
 

@@ -161,7 +161,7 @@ def test_plot(rnn: Callable[..., Done]) -> None:
 
 
 WRONG = {
-    "peer": ("--against onnx", "Invalid value for '--against': expected some of torch, torchsc"),
+    "peer": ("--against onnx", "Invalid value for '--against': expected a .onnx file or some of"),
     "no_source": ("--against torch", "--against goes with --source, or the options of a layer"),
     "both": ("--count 3 --seconds 1", "--count goes without --seconds"),
     "shape": ("--shape 3", "Invalid value for '--shape': 3: expected steps and rows"),

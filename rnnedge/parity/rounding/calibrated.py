@@ -1,0 +1,86 @@
+"""What rounding costs on the user's own sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from rnnedge.errors import SourceError
+from rnnedge.parity.cases import Case, Inputs
+from rnnedge.parity.rounding.cost import CostMeter, OutputCost, scores_of
+from rnnedge.parity.runners import ModelRunner, Outputs, Runner, runner_of
+from rnnedge.sequences import NamedSequence
+from rnnedge_exporters import is_bare_layer
+from rnnedge_runtime import RnnEdgeError
+from rnnedge_runtime.contract import BATCH, TIME, Interface
+
+
+class Calibration:
+    """PyTorch's answers to sequences, which any number of files are compared with.
+
+    Args:
+        module: The source with its float32 weights.
+        interface: What a file of it takes and gives.
+        sequences: The sequences, one or more.
+        scores: As in `validate`.
+
+    Raises:
+        SourceError: When PyTorch does not take a sequence.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        interface: Interface,
+        sequences: Sequence[NamedSequence],
+        scores: bool | None = None,
+    ) -> None:
+        """Run the source in float64, and in float32."""
+        self._interface = interface
+        self._scores = scores_of(interface, bare=is_bare_layer(module), told=scores)
+        single = runner_of(module)(module, interface, torch.float32)
+        reference: Runner = runner_of(module)(module, interface, torch.float64)
+        self._answers: list[tuple[NamedSequence, Inputs, Outputs, Outputs]] = []
+        for sequence in sequences:
+            inputs, case = _with_states(sequence, interface), Case(sequence.time, 1)
+            try:
+                answers = single(inputs, case)
+                try:
+                    exact = reference(inputs, case)
+                except RuntimeError:  # a forward may fix a dtype, and refuse float64
+                    reference, exact = single, answers
+            except RnnEdgeError:
+                raise
+            except Exception as error:  # whatever the user's forward raises
+                raise SourceError(
+                    f"{type(module).__name__} does not take {sequence.name} of the calibration "
+                    f"data: {type(error).__name__}: {' '.join(str(error).split())}"
+                ) from error
+            self._answers.append((sequence, inputs, exact, answers))
+
+    def costs(self, run: ModelRunner) -> tuple[OutputCost, ...]:
+        """Return how far a file is from PyTorch, for each output.
+
+        Raises:
+            ModelError: When the file does not take a sequence.
+        """
+        meter = CostMeter(self._interface, self._scores)
+        for sequence, inputs, exact, single in self._answers:
+            given = run(inputs, Case(sequence.time, 1))
+            meter.add(sequence.name, exact, single, given)
+        return meter.costs()
+
+
+def _with_states(sequence: NamedSequence, interface: Interface) -> Inputs:
+    """Return all inputs of a sequence, with initial states of zeros and its whole length."""
+    inputs = dict(sequence.inputs)
+    sizes = {BATCH: 1, TIME: sequence.time}
+    for spec in interface.state_inputs:
+        shape = [a if isinstance(a, int) else sizes.get(a, 1) for a in spec.axes]
+        inputs[spec.name] = np.zeros(shape, spec.dtype)
+    if interface.lengths:
+        inputs[interface.lengths] = np.array([sequence.time], np.int64)
+    return inputs
