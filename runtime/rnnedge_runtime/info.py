@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -50,7 +50,7 @@ class SessionInfo:
     device: Literal["cpu", "cuda"]
     options: EngineOptions
     providers: tuple[str, ...]
-    nodes: tuple[Node, ...] | None
+    nodes: tuple[Node, ...] | None = field(repr=False)  # there may be hundreds
     states: tuple[TensorSpec, ...]
     state_bytes: int | None
     delay: int | None

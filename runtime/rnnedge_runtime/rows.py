@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.binding import dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.finite import check_finite, is_finite
@@ -170,7 +171,7 @@ def _fits(spec: TensorSpec, array: Array) -> bool:
     """Whether a frame is `spec` without its batch axis, and perhaps without its time axis."""
     axes = _axes(spec, array.ndim)
     return (
-        array.dtype == spec.dtype
+        array.dtype == dtype_of(spec.dtype)
         and array.ndim == len(axes)
         and all(
             size == axis if isinstance(axis, int) else size > 0

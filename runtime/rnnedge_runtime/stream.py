@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from rnnedge_runtime.answers import Answer as Answer
 from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
+from rnnedge_runtime.binding import dtype_of
 from rnnedge_runtime.bound_step import BoundStep, bind_step
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
@@ -226,6 +227,7 @@ class Stream:
             if value is None:
                 continue  # `Session.run` says what is missing
             if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
+                _check_frame(spec, value)
                 chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
             self._check_batch(spec, value)
@@ -284,6 +286,23 @@ def check_streamable(session: Session) -> None:
     if not session.interface.states:
         raise StateError(
             "the model has no states to keep between calls: export it with states (--states)"
+        )
+
+
+def _check_frame(spec: TensorSpec, frame: Array) -> None:
+    """Refuse a frame by the shape that it was given with, before it gets a time axis."""
+    axes = [axis for axis in spec.axes if axis != TIME]
+    sizes = zip(axes, frame.shape, strict=True)
+    if frame.dtype != dtype_of(spec.dtype) or any(
+        size != axis for axis, size in sizes if isinstance(axis, int)
+    ):
+        one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
+        convert = (
+            f"; convert it with .astype('{spec.dtype}')" if frame.dtype.name != spec.dtype else ""
+        )
+        raise InputError(
+            f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
+            f"got {frame.dtype}{list(frame.shape)}{convert}"
         )
 
 
