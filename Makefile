@@ -26,6 +26,8 @@ device-test: .venv-device/installed  ## the runtime's own tests, from its wheel,
 benchmarks: .venv/installed
 	$(BIN)/python -m benchmarks.export_time
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.denormals
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv
