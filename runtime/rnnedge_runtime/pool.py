@@ -211,7 +211,8 @@ class StreamPool:
                 ever, 0 not at all.
 
         Returns:
-            What the frame will be answered.
+            What the frame will be answered. Where ONNX Runtime fails on a batch, each of its
+            frames is run alone, so that only those that it refuses end with an `EngineError`.
 
         Raises:
             StreamError: When the stream is not open, or there was no room.

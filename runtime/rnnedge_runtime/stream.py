@@ -30,8 +30,8 @@ class Stream:
     for the whole sequence in one call. A stream belongs to one thread at a time: a call from a
     second one while the first is inside is refused.
 
-    On the CPU, numbers of the state below 1e-25 become zero every few steps. A state that decays
-    into denormal numbers would make each step 20 times as slow.
+    On the CPU, numbers of the state below 1e-18 become zero every few steps. A state that decays
+    into denormal numbers would make each step ten times as slow.
     """
 
     def __init__(self, session: Session, batch: int = 1) -> None:
