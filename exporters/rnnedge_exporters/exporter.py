@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +65,7 @@ def export(
     lowering: str | None = None,
     quantize: Quantize | None = None,
     dtype: DType = "float32",
+    keep_float32: Collection[str] = (),
     opset: int | None = None,
     verbose: bool = False,
 ) -> ExportResult:
@@ -99,6 +100,8 @@ def export(
         dtype: `float16` writes the weights in half; they become float32 when the model is opened,
             or with `target="cuda"` the recurrent layers compute in half. Inputs and outputs stay
             float32.
+        keep_float32: Layers whose weights stay as they are, by their names in
+            `result.quantization`.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
         verbose: Whether torch's own remarks on the way are shown.
@@ -126,7 +129,7 @@ def export(
     check_weights(model, storage_of(quantize, dtype, target))
     if is_bare_layer(model):
         graph, contract, notes, report = _layer(
-            model, lengths, states, target, lowering, opset, quantize, dtype
+            model, lengths, states, target, lowering, opset, quantize, dtype, "" in keep_float32
         )
     else:
         if lengths:
@@ -145,6 +148,7 @@ def export(
             lowering=lowering,
             quantize=quantize,
             dtype=dtype,
+            keep_float32=keep_float32,
             opset=opset,
             verbose=verbose,
         )
@@ -168,13 +172,14 @@ def _layer(
     opset: int | None,
     quantize: Quantize | None,
     dtype: DType,
+    keep: bool,
 ) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
     if isinstance(states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
-    lowering, reason = choose(layer, lengths, target, forced, quantize)
-    storage = storage_of(quantize, dtype, target)
+    storage = "float32" if keep else storage_of(quantize, dtype, target)
+    lowering, reason = choose(layer, lengths, target, forced, None if keep else quantize)
     graph, interface = build_layer_graph(
         layer, lowering, lengths=lengths, states=states is not False, opset=opset, storage=storage
     )
@@ -182,13 +187,14 @@ def _layer(
     contract = Contract(
         interface=interface,
         layers=(info,),
-        dtype=dtype,
-        quantization=quantize,
+        dtype="float32" if keep else dtype,
+        quantization=None if keep else quantize,
         target=target,
         opset=opset,
         weights_digest=digest(layer.arrays()),
         versions=versions(),
         hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
     )
-    report = () if storage == "float32" else (describe_layer(layer, info, storage),)
+    plain = quantize is None and dtype == "float32"
+    report = () if plain else (describe_layer(layer, info, storage),)
     return graph, contract, (), report

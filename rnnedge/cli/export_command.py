@@ -39,6 +39,12 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
 )
 @weight_options
 @calibrate_option
+@click.option(
+    "--max-error",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Keep in float32 the layers that make the outputs be off by more, on --calibrate or on "
+    "random input.",
+)
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
 @click.option(
@@ -53,6 +59,7 @@ def export(
     validate: bool,
     golden: str | None,
     calibrate: str | None,
+    max_error: float | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -75,7 +82,21 @@ def export(
         given.update(example_inputs=examples.tensors, dynamic_axes=examples.dynamic_axes)
     report = None
     with staged(Path(output)) as temporary:
-        result = replace(export_module(loaded.module, temporary, **given), path=Path(output))
+        if max_error is None:
+            made = export_module(loaded.module, temporary, **given)
+        else:
+            from rnnedge.max_error import export_within
+
+            with progress_bar("measuring layers") as progress:
+                made = export_within(
+                    loaded.module,
+                    temporary,
+                    max_error=max_error,
+                    calibrate=calibrate,
+                    progress=progress,
+                    **given,
+                )
+        result = replace(made, path=Path(output))
         if validate:
             with progress_bar("validating") as progress:
                 report = validate_file(

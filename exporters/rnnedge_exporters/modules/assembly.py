@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +71,7 @@ def assemble(
     lift: bool,
     told: Mapping[str, str] | None,
     causal: tuple[CausalConv, ...] = (),
-    storage: Storage = "float32",
+    storage: Callable[[str], Storage] = lambda layer: "float32",
 ) -> Assembled:
     """Build the ONNX graph of a traced module.
 
@@ -81,7 +81,7 @@ def assemble(
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
         causal: Convolutions whose context becomes an input and an output where states are lifted.
-        storage: How the weights of the recurrent layers are written.
+        storage: Returns how the weights of a recurrent layer are written.
 
     Raises:
         ExportError: When an operator has no translation, or `told` names no input or output.
@@ -196,7 +196,7 @@ def _expand(
     chosen: Choice,
     lift: bool,
     names: dict[str, int],
-    storage: Storage,
+    storage: Callable[[str], Storage],
 ) -> _Call:
     """Put the lowering of one recurrent layer in the place of its opaque node."""
     number = node.attributes[LAYER].as_int()
@@ -215,7 +215,7 @@ def _expand(
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
-    builder = GraphBuilder(name, names, storage)
+    builder = GraphBuilder(name, names, storage(path))
     read = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()

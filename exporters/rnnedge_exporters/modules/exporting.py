@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
@@ -23,9 +22,9 @@ from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
-from rnnedge_exporters.quantization.options import DType, Quantize, storage_of
+from rnnedge_exporters.quantization.options import DType, Quantize, Storage, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
-from rnnedge_exporters.weights import digest
+from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
 _EVAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
@@ -42,6 +41,7 @@ def build_module_graph(
     lowering: str | None,
     quantize: Quantize | None,
     dtype: DType,
+    keep_float32: Collection[str] = (),
     opset: int | None,
     verbose: bool = False,
 ) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
@@ -56,6 +56,7 @@ def build_module_graph(
         lowering: The one that every layer takes, or None to choose.
         quantize: As in `export`.
         dtype: As in `export`.
+        keep_float32: As in `export`.
         opset: Version of the operator set, or None for the lowest that serves.
         verbose: Whether torch's own remarks are shown.
 
@@ -64,8 +65,16 @@ def build_module_graph(
     """
     if opset is not None and opset < MODULE_OPSET:
         raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
-    chosen = partial(choose, target=target, forced=lowering, quantize=quantize)
     storage = storage_of(quantize, dtype, target)
+
+    def stored(name: str) -> Storage:
+        kept = any(name == kept or name.startswith(f"{kept}/") for kept in keep_float32)
+        return "float32" if kept else storage
+
+    def chosen(layer: RecurrentLayer, lengths: bool) -> tuple[str, str]:
+        wanted = None if layer.name in keep_float32 else quantize
+        return choose(layer, lengths, target, lowering, wanted)
+
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
     if not recurrent_layers(copied) and not cells:
@@ -95,14 +104,14 @@ def build_module_graph(
             raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None
         lift = states is True or (states is None and not found)
-        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal, storage=storage)
+        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal, storage=stored)
         if made.hindrances and told is None:
             found += [Hindrance(what) for what in made.hindrances]
             if states is True:
                 raise _not_streamable(module, found)
             if lift:
                 lift = False
-                made = assemble(traced, chosen=chosen, lift=False, told=None, storage=storage)
+                made = assemble(traced, chosen=chosen, lift=False, told=None, storage=stored)
         if causal and not lift and not found:  # whole runs need no context, streams would
             found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
@@ -118,11 +127,11 @@ def build_module_graph(
     ]
     graph = _converted(made, opset)
     report = [
-        describe_layer(layer, info, storage)
+        describe_layer(layer, info, stored(layer.name))
         for layer, info in zip(made.recurrent, made.layers, strict=True)
         if layer is not None and storage != "float32"
     ]
-    report += store_constants(graph, storage, copied, integers=target != "cuda")
+    report += store_constants(graph, stored, copied, integers=target != "cuda")
     contract = Contract(
         interface=made.interface,
         layers=made.layers,

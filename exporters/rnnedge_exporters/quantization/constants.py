@@ -7,6 +7,7 @@ widened when the model is opened: what does it has constant inputs, as in `Graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +22,7 @@ from rnnedge_exporters.quantization.channels import (
     rounded,
 )
 from rnnedge_exporters.quantization.options import Storage
-from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 
 _FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""
@@ -44,53 +45,68 @@ embedding spans."""
 
 
 def store_constants(
-    graph: ir.Graph, storage: Storage, module: nn.Module, *, integers: bool
+    graph: ir.Graph, storage: Callable[[str], Storage], module: nn.Module, *, integers: bool
 ) -> list[LayerQuantization]:
     """Write the weights of linear layers, convolutions and embeddings in fewer bits.
 
     Args:
         graph: The graph of the module; changed in place.
-        storage: How they are written.
+        storage: Returns how those of a parameter, or under a name in the graph, are written.
         module: What the names of its weights are taken from.
         integers: Whether large linear layers may compute in int8.
 
     Returns:
         What was done to each.
     """
-    if storage == "float32":
+    if storage("") == "float32":
         return []
     report = []
     for inner in (graph, *graph.subgraphs()):
         for constant, node, summed in list(_weights(inner)):
             assert constant.const_value is not None
-            array = constant.const_value.numpy()
-            done = "stored in int8" if storage == "int8" else "stored in float16"
-            reason = "float32 is computed in, as fast as before"
-            limit = STORED_LIMIT
-            if integers and storage == "int8" and _is_large_product(constant, summed):
-                done = "computes in int8"
-                reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
-                limit = COMPUTED_LIMIT
-                stored = _multiply(inner, constant, array, summed)
-            else:
-                stored = _store(inner, constant, array, summed, storage)
-            if storage == "int8":
-                after = rounded(array, summed, limit)
-            else:
-                after = array.astype(np.float16).astype(np.float32)
-            report.append(
-                LayerQuantization(
-                    name=_name_in(module, array) or constant.name or "",
-                    kind=node.op_type,
-                    done=done,
-                    reason=reason,
-                    bytes_before=array.nbytes,
-                    bytes_after=sum(tensor.nbytes for tensor in stored),
-                    weight_error=float(np.abs(array - after).max()),
-                    output_error=None,
-                )
-            )
+            array, written = constant.const_value.numpy(), storage(constant.name or "")
+            name = _name_in(module, array) or constant.name or ""
+            if storage(name) == "float32":
+                report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
+            elif written != "float32":
+                one = _written(inner, constant, array, node, summed, written, integers)
+                report.append(replace(one, name=name))
     return report
+
+
+def _written(
+    graph: ir.Graph,
+    constant: ir.Value,
+    array: Float32,
+    node: ir.Node,
+    summed: Axes,
+    storage: Storage,
+    integers: bool,
+) -> LayerQuantization:
+    done = "stored in int8" if storage == "int8" else "stored in float16"
+    reason = "float32 is computed in, as fast as before"
+    limit = STORED_LIMIT
+    if integers and storage == "int8" and _is_large_product(constant, summed):
+        done = "computes in int8"
+        reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
+        limit = COMPUTED_LIMIT
+        stored = _multiply(graph, constant, array, summed)
+    else:
+        stored = _store(graph, constant, array, summed, storage)
+    if storage == "int8":
+        after = rounded(array, summed, limit)
+    else:
+        after = array.astype(np.float16).astype(np.float32)
+    return LayerQuantization(
+        name=constant.name or "",
+        kind=node.op_type,
+        done=done,
+        reason=reason,
+        bytes_before=array.nbytes,
+        bytes_after=sum(tensor.nbytes for tensor in stored),
+        weight_error=float(np.abs(array - after).max()),
+        output_error=None,
+    )
 
 
 def _weights(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, Axes]]:

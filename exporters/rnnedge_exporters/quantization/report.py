@@ -48,6 +48,9 @@ class LayerQuantization:
 
 def describe_layer(layer: RecurrentLayer, info: LayerInfo, storage: Storage) -> LayerQuantization:
     """Describe a recurrent layer; runs both forms of it in ONNX Runtime."""
+    if storage == "float32":
+        size = 4 * sum(array.size for array in layer.arrays())
+        return kept_in_float32(info.name, layer.cell, size, f"it was asked for; {info.reason}")
     after = round_layer(layer, info.lowering, storage)
     pairs = list(zip(layer.arrays(), after.arrays(), strict=True))
     elements = sum(weights.size for weights, _ in pairs)
@@ -68,6 +71,11 @@ def describe_layer(layer: RecurrentLayer, info: LayerInfo, storage: Storage) -> 
         weight_error=max(float(np.abs(w - changed).max(initial=0)) for w, changed in pairs),
         output_error=_output_error(layer, info.lowering, storage),
     )
+
+
+def kept_in_float32(name: str, kind: str, size: int, reason: str) -> LayerQuantization:
+    """Describe a layer of `size` bytes that is left as it is."""
+    return LayerQuantization(name, kind, "kept in float32", reason, size, size, 0.0, 0.0)
 
 
 def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> RecurrentLayer:
