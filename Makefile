@@ -26,6 +26,11 @@ device-test: .venv-device/installed  ## the runtime's own tests, from its wheel,
 benchmarks: .venv/installed
 	$(BIN)/python -m benchmarks.export_time
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.quantized
+	$(BIN)/python -m benchmarks.runtime
+	$(BIN)/python -m benchmarks.streams
+	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.denormals
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv

@@ -20,7 +20,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter, process_time
 
 import numpy as np
 import onnxruntime
@@ -29,6 +28,7 @@ from torch import nn
 
 import rnnedge
 from benchmarks.machine import describe
+from benchmarks.timing import time_in_blocks
 from rnnedge_exporters.modules.quiet import quiet
 
 INPUT_SIZE = 64
@@ -37,9 +37,6 @@ SHAPES = ((1, 1), (100, 1), (1000, 1), (100, 8), (100, 32))
 """(time, batch)."""
 SECONDS = 0.25
 """For all calls of one cell of the grid together, after a warm-up; more where few calls fit."""
-LEAST = 3
-"""Blocks of each side."""
-BLOCK_SECONDS = 0.004
 PEERS = ("TorchScript", "eager", "OpenVINO")
 
 
@@ -92,38 +89,39 @@ def _measured(kinds: Sequence[str], hidden_sizes: Sequence[int], seconds: float)
             bidirectional=both,
         )
         layer = rnnedge.build(spec, seed=0).eval()
-        sides = _sides(layer)
+        runners = sides(layer)
         for time, batch in SHAPES:
             x = np.random.default_rng(0).standard_normal((time, batch, INPUT_SIZE))
-            calls = {name: side(x.astype(np.float32)) for name, side in sides.items()}
-            _compare(calls)
+            calls = {name: side(x.astype(np.float32)) for name, side in runners.items()}
+            compare(calls)
             words = [f"{kind} {hidden}", f"{layers} layer(s)", "both directions" * both]
             name = f"{', '.join(filter(None, words))}, time {time}, batch {batch}"
             cell = Cell(name, kind, time, batch)
-            _time(calls, cell, seconds)
+            for side, time_of in time_in_blocks(calls, seconds).items():
+                cell.wall[side], cell.cpu[side] = time_of
             yield cell
 
 
 Side = Callable[[np.ndarray], Callable[[], Sequence[np.ndarray]]]
 
 
-def _sides(layer: nn.Module) -> dict[str, Side]:
+def sides(layer: nn.Module) -> dict[str, Side]:
     """Return who runs the layer: each takes an input and gives a call."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         rnnedge.export(layer, path, states=False)
         ours = path.read_bytes()
     theirs = _torchscript(layer)
-    sides = {
-        "rnnedge": _in_onnxruntime(ours),
-        "TorchScript": _in_onnxruntime(theirs),
+    runners = {
+        "rnnedge": in_onnxruntime(ours),
+        "TorchScript": in_onnxruntime(theirs),
         "eager": _in_torch(layer),
     }
     try:
-        sides["OpenVINO"] = _in_openvino(theirs)
+        runners["OpenVINO"] = _in_openvino(theirs)
     except ImportError:
         print("OpenVINO is not installed, and left out")
-    return sides
+    return runners
 
 
 def _torchscript(layer: nn.Module) -> bytes:
@@ -141,7 +139,8 @@ def _torchscript(layer: nn.Module) -> bytes:
     return file.getvalue()
 
 
-def _in_onnxruntime(model: bytes) -> Side:
+def in_onnxruntime(model: bytes) -> Side:
+    """Return ONNX Runtime on one thread, with a model opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -185,34 +184,13 @@ def _in_openvino(model: bytes) -> Side:
     return side
 
 
-def _compare(calls: dict[str, Callable[[], Sequence[np.ndarray]]]) -> None:
+def compare(calls: dict[str, Callable[[], Sequence[np.ndarray]]]) -> None:
+    """End the program where a side does not answer what PyTorch does."""
     expected = [np.array(value) for value in calls["eager"]()]
     for name, call in calls.items():
         for given, value in zip(call(), expected, strict=True):
             if given.shape != value.shape or not np.abs(given - value).max() < 1e-4:
                 raise SystemExit(f"{name} does not answer what PyTorch does, and is not timed")
-
-
-def _time(calls: dict[str, Callable[[], Sequence[np.ndarray]]], cell: Cell, seconds: float) -> None:
-    wall: dict[str, list[float]] = {name: [] for name in calls}
-    cpu: dict[str, list[float]] = {name: [] for name in calls}
-    block = {}
-    for name, call in calls.items():
-        call()
-        start = perf_counter()
-        call()
-        block[name] = max(1, int(BLOCK_SECONDS / (perf_counter() - start)))
-    stop, rounds = perf_counter() + seconds, 0
-    while rounds < LEAST or perf_counter() < stop:
-        for name, call in calls.items():
-            busy, start = process_time(), perf_counter()
-            for _ in range(block[name]):
-                call()
-            wall[name].append((perf_counter() - start) / block[name])
-            cpu[name].append((process_time() - busy) / block[name])
-        rounds += 1
-    cell.wall = {name: statistics.median(times) * 1e3 for name, times in wall.items()}
-    cell.cpu = {name: statistics.median(times) * 1e3 for name, times in cpu.items()}
 
 
 def _report(cells: Sequence[Cell]) -> str:

@@ -25,4 +25,5 @@ from rnnedge.sources import load_source as load_source
 from rnnedge.spec import RNNSpec as RNNSpec
 from rnnedge_exporters.exporter import ExportResult as ExportResult
 from rnnedge_exporters.exporter import export as export
+from rnnedge_exporters.quantization.report import LayerQuantization as LayerQuantization
 from rnnedge_exporters.recurrent import Recurrent as Recurrent

@@ -1,4 +1,4 @@
-"""What a model file holds, read without running it and without PyTorch."""
+"""What a model file holds, and what ONNX Runtime makes of it, without PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 
 import onnx
 
-from rnnedge_runtime import Contract, Interface, Session
+from rnnedge.benching.work import Work, WorkCounter
+from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
+from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
+from rnnedge_runtime.bench import random_inputs
+from rnnedge_runtime.contract import TIME
+from rnnedge_runtime.engine import Device
 
 _RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
 
@@ -60,6 +65,9 @@ class Inspection:
         layers: The recurrent layers.
         interface: Inputs, outputs, states and lengths.
         contract: What rnnedge promised, or None.
+        session: Where nodes run, what a stream keeps between calls, and its delay.
+        work: Of one step with one row, or None where it cannot be counted.
+        cuda_fallbacks: What CUDA would leave to the CPU.
     """
 
     bytes: int
@@ -71,6 +79,9 @@ class Inspection:
     layers: tuple[LayerSummary, ...]
     interface: Interface
     contract: Contract | None
+    session: SessionInfo
+    work: Work | None
+    cuda_fallbacks: tuple[Fallback, ...]
 
     def role(self, name: str) -> str:
         """Say what an input or output is."""
@@ -83,16 +94,21 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON can hold."""
-        return asdict(self)
+        return {**asdict(self), "session": self.session.to_dict()}
 
 
-def inspect_model(path: str | os.PathLike[str]) -> Inspection:
+def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> Inspection:
     """Read a model file.
+
+    Args:
+        path: The `.onnx` file, of any maker.
+        device: Where it is opened, to tell where its nodes run.
 
     Raises:
         ModelError: When it cannot be opened.
+        DeviceError: When the device cannot be had.
     """
-    session = Session(path, threads=1)
+    session = Session(path, device=device, threads=1)
     model = onnx.load(path)
     nodes = list(_nodes(model.graph))
     operators: dict[str, int] = {}
@@ -110,7 +126,19 @@ def inspect_model(path: str | os.PathLike[str]) -> Inspection:
         layers=layers,
         interface=session.interface,
         contract=contract,
+        session=session.info,
+        work=_work_of_a_step(session, path),
+        cuda_fallbacks=cuda_fallbacks(nodes),
     )
+
+
+def _work_of_a_step(session: Session, path: str | os.PathLike[str]) -> Work | None:
+    if not any(TIME in spec.axes for spec in session.interface.data_inputs):
+        return None  # a call of it is no step
+    try:
+        return WorkCounter(path)(random_inputs(session, 1, 1))
+    except InputError:  # an axis is neither batch nor time
+        return None
 
 
 def _promised(contract: Contract) -> tuple[LayerSummary, ...]:

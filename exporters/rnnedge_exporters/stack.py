@@ -34,12 +34,12 @@ def add_layer(
     """
     depth = len(layer.layers)
     lower = (LOWERINGS | INT8_LOWERINGS)[lowering]
+    if layer.batch_first:
+        x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
     if graph.dtype != FLOAT:
         x = graph.op("Cast", x, to=graph.dtype)
         if initial is not None:
             initial = tuple(graph.op("Cast", state, to=graph.dtype) for state in initial)
-    if layer.batch_first:
-        x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [time, batch, features]
     rows = Lengths(graph, lengths, x) if lengths is not None else None
 
     parts: list[tuple[ir.Value, ...]] | None = None
@@ -60,12 +60,12 @@ def add_layer(
             x, after = lower(graph, layer, index, x, rows, before)
             finals.append(after)
 
+    half = graph.dtype != FLOAT
+    if half:  # before the transpose: ONNX Runtime 1.32 dies on Transpose, Cast, MatMul on a CPU
+        x = graph.op("Cast", x, to=FLOAT)
     if layer.batch_first:
         x = graph.op("Transpose", x, perm=[1, 0, 2])  # -> [batch, time, directions*hidden]
     last = finals[0]
     if depth > 1:
         last = tuple(graph.op("Concat", *state, axis=0) for state in zip(*finals, strict=True))
-    if graph.dtype != FLOAT:
-        x = graph.op("Cast", x, to=FLOAT)
-        last = tuple(graph.op("Cast", state, to=FLOAT) for state in last)
-    return x, last
+    return x, tuple(graph.op("Cast", state, to=FLOAT) for state in last) if half else last

@@ -10,6 +10,7 @@ from typing import Any
 
 from rnnedge.benching.machine import Machine, this_machine
 from rnnedge.benching.results import FORMAT, OWN, Benchmark
+from rnnedge_runtime.engine import EngineOptions
 from rnnedge_runtime.errors import InputError
 
 Row = tuple[int | None, int]
@@ -25,6 +26,7 @@ class Baseline:
         model: The model that was measured.
         device: Where it ran.
         threads: Threads inside one operator.
+        options: What was set on ONNX Runtime beside, in words.
         machine: The machine.
         p50_ms: Median time of the model by shape.
     """
@@ -33,6 +35,7 @@ class Baseline:
     model: str
     device: str
     threads: int
+    options: str
     machine: Machine
     p50_ms: Mapping[Row, float]
 
@@ -70,6 +73,9 @@ class Baseline:
             for name in ("model", "device", "threads")
             if getattr(self, name) != getattr(now, name)
         ]
+        options = _in_words(now.options)
+        if self.options != options:
+            changes.append(f"session options: {self.options} then, {options} now")
         before, after = self.machine.versions, now.machine.versions
         return changes + [
             f"{name} {before[name]} then, {after[name]} now"
@@ -102,11 +108,16 @@ def read_baseline(path: str | os.PathLike[str]) -> Baseline:
             model=values["model"],
             device=values["device"],
             threads=values["threads"],
+            options=_in_words(EngineOptions(**values.get("options", {}))),
             machine=Machine.from_mapping(values["machine"]),
             p50_ms=dict(_read_medians(values)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: expected what rnnedge bench --json printed") from error
+
+
+def _in_words(options: EngineOptions) -> str:
+    return ", ".join(options.changed) or "the default"
 
 
 def _medians(now: Benchmark) -> Iterator[tuple[Row, float]]:

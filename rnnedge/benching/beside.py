@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rnnedge.benching.peers import Peer, PeerError, Task, check_peers, make_peer
 from rnnedge.benching.reference import UnequalError, open_beside
@@ -27,13 +28,20 @@ class Beside:
         against: Names of the peers.
         threads: Threads inside one operator, of each.
         folder: Where peers may write files.
+        options: What else `Session` takes to open the model.
 
     Attributes:
         sides: What each side that can be timed is, by its short name.
     """
 
     def __init__(
-        self, model: str, source: Source, against: Sequence[str], threads: int, folder: Path
+        self,
+        model: str,
+        source: Source,
+        against: Sequence[str],
+        threads: int,
+        folder: Path,
+        options: Mapping[str, Any],
     ) -> None:
         """Open the model and make the peers ready; one that does not take the source is refused.
 
@@ -46,7 +54,8 @@ class Beside:
         self._own = self._reference.held_by(opened)
         module, face = self._reference.module, self._reference.interface
         self._states = None if opened.contract else {p.output: p.input for p in face.states}
-        self._model, self._origin, self._threads = model, source.origin, threads
+        self._model, self._origin = model, source.origin
+        self._options = {"threads": threads, **options}
         self._peers: dict[str, Peer] = {}
         self._refused: dict[str, str] = {}
         task = Task(module, face, self._inputs(_EXAMPLE), threads, folder)
@@ -60,7 +69,7 @@ class Beside:
 
     def open(self) -> Session:
         """Open the model."""
-        return Session(self._model, threads=self._threads, states=self._states)
+        return Session(self._model, states=self._states, **self._options)
 
     def inputs(self, session: Session, shape: Shape) -> Inputs:
         """Return the inputs of a shape that are neither a state nor the lengths."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class BesideFiles:
         subject: The model, alone or beside those that run its source.
         model: Its file.
         files: The other files.
-        threads: Threads inside one operator, of each.
+        options: What `Session` takes to open each, such as `threads`.
 
     Attributes:
         sides: What each side is, by its short name; a file has its path.
@@ -58,11 +58,13 @@ class BesideFiles:
         InputError: When a file takes or gives something else than the model.
     """
 
-    def __init__(self, subject: Subject, model: str, files: Sequence[str], threads: int) -> None:
+    def __init__(
+        self, subject: Subject, model: str, files: Sequence[str], options: Mapping[str, Any]
+    ) -> None:
         """Open the files."""
         self._subject = subject
-        self._files = {path: Session(path, threads=threads) for path in files}
-        own = Session(model, threads=threads)
+        self._files = {path: Session(path, **options) for path in files}
+        own = Session(model, **options)
         for path, session in self._files.items():
             _check("inputs", model, own.interface.data_inputs, path, session.interface.data_inputs)
             outputs = own.interface.data_outputs, session.interface.data_outputs

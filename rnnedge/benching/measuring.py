@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnedge.benching.files import BesideFiles
 from rnnedge.benching.latency import time_in_turns
@@ -33,12 +33,12 @@ Progress = Callable[[int, int], None]
 class _Alone:
     """A model with nobody beside it."""
 
-    def __init__(self, model: str, device: Device, threads: int) -> None:
-        self._model, self._device, self._threads = model, device, threads
+    def __init__(self, model: str, device: Device, options: Mapping[str, Any]) -> None:
+        self._model, self._device, self._options = model, device, options
         self.sides = {OWN: OWN_LABEL}
 
     def open(self) -> Session:
-        return Session(self._model, device=self._device, threads=self._threads)
+        return Session(self._model, device=self._device, **self._options)
 
     def inputs(self, session: Session, shape: Shape) -> dict[str, Array]:
         return random_inputs(session, shape.time, shape.batch)
@@ -62,6 +62,7 @@ def bench_shapes(
     warmup: int = 5,
     rate: float | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Benchmark:
     """Measure whole sequences.
 
@@ -78,9 +79,11 @@ def bench_shapes(
         warmup: Calls of each side that are not measured, 0 or more.
         rate: Steps of the signal in a second, above 0, for the real-time factor.
         progress: Called with the number of shapes done and in all.
+        options: What else `Session` takes to open the model, such as `arena`.
 
     Raises:
         ModelError: When the model cannot be opened.
+        OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         InputError: When a shape does not fit it.
         SourceError: When the source takes other inputs than the model.
         UnequalError: When the model does not compute what its source does.
@@ -91,7 +94,8 @@ def bench_shapes(
     peers = [name for name in against if name not in files]
     machine = this_machine(("torch", *peers) if source is not None else ())
     with ExitStack() as stack:
-        subject: Subject = _Alone(model, device, threads)
+        opened = {"threads": threads, **options}
+        subject: Subject = _Alone(model, device, opened)
         if (source is not None or files) and device != "cpu":
             raise InputError(f"--against: goes with --device cpu, got {device}")
         if source is not None:
@@ -100,8 +104,8 @@ def bench_shapes(
 
             stack.enter_context(torch_threads(threads))
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            subject = Beside(model, source, peers, threads, Path(folder))
-        beside = BesideFiles(subject, model, files, threads) if files else None
+            subject = Beside(model, source, peers, threads, Path(folder), options)
+        beside = BesideFiles(subject, model, files, opened) if files else None
         subject = beside or subject
 
         import_engine()
@@ -132,6 +136,7 @@ def bench_shapes(
     return Benchmark(
         model=model,
         device=session.device,
+        options=session.info.options,
         threads=threads,
         machine=machine,
         sides=subject.sides,

@@ -25,13 +25,18 @@ def options_of(model: str, contract: Contract | None, module: nn.Module) -> dict
         module: Its source.
 
     Raises:
-        ModelError: When rnnedge did not make the file.
+        ModelError: When rnnedge did not make the file, or its weights are not float32.
         ExportError: When the module takes other inputs.
     """
     if contract is None:
         raise ModelError(
             f"{model}: rnnedge did not make this model, so that it cannot be made again: tune its "
             "source alone"
+        )
+    if contract.quantization is not None or contract.dtype != "float32":
+        raise ModelError(
+            f"{model}: expected float32 weights, got {contract.quantization or contract.dtype}, "
+            "whose form is chosen with them: tune the float32 export"
         )
     face = contract.interface
     options: dict[str, Any] = {"target": contract.target, "opset": contract.opset}

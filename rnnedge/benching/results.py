@@ -11,6 +11,7 @@ from rnnedge.benching.machine import Machine
 from rnnedge.benching.memory import Memory
 from rnnedge.benching.shapes import Shape
 from rnnedge.benching.work import Work
+from rnnedge_runtime.engine import EngineOptions
 
 OWN = "rnnedge"
 """The side that is the model itself."""
@@ -98,6 +99,7 @@ class Benchmark:
         sides: What each side is, by its short name.
         shapes: Whole sequences.
         streams: Steps of one; empty where whole sequences were measured.
+        options: What was set on ONNX Runtime for the model.
         rate: Steps of the signal in a second, or None.
         peak_gflops: What a large product reaches on this machine with as many threads; None off the
             CPU.
@@ -109,6 +111,7 @@ class Benchmark:
     threads: int
     machine: Machine
     sides: Mapping[str, str]
+    options: EngineOptions
     shapes: tuple[ShapeResult, ...] = ()
     streams: tuple[StreamResult, ...] = ()
     rate: float | None = None
@@ -128,6 +131,7 @@ class Benchmark:
             "model": self.model,
             "device": self.device,
             "threads": self.threads,
+            "options": asdict(self.options),
             "machine": asdict(self.machine),
             "sides": dict(self.sides),
             "rate": self.rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ def bench_stream(
     warmup: int = 5,
     rate: float | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Benchmark:
     """Measure steps of one through `Session.stream`.
 
@@ -51,9 +53,11 @@ def bench_stream(
         warmup: Steps that are not measured, 0 or more.
         rate: Frames in a second, above 0.
         progress: Called with the number of streams done and in all.
+        options: What else `Session` takes to open the model, such as `arena`.
 
     Raises:
         ModelError: When the model cannot be opened.
+        OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         StateError: When it cannot be streamed.
         InputError: When a batch does not fit it.
     """
@@ -61,7 +65,7 @@ def bench_stream(
     machine = this_machine()
 
     def open_and_step() -> Session:
-        session = Session(model, device=device, threads=threads)
+        session = Session(model, device=device, threads=threads, **options)
         for batch in batches:
             check_sizes(session.interface, Shape(1, batch))
             _stepper(session, batch)()
@@ -86,6 +90,7 @@ def bench_stream(
     return Benchmark(
         model=model,
         device=session.device,
+        options=session.info.options,
         threads=threads,
         machine=machine,
         sides={OWN: OWN_LABEL},

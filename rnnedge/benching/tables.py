@@ -103,8 +103,13 @@ def _percentiles(latency: Latency) -> list[str]:
     return [*map(short, times), short(latency.cpu_ms), f"{latency.cpu_cores:.2f}"]
 
 
+def _title(benchmark: Benchmark) -> str:
+    words = [benchmark.model, benchmark.device, f"{benchmark.threads} thread(s)"]
+    return ", ".join([*words, *benchmark.options.changed])
+
+
 def _latencies(benchmark: Benchmark, speeds: Mapping[Row, float]) -> Table:
-    title = f"{benchmark.model}, {benchmark.device}, {benchmark.threads} thread(s)"
+    title = _title(benchmark)
     earlier = ["than earlier"] if speeds else []
     table = numbers(title, ["batch", "time", "calls", *_PERCENTILES, *earlier])
     for result in benchmark.shapes:
@@ -152,7 +157,7 @@ def _beside_cells(result: ShapeResult, side: str) -> list[str]:
 
 def _streams(benchmark: Benchmark, speeds: Mapping[Row, float]) -> Table:
     rate = "" if benchmark.rate is None else f", {benchmark.rate:g} frames a second"
-    title = f"{benchmark.model}, {benchmark.device}, {benchmark.threads} thread(s)"
+    title = _title(benchmark)
     headings = ["batch", "steps", *_PERCENTILES]
     headings += ["real-time factor", "frames missed"] * (benchmark.rate is not None)
     headings += ["than earlier"] if speeds else []

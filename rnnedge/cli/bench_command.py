@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
-from rnnedge.cli.options import device_options, json_option, layer_options, source_of
+from rnnedge.cli.options import (
+    json_option,
+    layer_options,
+    session_options,
+    session_options_of,
+    source_of,
+)
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -43,7 +49,7 @@ PEERS = ("torch", "torchscript", "openvino")
 )
 @click.option("--source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
-@device_options
+@session_options
 @click.option("--baseline", help="What --json printed earlier on this machine, to compare with.")
 @click.option("--plot", help="Draw latency over length: a .png, .svg or .pdf file.")
 @json_option
@@ -78,6 +84,7 @@ def bench(
 
     if count is not None and seconds is not None:
         raise click.UsageError("--count goes without --seconds")
+    options = session_options_of(given)
     sourced = source is not None or any(value is not None for value in given.values())
     if stream and (against or sourced or times or pairs or plot):
         raise click.UsageError(
@@ -99,6 +106,7 @@ def bench(
         "count": count,
         "warmup": warmup,
         "rate": rate,
+        **options,
     }
     with progress_bar("measuring") as settings["progress"]:
         if stream:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
 import click
 from rich.table import Table
 
-from rnnedge.cli.options import json_option
+from rnnedge.cli.options import device_option, json_option
 from rnnedge.cli.output import print_json, print_lines
+
+if TYPE_CHECKING:
+    from rnnedge.inspection import Inspection
 
 
 @click.command()
 @click.argument("model")
+@device_option
 @json_option
-def inspect(model: str, as_json: bool) -> None:
-    """Show what MODEL holds: layers, sizes, inputs and outputs with their axes, the contract."""
+def inspect(model: str, device: Any, as_json: bool) -> None:
+    """Show what MODEL holds, and where it runs: layers, inputs and outputs, states, the contract.
+
+    --device says where it is opened, to see where its nodes run.
+    """
     from rnnedge.inspection import inspect_model
 
-    found = inspect_model(model)
+    found = inspect_model(model, device=device)
     if as_json:
         print_json(found.to_dict())
         return
@@ -47,6 +57,7 @@ def inspect(model: str, as_json: bool) -> None:
             if layer.reason
         ),
         tensors,
+        *_runs(found),
     )
     if found.contract is None:
         print_lines("contract: none, rnnedge did not make this model")
@@ -59,3 +70,26 @@ def inspect(model: str, as_json: bool) -> None:
         f"weights:  {contract.weights_digest}",
         f"made by:  {made}",
     )
+
+
+def _runs(found: Inspection) -> Iterator[str]:
+    """Say how the model runs: its work, as a stream, and on which provider."""
+    session = found.session
+    if found.work:
+        yield (
+            f"a step:   {found.work.flops:,} FLOPs a row, {found.work.weight_bytes:,} bytes of "
+            "weights read"
+        )
+    if session.delay is None:
+        yield f"stream:   no, {'; '.join(session.hindrances)}"
+    else:
+        size = "?" if session.state_bytes is None else f"{session.state_bytes:,}"
+        known = "" if found.contract else ", where it does not read ahead"
+        yield f"stream:   {size} bytes of state for a row, delay {session.delay} step(s){known}"
+    counts = ", ".join(f"{n} on {provider}" for provider, n in session.nodes_by_provider.items())
+    yield f"nodes:    {counts or 'this ONNX Runtime does not tell where they run'}"
+    for node in session.fell_back:
+        yield f"fell back to the CPU: {node.operator} {node.name}"
+    for fallback in found.cuda_fallbacks:
+        name = f" {fallback.node}" * bool(fallback.node)
+        yield f"on cuda, {fallback.operator}{name} will fall back because {fallback.reason}"

@@ -105,11 +105,44 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
-def device_options(command: F) -> F:
-    """Add `--device` and `--threads`."""
-    command = click.option(
-        "--threads", type=click.IntRange(min=1), help="Threads inside one operator."
-    )(command)
+_SESSION = (
+    click.option("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
+    click.option(
+        "--spinning/--no-spinning",
+        default=True,
+        help="Whether waiting threads look for work instead of sleeping [yes].",
+    ),
+    click.option(
+        "--arena/--no-arena",
+        default=True,
+        help="Whether memory is kept for the next call [yes].",
+    ),
+    click.option(
+        "--memory-pattern/--no-memory-pattern",
+        default=False,
+        help="Whether the memory of each shape is planned [no].",
+    ),
+    click.option(
+        "--session-option",
+        "options",
+        multiple=True,
+        callback=lambda context, option, given: _entries(given),
+        help="An entry of ONNX Runtime's session configuration as NAME=VALUE, such as "
+        "session.disable_prepacking=1; may be given again.",
+    ),
+)
+_SESSION_NAMES = ("spinning", "arena", "memory_pattern", "options")
+
+
+def session_options(command: F) -> F:
+    """Add `--device` and what else says how a model is opened."""
+    for option in reversed(_SESSION):
+        command = option(command)
+    return device_option(command)
+
+
+def device_option(command: F) -> F:
+    """Add `--device`."""
     return click.option(
         "--device",
         type=click.Choice(["cpu", "cuda", "auto"]),
@@ -117,6 +150,21 @@ def device_options(command: F) -> F:
         show_default=True,
         help="Where the model runs.",
     )(command)
+
+
+def session_options_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what `Session` takes beside device and threads; takes it out of `given`."""
+    return {name: given.pop(name) for name in _SESSION_NAMES}
+
+
+def _entries(given: tuple[str, ...]) -> dict[str, str]:
+    entries = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected NAME=VALUE, got {text!r}")
+        entries[name] = value
+    return entries
 
 
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:

@@ -11,7 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.cli.options import device_options, json_option
+from rnnedge.cli.options import json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.session import Session
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 @click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
 @click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
 @click.option("-o", "--output", help="The .npz file to write, with every output by name.")
-@device_options
+@session_options
 @json_option
 def run(
     model: str,
@@ -42,6 +42,7 @@ def run(
     device: Any,
     threads: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run MODEL once, without PyTorch.
 
@@ -49,7 +50,7 @@ def run(
     """
     if output:
         _check_writable(Path(output))
-    session = Session(model, device=device, threads=threads)
+    session = Session(model, device=device, threads=threads, **options)
     data: dict[str, Array] = {}
     for given in inputs:
         data.update(_read_input(given, session))

@@ -1,4 +1,10 @@
-"""Run exported recurrent networks with ONNX Runtime, without PyTorch."""
+"""Run exported recurrent networks with ONNX Runtime, without PyTorch.
+
+What a session needs to run loads at once, the rest on first use: a fresh process that runs a model
+once is what a phone or a server without memory of earlier calls starts.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from rnnedge_runtime.contract import Contract as Contract
 from rnnedge_runtime.contract import Interface as Interface
@@ -13,10 +19,27 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
-from rnnedge_runtime.info import SessionInfo as SessionInfo
-from rnnedge_runtime.pool import StreamPool as StreamPool
 from rnnedge_runtime.session import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
-from rnnedge_runtime.stream import Stream as Stream
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.info import SessionInfo as SessionInfo
+    from rnnedge_runtime.pool import StreamPool as StreamPool
+    from rnnedge_runtime.stream import Stream as Stream
 
 __version__ = "0.1.0"
+
+_LATER = {"SessionInfo": "info", "Stream": "stream", "StreamPool": "pool"}
+"""What loads on first use, and the module that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"rnnedge_runtime.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -28,7 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 1 an error, 3 a check that failed."""
     options = _parser().parse_args(arguments)
     try:
-        session = Session(options.model, device=options.device, threads=options.threads)
+        session = Session(
+            options.model,
+            device=options.device,
+            threads=options.threads,
+            spinning=not options.no_spinning,
+            arena=not options.no_arena,
+            memory_pattern=options.memory_pattern,
+            options=dict(options.session_option),
+        )
         answer, lines = _COMMANDS[options.command](session, options)
     except RnnEdgeError as error:
         print(f"rnnedge_runtime: {error}", file=sys.stderr)
@@ -55,6 +63,17 @@ def _parser() -> argparse.ArgumentParser:
             )
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
         command.add_argument("--threads", type=_count, help="threads inside one operator")
+        command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
+        command.add_argument("--no-arena", action="store_true", help="memory is not kept")
+        command.add_argument("--memory-pattern", action="store_true", help="memory is planned")
+        command.add_argument(
+            "--session-option",
+            type=_entry,
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="an entry of ONNX Runtime's session configuration; may be given again",
+        )
         command.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "bench":
             command.add_argument("--time", type=_count, nargs="+", default=[1, 10, 100])
@@ -67,6 +86,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
     return int(text)
+
+
+def _entry(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
 
 
 def _machine(session: Session) -> dict[str, str | int | None]:
@@ -87,12 +113,20 @@ def _machine(session: Session) -> dict[str, str | int | None]:
 
 
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    face = session.interface
+    face, info = session.interface, session.info
     contract = asdict(session.contract) if session.contract else None
-    lines = [f"model    {options.model}", f"device   {session.device}"]
+    lines = [f"model    {options.model}"]
+    lines.append(f"device   {', '.join((session.device, *info.options.changed))}")
     lines += [f"input    {spec}" for spec in face.inputs]
     lines += [f"output   {spec}" for spec in face.outputs]
     lines += [f"state    {pair.output} -> {pair.input}" for pair in face.states]
+    lines += [f"stream   no: {why}" for why in info.hindrances]
+    if info.delay is not None:
+        size = "known at a call" if info.state_bytes is None else f"{info.state_bytes:,}"
+        lines.append(f"stream   bytes of state for a row: {size}")
+        lines.append(f"stream   delay {info.delay} step(s)" + _UNKNOWN * (contract is None))
+    lines += [f"nodes    {count} on {name}" for name, count in info.nodes_by_provider.items()]
+    lines += [f"on CPU   {node.operator} {node.name}" for node in info.fell_back]
     if session.contract is None:
         lines.append("contract none: rnnedge did not make this model")
     else:
@@ -101,11 +135,10 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
             words += [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
             words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
             lines.append(f"layer    {' '.join(words)}, lowering {layer.lowering}")
-        lines += [f"stream   no: {why}" for why in session.contract.hindrances]
         lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
         lines.append(f"opset    {session.contract.opset}")
         lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
-    return {"interface": asdict(face), "contract": contract}, lines
+    return {"interface": asdict(face), "contract": contract, "session": info.to_dict()}, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -141,9 +174,12 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
                 f"{time:6} {batch:6} {latency.p50:9.3f} {latency.p90:9.3f} {latency.p99:9.3f} "
                 f"{latency.p50 * 1e3 / time:9.1f}"
             )
-    return {"latency_ms": rows}, lines
+    if session.info.options.changed:
+        lines.append(f"opened with {', '.join(session.info.options.changed)}")
+    return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
 
 
+_UNKNOWN = ", where it does not read ahead: without a contract nobody says"
 _COMMANDS = {"info": _info, "check": _check, "bench": _bench}
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from rnnedge_runtime.contract import TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, one_line
-from rnnedge_runtime.finite import TINY, check_finite, flush_tiny
+from rnnedge_runtime.finite import TINY, check_finite
 from rnnedge_runtime.kept_state import KeptState, Tensor
 
 if TYPE_CHECKING:
@@ -111,14 +110,11 @@ class BoundStep:
         self._frame[...] = frame
         flat = self._flat
         if flat is not None:
-            try:
-                energy = flat.dot(flat)
-            except RuntimeWarning:  # an overflow, where the caller makes errors of warnings
-                energy = inf
-            if not energy < inf:
+            energy = np.vdot(flat, flat)  # `finite.is_finite` says why not `dot`
+            if not energy < np.inf:
                 check_finite(self._spec, self._frame)
-            elif energy < TINY:
-                flush_tiny(self._frame)  # near silence: what is in there may be denormal
+            elif energy < TINY * TINY:
+                self._frame.fill(0)  # silence: each number is below TINY, and may be denormal
         return True
 
     def run(self) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import mmap
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rnnedge_runtime.errors import (
@@ -68,6 +64,13 @@ class EngineOptions:
     arena: bool = True
     memory_pattern: bool = False
     entries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What is not the default, in words; threads are told apart wherever this is shown."""
+        words = ["no spinning"] * (not self.spinning) + ["no arena"] * (not self.arena)
+        words += ["memory pattern"] * self.memory_pattern
+        return (*words, *(f"{name}={value}" for name, value in self.entries.items()))
 
 
 def open_engine(
@@ -177,8 +180,13 @@ def _check_entry(name: str) -> None:
 
     There is no list of them to ask for. A name that the library acts on is in its read-only data.
     """
+    # Here and not above, where they would be a tenth of what the import of this package takes.
+    import difflib
+    import mmap
+    import re
+
     library = sys.modules["onnxruntime.capi.onnxruntime_pybind11_state"].__file__
-    if library is None or not Path(library).is_file():
+    if library is None or not os.path.isfile(library):
         return
     with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if re.match(_AREAS, name) and data.find(b"\0" + name.encode() + b"\0") >= 0:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from threading import Condition, Event, Thread
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Condition, Event, Thread, current_thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from rnnedge_runtime.errors import StreamError
 
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from rnnedge_runtime.rows import Frame
     from rnnedge_runtime.stream import Answer
 
+_Promise: TypeAlias = "Future[Answer] | asyncio.Future[Answer]"
+_Result: TypeAlias = "Answer | Exception"
+
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
@@ -23,24 +29,31 @@ class _Waiting:
 
     Attributes:
         stream: Whose it is.
-        frame: Frame, and the queue's own.
+        frame: Checked, and the queue's own.
         since: When it was given, by `time.monotonic`.
         answer: What its giver holds.
-        admitted: Set when it has its place among the `max_waiting`.
+        admitted: Set when it has its place among the `max_waiting`; None where nobody waits for it.
     """
 
     stream: int
     frame: Frame
     since: float
-    answer: Future[Answer] = field(default_factory=Future)
-    admitted: Event = field(default_factory=Event)
+    answer: _Promise
+    admitted: Event | None = None
+
+    def wanted(self) -> bool:
+        """Whether its giver still waits for the answer."""
+        if isinstance(self.answer, Future):
+            return self.answer.set_running_or_notify_cancel()
+        return not self.answer.cancelled()
 
 
 class FrameQueue:
     """Runs frames of a pool in a thread of its own.
 
-    A batch is run when each open stream has a frame in it, or when its oldest frame has waited for
-    `max_delay_ms`. A stream has one frame in a batch; the next waits for the next batch.
+    A batch is run when each open stream has a frame in it, when its oldest frame has waited for
+    `max_delay_ms`, or when no more may wait. A stream has one frame in a batch; its next one waits
+    for the next batch.
     """
 
     def __init__(self, pool: StreamPool, max_delay_ms: float, max_waiting: int) -> None:
@@ -60,8 +73,13 @@ class FrameQueue:
         Raises:
             StreamError: When there was no room, or the pool was shut down.
         """
-        waiting = self._add(stream, frame)
-        if not waiting.admitted.wait(timeout):
+        answer: Future[Answer] = Future()
+        admitted = Event()
+        waiting = _Waiting(stream, frame, monotonic(), answer, admitted)
+        self._add(waiting)
+        if current_thread() is self._thread:
+            return answer  # a callback of an answer, which would wait for itself
+        if not admitted.wait(timeout):
             with self._changed:
                 if waiting in self._outside:
                     self._outside.remove(waiting)
@@ -69,27 +87,42 @@ class FrameQueue:
                         f"stream {stream}: {self._max_waiting} frame(s) wait already, and none "
                         f"was done in {timeout} s: give them slower, or raise max_waiting"
                     )
-        return waiting.answer
+        return answer
 
-    def line_up(self, stream: int, frame: Frame) -> Future[Answer]:
-        """Add a frame that waits outside where there is no room."""
-        return self._add(stream, frame).answer
+    def line_up(self, stream: int, frame: Frame) -> asyncio.Future[Answer]:
+        """Add a frame that waits outside where there is no room; call it in an event loop.
+
+        Raises:
+            StreamError: When the pool was shut down.
+        """
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._add(_Waiting(stream, frame, monotonic(), answer))
+        return answer
 
     def close(self) -> None:
         """Run what waits, and end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        if current_thread() is self._thread:
+            self._work()  # a callback of an answer: what waits is run from here
+        else:
+            self._thread.join()
 
-    def _add(self, stream: int, frame: Frame) -> _Waiting:
-        waiting = _Waiting(stream, frame, monotonic())
+    def look_again(self) -> None:
+        """Look whether the frames that wait are a batch, now that a stream was closed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _add(self, waiting: _Waiting) -> None:
         with self._changed:
             if self._closing:
                 raise StreamError("the pool was shut down: make another with Session.pool")
             self._outside.append(waiting)
             self._admit()
-        return waiting
+            # To wake the thread for every frame would cost more than the frame.
+            if len(self._frames) == 1 or self._complete():
+                self._changed.notify_all()
 
     def _admit(self) -> None:
         """Let in who waits outside, in the order in which they came."""
@@ -97,8 +130,13 @@ class FrameQueue:
             waiting = self._outside.popleft()
             self._frames.append(waiting)
             self._of[waiting.stream] += 1
-            waiting.admitted.set()
-        self._changed.notify_all()
+            if waiting.admitted is not None:
+                waiting.admitted.set()
+
+    def _complete(self) -> bool:
+        """Whether waiting longer would add nothing to the next batch."""
+        full = len(self._frames) >= self._max_waiting
+        return full or self._closing or len(self._of) >= len(self._pool)
 
     def _work(self) -> None:
         while batch := self._next():
@@ -112,7 +150,7 @@ class FrameQueue:
                     return []
                 self._changed.wait()
             until = self._frames[0].since + self._max_delay
-            while not self._closing and len(self._of) < min(len(self._pool), self._max_waiting):
+            while not self._complete():
                 left = until - monotonic()
                 if left <= 0:
                     break
@@ -131,24 +169,51 @@ class FrameQueue:
             return list(taken.values())
 
     def _run(self, batch: list[_Waiting]) -> None:
-        frames: dict[int, Frame] = {}
-        waiting = {}
-        for each in batch:
-            if not each.answer.set_running_or_notify_cancel():
-                continue  # its giver no longer wants it, and the stream did not move
-            if each.stream in self._pool:
-                frames[each.stream], waiting[each.stream] = each.frame, each.answer
-            else:
-                each.answer.set_exception(
-                    StreamError(f"stream {each.stream}: was closed while its frame waited")
-                )
-        if not frames:
-            return
+        batch = [each for each in batch if each.wanted()]  # else the stream does not move
+        with self._pool._lock:  # so that no stream is closed between the look and the step
+            results: dict[int, _Result] = {
+                each.stream: StreamError(f"stream {each.stream}: was closed while its frame waited")
+                for each in batch
+                if each.stream not in self._pool
+            }
+            frames = {each.stream: each.frame for each in batch if each.stream not in results}
+            results |= self._answered(frames)
+        _hand_over([(each.answer, results[each.stream]) for each in batch])
+
+    def _answered(self, frames: Mapping[int, Frame]) -> Mapping[int, _Result]:
+        """Step; where the model fails, each stream alone, so that one does not harm the others."""
         try:
-            answers = self._pool.step(frames)
+            return self._pool.step(frames)
         except Exception as error:  # the thread goes on, for the others
-            for answer in waiting.values():
-                answer.set_exception(error)
-            return
-        for stream, answer in waiting.items():
-            answer.set_result(answers[stream])
+            if len(frames) == 1:
+                return dict.fromkeys(frames, error)
+        answers: dict[int, _Result] = {}
+        for stream, frame in frames.items():
+            answers |= self._answered({stream: frame})
+        return answers
+
+
+def _hand_over(results: list[tuple[_Promise, _Result]]) -> None:
+    """Give answers to who waits for them; an event loop is woken once for all of its own."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Promise, _Result]]] = {}
+    for promise, result in results:
+        if isinstance(promise, asyncio.Future):
+            by_loop.setdefault(promise.get_loop(), []).append((promise, result))
+        else:
+            _keep(promise, result)
+    for loop, own in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(_keep_all, own)
+
+
+def _keep_all(results: list[tuple[_Promise, _Result]]) -> None:
+    for promise, result in results:
+        if not promise.done():  # as one is that was cancelled meanwhile
+            _keep(promise, result)
+
+
+def _keep(promise: _Promise, result: _Result) -> None:
+    if isinstance(result, Exception):
+        promise.set_exception(result)
+    else:
+        promise.set_result(result)

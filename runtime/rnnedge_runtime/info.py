@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -50,11 +50,19 @@ class SessionInfo:
     device: Literal["cpu", "cuda"]
     options: EngineOptions
     providers: tuple[str, ...]
-    nodes: tuple[Node, ...] | None
+    nodes: tuple[Node, ...] | None = field(repr=False)  # there may be hundreds
     states: tuple[TensorSpec, ...]
     state_bytes: int | None
     delay: int | None
     hindrances: tuple[str, ...]
+
+    @property
+    def nodes_by_provider(self) -> dict[str, int]:
+        """How many nodes run where; empty when this ONNX Runtime does not tell."""
+        counts: dict[str, int] = {}
+        for node in self.nodes or ():
+            counts[node.provider] = counts.get(node.provider, 0) + 1
+        return counts
 
     @property
     def fell_back(self) -> tuple[Node, ...]:
@@ -66,6 +74,14 @@ class SessionInfo:
         if self.device == "cpu":
             return ()
         return tuple(node for node in self.nodes or () if node.provider == CPU)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return values that JSON can hold, with what is reckoned from the others."""
+        return {
+            **asdict(self),
+            "nodes_by_provider": self.nodes_by_provider,
+            "fell_back": [asdict(node) for node in self.fell_back],
+        }
 
 
 def describe(

@@ -56,7 +56,7 @@ class KeptState:
     Attributes:
         halves: Both, each in the order of `Interface.states`.
         half: Which one holds the state, 0 or 1.
-        steps: How many there were.
+        steps: How many there were. Every few of them, tiny numbers become zero.
     """
 
     __slots__ = ("half", "halves", "steps")
@@ -77,8 +77,16 @@ class KeptState:
             tensor.write(array)
 
     def swap(self) -> None:
-        """Take the half that was written as the state, every few steps without tiny numbers."""
+        """Take the half that was written as the state."""
         self.half = 1 - self.half
+        self._count()
+
+    def advance(self, state: Sequence[Array]) -> None:
+        """Take what a step through other buffers gave as the state."""
+        self.write(state)
+        self._count()
+
+    def _count(self) -> None:
         self.steps += 1
         if self.steps % _FLUSHED_EVERY == 0:
             for tensor in self.halves[self.half]:

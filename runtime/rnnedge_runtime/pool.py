@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from threading import RLock
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.finite import flush_tiny
-from rnnedge_runtime.rows import Frame, grouped, taken_apart
+from rnnedge_runtime.rows import Frame, grouped, owned, taken_apart
 from rnnedge_runtime.session import Array, Session, State
 from rnnedge_runtime.stream import Answer, check_streamable
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from rnnedge_runtime.frame_queue import FrameQueue
 
 _FLUSHED_EVERY = 16
-"""Steps of a pool, after which tiny numbers of the states become zero; `finite` says why."""
+"""Steps of a stream, after which tiny numbers of its state become zero; `finite` says why."""
 
 
 class StreamPool:
@@ -78,7 +77,7 @@ class StreamPool:
         self._free = list(range(self._capacity))[::-1]
         self._slots: dict[int, int] = {}
         self._opened = 0
-        self._steps = 0
+        self._steps = np.zeros(self._capacity, np.int64)
         self._lock = RLock()
         self._limits = (float(max_delay_ms), int(max_waiting))
         self._queue: FrameQueue | None = None
@@ -118,6 +117,7 @@ class StreamPool:
             stream, slot = self._opened, self._free.pop()
             self._opened += 1
             self._slots[stream] = slot
+            self._steps[slot] = 0
             self._put(slot, rows)
         return stream
 
@@ -131,6 +131,9 @@ class StreamPool:
             slot = self._slot(stream)
             del self._slots[stream]
             self._free.append(slot)
+            frames = self._queue
+        if frames is not None:
+            frames.look_again()
 
     def state(self, stream: int) -> tuple[Array, ...]:
         """Return a copy of a stream's state, each [layers, 1, hidden].
@@ -190,14 +193,10 @@ class StreamPool:
                 state = [np.take(block, slots, axis) for block, axis in pairs]
                 result = self._session.run(group.batch, state=state)
                 changed.append((slots, result.state))
-                answered = taken_apart(self._outputs, result.outputs, group.single)
+                answered = taken_apart(self._outputs, result.outputs, group)
                 answers |= zip(group.streams, answered, strict=True)
-            self._steps += 1
             for slots, after in changed:
-                for rows, axis, array in zip(self._rows, self._axes, after, strict=True):
-                    if self._steps % _FLUSHED_EVERY == 0:
-                        flush_tiny(array)
-                    rows[slots] = np.moveaxis(array, axis, 0)
+                self._keep(slots, after)
         return answers if len(groups) == 1 else {stream: answers[stream] for stream in frames}
 
     def submit(self, stream: int, frame: Frame, *, timeout: float | None = None) -> Future[Answer]:
@@ -212,13 +211,16 @@ class StreamPool:
                 ever, 0 not at all.
 
         Returns:
-            What the frame will be answered.
+            What the frame will be answered. Where ONNX Runtime fails on a batch, each of its
+            frames is run alone, so that only those that it refuses end with an `EngineError`.
 
         Raises:
             StreamError: When the stream is not open, or there was no room.
             InputError: When the frame does not fit, or holds NaN or infinity.
         """
-        return self._waiting().put(stream, self._owned(stream, frame), timeout)
+        frames = self._waiting()
+        self._slot(stream)
+        return frames.put(stream, owned(self._inputs, stream, frame), timeout)
 
     async def step_async(self, stream: int, frame: Frame) -> Answer:
         """Do as `submit` does, and await the answer, for servers that use asyncio.
@@ -226,7 +228,9 @@ class StreamPool:
         Where `max_waiting` frames wait already, this one waits for its turn to.
         """
         frames = self._waiting()
-        return await asyncio.wrap_future(frames.line_up(stream, self._owned(stream, frame)))
+        self._slot(stream)
+        frame = owned(self._inputs, stream, frame)
+        return await frames.line_up(stream, frame)
 
     def shutdown(self) -> None:
         """Answer the frames that wait, and close all streams."""
@@ -245,14 +249,6 @@ class StreamPool:
         """Shut down."""
         self.shutdown()
 
-    def _owned(self, stream: int, frame: Frame) -> Frame:
-        """Check a frame, and copy what the caller may change later."""
-        self._slot(stream)
-        grouped(self._inputs, {stream: frame})
-        if isinstance(frame, Mapping):
-            return {name: np.array(value) for name, value in frame.items()}
-        return np.array(frame)
-
     def _checked_state(self, state: State) -> list[Array]:
         feeds: dict[str, Array] = {}
         self._session._bind_state(state, feeds, {BATCH: 1})
@@ -261,6 +257,22 @@ class StreamPool:
     def _put(self, slot: int, state: list[Array] | None) -> None:
         for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
             rows[slot] = 0 if state is None else np.moveaxis(state[index], axis, 0)[0]
+
+    def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
+        """Put the states of a group back, those that have had enough steps without tiny numbers.
+
+        Each stream's steps are counted, so that its numbers do not depend on the others'.
+        """
+        self._steps[slots] += 1
+        due = self._steps[slots] % _FLUSHED_EVERY == 0
+        some = bool(due.any())
+        for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
+            after = np.moveaxis(array, axis, 0)
+            if some:
+                picked = after[due]
+                flush_tiny(picked)
+                after[due] = picked
+            rows[slots] = after
 
     def _places(self, streams: list[int]) -> NDArray[np.intp]:
         try:
@@ -278,6 +290,8 @@ class StreamPool:
         """Return the queue; its thread starts with the first frame."""
         from rnnedge_runtime.frame_queue import FrameQueue
 
+        if (frames := self._queue) is not None:
+            return frames  # without the lock, which a batch may hold while an event loop asks
         with self._lock:
             if self._queue is None:
                 if self._shut:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.binding import dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.finite import check_finite, is_finite
@@ -71,20 +72,35 @@ def grouped(specs: Sequence[TensorSpec], frames: Mapping[int, Frame]) -> list[Gr
     return groups
 
 
+def owned(specs: Sequence[TensorSpec], stream: int, frame: Frame) -> Frame:
+    """Copy a frame, and check the copy: the caller may change the original at any time.
+
+    Raises:
+        InputError: When it does not fit, or holds NaN or infinity.
+    """
+    try:
+        arrays = _checked(specs, frame, copy=True)
+    except InputError as error:
+        raise InputError(f"stream {stream}: {error}", streams=(stream,)) from error
+    return arrays[specs[0].name] if len(specs) == 1 else arrays
+
+
 def taken_apart(
-    specs: Sequence[TensorSpec], outputs: Mapping[str, Array], single: bool
+    specs: Sequence[TensorSpec], outputs: Mapping[str, Array], group: Group
 ) -> Iterable[Answer]:
     """Take a batch's outputs apart again, row by row.
 
     Args:
         specs: The data outputs of the model.
         outputs: What it gave, by name.
-        single: Whether the answers are without a time axis.
+        group: What it was given.
     """
+    if not specs:
+        return [{} for _ in group.streams]
     parts = []
     for spec in specs:
         axes, array = list(spec.axes), outputs[spec.name]
-        if single and TIME in axes:
+        if group.single and TIME in axes:
             array = array.squeeze(axes.index(TIME))
             axes.remove(TIME)
         parts.append(np.moveaxis(array, axes.index(BATCH), 0))
@@ -110,7 +126,7 @@ def _at_once(spec: TensorSpec, streams: list[int], rows: list[Frame]) -> Group |
     return Group(streams, {spec.name: array}, single) if is_finite(array) else None
 
 
-def _checked(specs: Sequence[TensorSpec], frame: Frame) -> dict[str, Array]:
+def _checked(specs: Sequence[TensorSpec], frame: Frame, *, copy: bool = False) -> dict[str, Array]:
     if not isinstance(frame, Mapping):
         if len(specs) != 1:
             names = ", ".join(spec.name for spec in specs)
@@ -119,7 +135,20 @@ def _checked(specs: Sequence[TensorSpec], frame: Frame) -> dict[str, Array]:
     elif set(frame) != {spec.name for spec in specs}:
         names = ", ".join(spec.name for spec in specs)
         raise InputError(f"expected the inputs {names}; got {', '.join(map(str, frame))}")
-    return {spec.name: _fitting(spec, frame[spec.name]) for spec in specs}
+    checked = {spec.name: _fitting(spec, frame[spec.name], copy) for spec in specs}
+    sizes: dict[str, int] = {}
+    for spec in specs:
+        shape = checked[spec.name].shape
+        axes = _axes(spec, len(shape))
+        if TIME in spec.axes and TIME not in axes:
+            shape, axes = (1, *shape), [TIME, *axes]
+        for axis, size in zip(axes, shape, strict=True):
+            if isinstance(axis, str) and sizes.setdefault(axis, size) != size:
+                raise InputError(
+                    f"{spec.name}: expected {axis}={sizes[axis]} as in the inputs before it, "
+                    f"got {size}"
+                )
+    return checked
 
 
 def _side_by_side(spec: TensorSpec, rows: Sequence[Array]) -> tuple[Array, bool]:
@@ -132,13 +161,17 @@ def _side_by_side(spec: TensorSpec, rows: Sequence[Array]) -> tuple[Array, bool]
     return (np.expand_dims(array, spec.axes.index(TIME)) if single else array), single
 
 
+def _axes(spec: TensorSpec, ndim: int) -> list[str | int]:
+    """Return the axes of a frame: without the batch, and without time where the rank says so."""
+    axes = [axis for axis in spec.axes if axis != BATCH]
+    return axes if ndim == len(axes) else [axis for axis in axes if axis != TIME]
+
+
 def _fits(spec: TensorSpec, array: Array) -> bool:
     """Whether a frame is `spec` without its batch axis, and perhaps without its time axis."""
-    axes = [axis for axis in spec.axes if axis != BATCH]
-    if array.ndim != len(axes):
-        axes = [axis for axis in axes if axis != TIME]
+    axes = _axes(spec, array.ndim)
     return (
-        array.dtype == spec.dtype
+        array.dtype == dtype_of(spec.dtype)
         and array.ndim == len(axes)
         and all(
             size == axis if isinstance(axis, int) else size > 0
@@ -147,13 +180,15 @@ def _fits(spec: TensorSpec, array: Array) -> bool:
     )
 
 
-def _fitting(spec: TensorSpec, value: ArrayLike) -> Array:
-    """Return `value` as an array that fits.
+def _fitting(spec: TensorSpec, value: ArrayLike, copy: bool) -> Array:
+    """Return `value` as an array that fits, of its own where it is to be copied.
 
     Raises:
         InputError: When it does not, or holds NaN or infinity.
     """
     array = as_array(spec.name, value, InputError)
+    if copy:
+        array = array.copy()
     if not _fits(spec, array):
         axes = [axis for axis in spec.axes if axis != BATCH]
         forms = [[axis for axis in axes if axis != TIME], axes]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ def write_state(path: str | os.PathLike[str], session: Session, state: Sequence[
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power may leave an empty file under the name
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
@@ -55,19 +57,19 @@ def read_state(path: str | os.PathLike[str], session: Session) -> tuple[Array, .
     """
     names = [spec.name for spec in session.interface.state_inputs]
     try:
-        with open(path, "rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            digest = str(file[_DIGEST])
-            if digest != session.digest:
-                raise StateError(
-                    f"{path}: holds a state of the model {digest[:19]}..., and this one is "
-                    f"{session.digest[:19]}...: open the model that it was saved with"
-                )
-            return tuple(file[name] for name in names)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise StateError(f"{path}: the state cannot be read: {error.strerror}") from error
-    except StateError:
-        raise
-    # What numpy raises for a file that is no archive, is cut, or holds a single array.
-    except (ValueError, KeyError, IndexError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    try:
+        file = np.load(BytesIO(content), allow_pickle=False)
+        digest = str(file[_DIGEST])
+        state = tuple(file[name] for name in names) if digest == session.digest else None
+    # Numpy and zipfile have a dozen exceptions for what is no archive, is cut or has wrong bytes.
+    except Exception as error:
         raise StateError(f"{path}: is no state that Stream.save wrote, or is damaged") from error
+    if state is None:
+        raise StateError(
+            f"{path}: holds a state of the model {digest[:19]}..., and this one is "
+            f"{session.digest[:19]}...: open the model that it was saved with"
+        )
+    return state

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.answers import Answer as Answer
+from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
+from rnnedge_runtime.binding import dtype_of
 from rnnedge_runtime.bound_step import BoundStep, bind_step
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
@@ -17,8 +19,6 @@ from rnnedge_runtime.finite import check_finite
 from rnnedge_runtime.kept_state import KeptState
 from rnnedge_runtime.session import Array, Session, State, as_array
 
-Answer: TypeAlias = "Array | dict[str, Array]"
-Out: TypeAlias = "Array | Mapping[str, Array] | None"
 _MOST_BOUND = 4
 """Shapes whose buffers are kept."""
 
@@ -30,8 +30,8 @@ class Stream:
     for the whole sequence in one call. A stream belongs to one thread at a time: a call from a
     second one while the first is inside is refused.
 
-    On the CPU, numbers of the state below 1e-25 become zero every few steps. A state that decays
-    into denormal numbers would make each step 20 times as slow.
+    On the CPU, numbers of the state below 1e-18 become zero every few steps. A state that decays
+    into denormal numbers would make each step ten times as slow.
     """
 
     def __init__(self, session: Session, batch: int = 1) -> None:
@@ -101,7 +101,9 @@ class Stream:
     def clone(self) -> Stream:
         """Return a second stream that goes on from the same state."""
         twin = Stream(self._session, self._batch)
-        twin.state = self.state
+        with self._alone():
+            twin._state.write(self._state.read())
+            twin._state.steps = self._state.steps
         return twin
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -173,7 +175,7 @@ class Stream:
         try:
             bound = self._usual
             if bound is not None and type(frame) is np.ndarray and bound.take(frame):
-                return _run(bound, out, copy)
+                return run_bound(bound, out, copy=copy)
             if self._closed:
                 raise _closed()
             return self._step_of_any_shape(frame, out, copy)
@@ -191,7 +193,7 @@ class Stream:
         if bound is not None:
             for name, place in bound.frames.items():
                 place[...] = chunk[name].reshape(place.shape)
-            return _run(bound, out, copy)
+            return run_bound(bound, out, copy=copy)
         result = self._session.run(chunk, state=self._state.read())
         answers = {}
         for spec in face.data_outputs:
@@ -199,8 +201,8 @@ class Stream:
             dropped = single and TIME in spec.axes
             answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
         if out is not None:
-            _check_out(answers, out)
-        self._state.write(result.state)
+            check_out(answers, out)
+        self._state.advance(result.state)
         if key == self._last:
             while len(self._bound) >= _MOST_BOUND:
                 self._bound.pop(next(iter(self._bound)))
@@ -208,7 +210,7 @@ class Stream:
             if made is not None:
                 self._bound[key] = made
         self._last = key
-        return _handed_over(answers, out)
+        return handed_over(answers, out)
 
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
         """Return the inputs by name with their time axes, and whether the frame came without."""
@@ -225,6 +227,7 @@ class Stream:
             if value is None:
                 continue  # `Session.run` says what is missing
             if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
+                _check_frame(spec, value)
                 chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
             self._check_batch(spec, value)
@@ -245,9 +248,12 @@ class Stream:
         """Run a frame of zeros, where the inputs say what that is, and bind its buffers."""
         sizes = {BATCH: self._batch, TIME: 1}
         zeros = {}
-        for spec in self._session.interface.data_inputs:
+        specs = self._session.interface.data_inputs
+        for spec in specs:
             shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
-            if 0 in shape or TIME not in spec.axes:
+            # One input without a time axis is a frame; beside others it may be a number, such as a
+            # rate, for which zero means nothing.
+            if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step
@@ -283,6 +289,23 @@ def check_streamable(session: Session) -> None:
         )
 
 
+def _check_frame(spec: TensorSpec, frame: Array) -> None:
+    """Refuse a frame by the shape that it was given with, before it gets a time axis."""
+    axes = [axis for axis in spec.axes if axis != TIME]
+    sizes = zip(axes, frame.shape, strict=True)
+    if frame.dtype != dtype_of(spec.dtype) or any(
+        size != axis for axis, size in sizes if isinstance(axis, int)
+    ):
+        one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
+        convert = (
+            f"; convert it with .astype('{spec.dtype}')" if frame.dtype.name != spec.dtype else ""
+        )
+        raise InputError(
+            f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
+            f"got {frame.dtype}{list(frame.shape)}{convert}"
+        )
+
+
 def _busy() -> StreamError:
     return StreamError(
         "the stream is in use by another thread: give each thread a stream of its own, "
@@ -292,50 +315,3 @@ def _busy() -> StreamError:
 
 def _closed() -> StreamError:
     return StreamError("the stream is closed: open another with Session.stream")
-
-
-def _run(bound: BoundStep, out: Out, copy: bool) -> Answer:
-    """Run what lies in the buffers."""
-    if out is not None:
-        _check_out(bound.answers, out)
-        bound.run()
-        return _handed_over(bound.answers, out)
-    bound.run()
-    if not copy:
-        return _only(bound.views)
-    if len(bound.answers) == 1:
-        (answer,) = bound.answers.values()
-        return answer.copy()
-    return {name: array.copy() for name, array in bound.answers.items()}
-
-
-def _check_out(answers: Mapping[str, Array], out: Array | Mapping[str, Array]) -> None:
-    for name, array in answers.items():
-        given = out.get(name) if isinstance(out, Mapping) else out if len(answers) == 1 else None
-        if (
-            not isinstance(given, np.ndarray)
-            or given.shape != array.shape
-            or given.dtype != array.dtype
-            or not given.flags.writeable
-        ):
-            got = (
-                f"{given.dtype}{list(given.shape)}"
-                + ("" if given.flags.writeable else ", read-only")
-                if isinstance(given, np.ndarray)
-                else type(given).__name__
-            )
-            raise InputError(
-                f"out: expected for {name} a writeable {array.dtype}{list(array.shape)}, got {got}"
-            )
-
-
-def _handed_over(answers: dict[str, Array], out: Out) -> Answer:
-    if out is None:
-        return _only(answers)
-    for name, array in answers.items():
-        (out[name] if isinstance(out, Mapping) else out)[...] = array
-    return dict(out) if isinstance(out, Mapping) else out
-
-
-def _only(answers: dict[str, Array]) -> Answer:
-    return next(iter(answers.values())) if len(answers) == 1 else answers

@@ -8,7 +8,9 @@ import pytest
 RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/answers.py",
     "rnnedge_runtime/bench.py",
+    "rnnedge_runtime/binding.py",
     "rnnedge_runtime/bound_step.py",
     "rnnedge_runtime/check.py",
     "rnnedge_runtime/contract.py",

@@ -282,6 +282,34 @@ def test_inspect(rnn: Callable[..., Done], model: str) -> None:
         assert words in done.out
 
 
+def test_inspect_says_how_it_runs(rnn: Callable[..., Done], model: str) -> None:
+    lines = rnn("inspect", model).out.splitlines()
+    assert "a step:   168 FLOPs a row, 432 bytes of weights read" in lines
+    assert "stream:   16 bytes of state for a row, delay 0 step(s)" in lines
+    assert any(line.startswith("nodes:    ") for line in lines)
+
+
+def test_inspect_says_why_it_cannot_be_streamed(rnn: Callable[..., Done]) -> None:
+    rnnedge.export(nn.GRU(3, 4, bidirectional=True), "both.onnx")
+    assert "\nstream:   no, the layer is bidirectional\n" in rnn("inspect", "both.onnx").out
+
+
+def test_inspect_says_what_cuda_leaves_to_the_cpu(rnn: Callable[..., Done]) -> None:
+    rnnedge.export(
+        nn.RNN(3, 4, nonlinearity="relu"), "relu.onnx", target="cuda", lowering="operator"
+    )
+    words = "on cuda, RNN l0/RNN will fall back because its activation is Relu"
+    assert words in rnn("inspect", "relu.onnx").out.splitlines()
+
+
+def test_inspect_as_json_holds_what_the_session_tells(rnn: Callable[..., Done], model: str) -> None:
+    values = rnn("inspect", model, "--json").json
+    assert values["work"] == {"flops": 168, "weight_bytes": 432}
+    assert (values["session"]["state_bytes"], values["session"]["delay"]) == (16, 0)
+    assert (values["session"]["fell_back"], values["cuda_fallbacks"]) == ([], [])
+    assert set(values["session"]["nodes_by_provider"]) <= {"CPUExecutionProvider"}
+
+
 def test_inspect_as_json(rnn: Callable[..., Done], model: str) -> None:
     values = rnn("inspect", model, "--json").json
     assert values["parameters"] == 108
@@ -332,6 +360,21 @@ def test_run_takes_inputs_in_three_ways(given: str, rnn: Callable[..., Done], mo
     np.save("x.npy", _input())
     np.savez("x.npz", input=_input())
     assert rnn("run", model, "--input", given).code == 0
+
+
+def test_run_with_options_of_the_session(rnn: Callable[..., Done], model: str) -> None:
+    np.save("x.npy", _input())
+    given = ("--no-spinning", "--no-arena", "--memory-pattern")
+    entry = ("--session-option", "session.disable_prepacking=1")
+    assert rnn("run", model, "--input", "x.npy", *given, *entry).code == 0
+
+
+def test_run_with_a_wrong_option_of_the_session(rnn: Callable[..., Done], model: str) -> None:
+    done = rnn("run", model, "--input", "x.npy", "--session-option", "session.spin=1")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(
+        "rnnedge: options: this ONNX Runtime knows no session entry 'session.spin'"
+    )
 
 
 def test_run_as_json(rnn: Callable[..., Done], model: str) -> None:

@@ -205,6 +205,8 @@ USAGE = {
     "number": ("export --input-size x --hidden-size 4 -o out.onnx", "Invalid value for '--input-s"),
     "opset": (f"export {LAYER} -o out.onnx --opset new", "Invalid value for '--opset'"),
     "target": (f"export {LAYER} -o out.onnx --target tpu", "Invalid value for '--target'"),
+    "quantize": (f"export {LAYER} -o out.onnx --quantize int4", "Invalid value for '--quantize'"),
+    "dtype": (f"export {LAYER} -o out.onnx --dtype half", "Invalid value for '--dtype'"),
     "seed": (f"export {LAYER} -o out.onnx --seed -1", "Invalid value for '--seed'"),
     "large_seed": (f"export {LAYER} -o out.onnx --seed {10**30}", "Invalid value for '--seed'"),
     "no_model": ("inspect", "Missing argument 'MODEL'"),

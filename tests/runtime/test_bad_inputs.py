@@ -14,9 +14,20 @@ X = LSTM.input(5, 2)
 H, C = LSTM.state(2)
 
 
-@pytest.fixture
-def session():
-    return Session(LSTM.content)
+CALLS_BEFORE = {
+    "none": [],
+    "one-from-zeros": [{}],
+    "one-with-a-state": [{"state": (H, C)}],
+}
+"""A call like the one before is not checked again: one that is unlike it is."""
+
+
+@pytest.fixture(params=CALLS_BEFORE.values(), ids=CALLS_BEFORE)
+def session(request):
+    opened = Session(LSTM.content)
+    for arguments in request.param:
+        opened.run(X, **arguments)
+    return opened
 
 
 INPUTS = {

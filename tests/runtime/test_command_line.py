@@ -77,8 +77,13 @@ def test_json_is_one_object_that_describes_the_machine(run, command):
     assert answer["machine"]["numpy"] == np.__version__
 
 
+def info_lines(done):
+    """Return what `info` printed, but for the nodes, which are not the same in each engine."""
+    return [line for line in done.stdout.splitlines() if not line.startswith("nodes ")]
+
+
 def test_info(run):
-    assert run("info", "lstm").stdout.splitlines() == [
+    assert info_lines(run("info", "lstm")) == [
         "model    lstm.onnx",
         "device   cpu",
         "input    input float32[time, batch, 2]",
@@ -90,6 +95,8 @@ def test_info(run):
         "output   c_n float32[1, batch, 3]",
         "state    h_n -> h_0",
         "state    c_n -> c_0",
+        "stream   bytes of state for a row: 24",
+        "stream   delay 0 step(s)",
         "layer    lstm 2->3 1 layer(s), lowering operator",
         f"weights  float32, {LSTM.contract.weights_digest}",
         "opset    17",
@@ -98,7 +105,7 @@ def test_info(run):
 
 
 def test_info_without_a_contract(run):
-    assert run("info", "silero").stdout.splitlines() == [
+    assert info_lines(run("info", "silero")) == [
         "model    silero.onnx",
         "device   cpu",
         "input    input float32[batch, 4]",
@@ -107,12 +114,37 @@ def test_info_without_a_contract(run):
         "output   output float32[batch, 3]",
         "output   stateN float32[2, batch, 3]",
         "state    stateN -> state",
+        "stream   bytes of state for a row: 24",
+        "stream   delay 0 step(s), where it does not read ahead: without a contract nobody says",
         "contract none: rnnedge did not make this model",
     ]
 
 
 def test_info_says_why_a_model_cannot_be_streamed(run):
     assert "stream   no: the layer is bidirectional\n" in run("info", "both-directions").stdout
+
+
+def test_info_names_the_options_that_are_not_the_default(run):
+    given = ("--no-spinning", "--session-option", "session.disable_prepacking=1", "--no-arena")
+    words = "no spinning, no arena, session.disable_prepacking=1"
+    assert f"\ndevice   cpu, {words}\n" in run("info", "lstm", *given).stdout
+
+
+def test_info_as_json_holds_what_the_session_tells(run):
+    told = json.loads(run("info", "lstm", "--memory-pattern", "--json").stdout)["session"]
+    assert told["options"]["memory_pattern"] is True
+    assert (told["state_bytes"], told["delay"], told["hindrances"]) == (24, 0, [])
+    assert (told["device"], told["providers"]) == ("cpu", ["CPUExecutionProvider"])
+    assert told["fell_back"] == []
+
+
+def test_info_counts_the_nodes_of_each_provider(run):
+    told = json.loads(run("info", "lstm", "--json").stdout)["session"]
+    if told["nodes"] is None:
+        pytest.skip("this ONNX Runtime does not tell")
+    assert told["nodes_by_provider"] == {"CPUExecutionProvider": len(told["nodes"])}
+    line = f"nodes    {len(told['nodes'])} on CPUExecutionProvider\n"
+    assert line in run("info", "lstm").stdout
 
 
 def test_info_as_json_holds_interface_and_contract(run):
@@ -147,6 +179,23 @@ def test_check_of_a_broken_model_as_json(run):
 def test_bench_has_a_row_for_each_shape(run):
     answer = json.loads(run("bench", "lstm", "--json").stdout)
     assert [(row["time"], row["batch"]) for row in answer["latency_ms"]] == [(1, 2), (3, 2)]
+
+
+def test_bench_says_with_which_options(run):
+    given = ("--session-option", "session.disable_prepacking=1")
+    assert "\nopened with session.disable_prepacking=1\n" in run("bench", "lstm", *given).stdout
+    answer = json.loads(run("bench", "lstm", "--json", *given).stdout)
+    assert answer["options"]["entries"] == {"session.disable_prepacking": "1"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_option_is_one_line_and_exits_with_1(run, command):
+    done = run(command, "lstm", "--session-option", "session.disable_prepaking=1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "rnnedge_runtime: options: this ONNX Runtime knows no session entry "
+        "'session.disable_prepaking'; did you mean 'session.disable_prepacking'?\n"
+    )
 
 
 def test_bench_percentiles_are_in_order(run):
@@ -197,6 +246,7 @@ USAGE = {
     "unknown-option": ["info", "model.onnx", "--fast"],
     "unknown-device": ["info", "model.onnx", "--device", "tpu"],
     "threads": ["info", "model.onnx", "--threads", "0"],
+    "session-option": ["info", "model.onnx", "--session-option", "fast"],
     "negative-batch": ["bench", "model.onnx", "--batch", "-1"],
     "time-zero": ["bench", "model.onnx", "--time", "0"],
     "time-of-text": ["bench", "model.onnx", "--time", "long"],

@@ -3,6 +3,9 @@
 import sys
 from types import ModuleType
 
+import pytest
+from tiny_models import Tiny
+
 import rnnedge_runtime
 
 ALLOWED = {"rnnedge_runtime", "numpy"} | set(sys.stdlib_module_names)
@@ -61,10 +64,30 @@ def test_the_guard_sees_an_import_that_comes_late(python, tmp_path):
 def test_exported_names():
     public = {
         name
-        for name, value in vars(rnnedge_runtime).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(rnnedge_runtime)
+        if not name.startswith("_") and not isinstance(getattr(rnnedge_runtime, name), ModuleType)
     }
-    assert public == EXPORTED
+    assert public - {"Any", "TYPE_CHECKING"} == EXPORTED
+
+
+def test_a_name_that_is_not_exported():
+    with pytest.raises(AttributeError, match="'rnnedge_runtime' has no attribute 'Sesion'"):
+        rnnedge_runtime.Sesion  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["difflib", "mmap", "pathlib", "numpy.typing"])
+def test_opening_and_running_a_model_needs_no(python, tmp_path, module):
+    """Each of these takes a part of what a fresh process takes in all."""
+    (tmp_path / "model.onnx").write_bytes(Tiny("lstm").content)
+    code = (
+        "import sys, onnxruntime, numpy as np; before = set(sys.modules)\n"
+        "from rnnedge_runtime import Session\n"
+        "Session('model.onnx').run(np.zeros((5, 1, 2), np.float32))\n"
+        "print(*set(sys.modules) - before)"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert module not in done.stdout.split()
 
 
 def test_exported_names_say_where_they_come_from():

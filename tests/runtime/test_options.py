@@ -63,6 +63,14 @@ def test_a_value_that_is_no_text():
         Session(LSTM.content, options={"session.disable_prepacking": True})
 
 
+def test_options_that_are_not_the_default_in_words():
+    asked = EngineOptions(
+        threads=2, spinning=False, arena=False, memory_pattern=True, entries={"session.x": "1"}
+    )
+    assert asked.changed == ("no spinning", "no arena", "memory pattern", "session.x=1")
+    assert EngineOptions(threads=2).changed == ()
+
+
 def test_info_of_a_stream():
     info = Session(LSTM.content, threads=1).info
     assert [spec.name for spec in info.states] == ["h_0", "c_0"]

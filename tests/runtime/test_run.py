@@ -5,6 +5,7 @@ import pytest
 from tiny_models import Tiny, two_inputs
 
 from rnnedge_runtime import Session
+from rnnedge_runtime.engine import open_engine
 
 CELLS = {
     "rnn-tanh": Tiny("rnn"),
@@ -103,6 +104,56 @@ def test_any_memory_layout_is_taken(layout):
     laid_out = layout(x)
     laid_out.flags.writeable = False
     np.testing.assert_array_equal(session.run(laid_out).output, session.run(x).output)
+
+
+CALLS = {
+    "other-numbers": lambda x, state: (x + 1, None),
+    "the-state-of-another": lambda x, state: (x, state),
+    "other-time": lambda x, state: (x[:2], state),
+    "other-batch": lambda x, state: (x[:, :1], [part[:, :1] for part in state]),
+    "every-second-step": lambda x, state: (np.repeat(x, 2, axis=0)[::2], tuple(state)),
+    "a-list": lambda x, state: (x.astype(np.float32), list(state)),
+}
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["", "lengths"])
+@pytest.mark.parametrize("second", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("first", CALLS.values(), ids=CALLS)
+def test_a_call_answers_the_same_after_any_other(first, second, lengths):
+    tiny = Tiny("lstm", lengths=lengths)
+    session, x, state = Session(tiny.content), tiny.input(5, 2), tuple(tiny.state(2))
+    for call in (first, second, first):
+        data, given = call(x, state)
+        result = session.run(data, state=given)
+        close(result.output, tiny.expected(data, given)[0])
+
+
+def test_lengths_are_not_those_of_the_call_before():
+    tiny = Tiny("gru", lengths=True)
+    session, x = Session(tiny.content), tiny.input(4, 2)
+    session.run(x)
+    assert not session.run(x, lengths=[4, 1]).output[1:, 1].any()
+    close(session.run(x).output, tiny.expected(x)[0])
+
+
+def test_an_engine_that_has_its_public_names_only(monkeypatch):
+    class Public:
+        def __init__(self, engine):
+            self._engine = engine
+
+        def __getattr__(self, name):
+            if name.startswith("_"):
+                raise AttributeError(name)
+            return getattr(self._engine, name)
+
+    def opened(*arguments, **options):
+        engine, device = open_engine(*arguments, **options)
+        return Public(engine), device
+
+    monkeypatch.setattr("rnnedge_runtime.session.open_engine", opened)
+    tiny = Tiny("lstm")
+    x = tiny.input(3, 2)
+    close(Session(tiny.content).run(x).output, tiny.expected(x)[0])
 
 
 def test_state_by_input_name():

@@ -139,7 +139,8 @@ def test_streams_of_one_session_do_not_share_state(tiny, session):
 WRONG_FRAMES = {
     "features": (
         np.zeros((2, 5), np.float32),
-        "input: expected float32[time, batch, 2] with time=",
+        "input: expected float32[batch, 2] for one step, or [time, batch, 2] for a chunk, "
+        "got float32[2, 5]",
     ),
     "rows": (
         np.zeros((3, 2), np.float32),
@@ -151,7 +152,7 @@ WRONG_FRAMES = {
         np.zeros((0, 2, 2), np.float32),
         "input: expected a time axis of 1 or more steps, got 0",
     ),
-    "float64": (np.zeros((2, 2)), "got float64[1, 2, 2]; convert it with .astype('float32')"),
+    "float64": (np.zeros((2, 2)), "got float64[2, 2]; convert it with .astype('float32')"),
     "rank": (np.zeros(2, np.float32), "input: expected float32[time, batch, 2], got float32[2]"),
     "ragged-lists": ([[1.0], [1.0, 2.0]], "input: expected an array, got list: "),
     "unknown-name": ({"x": np.zeros((2, 2), np.float32)}, "the inputs input; unknown: x"),
@@ -183,7 +184,7 @@ def test_a_failing_engine_leaves_the_state_as_it_was(chunk, monkeypatch):
     stream = session.stream(2)
     stream.step(frame(tiny))
     before = stream.state
-    monkeypatch.setattr(session, "_engine", None)
+    monkeypatch.setattr(session, "_run", None)
     monkeypatch.setattr(stream._usual, "_runs", [None, None])
     with pytest.raises(EngineError):
         stream.step(tiny.input(3, 2) if chunk else frame(tiny))

@@ -6,9 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tiny_models import Tiny, silero_style, two_inputs
+from tiny_models import Graph, Tiny, silero_style, two_inputs
 
 from rnnedge_runtime import InputError, Session, StreamError
+from rnnedge_runtime.contract import TensorSpec
 
 CELLS = {
     "rnn": Tiny("rnn"),
@@ -54,6 +55,16 @@ def test_a_view_cannot_be_written():
     view = Session(tiny.content).stream().step(frames(tiny, 1)[0], copy=False)
     with pytest.raises(ValueError, match="read-only"):
         view[:] = 0
+
+
+def test_views_of_several_outputs_come_in_a_mapping_of_the_callers():
+    tiny, content = two_inputs()
+    stream, x = Session(content).stream(), tiny.input(1, 1)[0]
+    pair = {"left": x[:, :1], "right": x[:, 1:]}
+    for _ in range(5):
+        given = stream.step(pair, copy=False)
+        assert set(given) == {"output", "negative"}
+        given.clear()
 
 
 def test_out_is_written_and_returned(tiny):
@@ -213,7 +224,19 @@ def test_a_state_that_decays_becomes_zero_and_not_denormal():
             stream.step(silence)
         seen.append(np.abs(stream.state).max())
     assert seen[0] > 0
-    assert all(value == 0 or value >= 1e-25 for value in seen)
+    assert all(value == 0 or value >= 1e-18 for value in seen)
+
+
+def test_a_state_that_decays_in_ragged_chunks_does_not_stay_denormal():
+    tiny = Tiny("rnn", nonlinearity="relu")
+    graph = tiny.graph()
+    graph.constants["B"][:] = 0
+    graph.constants["R"][:] = np.eye(3) * np.float32(0.98)
+    stream = Session(graph.content(tiny.contract)).stream()
+    stream.state = [np.full((1, 1, 3), 1e-36, np.float32)]
+    for turn in range(16):  # chunks of one size are bound from the second in a row on
+        stream.step(np.zeros((1 + turn % 2, 1, 2), np.float32))
+    assert not np.any(stream.state)
 
 
 def test_the_callers_numpy_still_knows_denormal_numbers():
@@ -250,3 +273,24 @@ def test_a_model_of_another_maker_is_bound_too():
         expected = session.run(pair, state=state or session.zero_state(1))
         state = expected.state
         np.testing.assert_array_equal(answer, expected.output)
+
+
+def test_a_model_without_a_time_axis_takes_the_short_way(monkeypatch):
+    tiny = Tiny("gru", input_size=4)
+    state = ("float32", (1, "batch", 3))
+    graph = Graph(
+        inputs=[TensorSpec("frame", "float32", ("batch", 4)), TensorSpec("h_0", *state)],
+        outputs=[TensorSpec("output", "float32", ("batch", 3)), TensorSpec("h_n", *state)],
+        constants=tiny.graph().constants,
+    )
+    graph.add("Unsqueeze", ["frame", "zero"], ["input"])  # [1, batch, 4]
+    names = ["input", "W", "R", "B", "", "h_0"]
+    graph.add("GRU", names, ["", "h_n"], hidden_size=3, linear_before_reset=1)
+    graph.add("Squeeze", ["h_n", "zero"], ["output"])
+    stream = Session(graph.content(), threads=1).stream(batch=2)
+    monkeypatch.setattr(stream, "_step_of_any_shape", None)
+    x = tiny.input(5, 2)
+    steps = [stream.step(frame) for frame in x]
+    np.testing.assert_allclose(steps, tiny.expected(x)[0], rtol=1e-5, atol=2e-6)
+    with pytest.raises(InputError, match="frame: expected finite numbers"):
+        stream.step(np.full((2, 4), np.nan, np.float32))

@@ -66,6 +66,19 @@ def test_a_clone_goes_on_alone(tiny):
     np.testing.assert_array_equal(stream.step(chunk), answer)
 
 
+def test_a_clone_rounds_tiny_numbers_away_at_the_same_step():
+    tiny = Tiny("rnn", nonlinearity="relu")
+    graph = tiny.graph()
+    graph.constants["B"][:] = 0
+    stream, silence = Session(graph.content(tiny.contract)).stream(), np.zeros((1, 2), np.float32)
+    for _ in range(7):
+        stream.step(silence)
+    stream.state = [np.full((1, 1, 3), 1e-22, np.float32)]
+    twin = stream.clone()
+    for _ in range(60):
+        np.testing.assert_array_equal(stream.step(silence), twin.step(silence))
+
+
 def test_saved_and_loaded_to_the_bit(tiny, tmp_path):
     stream, file = started(tiny), tmp_path / "state"
     stream.save(file)
@@ -152,6 +165,21 @@ def test_a_file_that_is_no_state(content, message, tmp_path):
         file.write_bytes(content)
     with pytest.raises(StateError, match=re.escape(f"{file}: {message}")):
         stream.load(file)
+
+
+def test_a_file_with_any_wrong_byte_is_refused_or_holds_a_state(tmp_path):
+    """The check sums of an archive find most, and no other kind of exception comes through."""
+    file, stream = tmp_path / "state.npz", started(GRU)
+    stream.save(file)
+    content, refused = file.read_bytes(), 0
+    for place in range(len(content)):
+        for value in (0xFF, content[place] ^ 1, 8, 14):
+            file.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+            try:
+                stream.load(file)
+            except StateError:
+                refused += 1
+    assert refused > len(content)
 
 
 def test_a_model_of_another_maker_is_known_by_its_file(tmp_path):

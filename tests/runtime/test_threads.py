@@ -1,5 +1,6 @@
 """One session serves many threads, each with a stream of its own."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_models import Tiny
 
-from rnnedge_runtime import Session
+from rnnedge_runtime import Session, StreamError
 
-THREADS, STEPS = 8, 200
+THREADS, STEPS = 8, 2_500
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -31,3 +32,32 @@ def test_eight_threads_answer_what_one_alone_does(cell):
     with ThreadPoolExecutor(THREADS) as pool:
         crowd = list(pool.map(together, inputs))
     np.testing.assert_array_equal(crowd, alone)
+
+
+def test_threads_that_fight_for_a_stream_are_answered_whole_or_refused():
+    session = Session(Tiny("lstm").content, threads=1)
+    stream, frame, start = session.stream(), np.ones((1, 2), np.float32), Barrier(4)
+
+    def fight(_):
+        start.wait()
+        answered = refused = 0
+        for _ in range(3000):
+            try:
+                stream.step(frame)
+                answered += 1
+            except StreamError:
+                refused += 1
+        return answered, refused
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            answered, refused = np.sum(list(pool.map(fight, range(4))), 0)
+    finally:
+        sys.setswitchinterval(interval)
+    assert answered + refused == 12_000
+    alone = session.stream()
+    for _ in range(answered):
+        alone.step(frame)
+    np.testing.assert_array_equal(stream.state, alone.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isqrt
 from typing import Literal, TypeAlias
 
 from rnnedge_exporters.errors import ExportError
@@ -35,15 +36,19 @@ SWITCHED_BELOW = 384
 """Hidden size from which a plain RNN is a `Scan` alone: at 512 one is as fast for a single step,
 and at 256 a single step takes 1.1 times as long as with the operator."""
 INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
-    "rnn": ((512, "scan_int8", "1.3 to 1.7 times as fast as float32, 5 times at 1024"),),
-    "gru": ((512, "scan_int8", "3 times as fast as float32"),),
+    "rnn": ((448, "scan_int8", "1.3 to 1.8 times as fast as float32, 3 and more from 768 on"),),
+    "gru": ((384, "scan_int8", "1.5 times as fast as float32, 2.5 and more from 448 on"),),
     "lstm": (
-        (512, "scan_int8", "3 to 4 times as fast as float32"),
-        (192, "operator_int8", "1.5 to 2.5 times as fast as float32"),
+        (512, "scan_int8", "3 to 5 times as fast as float32"),
+        (256, "operator_int8", "1.8 times as fast as float32, 3 and more from 384 on"),
+        (384, "scan_int8", "1.6 times as fast as float32, 3 and more from 448 on"),
     ),
+    "lstm with a projection": ((320, "scan_int8", "1.6 to 4 times as fast as float32"),),
 }
-"""For each cell, the widest first: the hidden size from which a form computes in int8, and how fast
-that was. Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread."""
+"""For each cell, the first that serves is taken: the width from which a form computes in int8, and
+how fast that was. A width is the hidden size, with a projection the root of the product of both.
+Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread. The integer
+LSTM is faster still from 512 on; there the Scan is fast enough, and its error a third."""
 
 
 def choose(
@@ -73,18 +78,21 @@ def choose(
     if target == "cuda":
         name, reason = _choose_float(layer, target, forced)
         return name, f"{reason}, in floating point: the CUDA provider has none in int8"
+    cell = "lstm with a projection" if layer.proj_size else layer.cell
+    width = isqrt(layer.hidden_size * layer.state_sizes[0])
     forms = [
-        (hidden, name, speed)
-        for hidden, name, speed in INT8_FROM[layer.cell]
-        if name != "operator_int8" or not (lengths or layer.proj_size or target == "portable")
+        (least, name, speed)
+        for least, name, speed in INT8_FROM[cell]
+        if name != "operator_int8" or not (lengths or target == "portable")
     ]
-    for hidden, name, speed in forms:
-        if layer.hidden_size >= hidden:
-            return name, f"from hidden {hidden} on, int8 is {speed}"
+    for least, name, speed in forms:
+        if width >= least:
+            return name, f"from width {least} on, int8 is {speed}"
+    least, narrowest, _ = min(forms)
     if quantize == "int8:all":
-        return forms[-1][1], "int8 was asked for everywhere"
+        return narrowest, "int8 was asked for everywhere"
     name, reason = _choose_float(layer, target, forced)
-    return name, f"{reason}; below hidden {forms[-1][0]}, int8 makes the cell no faster"
+    return name, f"{reason}; below width {least}, int8 makes the cell no faster"
 
 
 def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:

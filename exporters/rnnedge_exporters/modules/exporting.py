@@ -131,7 +131,7 @@ def build_module_graph(
         for layer, info in zip(made.recurrent, made.layers, strict=True)
         if layer is not None and storage != "float32"
     ]
-    report += store_constants(graph, stored, copied)
+    report += store_constants(graph, stored, copied, integers=target != "cuda")
     contract = Contract(
         interface=made.interface,
         layers=made.layers,

@@ -30,5 +30,6 @@ def without(banned: tuple[str, ...], script: str) -> "subprocess.CompletedProces
     """Run an example for a folder that is not there, where some packages cannot be imported."""
     # None in sys.modules makes an import fail, wherever it is.
     hook = f"import sys, runpy; sys.modules.update(dict.fromkeys({banned!r})); "
-    hook += f"sys.argv = ['x', 'nowhere']; runpy.run_path({str(EXAMPLES / script)!r})"
+    hook += "sys.argv = ['x', 'nowhere']; "
+    hook += f"runpy.run_path({str(EXAMPLES / script)!r}, run_name='__main__')"
     return subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True)

@@ -58,6 +58,20 @@ def test_what_changed_is_said(model: Path, earlier: dict[str, Any], tmp_path: Pa
     assert changes[1].startswith("onnxruntime 1.0 then, ")
 
 
+def test_other_options_are_said(model: Path, earlier: dict[str, Any], tmp_path: Path) -> None:
+    now = bench_shapes(model, SHAPES, count=1, arena=False)
+    changes = read_baseline(_save(earlier, tmp_path)).changes(now)
+    assert changes == ["session options: the default then, no arena now"]
+
+
+def test_baseline_from_before_options_were_recorded(
+    model: Path, earlier: dict[str, Any], tmp_path: Path
+) -> None:
+    del earlier["options"]
+    now = bench_shapes(model, SHAPES, count=1)
+    assert read_baseline(_save(earlier, tmp_path)).changes(now) == []
+
+
 def test_another_machine_is_refused(
     earlier: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,43 @@ def test_stream_as_json(rnn: Callable[..., Done]) -> None:
     assert values["shapes"] == []
 
 
+OPTIONS = ("--no-spinning", "--no-arena", "--session-option", "session.disable_prepacking=1")
+KINDS = {"shapes": FAST, "stream": ("--stream", "--count", "2")}
+SIDES = {**KINDS, "beside": (*FAST, "--source", "w.pt")}
+
+
+@pytest.mark.parametrize("kind", SIDES.values(), ids=SIDES)
+def test_options_of_the_session_are_recorded(
+    kind: tuple[str, ...], rnn: Callable[..., Done]
+) -> None:
+    assert rnn("bench", "model.onnx", *kind, *OPTIONS, "--json").json["options"] == {
+        "threads": 1,
+        "spinning": False,
+        "arena": False,
+        "memory_pattern": False,
+        "entries": {"session.disable_prepacking": "1"},
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_options_of_the_session_are_in_the_title(
+    kind: tuple[str, ...], rnn: Callable[..., Done]
+) -> None:
+    words = "1 thread(s), no spinning, no arena, session.disable_prepacking=1"
+    out = rnn("bench", "model.onnx", *kind, *OPTIONS).out
+    assert words in " ".join(out.split())  # a title is as wide as its table
+
+
+@pytest.mark.parametrize("kind", SIDES.values(), ids=SIDES)
+def test_wrong_option_of_the_session(kind: tuple[str, ...], rnn: Callable[..., Done]) -> None:
+    done = rnn("bench", "model.onnx", *kind, "--session-option", "session.disable_prepaking=1")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines() == [
+        "rnnedge: options: this ONNX Runtime knows no session entry "
+        "'session.disable_prepaking'; did you mean 'session.disable_prepacking'?"
+    ]
+
+
 def test_source_without_peers_is_pytorch(rnn: Callable[..., Done]) -> None:
     done = rnn("bench", "model.onnx", *FAST, "--source", "w.pt")
     assert "torch ms" in done.out

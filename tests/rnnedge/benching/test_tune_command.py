@@ -113,6 +113,18 @@ def test_source_that_is_not_the_models(rnn: Callable[..., Done], model: Path) ->
     assert not Path("best.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"), [(("--quantize", "int8"), "int8"), (("--dtype", "float16"), "float16")]
+)
+def test_model_with_other_weights(
+    options: tuple[str, ...], words: str, rnn: Callable[..., Done]
+) -> None:
+    rnn("export", *GRU, *options, "-o", "small.onnx")
+    done = rnn("tune", "small.onnx", *GRU, "-o", "best.onnx", *FAST)
+    assert done.code == 1
+    assert f"small.onnx: expected float32 weights, got {words}, whose form is chosen" in done.err
+
+
 def test_model_of_others(rnn: Callable[..., Done], model: Path) -> None:
     proto = onnx.load("model.onnx")
     del proto.metadata_props[:]

@@ -1,0 +1,67 @@
+"""What ONNX Runtime's CUDA provider hands to the CPU, read in a graph without a GPU.
+
+Its kernels for recurrent operators are those of cuDNN. A node that asks for what cuDNN has not runs
+on the CPU, with copies before and after, and a line in the log only. The rules are those of
+`RNNNeedFallbackToCPU` in ONNX Runtime's `cuda_execution_provider.cc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+
+import onnx
+
+_ACTIVATIONS = {
+    "RNN": ("tanh",),
+    "LSTM": ("sigmoid", "tanh", "tanh"),
+    "GRU": ("sigmoid", "tanh"),
+}
+"""Of one direction, in the order of the attribute; case does not matter there."""
+_PEEPHOLES = 7
+"""Which input of an LSTM they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A node that would run on the CPU under the CUDA provider.
+
+    Attributes:
+        node: Its name.
+        operator: Such as `RNN`.
+        reason: What it has that cuDNN has not.
+    """
+
+    node: str
+    operator: str
+    reason: str
+
+
+def cuda_fallbacks(nodes: Iterable[onnx.NodeProto]) -> tuple[Fallback, ...]:
+    """Return the recurrent operators among `nodes` that CUDA would leave to the CPU, and why."""
+    return tuple(
+        Fallback(node.name, node.op_type, reason)
+        for node in nodes
+        if node.op_type in _ACTIVATIONS and node.domain in ("", "ai.onnx")
+        for reason in [", ".join(_reasons(node))]
+        if reason
+    )
+
+
+def _reasons(node: onnx.NodeProto) -> Iterator[str]:
+    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    names = [name.decode() for name in given.get("activations", ())]
+    pairs = zip(names, cycle(_ACTIVATIONS[node.op_type]), strict=False)
+    for name in dict.fromkeys(name for name, expected in pairs if name.lower() != expected):
+        yield f"its activation is {name}"
+    for name in ("activation_alpha", "activation_beta", "clip"):
+        if name in given:
+            yield f"it has {name}"
+    if node.op_type == "LSTM":
+        if given.get("input_forget"):
+            yield "it has input_forget"
+        if len(node.input) > _PEEPHOLES and node.input[_PEEPHOLES]:
+            yield "it has peepholes"
+    if node.op_type == "GRU" and given.get("linear_before_reset", 0) != 1:
+        yield "its linear_before_reset is not 1"

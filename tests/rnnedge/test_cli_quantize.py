@@ -1,0 +1,55 @@
+"""`--quantize` and `--dtype`: the table, the JSON, and what `inspect` shows afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from commands import Done
+
+GRU = ("--cell", "gru", "--input-size", "8", "--hidden-size", "16")
+WEIGHTS = 3 * 16 * (8 + 16 + 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "done"),
+    [
+        (("--quantize", "int8"), "stored in int8"),
+        (("--quantize", "int8:all"), "computes in int8"),
+        (("--dtype", "float16"), "stored in float16"),
+    ],
+)
+def test_export_says_what_was_done(
+    options: tuple[str, ...], done: str, rnn: Callable[..., Done]
+) -> None:
+    answer = rnn("export", *GRU, *options, "-o", "model.onnx")
+    assert (answer.code, answer.err) == (0, "")
+    assert f"| gru  | {done} " in answer.out
+    assert f" {4 * WEIGHTS:,} |" in answer.out
+    assert f"\ngru {done}: " in answer.out
+    assert "\nPASS: model.onnx computes what gru(8->16) computes in PyTorch" in answer.out
+    assert "wrote model.onnx" in answer.out
+
+
+def test_json_says_it_too(rnn: Callable[..., Done]) -> None:
+    answer = json.loads(rnn("export", *GRU, "--quantize", "int8", "-o", "m.onnx", "--json").out)
+    (layer,) = answer["quantization"]
+    assert (layer["kind"], layer["done"]) == ("gru", "stored in int8")
+    assert layer["bytes_before"] == 4 * WEIGHTS > 2 * layer["bytes_after"]
+    assert 0 < layer["weight_error"] < layer["output_error"] < 0.1
+    assert answer["contract"]["quantization"] == "int8"
+
+
+def test_inspect_shows_it(rnn: Callable[..., Done]) -> None:
+    rnn("export", *GRU, "--quantize", "int8", "-o", "model.onnx")
+    answer = rnn("inspect", "model.onnx").out
+    assert "dtype float32, quantization int8" in answer
+    assert "below width 384, int8 makes the cell no faster" in answer
+    assert f" {WEIGHTS:,} parameters" in answer
+
+
+@pytest.mark.parametrize("options", [("--quantize", "int8:all"), ("--dtype", "float16")])
+def test_inspect_counts_the_weights(options: tuple[str, ...], rnn: Callable[..., Done]) -> None:
+    rnn("export", *GRU, *options, "-o", "model.onnx")
+    assert f" {WEIGHTS:,} parameters" in rnn("inspect", "model.onnx").out
