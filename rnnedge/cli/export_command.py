@@ -70,6 +70,8 @@ def export(
 
     half = given["dtype"] == "float16" and given["target"] == "cuda"
     validate = validate and not half  # the CPU widens what CUDA computes in half
+    if half and (golden or calibrate):
+        raise click.UsageError("--golden and --calibrate: what computes in half is not validated")
     if golden and not validate:
         raise click.UsageError("--golden goes with validation: leave --no-validate out")
     if calibrate and not validate:

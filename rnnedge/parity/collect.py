@@ -42,7 +42,8 @@ class Answers:
         sizes: Sizes that the named axes of the inputs had.
         reference: PyTorch's outputs in float64, by name.
         torch: PyTorch's outputs in float32, by name.
-        moved: How far each output moves when every weight does by two units in the last place.
+        moved: How far each output moves when every weight does by two units in the last place, and
+            what a file rounds to integers is rounded up or down at random.
         model: The exported model's outputs by name, or None when it raised.
         failure: What the exported model raised, or None.
         crash: `crash` when the model ended its process, `never ends` when it took longer than the

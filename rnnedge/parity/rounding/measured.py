@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from rnnedge.errors import ModelError
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
@@ -25,7 +26,16 @@ def read_stored_weights(opened: OpenedModel) -> list[StoredWeight]:
 
     Args:
         opened: The file.
+
+    Raises:
+        ModelError: When the file computes in half, which no tolerance here describes.
     """
+    contract = opened.contract
+    if contract is not None and contract.dtype == "float16" and contract.target == "cuda":
+        raise ModelError(
+            f"{opened.path}: expected a file that computes in float32 or integers, got one that "
+            "computes in half for CUDA: validate an export with dtype='float16' and another target"
+        )
     if opened.contract is not None and not may_be_rounded(opened.path, opened.contract):
         return []
     return read_stored(opened.path)
