@@ -55,8 +55,8 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 @click.option(
     "--scores/--no-scores",
     default=None,
-    help="Of rounded weights: compare the largest score too [of a module, where the last axis has "
-    "a fixed size from 2 to 50,000].",
+    help="Of rounded weights: compare the largest score too [of a module, where the last axis "
+    "alone has a fixed size, from 2 to 50,000].",
 )
 @calibrate_option
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")

@@ -94,8 +94,8 @@ def validate(
             model where PyTorch is not installed; written only when the model passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; None takes those
-            of a module that have a last axis of a fixed size from 2 to 50,000. Only for files with
-            rounded weights, and of `calibrate`.
+            of a module whose last axis alone is of a fixed size, from 2 to 50,000. Only for files
+            with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
             measured too, as `rnnedge.sequences.read_sequences` takes them. They do not decide
             whether the file passes.

@@ -144,15 +144,16 @@ def scores_of(
     Args:
         interface: The outputs.
         bare: Whether the source is a bare layer, whose output is features.
-        told: What the caller says; None decides: an output of a module that is no state, with a
-            last axis of a fixed size from `FEWEST_SCORES` to `MOST_SCORES`.
+        told: What the caller says; None decides: an output of a module that is no state, whose
+            last axis alone is of a fixed size, from `FEWEST_SCORES` to `MOST_SCORES`.
     """
     states = {pair.output for pair in interface.states}
 
     def is_scores(spec: TensorSpec) -> bool:
         last = spec.axes[-1] if spec.axes else None
         fits = isinstance(last, int) and FEWEST_SCORES <= last <= MOST_SCORES
-        wanted = not bare if told is None else told
+        alone = not any(isinstance(axis, int) for axis in spec.axes[:-1])  # else it may be a state
+        wanted = alone and not bare if told is None else told
         return wanted and fits and spec.name not in states and spec.dtype.startswith("float")
 
     return is_scores

@@ -13,8 +13,9 @@ from torch import nn
 
 from rnnedge import export, validate
 from rnnedge.parity import Case
-from rnnedge.parity.rounding.cost import OutputCost
+from rnnedge.parity.rounding.cost import OutputCost, scores_of
 from rnnedge_runtime import Session
+from rnnedge_runtime.contract import Interface, TensorSpec
 
 GRU = ("--cell", "gru", "--input-size", "3", "--hidden-size", "8")
 
@@ -72,6 +73,28 @@ def test_float32_file_is_measured_too(layer: nn.GRU, tmp_path: Path) -> None:
     assert report.rounding is None
     assert report.calibration[0].max_abs < 1e-6
     assert "rounding" not in report.verdict
+
+
+@pytest.mark.parametrize(
+    ("axes", "bare", "told", "expected"),
+    [
+        (("batch", "time", 74), False, None, True),
+        (("batch", 2), False, None, True),
+        (("batch", 1), False, None, False),
+        (("batch", 50_001), False, None, False),
+        (("batch", "classes"), False, None, False),
+        ((1, "batch", 256), False, None, False),  # a state that no input takes
+        (("batch", "time", 74), True, None, False),
+        (("batch", "time", 74), True, True, True),
+        (("batch", "time", 74), False, False, False),
+    ],
+    ids=str,
+)
+def test_which_outputs_are_scores(
+    axes: tuple[int | str, ...], bare: bool, told: bool | None, expected: bool
+) -> None:
+    spec = TensorSpec("y", "float32", axes)
+    assert scores_of(Interface((), (spec,)), bare=bare, told=told)(spec) is expected
 
 
 def test_growth_is_shown_at_a_few_steps() -> None:
