@@ -170,24 +170,25 @@ class FrameQueue:
 
     def _run(self, batch: list[_Waiting]) -> None:
         batch = [each for each in batch if each.wanted()]  # else the stream does not move
-        with self._pool._lock:  # so that no stream is closed between the look and the step
-            results: dict[int, _Result] = {
-                each.stream: StreamError(f"stream {each.stream}: was closed while its frame waited")
-                for each in batch
-                if each.stream not in self._pool
-            }
-            frames = {each.stream: each.frame for each in batch if each.stream not in results}
-            results |= self._answered(frames)
+        results = self._answered({each.stream: each.frame for each in batch})
         _hand_over([(each.answer, results[each.stream]) for each in batch])
 
-    def _answered(self, frames: Mapping[int, Frame]) -> Mapping[int, _Result]:
+    def _answered(self, frames: Mapping[int, Frame]) -> dict[int, _Result]:
         """Step; where the model fails, each stream alone, so that one does not harm the others."""
+        answers: dict[int, _Result] = {
+            stream: StreamError(f"stream {stream}: was closed while its frame waited")
+            for stream in frames
+            if stream not in self._pool
+        }
+        if answers:
+            return answers | self._answered({s: f for s, f in frames.items() if s not in answers})
         try:
-            return self._pool.step(frames)
+            return {**self._pool.step(frames)}
+        except StreamError:  # one was closed since the look
+            return self._answered(frames)
         except Exception as error:  # the thread goes on, for the others
             if len(frames) == 1:
                 return dict.fromkeys(frames, error)
-        answers: dict[int, _Result] = {}
         for stream, frame in frames.items():
             answers |= self._answered({stream: frame})
         return answers

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.finite import flush_tiny
-from rnnedge_runtime.rows import Frame, grouped, owned, taken_apart
+from rnnedge_runtime.rows import Frame, Group, grouped, owned, taken_apart
 from rnnedge_runtime.session import Array, Session, State
 from rnnedge_runtime.stream import Answer, check_streamable
 
@@ -75,10 +76,12 @@ class StreamPool:
         ]
         self._axes = [spec.axes.index(BATCH) for spec in face.state_inputs]
         self._free = list(range(self._capacity))[::-1]
+        self._left: list[int] | None = None  # slots of streams closed during a step, until it ends
         self._slots: dict[int, int] = {}
         self._opened = 0
         self._steps = np.zeros(self._capacity, np.int64)
-        self._lock = RLock()
+        self._stepping = RLock()  # one step at a time
+        self._lock = RLock()  # never held while the model runs: an event loop may want it
         self._limits = (float(max_delay_ms), int(max_waiting))
         self._queue: FrameQueue | None = None
         self._shut = False
@@ -106,6 +109,9 @@ class StreamPool:
             StateError: When the state does not fit.
         """
         rows = None if state is None else self._checked_state(state)
+        if not self._free and self._left:
+            with self._stepping:
+                pass  # what was closed during a step is free at its end
         with self._lock:
             if self._shut:
                 raise StreamError("the pool was shut down: make another with Session.pool")
@@ -130,7 +136,7 @@ class StreamPool:
         with self._lock:
             slot = self._slot(stream)
             del self._slots[stream]
-            self._free.append(slot)
+            (self._free if self._left is None else self._left).append(slot)
             frames = self._queue
         if frames is not None:
             frames.look_again()
@@ -147,23 +153,23 @@ class StreamPool:
             return tuple(np.take(block, slot, axis) for block, axis in pairs)
 
     def set_state(self, stream: int, state: State) -> None:
-        """Set a stream's state.
+        """Set a stream's state; waits for a step that runs.
 
         Raises:
             StreamError: When the stream is not open.
             StateError: When the state does not fit; the old one stays.
         """
         rows = self._checked_state(state)
-        with self._lock:
+        with self._stepping, self._lock:
             self._put(self._slot(stream), rows)
 
     def reset(self, stream: int) -> None:
-        """Go back to a state of zeros.
+        """Go back to a state of zeros; waits for a step that runs.
 
         Raises:
             StreamError: When the stream is not open.
         """
-        with self._lock:
+        with self._stepping, self._lock:
             self._put(self._slot(stream), None)
 
     def step(self, frames: Mapping[int, Frame]) -> dict[int, Answer]:
@@ -185,18 +191,16 @@ class StreamPool:
         """
         groups = grouped(self._inputs, frames)
         answers: dict[int, Answer] = {}
-        changed = []
-        with self._lock:
-            places = [self._places(group.streams) for group in groups]
-            for group, slots in zip(groups, places, strict=True):
-                pairs = zip(self._blocks, self._axes, strict=True)
-                state = [np.take(block, slots, axis) for block, axis in pairs]
+        after = []
+        with self._stepping, self._states_of(groups) as (places, before):
+            for group, state in zip(groups, before, strict=True):
                 result = self._session.run(group.batch, state=state)
-                changed.append((slots, result.state))
+                after.append(result.state)
                 answered = taken_apart(self._outputs, result.outputs, group)
                 answers |= zip(group.streams, answered, strict=True)
-            for slots, after in changed:
-                self._keep(slots, after)
+            with self._lock:
+                for slots, state in zip(places, after, strict=True):
+                    self._keep(slots, state)
         return answers if len(groups) == 1 else {stream: answers[stream] for stream in frames}
 
     def submit(self, stream: int, frame: Frame, *, timeout: float | None = None) -> Future[Answer]:
@@ -257,6 +261,25 @@ class StreamPool:
     def _put(self, slot: int, state: list[Array] | None) -> None:
         for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
             rows[slot] = 0 if state is None else np.moveaxis(state[index], axis, 0)[0]
+
+    @contextmanager
+    def _states_of(
+        self, groups: Sequence[Group]
+    ) -> Iterator[tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]]:
+        """Give the slots and states of each group; no slot changes hands before the block ends."""
+        with self._lock:
+            places = [self._places(group.streams) for group in groups]
+            pairs = list(zip(self._blocks, self._axes, strict=True))
+            states = [
+                tuple([np.take(block, slots, axis) for block, axis in pairs]) for slots in places
+            ]
+            self._left = []
+        try:
+            yield places, states
+        finally:
+            with self._lock:
+                self._free += self._left
+                self._left = None
 
     def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
         """Put the states of a group back, those that have had enough steps without tiny numbers.

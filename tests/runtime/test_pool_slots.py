@@ -1,6 +1,8 @@
 """Streams of a pool come and go: their places are used again, their states and numbers are not."""
 
 import re
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -235,3 +237,50 @@ WRONG_NUMBERS = {
 def test_a_number_out_of_its_range_is_refused(numbers, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         Session(Tiny("gru").content).pool(**numbers)
+
+
+def test_streams_come_and_go_while_a_step_runs(monkeypatch):
+    """Nobody waits for the model, and a slot does not change hands before its step has ended."""
+    session = Session(Tiny("gru").content, threads=1)
+    pool, run = session.pool(capacity=3), session.run
+    staying, leaving = pool.open(), pool.open()
+    frame = np.ones(2, np.float32)
+    coming = []
+
+    def meanwhile(*arguments, **options):
+        def others():
+            pool.close(leaving)
+            coming.append(pool.open())
+
+        thread = threading.Thread(target=others)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "open or close waited for the step"
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(session, "run", meanwhile)
+    answers = pool.step({staying: frame, leaving: frame})
+    monkeypatch.undo()
+    np.testing.assert_array_equal(answers[staying], answers[leaving])
+    assert not np.any(pool.state(coming[0]))
+    assert np.any(pool.state(staying))
+    assert not np.any(pool.state(pool.open())), "the slot that was left begins at zeros"
+
+
+def test_a_full_pool_has_room_again_when_the_step_of_a_closed_stream_has_ended(monkeypatch):
+    session = Session(Tiny("gru").content, threads=1)
+    pool, run = session.pool(capacity=1), session.run
+    stream, begun = pool.open(), threading.Event()
+
+    def slow(*arguments, **options):
+        pool.close(stream)
+        begun.set()
+        time.sleep(0.05)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(session, "run", slow)
+    stepping = threading.Thread(target=pool.step, args=[{stream: np.ones(2, np.float32)}])
+    stepping.start()
+    assert begun.wait(10)
+    assert not np.any(pool.state(pool.open()))
+    stepping.join()
