@@ -19,6 +19,8 @@ from rnnedge_runtime.contract import TIME, Interface, TensorSpec
 Array = NDArray[Any]
 _LARGEST = 1e35
 """What is larger in float64 may be infinite in float32, in PyTorch or in the model."""
+_GATES = 2.0**-24
+"""What an engine's sigmoid may be off by at its ends."""
 _BINS = tuple(2.0**power for power in range(-6, 21))
 """Edges of the histogram, in units in the last place."""
 
@@ -32,11 +34,13 @@ class Tolerance:
     - `absolute` times the largest magnitude in that output, where that is above 1. A float32 sum of
       n terms is off by about sqrt(n)/2 units in the last place, so that without an `absolute` it
       is `ulps` times 2^-24 times the square root of the terms of the widest product in the cell;
-    - `torch_factor` times the rounding of that case: the larger of the error that PyTorch itself
-      makes there in float32, and of what its float64 answer moves by when every weight moves by up
-      to two units in the last place of a float32, about what the polynomials that engines have for
-      tanh and sigmoid are off by. Both are measured at the same length. A network
-      that amplifies rounding does so in every float32 program.
+    - `torch_factor` times the rounding of that case: the largest of the error that PyTorch itself
+      makes there in float32, of what its float64 answer moves by when every weight moves by up to
+      two units in the last place of a float32, about what the polynomials that engines have for
+      tanh and sigmoid are off by, and of 2^-24 times the largest final state: their sigmoid is
+      right to that of 1 and not of itself, so that a gate which should close on a large state does
+      not quite. All are taken at the same length. A network that amplifies rounding does so in
+      every float32 program.
 
     Attributes:
         absolute: Above 0, or None to derive it from the width of the cell.
@@ -85,11 +89,16 @@ def compare(
     """
     declared = {spec.name: spec for spec in interface.outputs}
     floor = tolerance.floor(terms)
-    return tuple(
-        _compare_one(answers, declared[name], floor, tolerance.torch_factor)
-        for answers in collected
-        for name in answers.reference
-    )
+    finals = [pair.output for pair in interface.states]
+    results = []
+    for answers in collected:
+        states = [np.abs(answers.reference[name]) for name in finals if name in answers.reference]
+        gates = _GATES * max(map(_largest, states), default=0.0)
+        results += [
+            _compare_one(answers, declared[name], floor, tolerance.torch_factor, gates)
+            for name in answers.reference
+        ]
+    return tuple(results)
 
 
 def summarize(
@@ -173,13 +182,13 @@ def _histogram(name: str, collected: Sequence[Answers]) -> Histogram:
 
 
 def _compare_one(
-    answers: Answers, spec: TensorSpec, floor: float, torch_factor: float
+    answers: Answers, spec: TensorSpec, floor: float, torch_factor: float, gates: float
 ) -> CaseResult:
     name = spec.name
     reference, eager = answers.reference[name], answers.torch[name]
     torch_error = _largest(_errors(eager, reference))
     size = _largest(np.abs(reference))
-    rounding = max(torch_error, answers.moved[name])
+    rounding = max(torch_error, answers.moved[name], gates)
     allowed = max(floor * max(1.0, size), torch_factor * rounding)
 
     def result(error: float, at: tuple[int, ...] | None, **said: str) -> CaseResult:

@@ -29,8 +29,8 @@ class CaseResult:
         ulps: `error` in float32 units in the last place at that magnitude.
         allowed: Absolute error that is inside tolerance.
         torch_error: Largest absolute error of PyTorch itself in float32.
-        rounding: The larger of `torch_error` and what two units in the last place of every weight
-            change.
+        rounding: The largest of `torch_error`, of what two units in the last place of every weight
+            change, and of 2^-24 of the largest final state.
         at: Where the error is largest, one index for each axis, or None.
         problem: What is wrong beside the numbers (a shape, an exception), or None.
         remark: What is right and still worth saying, such as NaN on both sides, or None.

@@ -28,11 +28,10 @@ def run_bound(bound: BoundStep, out: Out, *, copy: bool) -> Answer:
     bound.run()
     if out is not None:
         return handed_over(bound.answers, out)
+    if bound.answer is not None and bound.view is not None:
+        return bound.answer.copy() if copy else bound.view
     if not copy:
-        return _only(dict(bound.views))
-    if len(bound.answers) == 1:
-        (answer,) = bound.answers.values()
-        return answer.copy()
+        return dict(bound.views)
     return {name: array.copy() for name, array in bound.answers.items()}
 
 

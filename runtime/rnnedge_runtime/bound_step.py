@@ -35,6 +35,8 @@ class BoundStep:
             come without.
         answers: Where the model answers, by the name of the output; likewise.
         views: The same, read-only.
+        answer: The only one of `answers`, or None.
+        view: The only one of `views`, or None.
     """
 
     __slots__ = (
@@ -46,8 +48,10 @@ class BoundStep:
         "_shape",
         "_spec",
         "_state",
+        "answer",
         "answers",
         "frames",
+        "view",
         "views",
     )
 
@@ -95,6 +99,9 @@ class BoundStep:
         self._dtype = self._frame.dtype
         self._flat = self._frame.reshape(-1) if self._dtype.kind == "f" else None
         self.views = {name: _read_only(array) for name, array in self.answers.items()}
+        single_answer = len(self.answers) == 1
+        self.answer = next(iter(self.answers.values())) if single_answer else None
+        self.view = next(iter(self.views.values())) if single_answer else None
 
     def take(self, frame: Array) -> bool:
         """Copy a frame of the only input into its place.

@@ -79,16 +79,18 @@ class KeptState:
     def swap(self) -> None:
         """Take the half that was written as the state."""
         self.half = 1 - self.half
-        self._count()
+        self.steps += 1
+        if not self.steps % _FLUSHED_EVERY:
+            self._flush()
 
     def advance(self, state: Sequence[Array]) -> None:
         """Take what a step through other buffers gave as the state."""
         self.write(state)
-        self._count()
-
-    def _count(self) -> None:
         self.steps += 1
-        if self.steps % _FLUSHED_EVERY == 0:
-            for tensor in self.halves[self.half]:
-                if tensor.array is not None:
-                    flush_tiny(tensor.array)
+        if not self.steps % _FLUSHED_EVERY:
+            self._flush()
+
+    def _flush(self) -> None:
+        for tensor in self.halves[self.half]:
+            if tensor.array is not None:
+                flush_tiny(tensor.array)

@@ -127,8 +127,9 @@ def all_cases(report: Report) -> Element | None:
             tag("summary", count),
             tag(
                 "p",
-                "Rounding is the larger of PyTorch's own float32 error and of what its float64 "
-                "answer moves by when every weight moves by two units in the last place.",
+                "Rounding is the largest of PyTorch's own float32 error, of what its float64 "
+                "answer moves by when every weight moves by two units in the last place, and of "
+                "2^-24 of the largest final state.",
                 class_="lead",
             ),
             table(

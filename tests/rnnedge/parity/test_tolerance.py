@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnedge import Report, Tolerance, export, validate
 from rnnedge.parity import Case
@@ -143,3 +143,31 @@ def test_error_that_may_be_rounding_is_looked_at_again() -> None:
 def test_error_that_tells_enough_is_not(times: int) -> None:
     """More samples cost time, and could only let a wrong model pass."""
     assert _moved(times) == _moved(0)
+
+
+class Forgetful(nn.Module):
+    """A cell whose state comes 900 times too large, and whose gate should forget it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(2, 4)
+
+    def forward(
+        self, x: Tensor, h: Tensor, c: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take float32 x [batch, 2], h and c [batch, 4], and keep [batch]."""
+        h_out, c_out = self.cell(x, (h * keep[:, None], c * keep[:, None]))
+        return h_out * 2, h_out, c_out
+
+
+def test_gate_that_does_not_quite_close_on_a_large_state_is_rounding(model: Path) -> None:
+    torch.manual_seed(0)
+    module = Forgetful()
+    example = (torch.zeros(1, 2), torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(1))
+    export(module, model, example_inputs=example, states={"h_out": "h", "c_out": "c"})
+    report = validate(model, against=module, isolated=False)
+    assert report, report
+    saturated = [r for r in report.results if r.case.values == "saturated" and "h" in r.output]
+    assert max(r.rounding for r in saturated) > 2.0**-24 * 100
+    normal = [r for r in report.results if r.case.values == "normal" and "h" in r.output]
+    assert max(r.allowed for r in normal) < 2e-5
