@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.finite import flush_tiny
-from rnnedge_runtime.rows import Frame, Group, grouped, owned, taken_apart
+from rnnedge_runtime.rows import Frame, Group, grouped, owned, taken_apart, to_front
 from rnnedge_runtime.session import Array, Session, State
 from rnnedge_runtime.stream import Answer, check_streamable
 
@@ -71,7 +71,7 @@ class StreamPool:
         self._inputs, self._outputs = face.data_inputs, face.data_outputs
         self._blocks = session.zero_state(self._capacity)
         self._rows = [
-            np.moveaxis(block, spec.axes.index(BATCH), 0)
+            to_front(block, spec.axes.index(BATCH))
             for spec, block in zip(face.state_inputs, self._blocks, strict=True)
         ]
         self._axes = [spec.axes.index(BATCH) for spec in face.state_inputs]
@@ -260,7 +260,7 @@ class StreamPool:
 
     def _put(self, slot: int, state: list[Array] | None) -> None:
         for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
-            rows[slot] = 0 if state is None else np.moveaxis(state[index], axis, 0)[0]
+            rows[slot] = 0 if state is None else to_front(state[index], axis)[0]
 
     @contextmanager
     def _states_of(
@@ -286,11 +286,12 @@ class StreamPool:
 
         Each stream's steps are counted, so that its numbers do not depend on the others'.
         """
-        self._steps[slots] += 1
-        due = self._steps[slots] % _FLUSHED_EVERY == 0
+        steps = self._steps[slots] + 1
+        self._steps[slots] = steps
+        due = steps % _FLUSHED_EVERY == 0
         some = bool(due.any())
         for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
-            after = np.moveaxis(array, axis, 0)
+            after = to_front(array, axis)
             if some:
                 picked = after[due]
                 flush_tiny(picked)

@@ -103,11 +103,18 @@ def taken_apart(
         if group.single and TIME in axes:
             array = array.squeeze(axes.index(TIME))
             axes.remove(TIME)
-        parts.append(np.moveaxis(array, axes.index(BATCH), 0))
+        parts.append(to_front(array, axes.index(BATCH)))
     if len(parts) == 1:
         return parts[0]
     names = [spec.name for spec in specs]
     return [dict(zip(names, rows, strict=True)) for rows in zip(*parts, strict=True)]
+
+
+def to_front(array: Array, axis: int) -> Array:
+    """Return a view with `axis` first; `numpy.moveaxis` would take longer than a small model."""
+    if axis == 0:
+        return array
+    return array.transpose(axis, *range(axis), *range(axis + 1, array.ndim))
 
 
 def _at_once(spec: TensorSpec, streams: list[int], rows: list[Frame]) -> Group | None:
@@ -157,8 +164,12 @@ def _side_by_side(spec: TensorSpec, rows: Sequence[Array]) -> tuple[Array, bool]
     single = TIME in spec.axes and len(shape) == len(spec.axes) - 2
     axes = [axis for axis in spec.axes if not (single and axis == TIME)]
     joined = np.concatenate(rows).reshape(-1, *shape) if shape else np.array(rows)
-    array = np.moveaxis(joined, 0, axes.index(BATCH))
-    return (np.expand_dims(array, spec.axes.index(TIME)) if single else array), single
+    at = axes.index(BATCH)
+    array = joined.transpose(*range(1, at + 1), 0, *range(at + 1, joined.ndim)) if at else joined
+    if single:
+        time = spec.axes.index(TIME)
+        array = array.reshape(*array.shape[:time], 1, *array.shape[time:])
+    return array, single
 
 
 def _axes(spec: TensorSpec, ndim: int) -> list[str | int]:
