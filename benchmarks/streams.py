@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -90,10 +91,13 @@ def _pools() -> list[str]:
         "## Many streams, GRU of hidden 256, one thread",
         "",
         "Microseconds. `model`: the same batch by `InferenceSession.run` alone. `overhead`: what "
-        "the pool adds: it checks frames, gathers and scatters states, and hands answers out.",
+        "the pool adds: it checks frames, gathers and scatters states, and hands answers out. "
+        "`rows`: frames in one array, by `step_rows`. Ratio: a frame in the pool to a step of a "
+        "stream of its own.",
         "",
-        "| streams | pool | model | overhead | for each frame | a stream of its own | ratio |",
-        "|---|---|---|---|---|---|---|",
+        "| streams | step | rows | model | overhead of step | of rows | for each frame | a stream "
+        "of its own | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     _, session = _opened("gru", 256)
     stream, x = session.stream(), _frames(1)
@@ -104,14 +108,16 @@ def _pools() -> list[str]:
         timed = time_in_blocks(
             {
                 "pool": lambda pool=pool, frames=frames: pool.step(frames),
+                "rows": partial(pool.step_rows, list(frames), rows),
                 "model": lambda feeds=feeds: session._engine.run(None, feeds),
                 "alone": lambda: stream.step(x),
             },
             SECONDS,
         )
-        together, model, alone = (time.wall * 1e3 for time in timed.values())
+        together, joined, model, alone = (time.wall * 1e3 for time in timed.values())
         lines.append(
-            f"| {count} | {together:.0f} | {model:.0f} | {together / model - 1:.0%} | "
+            f"| {count} | {together:.0f} | {joined:.0f} | {model:.0f} | "
+            f"{together / model - 1:.0%} | {joined / model - 1:.0%} | "
             f"{together / count:.1f} | {alone:.1f} | {together / count / alone:.2f} |"
         )
     return lines

@@ -97,17 +97,54 @@ def taken_apart(
     """
     if not specs:
         return [{} for _ in group.streams]
-    parts = []
+    parts = rows_in_front(specs, outputs, group)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return [dict(zip(parts, rows, strict=True)) for rows in zip(*parts.values(), strict=True)]
+
+
+def rows_in_front(
+    specs: Sequence[TensorSpec], outputs: Mapping[str, Array], group: Group
+) -> dict[str, Array]:
+    """Return a batch's outputs by name, each with the rows of the group as its first axis."""
+    parts = {}
     for spec in specs:
         axes, array = list(spec.axes), outputs[spec.name]
         if group.single and TIME in axes:
             array = array.squeeze(axes.index(TIME))
             axes.remove(TIME)
-        parts.append(to_front(array, axes.index(BATCH)))
-    if len(parts) == 1:
-        return parts[0]
-    names = [spec.name for spec in specs]
-    return [dict(zip(names, rows, strict=True)) for rows in zip(*parts, strict=True)]
+        parts[spec.name] = to_front(array, axes.index(BATCH))
+    return parts
+
+
+def stacked(
+    specs: Sequence[TensorSpec],
+    streams: Sequence[int],
+    frames: ArrayLike | Mapping[str, ArrayLike],
+) -> Group:
+    """Check frames that lie in one array for each input, their rows in front.
+
+    Raises:
+        InputError: When they do not fit, hold NaN or infinity, or a stream comes twice.
+    """
+    members = list(streams)
+    if not members or len(set(members)) < len(members):
+        raise InputError(f"streams: expected one or more, none of them twice, got {members}")
+    given = frames if isinstance(frames, Mapping) else {specs[0].name: frames}
+    arrays = {name: as_array(name, value, InputError) for name, value in given.items()}
+    for name, array in arrays.items():
+        if array.ndim < 1 or len(array) != len(members):
+            raise InputError(
+                f"{name}: expected a row for each of {len(members)} stream(s), "
+                f"got {array.dtype}{list(array.shape)}"
+            )
+    _checked(specs, {name: array[0] for name, array in arrays.items()})
+    batch, single = {}, False
+    for spec in specs:
+        check_finite(spec, arrays[spec.name])
+        batch[spec.name], one_step = _with_batch(spec, arrays[spec.name])
+        single = single or one_step
+    return Group(members, batch, single)
 
 
 def to_front(array: Array, axis: int) -> Array:
@@ -161,11 +198,16 @@ def _checked(specs: Sequence[TensorSpec], frame: Frame, *, copy: bool = False) -
 def _side_by_side(spec: TensorSpec, rows: Sequence[Array]) -> tuple[Array, bool]:
     """Join frames of one shape on the batch axis; whether they came without a time axis."""
     shape = rows[0].shape
+    return _with_batch(spec, np.concatenate(rows).reshape(-1, *shape) if shape else np.array(rows))
+
+
+def _with_batch(spec: TensorSpec, rows: Array) -> tuple[Array, bool]:
+    """Put the first axis of `rows` where the batch is; whether they came without a time axis."""
+    shape = rows.shape[1:]
     single = TIME in spec.axes and len(shape) == len(spec.axes) - 2
     axes = [axis for axis in spec.axes if not (single and axis == TIME)]
-    joined = np.concatenate(rows).reshape(-1, *shape) if shape else np.array(rows)
     at = axes.index(BATCH)
-    array = joined.transpose(*range(1, at + 1), 0, *range(at + 1, joined.ndim)) if at else joined
+    array = rows.transpose(*range(1, at + 1), 0, *range(at + 1, rows.ndim)) if at else rows
     if single:
         time = spec.axes.index(TIME)
         array = array.reshape(*array.shape[:time], 1, *array.shape[time:])
