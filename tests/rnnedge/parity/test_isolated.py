@@ -203,7 +203,10 @@ def test_call_after_one_that_never_ended_works(endless: Path, model: Path) -> No
 def _stand_in(
     folder: Path, monkeypatch: pytest.MonkeyPatch, methods: str, before: str = ""
 ) -> None:
-    """Give the child an `onnxruntime` whose sessions have other methods; ours stays."""
+    """Give the child an `onnxruntime` whose sessions run in another way; ours stays.
+
+    What is replaced is what its Python class calls, since the runtime calls that too.
+    """
     package = folder / "stand_in" / "onnxruntime.py"
     package.parent.mkdir()
     package.write_text(
@@ -211,7 +214,15 @@ def _stand_in(
         "sys.path = [path for path in sys.path if 'stand_in' not in path]\n"
         "del sys.modules['onnxruntime']\n"
         "real = importlib.import_module('onnxruntime')\n"
-        f"class Session(real.InferenceSession):\n    __slots__ = ()\n    {methods}\n"
+        "class Inner:\n"
+        "    def __init__(self, inner): self.inner = inner\n"
+        "    def __getattr__(self, name): return getattr(self.inner, name)\n"
+        "    def run(self, *a): return self.inner.run(*a)\n"
+        f"class Other(Inner):\n    __slots__ = ()\n    {methods}\n"
+        "class Session(real.InferenceSession):\n"
+        "    def __init__(self, *a, **k):\n"
+        "        super().__init__(*a, **k)\n"
+        "        self._sess = Other(self._sess)\n"
         "real.InferenceSession = Session\n",
         encoding="utf-8",
     )
