@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.bound_step import Array, BoundStep
+from rnnedge_runtime.binding import Array
+from rnnedge_runtime.bound_step import BoundStep
 from rnnedge_runtime.errors import InputError
 
 Answer: TypeAlias = "Array | dict[str, Array]"
@@ -58,7 +59,7 @@ def check_out(answers: Mapping[str, Array], out: Array | Mapping[str, Array]) ->
 def handed_over(answers: dict[str, Array], out: Out) -> Answer:
     """Write the answers into `out` and return it; without one, return the answers."""
     if out is None:
-        return _only(answers)
+        return only(answers)
     for name, array in answers.items():
         (out[name] if isinstance(out, Mapping) else out)[...] = array
     return dict(out) if isinstance(out, Mapping) else out
@@ -70,5 +71,6 @@ def _described(value: object) -> str:
     return f"{value.dtype}{list(value.shape)}" + ("" if value.flags.writeable else ", read-only")
 
 
-def _only(answers: dict[str, Array]) -> Answer:
+def only(answers: dict[str, Array]) -> Answer:
+    """Return the only answer, or all of several by name."""
     return next(iter(answers.values())) if len(answers) == 1 else answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +25,22 @@ def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) 
         raise error(
             f"{name}: expected an array, got {type(value).__name__}: {one_line(raised)}"
         ) from raised
+
+
+def by_name(
+    specs: Sequence[TensorSpec], data: ArrayLike | Mapping[str, ArrayLike]
+) -> Mapping[str, ArrayLike]:
+    """Return what a model is given by the name of the input; one array is for the only input.
+
+    Raises:
+        InputError: When it is one array, and the model has not one input.
+    """
+    if isinstance(data, Mapping):
+        return data
+    if len(specs) != 1:
+        names = ", ".join(spec.name for spec in specs)
+        raise InputError(f"expected a mapping with the inputs {names}, got one array")
+    return {specs[0].name: data}
 
 
 def bound(

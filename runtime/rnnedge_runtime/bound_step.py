@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rnnedge_runtime.binding import Array as Array
 from rnnedge_runtime.contract import TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, one_line
 from rnnedge_runtime.finite import TINY, check_finite
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import onnxruntime
 
     from rnnedge_runtime.session import RunResult, Session
-
-Array = NDArray[Any]
 
 
 class BoundStep:

@@ -16,6 +16,10 @@ squares, which the kernels of tanh and of the gates form, are denormal numbers, 
 products with weights: processors multiply those slowly. With a state of 1e-19 to 1e-25, a step of
 hidden 256 took twice as long, and ten times with one that was denormal itself."""
 
+FLUSHED_EVERY = 16
+"""Steps of a stream, alone or in a pool, after which tiny numbers of its state become zero. To look
+at a state of 256 numbers takes 1.6 microseconds."""
+
 
 def flush_tiny(array: NDArray[Any]) -> None:
     """Make numbers below `TINY` zero, in place, where the dtype is floating."""

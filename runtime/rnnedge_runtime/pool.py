@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnedge_runtime.answers import only
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
-from rnnedge_runtime.finite import flush_tiny
+from rnnedge_runtime.finite import FLUSHED_EVERY, flush_tiny
 from rnnedge_runtime.rows import (
     Frame,
     Group,
@@ -29,9 +30,6 @@ from rnnedge_runtime.stream import Answer, check_streamable
 
 if TYPE_CHECKING:
     from rnnedge_runtime.frame_queue import FrameQueue
-
-_FLUSHED_EVERY = 16
-"""Steps of a stream, after which tiny numbers of its state become zero; `finite` says why."""
 
 
 class StreamPool:
@@ -227,7 +225,7 @@ class StreamPool:
         group = stacked(self._inputs, streams, frames)
         (outputs,) = self._run([group])
         rows = rows_in_front(self._outputs, outputs, group)
-        return next(iter(rows.values())) if len(rows) == 1 else rows
+        return only(rows)
 
     def submit(self, stream: int, frame: Frame, *, timeout: float | None = None) -> Future[Answer]:
         """Give a frame to be run with those of other streams that come within `max_delay_ms`.
@@ -325,7 +323,7 @@ class StreamPool:
         """
         steps = self._steps[slots] + 1
         self._steps[slots] = steps
-        due = steps % _FLUSHED_EVERY == 0
+        due = steps % FLUSHED_EVERY == 0
         some = bool(due.any())
         for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
             after = to_front(array, axis)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnedge_runtime.binding import dtype_of
+from rnnedge_runtime.binding import by_name, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.finite import check_finite, is_finite
@@ -130,7 +130,7 @@ def stacked(
     members = list(streams)
     if not members or len(set(members)) < len(members):
         raise InputError(f"streams: expected one or more, none of them twice, got {members}")
-    given = frames if isinstance(frames, Mapping) else {specs[0].name: frames}
+    given = by_name(specs, frames)
     arrays = {name: as_array(name, value, InputError) for name, value in given.items()}
     for name, array in arrays.items():
         if array.ndim < 1 or len(array) != len(members):
@@ -171,15 +171,11 @@ def _at_once(spec: TensorSpec, streams: list[int], rows: list[Frame]) -> Group |
 
 
 def _checked(specs: Sequence[TensorSpec], frame: Frame, *, copy: bool = False) -> dict[str, Array]:
-    if not isinstance(frame, Mapping):
-        if len(specs) != 1:
-            names = ", ".join(spec.name for spec in specs)
-            raise InputError(f"expected a mapping with the inputs {names}, got one array")
-        frame = {specs[0].name: frame}
-    elif set(frame) != {spec.name for spec in specs}:
+    given = by_name(specs, frame)
+    if set(given) != {spec.name for spec in specs}:
         names = ", ".join(spec.name for spec in specs)
-        raise InputError(f"expected the inputs {names}; got {', '.join(map(str, frame))}")
-    checked = {spec.name: _fitting(spec, frame[spec.name], copy) for spec in specs}
+        raise InputError(f"expected the inputs {names}; got {', '.join(map(str, given))}")
+    checked = {spec.name: _fitting(spec, given[spec.name], copy) for spec in specs}
     sizes: dict[str, int] = {}
     for spec in specs:
         shape = checked[spec.name].shape

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnedge_runtime.binding import Array as Array
 from rnnedge_runtime.binding import as_array as as_array
-from rnnedge_runtime.binding import bound, bound_lengths, dtype_of, zeros
+from rnnedge_runtime.binding import bound, bound_lengths, by_name, dtype_of, zeros
 from rnnedge_runtime.contract import (
     BATCH,
     METADATA_KEY,
@@ -307,13 +307,9 @@ class Session:
         self, data: ArrayLike | Mapping[str, ArrayLike]
     ) -> tuple[dict[str, Array], dict[str, int]]:
         specs = self._data_specs
-        if not isinstance(data, Mapping):
-            if len(specs) != 1:
-                names = ", ".join(spec.name for spec in specs)
-                raise InputError(f"expected a mapping with the inputs {names}, got one array")
-            data = {specs[0].name: data}
-        elif not specs:
+        if isinstance(data, Mapping) and not specs:
             raise InputError("the model has no data inputs")
+        data = by_name(specs, data)
         given, expected = set(map(str, data)), {spec.name for spec in specs}
         if given != expected:
             wrong = sorted(given - expected) or sorted(expected - given)

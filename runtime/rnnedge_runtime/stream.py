@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from rnnedge_runtime.answers import Answer as Answer
 from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
-from rnnedge_runtime.binding import dtype_of
+from rnnedge_runtime.binding import by_name, dtype_of
 from rnnedge_runtime.bound_step import BoundStep, bind_step
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
@@ -215,12 +215,8 @@ class Stream:
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
         """Return the inputs by name with their time axes, and whether the frame came without."""
         face = self._session.interface
-        if not isinstance(frame, Mapping):
-            if len(face.data_inputs) != 1:
-                names = ", ".join(spec.name for spec in face.data_inputs)
-                raise InputError(f"expected a mapping with the inputs {names}, got one array")
-            frame = {face.data_inputs[0].name: frame}
-        chunk = {name: as_array(name, value, InputError) for name, value in frame.items()}
+        given = by_name(face.data_inputs, frame)
+        chunk = {name: as_array(name, value, InputError) for name, value in given.items()}
         single = False
         for spec in face.data_inputs:
             value = chunk.get(spec.name)
