@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +15,7 @@ from rnnedge.errors import SourceError
 from rnnedge.isolated import CrashError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
 from rnnedge.parity.rounding.integers import Integers
-from rnnedge.parity.runners import Outputs, Runner, runner_of
+from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Interface
@@ -170,7 +168,7 @@ class Questioner:
         """
         inputs = make_inputs(self._interface, case, self._indices)
         try:
-            with _quiet():
+            with quiet_kernels():
                 reference, single = self._reference(inputs, case), self._single(inputs, case)
                 moved = self._moves(reference, inputs, case, range(_SAMPLES))
         except RnnEdgeError:
@@ -191,7 +189,7 @@ class Questioner:
             if isinstance(axis, str)
         }
         if outputs is not None and _doubtful(outputs, reference, single, moved):
-            with _quiet():
+            with quiet_kernels():
                 more = self._moves(reference, inputs, case, range(_SAMPLES, _SAMPLES + _MORE))
             moved = {name: max(far, more[name]) for name, far in moved.items()}
         return Answers(case, inputs, sizes, reference, single, moved, outputs, failure, crash)
@@ -208,14 +206,6 @@ class Questioner:
             self._moved.append(runner(twin, self._interface, self.dtype, rounding))
         others = [self._moved[sample](inputs, case) for sample in samples]
         return {name: max(_distance(o[name], y) for o in others) for name, y in reference.items()}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide what PyTorch remarks on its own kernels."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _doubtful(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any, Protocol
 
@@ -26,6 +28,14 @@ from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
 from rnnedge_runtime.session import RunResult
 
 Outputs = dict[str, NDArray[Any]]
+
+
+@contextmanager
+def quiet_kernels() -> Iterator[None]:
+    """Hide what PyTorch remarks on its own kernels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class Runner(Protocol):

@@ -11,7 +11,7 @@ from torch import nn
 from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.rounding.cost import CostMeter, OutputCost, scores_of
-from rnnedge.parity.runners import ModelRunner, Outputs, Runner, runner_of
+from rnnedge.parity.runners import ModelRunner, Outputs, Runner, quiet_kernels, runner_of
 from rnnedge.sequences import NamedSequence
 from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime import RnnEdgeError
@@ -47,11 +47,12 @@ class Calibration:
         for sequence in sequences:
             inputs, case = _with_states(sequence, interface), Case(sequence.time, 1)
             try:
-                answers = single(inputs, case)
-                try:
-                    exact = reference(inputs, case)
-                except RuntimeError:  # a forward may fix a dtype, and refuse float64
-                    reference, exact = single, answers
+                with quiet_kernels():
+                    answers = single(inputs, case)
+                    try:
+                        exact = reference(inputs, case)
+                    except RuntimeError:  # a forward may fix a dtype, and refuse float64
+                        reference, exact = single, answers
             except RnnEdgeError:
                 raise
             except Exception as error:  # whatever the user's forward raises

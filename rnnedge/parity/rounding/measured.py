@@ -13,7 +13,7 @@ from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
 from rnnedge.parity.rounding.held import Held
 from rnnedge.parity.rounding.stored import StoredWeight, read_stored
-from rnnedge.parity.runners import runner_of
+from rnnedge.parity.runners import quiet_kernels, runner_of
 from rnnedge.rounded import may_be_rounded
 from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import Interface
@@ -69,7 +69,8 @@ def measure_rounding(
         case, inputs = answers.case, answers.inputs
         plain = case.values == "normal" and case.way == "plain" and not case.ragged
         if plain and not case.chunk and answers.model is not None:
-            pair = reference(inputs, case), single(inputs, case)
+            with quiet_kernels():
+                pair = reference(inputs, case), single(inputs, case)
             meter.add(str(case), *pair, answers.model)
     integers = sorted(held.integers.names) if held.integers else []
     return Rounding(held.dtypes, held.rounded, tuple(integers), held.missing, meter.costs())
