@@ -120,8 +120,7 @@ class StreamPool:
             with self._stepping:
                 pass  # what was closed during a step is free at its end
         with self._lock:
-            if self._shut:
-                raise StreamError("the pool was shut down: make another with Session.pool")
+            self._check_not_shut()
             if not self._free:
                 raise StreamError(
                     f"the pool is full with {self._capacity} stream(s): close one, or make it "
@@ -345,16 +344,17 @@ class StreamPool:
         except KeyError:
             raise _not_open(stream) from None
 
+    def _check_not_shut(self) -> None:
+        if self._shut:
+            raise StreamError("the pool was shut down: make another with Session.pool")
+
     def _waiting(self) -> FrameQueue:
         """Return the queue; its thread starts with the first frame."""
         from rnnedge_runtime.frame_queue import FrameQueue
 
-        if (frames := self._queue) is not None:
-            return frames  # without the lock, which a batch may hold while an event loop asks
         with self._lock:
             if self._queue is None:
-                if self._shut:
-                    raise StreamError("the pool was shut down: make another with Session.pool")
+                self._check_not_shut()
                 self._queue = FrameQueue(self, *self._limits)
             return self._queue
 

@@ -46,6 +46,11 @@ def quantize_channels(
     return values.astype(np.int8), scale
 
 
+def halved(array: Float32) -> Float32:
+    """Return the weights as they are after float16."""
+    return array.astype(np.float16).astype(np.float32)
+
+
 def rounded(array: Float32, summed: int | tuple[int, ...], limit: int) -> Float32:
     """Return the weights as they are after `quantize_channels`."""
     values, scale = quantize_channels(array, summed, limit)

@@ -18,6 +18,7 @@ from rnnedge_exporters.quantization.channels import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     Float32,
+    halved,
     quantize_channels,
     rounded,
 )
@@ -93,10 +94,7 @@ def _written(
         stored = _multiply(graph, constant, array, summed)
     else:
         stored = _store(graph, constant, array, summed, storage)
-    if storage == "int8":
-        after = rounded(array, summed, limit)
-    else:
-        after = array.astype(np.float16).astype(np.float32)
+    after = rounded(array, summed, limit) if storage == "int8" else halved(array)
     return LayerQuantization(
         name=constant.name or "",
         kind=node.op_type,

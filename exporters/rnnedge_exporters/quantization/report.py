@@ -10,7 +10,13 @@ import numpy as np
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
 from rnnedge_exporters.model_file import serialize_graph
-from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT, Float32, rounded
+from rnnedge_exporters.quantization.channels import (
+    COMPUTED_LIMIT,
+    STORED_LIMIT,
+    Float32,
+    halved,
+    rounded,
+)
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
@@ -81,18 +87,15 @@ def kept_in_float32(name: str, kind: str, size: int, reason: str) -> LayerQuanti
 def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> RecurrentLayer:
     """Return the layer with its weights as they are after rounding."""
 
-    def half(array: Float32) -> Float32:
-        return array.astype(np.float16).astype(np.float32)
-
     def integer(limit: int) -> Callable[[Float32], Float32]:
         return lambda array: rounded(array, 1, limit)
 
     if storage == "float32":
         return layer
     weights: dict[str, Callable[[Float32], Float32]]
-    weights = dict.fromkeys(("weight_ih", "weight_hh", "weight_hr"), half)
+    weights = dict.fromkeys(("weight_ih", "weight_hh", "weight_hr"), halved)
     if storage == "half":
-        weights |= {"bias_ih": half, "bias_hh": half}
+        weights |= {"bias_ih": halved, "bias_hh": halved}
     if storage == "int8":
         state = integer(COMPUTED_LIMIT if lowering in INT8_LOWERINGS else STORED_LIMIT)
         inputs = integer(COMPUTED_LIMIT if lowering == "operator_int8" else STORED_LIMIT)

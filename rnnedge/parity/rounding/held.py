@@ -23,6 +23,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from rnnedge.parity.rounding.integers import Integers
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.quantization.channels import halved
 
 Float32 = NDArray[np.float32]
 _SLACK = 1.001
@@ -124,7 +125,7 @@ class Blocks:
 
     def has_vector(self, array: Float32) -> bool:
         """Whether every number of a bias is among the halves of the file that have no columns."""
-        wanted = array.astype(np.float16).astype(np.float32)
+        wanted = halved(array)
         return any(
             np.isin(wanted, weight.values).all()
             for weight in self._stored
