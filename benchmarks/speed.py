@@ -243,12 +243,13 @@ def _draw(cells: Sequence[Cell], path: Path) -> None:
         for place, kind in enumerate(kinds):
             some = [cell for cell in cells if cell.cell == kind]
             spread = np.linspace(-0.3, 0.3, len(some))
-            for batch, marker in ((1, "o"), (8, "^"), (32, "s")):
+            for batch, marker, color in ((1, "o", "C0"), (8, "^", "C1"), (32, "s", "C2")):
                 at = [i for i, cell in enumerate(some) if cell.batch == batch]
                 axis.scatter(
                     [place + spread[i] for i in at],
                     [some[i].ratio(peer) for i in at],
                     marker=marker,
+                    color=color,
                     s=14,
                     label=f"batch {batch}" if place == 0 else None,
                 )
