@@ -122,6 +122,7 @@ _SESSION = (
         default=False,
         help="Whether the memory of each shape is planned [no].",
     ),
+    click.option("--tf32/--no-tf32", default=False, help="Whether CUDA may use TF32 [no]."),
     click.option(
         "--session-option",
         "options",
@@ -131,7 +132,7 @@ _SESSION = (
         "session.disable_prepacking=1; may be given again.",
     ),
 )
-_SESSION_NAMES = ("spinning", "arena", "memory_pattern", "options")
+_SESSION_NAMES = ("spinning", "arena", "memory_pattern", "tf32", "options")
 
 
 def session_options(command: F) -> F:

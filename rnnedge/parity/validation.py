@@ -33,6 +33,7 @@ from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
+from rnnedge.parity.rounding.halves import Halves
 from rnnedge.parity.rounding.held import hold
 from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weights
 from rnnedge.parity.rounding.stored import StoredWeight
@@ -128,6 +129,9 @@ def validate(
         if cases is None:
             streams = not _hindered(opened.contract, module)
             cases = default_cases(face, streams=streams, permute=layer is not None, quick=quick)
+            if isinstance(integers, Halves):
+                cases = [case for case in cases if case.values != "extreme"]
+                notes.append("not run on extreme values: half ends at 65,504")
         if not cases:
             raise ModelError("cases: expected one or more, got none")
         runner = ModelRunner(face, opened.session)

@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             spinning=not options.no_spinning,
             arena=not options.no_arena,
             memory_pattern=options.memory_pattern,
+            tf32=options.tf32,
             options=dict(options.session_option),
         )
         answer, lines = _COMMANDS[options.command](session, options)
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
         command.add_argument("--no-arena", action="store_true", help="memory is not kept")
         command.add_argument("--memory-pattern", action="store_true", help="memory is planned")
+        command.add_argument("--tf32", action="store_true", help="CUDA may multiply in TF32")
         command.add_argument(
             "--session-option",
             type=_entry,

@@ -7,7 +7,7 @@ shape, and a step copies the frame in, runs, and lets the two halves of the stat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -79,15 +79,17 @@ class BoundStep:
         self._runs = []
         for half in (0, 1):
             binding = session._engine.io_binding()
-            for name, tensor in given.items():
-                binding.bind_ortvalue_input(name, tensor.value)
             for name, tensor in made.items():
                 binding.bind_ortvalue_output(name, tensor.value)
-            sides = zip(face.states, state.halves[half], state.halves[1 - half], strict=True)
-            for pair, before, after in sides:
-                binding.bind_ortvalue_input(pair.input, before.value)
+            halves = state.halves[half], state.halves[1 - half]
+            sides = list(zip(face.states, *halves, strict=True))
+            for pair, _, after in sides:
                 binding.bind_ortvalue_output(pair.output, after.value)
-            self._runs.append(_run_of(session, binding))
+            feeds = [(name, tensor.value) for name, tensor in given.items()]
+            feeds += [(pair.input, before.value) for pair, before, _ in sides]
+            for name, value in feeds:
+                binding.bind_ortvalue_input(name, value)
+            self._runs.append(_run_of(session, binding, feeds))
         self.frames = _seen(face.data_inputs, given, single)
         self.answers = _seen(face.data_outputs, made, single)
         # What `take` needs, laid out for it: it runs at each step.
@@ -177,7 +179,11 @@ def bind_step(
     return BoundStep(session, state, {**chunk, **feeds}, outputs, single=single)
 
 
-def _run_of(session: Session, binding: onnxruntime.IOBinding) -> Callable[[], object]:
+def _run_of(
+    session: Session,
+    binding: onnxruntime.IOBinding,
+    feeds: Sequence[tuple[str, onnxruntime.OrtValue]],
+) -> Callable[[], object]:
     """Return what runs a binding.
 
     The Python method adds a microsecond to each call, for WebGPU; beneath it is the same call of
@@ -188,9 +194,11 @@ def _run_of(session: Session, binding: onnxruntime.IOBinding) -> Callable[[], ob
     if session.device != "cpu":
 
         def run_and_wait() -> None:
-            binding.synchronize_inputs()
+            # ONNX Runtime copies what lies on the other device when it is bound, not when it runs.
+            for name, value in feeds:
+                binding.bind_ortvalue_input(name, value)
             engine.run_with_iobinding(binding)
-            binding.synchronize_outputs()  # the answer is copied to the CPU beside the model
+            binding.synchronize_outputs()
 
         return run_and_wait
     if inner is None or bound is None:

@@ -14,6 +14,7 @@ from rnnedge_runtime.errors import (
     ModelError,
     OptionError,
     engine_errors,
+    one_line,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ Model: TypeAlias = "str | os.PathLike[str] | bytes"
 
 CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
+_CONVOLUTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+"""ONNX Runtime tries every algorithm at each length that it has not seen: two layers of 96 channels
+took 588 ms for the first call and 22 for each new length, and 31 and 8 with this."""
 _FATAL_ONLY = 4
 """ONNX Runtime's severity: what it logs as an error it raises too, and then it is in our message;
 warnings of the optimizer are no business of an app's stderr."""
@@ -39,7 +43,8 @@ that could be measured (5.35 ms against 5.37 to open a model of 40 nodes)."""
 class EngineOptions:
     """What can be set on ONNX Runtime, with what suits recurrent models as the default.
 
-    The figures are of ONNX Runtime 1.32 on two cores of an x86 server.
+    The figures are of ONNX Runtime 1.32 on two cores of an x86 server, those of CUDA of 1.31 on an
+    H100.
 
     Attributes:
         threads: Threads inside one operator; None is ONNX Runtime's default, the number of physical
@@ -53,6 +58,9 @@ class EngineOptions:
             took 1.2 times as long at lengths that vary, and the process was no smaller.
         memory_pattern: Whether the allocations of each shape that was seen are planned. For models
             of dynamic length this remembers every length, for no gain in time: off.
+        tf32: Whether CUDA may multiply in TF32, which keeps 10 bits of each factor and is ONNX
+            Runtime's own default. Layers of hidden 32 were off by up to 9e-4, and by 4e-7 without;
+            it took 0.78 to 1 of the time for batches of 32 and more, and as long for one row.
         entries: Any other entry of ONNX Runtime's session configuration, by its name, such as
             `{"session.disable_prepacking": "1"}`. `session.set_denormal_as_zero` works for the
             first session of a process only, and changes the arithmetic of the caller's numpy too;
@@ -63,13 +71,14 @@ class EngineOptions:
     spinning: bool = True
     arena: bool = True
     memory_pattern: bool = False
+    tf32: bool = False
     entries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changed(self) -> tuple[str, ...]:
         """What is not the default, in words; threads are told apart wherever this is shown."""
         words = ["no spinning"] * (not self.spinning) + ["no arena"] * (not self.arena)
-        words += ["memory pattern"] * self.memory_pattern
+        words += ["memory pattern"] * self.memory_pattern + ["TF32"] * self.tf32
         return (*words, *(f"{name}={value}" for name, value in self.entries.items()))
 
 
@@ -107,37 +116,65 @@ def open_engine(
     if not isinstance(model, bytes) and not os.path.isfile(model):
         raise ModelError(f"{name}: expected an ONNX file, found no such file")
 
-    def session(providers: list[str]) -> onnxruntime.InferenceSession:
+    def session(*providers: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
         path_or_bytes = model if isinstance(model, bytes) else os.fspath(model)
         with engine_errors(f"{name} cannot be opened by ONNX Runtime", ModelError):
             made = onnxruntime.InferenceSession(
                 path_or_bytes,
                 settings,
-                providers=providers,
+                providers=list(providers),
                 # Its Python layer answers an error by a print and a second try on the CPU.
-                enable_fallback=int(_CUDA in providers),
+                enable_fallback=0,
             )
             made.disable_fallback()  # while running, a failing CUDA must not become the CPU
             return made
 
     if device == "cpu":
-        return session([CPU]), "cpu"
+        return session(CPU), "cpu"
 
     reason = _why_no_cuda(onnxruntime.get_available_providers())
     if reason is None:
-        opened = session([_CUDA, CPU])
-        # A provider that fails to start (no driver, wrong cuDNN) is left out with only a warning.
-        if _CUDA in opened.get_providers():
-            return opened, "cuda"
+        why = _load_cuda_libraries()
+        try:
+            opened = session((_CUDA, {**_CONVOLUTIONS, "use_tf32": str(int(options.tf32))}), CPU)
+        except ModelError as error:
+            session(CPU)  # a model that is at fault is refused here too
+            why = one_line(error.__cause__ or error)
+        else:
+            # A provider that fails to start (no driver, no cuDNN) is left out with only a warning.
+            if _CUDA in opened.get_providers():
+                return opened, "cuda"
         reason = (
             "its CUDA provider is installed but did not start: check the NVIDIA driver, and that "
             "CUDA and cuDNN have the versions that this onnxruntime-gpu was built for"
+            + (f" ({why})" if why else "")
         )
     if device == "cuda":
         raise DeviceError(
             f"device='cuda': ONNX Runtime {onnxruntime.__version__} offers no CUDA here: {reason}"
         )
-    return session([CPU]), "cpu"
+    return session(CPU), "cpu"
+
+
+def _load_cuda_libraries() -> str:
+    """Load CUDA and cuDNN from the packages that pip has of them, which ONNX Runtime does not.
+
+    They are looked for there first, as torch does: two versions of cuDNN in one process fail.
+
+    Returns:
+        What ONNX Runtime says of a library that it did not find; empty where it has all.
+    """
+    import contextlib
+    import io
+
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on
+    said = io.StringIO()
+    if preload is not None:
+        with contextlib.redirect_stdout(said):
+            preload()
+    return "; ".join(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
 
 
 def _why_no_cuda(available: list[str]) -> str | None:

@@ -91,6 +91,7 @@ class Session:
         spinning: bool = True,
         arena: bool = True,
         memory_pattern: bool = False,
+        tf32: bool = False,
         options: Mapping[str, str] | None = None,
         states: Mapping[str, str] | None = None,
     ) -> None:
@@ -106,6 +107,7 @@ class Session:
                 one thread.
             arena: Whether memory that ONNX Runtime has used is kept for the next call.
             memory_pattern: Whether it plans the memory of each shape that it has seen.
+            tf32: Whether CUDA may round the factors of its products to 10 bits, for speed.
             options: Any other entry of ONNX Runtime's session configuration, by its name.
                 `EngineOptions` says what was measured of all of these.
             states: For a model without a contract, output name to the input that it feeds on the
@@ -119,7 +121,7 @@ class Session:
             StateError: When `states` does not fit the model.
             OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         """
-        self._options = EngineOptions(threads, spinning, arena, memory_pattern, options or {})
+        self._options = EngineOptions(threads, spinning, arena, memory_pattern, tf32, options or {})
         self._engine, self.device = open_engine(model, device=device, options=self._options)
         # `InferenceSession.run` looks in Python for missing names, values of its own class, and a
         # provider to fall back to: 1.5 to 4 microseconds of each call for what cannot be here.

@@ -18,6 +18,7 @@ WEIGHTS = 3 * 16 * (8 + 16 + 2)
         (("--quantize", "int8"), "stored in int8"),
         (("--quantize", "int8:all"), "computes in int8"),
         (("--dtype", "float16"), "stored in float16"),
+        (("--dtype", "float16", "--target", "cuda"), "computes in float16"),
     ],
 )
 def test_export_says_what_was_done(

@@ -82,6 +82,7 @@ class Rounding:
         dtypes: `int8`, `float16`, or both.
         rounded: How many parameters of the source it holds so.
         integers: The parameters that are multiplied as integers.
+        halves: Those that are multiplied in half.
         missing: Parameters of more than one axis that it holds in no rounding.
         costs: The error of each output, on random sequences.
     """
@@ -89,6 +90,7 @@ class Rounding:
     dtypes: tuple[str, ...]
     rounded: int
     integers: tuple[str, ...] = ()
+    halves: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     costs: tuple[OutputCost, ...] = ()
 
@@ -96,7 +98,9 @@ class Rounding:
     def proven(self) -> str:
         """What a file that passes was proven to compute with."""
         held = f"with the weights that it holds in {' and '.join(self.dtypes)}"
-        return f"{held}, and activations rounded to 8 bits" if self.integers else held
+        if self.integers:
+            return f"{held}, and activations rounded to 8 bits"
+        return f"{held}, and computing in half" if self.halves else held
 
     def lines(self) -> list[str]:
         """What is held as it was, and what the rounding costs."""

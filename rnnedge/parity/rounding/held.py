@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.weight_norm import WeightNorm
 
+from rnnedge.parity.rounding.halves import Halves
 from rnnedge.parity.rounding.integers import Integers
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge_exporters.modules.copying import private_copy
@@ -40,7 +41,7 @@ class Held:
 
     Attributes:
         module: A copy of the source with the weights of the file, as far as they were found.
-        integers: Which products are made of integers; None where there are none.
+        integers: Which products are made of integers, or of halves; None where there are none.
         rounded: How many of its parameters are held in fewer bits.
         missing: Names of those of more than one axis that are in no rounding of the file.
         dtypes: The types that were found, `int8` and `float16`.
@@ -63,7 +64,8 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
     copied = private_copy(module)
     _compute_parametrizations(copied)
     blocks = Blocks(stored)
-    multiplied, missing, dtypes, rounded = set(), [], set(), 0
+    missing, dtypes, rounded = [], set(), 0
+    multiplied: dict[str, set[str]] = {"int8": set(), "float16": set()}
     heights = dict(_block_heights(copied))
     half = any(weight.dtype == "float16" for weight in stored)
     for name, parameter in copied.named_parameters():
@@ -80,10 +82,14 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
             continue
         rounded += 1
         dtypes |= {weight.dtype for _, weight in found}
-        if any(weight.multiplied for _, weight in found):
-            multiplied.add(name)
+        for weight in (weight for _, weight in found if weight.multiplied):
+            multiplied[weight.dtype].add(name)
         parameter.data = torch.from_numpy(np.concatenate([values for values, _ in found]))
-    integers = Integers(frozenset(multiplied)) if multiplied else None
+    integers: Integers | None = None
+    if multiplied["int8"]:
+        integers = Integers(frozenset(multiplied["int8"]))
+    elif multiplied["float16"] & heights.keys():
+        integers = Halves(frozenset(multiplied["float16"] & heights.keys()))
     return Held(copied, integers, rounded, tuple(missing), tuple(sorted(dtypes)))
 
 

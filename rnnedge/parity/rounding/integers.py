@@ -45,7 +45,7 @@ class Integers:
             if walker is not None:
                 inner.forward = _layer_forward(inner, walker)
             elif f"{path}.weight" in self.names and not isinstance(inner, nn.Embedding):
-                inner.register_forward_pre_hook(partial(_round_input, _Rounding(self.seed)))
+                inner.register_forward_pre_hook(partial(_round_input, self.rounder()))
 
     def walker(self, layer: nn.Module, path: str = "") -> Walker | None:
         """Return what runs a recurrent layer; None when its products are none of integers."""
@@ -54,13 +54,22 @@ class Integers:
         names = {name for name in own if start + name in self.names}
         if not names:
             return None
-        return Walker(layer, frozenset(names), _Rounding(self.seed))
+        return Walker(layer, frozenset(names), self.rounder())
+
+    def rounder(self) -> Rounder:
+        """Return what rounds to 8 bits."""
+        return Rounder(self.seed)
 
 
-class _Rounding:
-    """Rounds tensors to 8 bits."""
+class Rounder:
+    """Rounds tensors to 8 bits.
+
+    Args:
+        seed: As in `Integers`.
+    """
 
     def __init__(self, seed: int | None) -> None:
+        """Start the random numbers."""
         self._random = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __call__(self, x: Tensor, *, given: bool = False) -> Tensor:
@@ -76,12 +85,19 @@ class _Rounding:
         if not scale > 0:
             return torch.zeros_like(x)
         zero = (-low / scale).round().clamp(0, _STEPS)
-        position = single / scale
-        if self._random is None or given:
-            near = position.round()
-        else:
-            near = (position + torch.rand(x.shape, generator=self._random)).floor()
+        near = self.near(single / scale, given)
         return ((near + zero).clamp(0, _STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
+
+    def near(self, position: Tensor, given: bool) -> Tensor:
+        """Return whole numbers: the nearest, or of the two beside each one at random."""
+        if self._random is None or given:
+            return position.round()
+        draws = torch.rand(position.shape, generator=self._random, dtype=position.dtype)
+        return (position + draws).floor()
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Return what a layer keeps of `x` between two operations: here all of it."""
+        return x
 
 
 class Walker:
@@ -93,7 +109,7 @@ class Walker:
         rounding: Rounds what they are multiplied with.
     """
 
-    def __init__(self, layer: nn.Module, names: frozenset[str], rounding: _Rounding) -> None:
+    def __init__(self, layer: nn.Module, names: frozenset[str], rounding: Rounder) -> None:
         self._layer: Any = layer
         self._names, self._round = names, rounding
 
@@ -143,10 +159,13 @@ class Walker:
         projected = x @ weight_ih.T  # [time, batch, gates*hidden]
         if self._layer.bias:
             projected = projected + getattr(self._layer, f"bias_ih_{suffix}")
+        projected = self._round.kept(projected)
+        state = [self._round.kept(part) for part in state]
         steps = range(len(x))
         outputs: list[Tensor] = []
         for number, t in enumerate(reversed(steps) if suffix.endswith("_reverse") else steps):
             new = self._step(projected[t], state, suffix, given=given[1] and not number)
+            new = [self._round.kept(part) for part in new]
             y = new[0]
             if lengths is not None:
                 inside = (t < lengths)[:, None]
@@ -169,6 +188,7 @@ class Walker:
         recurrent = self._product(h, f"weight_hh_{suffix}", given=given)
         if layer.bias:
             recurrent = recurrent + getattr(layer, f"bias_hh_{suffix}")
+        recurrent = self._round.kept(recurrent)
         if layer.mode == "LSTM":
             i, f, g, o = (x + recurrent).chunk(4, 1)
             c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
@@ -182,7 +202,7 @@ class Walker:
         return [(x + recurrent).tanh() if layer.mode == "RNN_TANH" else (x + recurrent).relu()]
 
 
-def _round_input(rounding: _Rounding, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _round_input(rounding: Rounder, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (rounding(inputs[0]), *inputs[1:])
 
 

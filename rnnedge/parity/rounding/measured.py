@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
+from rnnedge.parity.rounding.halves import Halves
 from rnnedge.parity.rounding.held import Held
 from rnnedge.parity.rounding.stored import StoredWeight, read_stored
 from rnnedge.parity.runners import quiet_kernels, runner_of
@@ -26,16 +26,7 @@ def read_stored_weights(opened: OpenedModel) -> list[StoredWeight]:
 
     Args:
         opened: The file.
-
-    Raises:
-        ModelError: When the file computes in half, which no tolerance here describes.
     """
-    contract = opened.contract
-    if contract is not None and contract.dtype == "float16" and contract.target == "cuda":
-        raise ModelError(
-            f"{opened.path}: expected a file that computes in float32 or integers, got one that "
-            "computes in half for CUDA: validate an export with dtype='float16' and another target"
-        )
     if opened.contract is not None and not may_be_rounded(opened.path, opened.contract):
         return []
     return read_stored(opened.path)
@@ -72,5 +63,14 @@ def measure_rounding(
             with quiet_kernels():
                 pair = reference(inputs, case), single(inputs, case)
             meter.add(str(case), *pair, answers.model)
-    integers = sorted(held.integers.names) if held.integers else []
-    return Rounding(held.dtypes, held.rounded, tuple(integers), held.missing, meter.costs())
+    arithmetic = held.integers
+    names = tuple(sorted(arithmetic.names)) if arithmetic else ()
+    halves = isinstance(arithmetic, Halves)
+    return Rounding(
+        dtypes=held.dtypes,
+        rounded=held.rounded,
+        integers=() if halves else names,
+        halves=names if halves else (),
+        missing=held.missing,
+        costs=meter.costs(),
+    )

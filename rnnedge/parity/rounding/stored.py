@@ -25,8 +25,8 @@ class StoredWeight:
         half: How far rounding may have moved each of them, of the same shape.
         ends: Where a value is the largest or smallest of its kind, to which larger ones were cut.
         dtype: `int8` or `float16`.
-        multiplied: Whether a product of integers takes them, and so rounds what it multiplies them
-            with; else they are widened first.
+        multiplied: Whether a product of integers or of halves takes them, and so rounds what it
+            multiplies them with; else they are widened first.
     """
 
     values: Float32
@@ -60,19 +60,21 @@ def stored_weights(
             yield _integers(values, scale, zero, multiplied)
         if node.op_type == "Cast" or node.domain:
             continue
-        yield from (_halves(a) for n in node.input if (a := held.halves.get(n)) is not None)
+        multiplied = node.op_type in _MULTIPLIERS
+        halves = (a for n in node.input if (a := held.halves.get(n)) is not None)
+        yield from (_halves(array, multiplied) for array in halves)
     for node in graph.node:
         if node.op_type == "Cast" and (array := held.halves.get(node.input[0])) is not None:
-            yield _halves(array)
+            yield _halves(array, False)
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from stored_weights(attribute.g, held.constants)
 
 
-def _halves(array: Array) -> StoredWeight:
+def _halves(array: Array, multiplied: bool) -> StoredWeight:
     half: Float32 = np.spacing(np.abs(array)).astype(np.float32) / np.float32(2)
     values = array.astype(np.float32)
-    return StoredWeight(values, half, np.zeros(array.shape, bool), "float16")
+    return StoredWeight(values, half, np.zeros(array.shape, bool), "float16", multiplied)
 
 
 def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> StoredWeight:
@@ -86,6 +88,7 @@ def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> Sto
     return StoredWeight(wide.astype(np.float32), half.astype(np.float32), ends, "int8", multiplied)
 
 
+_MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
 _MOVES = ("Gather", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _Read = tuple[Array, Array, Array, bool]
 

@@ -67,6 +67,7 @@ def test_options_of_the_session_are_recorded(
         "spinning": False,
         "arena": False,
         "memory_pattern": False,
+        "tf32": False,
         "entries": {"session.disable_prepacking": "1"},
     }
 

@@ -9,7 +9,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from rnnedge.parity.rounding.integers import Integers, _Rounding
+from rnnedge.parity.rounding.integers import Integers, Rounder
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def test_it_is_dynamic_quantize_linear(x: np.ndarray) -> None:
     node = onnx.helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
     values, scale, zero = ReferenceEvaluator(node).run(None, {"x": x.astype(np.float32)})
     expected = (values.astype(np.float64) - zero) * scale
-    given = _Rounding(None)(torch.from_numpy(x.astype(np.float32)).double()).numpy()
+    given = Rounder(None)(torch.from_numpy(x.astype(np.float32)).double()).numpy()
     assert np.abs(given - expected).max() < 1e-7
 
 
 def test_rounding_at_random_goes_up_or_down() -> None:
     x = torch.linspace(-1, 1, 1000, dtype=torch.float64)
-    near, some = _Rounding(None)(x), _Rounding(3)(x)
+    near, some = Rounder(None)(x), Rounder(3)(x)
     step = 2 / 255
     assert 0 < (near - some).abs().max() <= step * 1.001
     assert (some - x).abs().max() <= step * 1.001
     assert abs(float((some - x).mean())) < step / 20
-    assert torch.equal(_Rounding(3)(x, given=True), near)
+    assert torch.equal(Rounder(3)(x, given=True), near)
 
 
 @pytest.mark.parametrize("layer", [nn.RNN(3, 4), nn.GRU(3, 4, 2), nn.LSTM(3, 4, proj_size=2)])

@@ -11,7 +11,6 @@ from rounded_files import FORMS, HIDDEN, change
 from torch import Tensor, nn
 
 from rnnedge import Tolerance, export, validate
-from rnnedge.errors import ModelError
 from rnnedge.parity import Case
 
 LAYERS = {
@@ -151,16 +150,6 @@ def test_file_that_another_tool_quantized(per_channel: bool, tmp_path: Path) -> 
     # Nothing was done to the GRU, without a word; now there is one.
     assert report.notes[0].startswith("not held in fewer bits: ")
     assert "rnn.weight_hh_l0" in report.notes[0]
-
-
-def test_half_arithmetic_is_refused(tmp_path: Path) -> None:
-    layer, path = _layer("gru"), tmp_path / "m.onnx"
-    export(layer, path, dtype="float16", target="cuda")
-    with pytest.raises(
-        ModelError,
-        match=r"m.onnx: expected a file that computes in float32 or integers, got one that compu",
-    ):
-        validate(path, against=layer, isolated=False)
 
 
 def test_verdict_says_what_was_proven(tmp_path: Path) -> None:
