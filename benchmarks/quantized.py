@@ -6,6 +6,9 @@ not compute in int8 are there too, since they must not be slower than before. Er
 difference from PyTorch in float64, over 200 steps, with PyTorch's initial weights, on standard
 normal inputs and on inputs that saturate the gates; an LSTM stands beside what
 `onnxruntime.quantization.quantize_dynamic(reduce_range=True)` makes of our float32 file.
+
+Beside the form that the exporter takes stands `scan_nbits`, which `rnnedge tune` may find faster.
+`--instructions avx2` measures as on a processor without AVX-512, VNNI and AMX.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import torch
 from torch import nn
 
 import rnnedge
+from benchmarks.instructions import LEVELS, show_only
 from benchmarks.machine import describe
 from benchmarks.speed import Side, in_onnxruntime
 from benchmarks.timing import Time, time_in_blocks
@@ -37,6 +41,8 @@ SHAPES = ((100, 1), (1, 1), (100, 8))
 SECONDS = 1.0
 OPENED = 5
 """How often each file is opened for a figure, which is the median."""
+TIMED = ("float32", "int8", "scan_nbits")
+EXACT = ("int8", "int8:all", "scan_nbits", "theirs")
 LOUD = (1, 10, 30)
 """What standard normal inputs are multiplied by: from 10 on, gates saturate."""
 STEPS, ROWS = 200, 4
@@ -53,10 +59,10 @@ class Row:
     speed: dict[tuple[int, int], dict[str, Time]]
     errors: dict[str, dict[int, float]]
 
-    def ratio(self, shape: tuple[int, int]) -> float:
-        """Return how many times as fast as float32 int8 is, by CPU time."""
+    def ratio(self, shape: tuple[int, int], side: str = "int8") -> float:
+        """Return how many times as fast as float32 a file is, by CPU time."""
         times = self.speed[shape]
-        return times["float32"].cpu / times["int8"].cpu
+        return times["float32"].cpu / times[side].cpu
 
 
 def main() -> None:
@@ -65,19 +71,26 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=["rnn", "gru", "lstm"])
     parser.add_argument("--hidden", type=int, nargs="+", default=HIDDEN)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each layer and shape")
+    parser.add_argument(
+        "--instructions", choices=LEVELS, help="what the processor seems to have [all it has]"
+    )
     parser.add_argument("--print-only", action="store_true", help="leave the results as they are")
     options = parser.parse_args()
+    if options.instructions:
+        show_only(options.instructions, "benchmarks.quantized")
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)  # quantize_dynamic advises a step that is for other models
     rows = []
     for row in _measured(options.cells, options.hidden, options.seconds):
         rows.append(row)
         print(_line(row), flush=True)
-    text = _report(rows)
+    seen = options.instructions
+    text = _report(rows, f" as if it had {seen} at most" if seen else "")
     print(text)
     if not options.print_only:
         results = Path(__file__).parent / "results"
-        results.joinpath("quantized.md").write_text(text, encoding="utf-8")
+        name = f"quantized_{seen}.md" if seen else "quantized.md"
+        results.joinpath(name).write_text(text, encoding="utf-8")
 
 
 def _measured(cells: Sequence[str], hidden_sizes: Sequence[int], seconds: float) -> Iterator[Row]:
@@ -98,10 +111,11 @@ def _measured(cells: Sequence[str], hidden_sizes: Sequence[int], seconds: float)
 def _files(layer: nn.Module, folder: Path) -> tuple[dict[str, bytes], rnnedge.LayerQuantization]:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    paths = {name: folder / f"{name}.onnx" for name in ("float32", "int8", "int8:all")}
+    paths = {name: folder / f"{name}.onnx" for name in (*TIMED, "int8:all")}
     rnnedge.export(layer, paths["float32"], states=False)
     result = rnnedge.export(layer, paths["int8"], states=False, quantize="int8")
     rnnedge.export(layer, paths["int8:all"], states=False, quantize="int8:all")
+    rnnedge.export(layer, paths["scan_nbits"], states=False, quantize="int8", lowering="scan_nbits")
     if isinstance(layer, nn.LSTM):
         paths["theirs"] = folder / "theirs.onnx"
         with warnings.catch_warnings():
@@ -116,10 +130,10 @@ def _files(layer: nn.Module, folder: Path) -> tuple[dict[str, bytes], rnnedge.La
 
 
 def _measure(files: dict[str, bytes], x: np.ndarray, seconds: float) -> dict[str, Time]:
-    """Open both files a few times, since where their weights lie in memory moves a single step."""
+    """Open the files a few times, since where their weights lie in memory moves a single step."""
     tries = []
     for _ in range(OPENED):
-        calls = {name: in_onnxruntime(files[name])(x) for name in ("float32", "int8")}
+        calls = {name: in_onnxruntime(files[name])(x) for name in TIMED}
         tries.append(time_in_blocks(calls, seconds / OPENED))
     return {
         name: Time(
@@ -146,8 +160,8 @@ def _line(row: Row) -> str:
     return f"{row.cell} {row.hidden}, {row.done}: {ratios}; file {row.size:.3f}"
 
 
-def _report(rows: Sequence[Row]) -> str:
-    lines = ["# int8 weights", "", describe(), ""]
+def _report(rows: Sequence[Row], seen: str) -> str:
+    lines = ["# int8 weights", "", describe().replace(",", f"{seen},", 1), ""]
     lines += [
         f"Input {INPUT_SIZE}, one layer, one direction, one process, interleaved; CPU time of the "
         "float32 file over that of the int8 file, median of the blocks: above 1 int8 is faster. "
@@ -155,15 +169,19 @@ def _report(rows: Sequence[Row]) -> str:
         "",
         "| layer | what int8 does | "
         + " | ".join(f"time {time}, batch {batch}" for time, batch in SHAPES)
-        + " | milliseconds, float32 and int8 | file |",
-        "|---|---|" + "---|" * len(SHAPES) + "---|---|",
+        + " | milliseconds, float32 and int8 | file | "
+        + " | ".join(f"scan_nbits, time {time}, batch {batch}" for time, batch in SHAPES)
+        + " |",
+        "|---|---|" + "---|" * len(SHAPES) + "---|---|" + "---|" * len(SHAPES),
     ]
     for row in rows:
         first = {name: time.cpu for name, time in row.speed[SHAPES[0]].items()}
-        ratios = " | ".join(f"{row.ratio(shape):.2f}" for shape in SHAPES)
+        ratios, blocked = (
+            " | ".join(f"{row.ratio(shape, side):.2f}" for shape in SHAPES) for side in TIMED[1:]
+        )
         lines.append(
             f"| {row.cell} {row.hidden} | {row.done} | {ratios} | "
-            f"{first['float32']:.3f}, {first['int8']:.3f} | {row.size:.3f} |"
+            f"{first['float32']:.3f}, {first['int8']:.3f} | {row.size:.3f} | {blocked} |"
         )
     lines += [
         "",
@@ -171,14 +189,14 @@ def _report(rows: Sequence[Row]) -> str:
         "standard normal inputs are multiplied by. `int8:all` computes in int8 at every size; "
         "theirs is quantize_dynamic(reduce_range=True) of the LSTM.",
         "",
-        "| layer | " + " | ".join(f"int8, {n} | int8:all, {n} | theirs, {n}" for n in LOUD) + " |",
-        "|---|" + "---|" * 3 * len(LOUD),
+        "| layer | " + " | ".join(f"{side}, {n}" for n in LOUD for side in EXACT) + " |",
+        "|---|" + "---|" * len(EXACT) * len(LOUD),
     ]
     for row in rows:
         cells = [
             f"{row.errors[name][loud]:.1e}" if name in row.errors else "-"
             for loud in LOUD
-            for name in ("int8", "int8:all", "theirs")
+            for name in EXACT
         ]
         lines.append(f"| {row.cell} {row.hidden} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

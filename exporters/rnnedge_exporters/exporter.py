@@ -14,7 +14,7 @@ from torch import nn
 
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.lowerings import LOWERINGS, Target, choose
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
@@ -90,8 +90,9 @@ def export(
             streaming is exact; False leaves the module as written; a mapping says which output
             feeds which input on the next call.
         target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
-        lowering: The form that every recurrent layer takes, a key of `LOWERINGS`; None takes the
-            one that `target` asks for, and `contract.layers` says which and why.
+        lowering: The form that every recurrent layer takes, a key of `LOWERINGS`, or with
+            `quantize` of `INT8_LOWERINGS`; None takes the one that `target` asks for, and
+            `contract.layers` says which and why.
         quantize: `int8` writes every weight in int8, with a scale for each output channel, and
             computes recurrent layers in it where that is faster at their sizes; elsewhere the
             weights become float32 when the model is opened. `int8:all` computes all recurrent
@@ -120,8 +121,8 @@ def export(
         raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
     if target not in ("cpu", "cuda", "portable"):
         raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
-    if lowering is not None and lowering not in LOWERINGS:
-        names = ", ".join(map(repr, LOWERINGS))
+    if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
+        names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")

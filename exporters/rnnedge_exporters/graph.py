@@ -6,7 +6,7 @@ names, and the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,19 @@ FLOAT = ir.DataType.FLOAT
 INT64 = ir.DataType.INT64
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
+
+
+def uses_microsoft(nodes: Iterable[ir.Node]) -> bool:
+    """Whether one of the nodes, or of those in their bodies, is ONNX Runtime's own."""
+    return any(
+        node.domain == MICROSOFT
+        or any(
+            uses_microsoft(attribute.as_graph())
+            for attribute in node.attributes.values()
+            if attribute.type == ir.AttributeType.GRAPH
+        )
+        for node in nodes
+    )
 
 
 def value(name: str, dtype: ir.DataType, axes: Sequence[int | str | None]) -> ir.Value:
@@ -156,14 +169,9 @@ class GraphBuilder:
             outputs,
             nodes=self.nodes,
             initializers=list(self.initializers.values()),
-            opset_imports={"": opset} | ({MICROSOFT: 1} if self.uses_microsoft else {}),
+            opset_imports={"": opset} | ({MICROSOFT: 1} if uses_microsoft(self.nodes) else {}),
             name=name,
         )
-
-    @property
-    def uses_microsoft(self) -> bool:
-        """Whether one of the nodes is an operator of ONNX Runtime's own."""
-        return any(node.domain == MICROSOFT for node in self.nodes)
 
     def _name(self, last: str) -> str:
         base = "/".join([*self._scopes, last])

@@ -17,10 +17,11 @@ from rnnedge.benching.reference import Reference, UnequalError
 from rnnedge.benching.results import FORMAT
 from rnnedge.benching.shapes import Shape
 from rnnedge.errors import ExportError, SourceError
+from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.validation import validate
 from rnnedge.sources import Source
 from rnnedge_exporters import ExportResult, export
-from rnnedge_exporters.lowerings import LOWERINGS
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS
 from rnnedge_exporters.staging import staged
 from rnnedge_runtime.session import Session
 
@@ -149,7 +150,7 @@ def tune(
         keys += [(name, number) for name in files for number in threads or thread_counts()]
         sessions = {key: Session(files[key[0]], threads=key[1]) for key in keys}
         reference = Reference(default.contract.interface, source.module)
-        left_out |= _check(sessions, reference, shapes)
+        left_out |= _check(files, sessions, reference, shapes)
         if own in left_out:
             raise UnequalError(f"{source.origin} as {own}: {left_out[own]}")
         sessions = {key: session for key, session in sessions.items() if key[0] not in left_out}
@@ -203,7 +204,7 @@ def _export_all(
     """Return the files by form, why other forms are none, and the exporter's own choice."""
     default = export(source.module, folder / "default.onnx", **options)
     files, left_out = {_form(default): default.path}, {}
-    for name in LOWERINGS:
+    for name in _forms(options.get("quantize"), default.contract.target):
         if name in files:
             continue
         try:
@@ -213,6 +214,12 @@ def _export_all(
             continue
         files.setdefault(_form(made), made.path)  # a cell of the user's own has one form only
     return files, left_out, default
+
+
+def _forms(quantize: str | None, target: str) -> list[str]:
+    """Return the forms that weights of this kind may take."""
+    floats = [] if quantize == "int8:all" else list(LOWERINGS)
+    return floats + (list(INT8_LOWERINGS) if quantize and target != "cuda" else [])
 
 
 def _form(result: ExportResult) -> str:
@@ -227,17 +234,21 @@ def thread_counts() -> list[int]:
 
 
 def _check(
+    files: Mapping[str, Path],
     sessions: Mapping[tuple[str, int | None], Session],
     reference: Reference,
     shapes: Sequence[Shape],
 ) -> dict[str, str]:
-    """Say which forms answer something else than PyTorch, and where."""
+    """Say which forms answer something else than PyTorch with the weights they hold, and where."""
     faults: dict[str, str] = {}
-    for shape in shapes:
-        answers = reference.answers(shape)
-        data = reference.data(answers)
-        for (form, _), session in sessions.items():
-            fault = reference.fault(answers, session.run(data).outputs)
-            if fault:
-                faults.setdefault(form, f"it answers something else at {shape}: {fault}")
+    for form, path in files.items():
+        held = reference.held_by(OpenedModel(path, device="cpu", worker=None))
+        own = [session for (name, _), session in sessions.items() if name == form]
+        for shape in shapes:
+            answers = held.answers(shape)
+            data = held.data(answers)
+            for session in own:
+                fault = held.fault(answers, session.run(data).outputs)
+                if fault:
+                    faults.setdefault(form, f"it answers something else at {shape}: {fault}")
     return faults

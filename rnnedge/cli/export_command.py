@@ -34,7 +34,7 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
 )
 @click.option(
     "--lowering",
-    type=click.Choice(["operator", "scan", "switch"]),
+    type=click.Choice(["operator", "scan", "switch", "operator_int8", "scan_int8", "scan_nbits"]),
     help="The ONNX form of every layer [what --target asks for].",
 )
 @weight_options

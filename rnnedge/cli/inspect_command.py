@@ -90,6 +90,7 @@ def _runs(found: Inspection) -> Iterator[str]:
     yield f"nodes:    {counts or 'this ONNX Runtime does not tell where they run'}"
     for node in session.fell_back:
         yield f"fell back to the CPU: {node.operator} {node.name}"
+    yield from (f"note:     {remark}" for remark in session.remarks)
     for fallback in found.cuda_fallbacks:
         name = f" {fallback.node}" * bool(fallback.node)
         yield f"on cuda, {fallback.operator}{name} will fall back because {fallback.reason}"

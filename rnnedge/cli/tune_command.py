@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @shape_options
 @layer_options
 @interface_options
+@click.option(
+    "--quantize",
+    type=click.Choice(["int8", "int8:all"]),
+    help="Write weights in int8, and measure the forms that compute in it too, or those alone.",
+)
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
 @click.option(
     "--threads",
@@ -47,6 +52,7 @@ def tune(
     inputs: tuple[str, ...],
     lengths: bool,
     states: bool | None,
+    quantize: str | None,
     opset: int | None,
     threads: tuple[int, ...],
     seconds: float,
@@ -62,13 +68,19 @@ def tune(
     model = subject if subject and subject.endswith(".onnx") else None
     if model is None and source is not None:
         raise click.UsageError("--source goes with a MODEL; without one, SOURCE comes first")
-    if model and (inputs or lengths or states is not None or opset is not None):
+    told = (inputs, lengths, states is not None, quantize, opset is not None)
+    if model and any(told):
         raise click.UsageError(f"{model} tells how it is exported: leave those options out")
     from rnnedge.benching.tuning import tune as tune_source
     from rnnedge.benching.tuning_table import tuning_lines, tuning_table
 
     loaded = source_of(source if model else subject, given, model)
-    options: dict[str, Any] = {"lengths": lengths, "states": states, "opset": opset}
+    options: dict[str, Any] = {
+        "lengths": lengths,
+        "states": states,
+        "quantize": quantize,
+        "opset": opset,
+    }
     if inputs:
         from rnnedge.input_specs import parse_inputs
 

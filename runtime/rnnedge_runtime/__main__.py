@@ -129,6 +129,7 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         lines.append(f"stream   delay {info.delay} step(s)" + _UNKNOWN * (contract is None))
     lines += [f"nodes    {count} on {name}" for name, count in info.nodes_by_provider.items()]
     lines += [f"on CPU   {node.operator} {node.name}" for node in info.fell_back]
+    lines += [f"note     {remark}" for remark in info.remarks]
     if session.contract is None:
         lines.append("contract none: rnnedge did not make this model")
     else:
@@ -178,6 +179,7 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
             )
     if session.info.options.changed:
         lines.append(f"opened with {', '.join(session.info.options.changed)}")
+    lines += [f"note: {remark}" for remark in session.info.remarks]
     return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
 
 

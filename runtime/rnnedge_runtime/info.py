@@ -10,6 +10,8 @@ import numpy as np
 
 from rnnedge_runtime.contract import BATCH, Contract, Interface, TensorSpec
 from rnnedge_runtime.engine import CPU, EngineOptions
+from rnnedge_runtime.integer_cost import integer_cost
+from rnnedge_runtime.machine import cpu_features
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -45,6 +47,7 @@ class SessionInfo:
         delay: Steps by which an answer is behind its frame: 0 for a model that can be streamed,
             None for one that cannot.
         hindrances: Why not.
+        remarks: What an app should know of this device, in a line each.
     """
 
     device: Literal["cpu", "cuda"]
@@ -55,6 +58,7 @@ class SessionInfo:
     state_bytes: int | None
     delay: int | None
     hindrances: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def nodes_by_provider(self) -> dict[str, int]:
@@ -95,15 +99,18 @@ def describe(
     hindrances = contract.hindrances if contract else ()
     if not interface.states:
         hindrances = (*hindrances, "it has no states to keep between calls")
+    nodes = _nodes(engine)
+    cost = integer_cost({node.operator for node in nodes or ()}, cpu_features())
     return SessionInfo(
         device=device,
         options=options,
         providers=tuple(engine.get_providers()),
-        nodes=_nodes(engine),
+        nodes=nodes,
         states=interface.state_inputs,
         state_bytes=_bytes(interface.state_inputs),
         delay=None if hindrances else 0,
         hindrances=hindrances,
+        remarks=(cost,) if cost else (),
     )
 
 

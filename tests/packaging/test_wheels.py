@@ -22,6 +22,7 @@ RUNTIME = {
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/info.py",
+    "rnnedge_runtime/integer_cost.py",
     "rnnedge_runtime/kept_state.py",
     "rnnedge_runtime/machine.py",
     "rnnedge_runtime/pool.py",

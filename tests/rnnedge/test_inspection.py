@@ -172,3 +172,16 @@ def test_truncated_model(tmp_path: Path) -> None:
 
 def test_limits_of_the_opset_are_named() -> None:
     assert (rnnedge_exporters.LOWEST_OPSET, rnnedge_exporters.HIGHEST_OPSET) == (17, 23)
+
+
+@pytest.mark.parametrize(
+    ("lowering", "times"), [("scan_int8", "1.3 to 3"), ("scan_nbits", "8 to 16")]
+)
+def test_a_processor_without_the_instruction(
+    lowering: str, times: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    export(nn.GRU(3, 4), path, quantize="int8", lowering=lowering)
+    monkeypatch.setattr("rnnedge_runtime.info.cpu_features", lambda: frozenset({"sse2"}))
+    (remark,) = inspect_model(path).session.remarks
+    assert f"no AVX2: layers that compute in int8 take {times} times as long" in remark

@@ -13,6 +13,7 @@ from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.operator_int8 import lower_to_operator_int8
 from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
+from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
 from rnnedge_exporters.quantization.options import Quantize
 from rnnedge_exporters.weights import RecurrentLayer
@@ -30,6 +31,7 @@ LOWERINGS: dict[str, Lowering] = {
 INT8_LOWERINGS: dict[str, Lowering] = {
     "operator_int8": lower_to_operator_int8,
     "scan_int8": lower_to_scan_int8,
+    "scan_nbits": lower_to_scan_nbits,
 }
 """The forms that compute in integers; `quantize` asks for them."""
 SWITCHED_BELOW = 384
@@ -75,6 +77,13 @@ def choose(
     Raises:
         ExportError: When the layer cannot take the form that was asked for.
     """
+    if forced in INT8_LOWERINGS:
+        if forced == "operator_int8" and (layer.cell != "lstm" or layer.proj_size or lengths):
+            raise ExportError(
+                f"lowering 'operator_int8': {layer.name or 'the layer'} is no LSTM, or one with a "
+                "projection or lengths, which the operator has not: expected 'scan_int8'"
+            )
+        return forced, "it was asked for"
     if quantize is None or forced is not None:
         return _choose_float(layer, target, forced)
     if target == "cuda":

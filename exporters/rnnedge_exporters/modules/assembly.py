@@ -13,7 +13,7 @@ from onnx_ir.passes import common as passes
 from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder, value
+from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder, uses_microsoft, value
 from rnnedge_exporters.lowerings import Choice
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
@@ -99,7 +99,7 @@ def assemble(
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
     model.opset_imports.pop(DOMAIN, None)
-    if any(node.domain == MICROSOFT for node in graph):
+    if uses_microsoft(graph):
         model.opset_imports[MICROSOFT] = 1
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"

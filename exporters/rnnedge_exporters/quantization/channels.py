@@ -17,6 +17,8 @@ COMPUTED_LIMIT = 64
 On AVX2 without VNNI the products of two neighbouring uint8 activations and int8 weights are added
 in 16 bits, which saturate (`vpmaddubsw`). 2 × 255 × 64 = 32,640 stays below 32,767; 127 would not.
 """
+_BLOCK_SIZES = (16, 32, 64, 128, 256)
+"""Those of `MatMulNBits`."""
 _SMALLEST_NORMAL = float(np.finfo(np.float32).smallest_normal)
 
 
@@ -44,6 +46,35 @@ def quantize_channels(
     scale[scale < _SMALLEST_NORMAL] = 1
     values: NDArray[Any] = np.clip(np.rint(array / scale), -limit, limit)
     return values.astype(np.int8), scale
+
+
+def quantize_blocks(weights: Float32) -> tuple[NDArray[np.int8], Float32]:
+    """Round weights to int8 in blocks along what a product sums over.
+
+    Args:
+        weights: Finite float32 [rows, features].
+
+    Returns:
+        int8 [rows, blocks, size], zero past the features, and float32 scales [rows, blocks].
+    """
+    rows, features = weights.shape
+    size = _block_size(features)
+    padded = np.pad(weights, ((0, 0), (0, -features % size)))
+    values, scale = quantize_channels(padded.reshape(rows, -1, size), 2, STORED_LIMIT)
+    return values, scale[:, :, 0]
+
+
+def rounded_blocks(weights: Float32) -> Float32:
+    """Return the weights as they are after `quantize_blocks`."""
+    values, scale = quantize_blocks(weights)
+    wide = values.astype(np.float32) * scale[:, :, None]
+    return wide.reshape(len(weights), -1)[:, : weights.shape[1]]
+
+
+def _block_size(features: int) -> int:
+    """Return the largest of the sizes that blocks may have which pads by a sixteenth at most."""
+    fitting = [size for size in _BLOCK_SIZES if -features % size <= features / 16]
+    return max(fitting, default=_BLOCK_SIZES[0])
 
 
 def halved(array: Float32) -> Float32:

@@ -34,7 +34,13 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
         raise ExportError(
             f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
         )
-    if quantize == "int8:all" and lowering is not None:
+    computed = str(lowering).endswith(("_int8", "_nbits"))
+    if computed and (quantize is None or target == "cuda"):
+        raise ExportError(
+            f"lowering={lowering!r}: computes in int8 on a CPU, and goes with quantize='int8' and "
+            f"another target than 'cuda'"
+        )
+    if quantize == "int8:all" and lowering is not None and not computed:
         raise ExportError(
             f"lowering={lowering!r}: computes in float32, and quantize='int8:all' in int8: leave "
             "one out, or store int8 in that form with quantize='int8'"

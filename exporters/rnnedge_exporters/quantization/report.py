@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,9 @@ from rnnedge_exporters.quantization.channels import (
     STORED_LIMIT,
     Float32,
     halved,
+    quantize_blocks,
     rounded,
+    rounded_blocks,
 )
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
@@ -67,6 +69,8 @@ def describe_layer(layer: RecurrentLayer, info: LayerInfo, storage: Storage) -> 
         "float16": 2 * inside + 4 * (elements - inside),
         "int8": inside + 4 * sum(map(len, matrices)) + 4 * (elements - inside),
     }[storage]
+    if info.lowering == "scan_nbits":
+        size += sum(map(_blocked_bytes, _recurrent_weights(layer)))
     return LayerQuantization(
         name=info.name,
         kind=layer.cell,
@@ -99,6 +103,8 @@ def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> Recur
     if storage == "int8":
         state = integer(COMPUTED_LIMIT if lowering in INT8_LOWERINGS else STORED_LIMIT)
         inputs = integer(COMPUTED_LIMIT if lowering == "operator_int8" else STORED_LIMIT)
+        if lowering == "scan_nbits":
+            state = rounded_blocks
         weights = {"weight_ih": inputs, "weight_hh": state, "weight_hr": state}
 
     def changed(direction: DirectionWeights) -> DirectionWeights:
@@ -110,6 +116,19 @@ def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> Recur
     return replace(
         layer, layers=tuple(tuple(changed(one) for one in both) for both in layer.layers)
     )
+
+
+def _recurrent_weights(layer: RecurrentLayer) -> Iterator[Float32]:
+    for direction in (one for both in layer.layers for one in both):
+        yield direction.weight_hh
+        if direction.weight_hr is not None:
+            yield direction.weight_hr
+
+
+def _blocked_bytes(weights: Float32) -> int:
+    """Return what blocks add to the bytes of weights with a scale for each row."""
+    values, scale = quantize_blocks(weights)
+    return values.size - weights.size + 4 * (scale.size - len(weights))
 
 
 def _done(lowering: str, storage: Storage) -> str:

@@ -66,6 +66,7 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
     blocks = Blocks(stored)
     missing, dtypes, rounded = [], set(), 0
     multiplied: dict[str, set[str]] = {"int8": set(), "float16": set()}
+    sizes: dict[str, int] = {}
     heights = dict(_block_heights(copied))
     half = any(weight.dtype == "float16" for weight in stored)
     for name, parameter in copied.named_parameters():
@@ -84,10 +85,11 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
         dtypes |= {weight.dtype for _, weight in found}
         for weight in (weight for _, weight in found if weight.multiplied):
             multiplied[weight.dtype].add(name)
+            sizes[name] = weight.block
         parameter.data = torch.from_numpy(np.concatenate([values for values, _ in found]))
     integers: Integers | None = None
     if multiplied["int8"]:
-        integers = Integers(frozenset(multiplied["int8"]))
+        integers = Integers(frozenset(multiplied["int8"]), blocks=sizes)
     elif multiplied["float16"] & heights.keys():
         integers = Halves(frozenset(multiplied["float16"] & heights.keys()))
     return Held(copied, integers, rounded, tuple(missing), tuple(sorted(dtypes)))

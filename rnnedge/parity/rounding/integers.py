@@ -11,7 +11,8 @@ may amplify. How far that goes is measured: `seed` rounds at random, up or down,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 _STEPS = 255
+_HALF_STEPS = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,13 @@ class Integers:
     Attributes:
         names: The parameters whose products are, by path.
         seed: Of the rounding at random; None rounds to the nearest.
+        blocks: For products that round in blocks along their features, each over its own range: how
+            many numbers a block has.
     """
 
     names: frozenset[str]
     seed: int | None = None
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
     def sample(self, seed: int) -> Integers:
         """Return the same with rounding at random."""
@@ -45,7 +50,8 @@ class Integers:
             if walker is not None:
                 inner.forward = _layer_forward(inner, walker)
             elif f"{path}.weight" in self.names and not isinstance(inner, nn.Embedding):
-                inner.register_forward_pre_hook(partial(_round_input, self.rounder()))
+                block = self.blocks.get(f"{path}.weight", 0)
+                inner.register_forward_pre_hook(partial(_round_input, self.rounder(), block))
 
     def walker(self, layer: nn.Module, path: str = "") -> Walker | None:
         """Return what runs a recurrent layer; None when its products are none of integers."""
@@ -54,7 +60,8 @@ class Integers:
         names = {name for name in own if start + name in self.names}
         if not names:
             return None
-        return Walker(layer, frozenset(names), self.rounder())
+        blocks = {name: self.blocks.get(start + name, 0) for name in names}
+        return Walker(layer, blocks, self.rounder())
 
     def rounder(self) -> Rounder:
         """Return what rounds to 8 bits."""
@@ -72,7 +79,7 @@ class Rounder:
         """Start the random numbers."""
         self._random = None if seed is None else torch.Generator().manual_seed(seed)
 
-    def __call__(self, x: Tensor, *, given: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, *, given: bool = False, block: int = 0) -> Tensor:
         """Return `x` rounded; what was `given` is the same in every program, as its rounding is.
 
         The arithmetic is that of float32, whatever the dtype of `x`.
@@ -80,6 +87,8 @@ class Rounder:
         if not x.numel():
             return x
         single = x.float()
+        if block:
+            return self._in_blocks(single, given, block).to(x.dtype)
         low, high = single.min().clamp(max=0), single.max().clamp(min=0)
         scale = (high - low) / _STEPS
         if not scale > 0:
@@ -87,6 +96,16 @@ class Rounder:
         zero = (-low / scale).round().clamp(0, _STEPS)
         near = self.near(single / scale, given)
         return ((near + zero).clamp(0, _STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
+
+    def _in_blocks(self, x: Tensor, given: bool, block: int) -> Tensor:
+        """Round as `MatMulNBits` does: to 127 steps on either side of zero."""
+        features = x.shape[-1]
+        padded = nn.functional.pad(x, (0, -features % block))
+        blocks = padded.reshape(*x.shape[:-1], -1, block)
+        scale = blocks.abs().amax(-1, keepdim=True) / _HALF_STEPS
+        scale = scale.where(scale > 0, torch.ones_like(scale))
+        near = self.near(blocks / scale, given).clamp(-_HALF_STEPS, _HALF_STEPS)
+        return (near * scale).reshape(padded.shape)[..., :features]
 
     def near(self, position: Tensor, given: bool) -> Tensor:
         """Return whole numbers: the nearest, or of the two beside each one at random."""
@@ -105,13 +124,13 @@ class Walker:
 
     Args:
         layer: The layer.
-        names: Its parameters that are multiplied as integers.
+        blocks: Its parameters that are multiplied as integers, with the numbers of a block.
         rounding: Rounds what they are multiplied with.
     """
 
-    def __init__(self, layer: nn.Module, names: frozenset[str], rounding: Rounder) -> None:
+    def __init__(self, layer: nn.Module, blocks: Mapping[str, int], rounding: Rounder) -> None:
         self._layer: Any = layer
-        self._names, self._round = names, rounding
+        self._blocks, self._round = blocks, rounding
 
     def __call__(
         self, x: Tensor, states: list[Tensor], lengths: Tensor | None, *, given: bool = False
@@ -154,8 +173,9 @@ class Walker:
         given: tuple[bool, bool],
     ) -> tuple[Tensor, list[Tensor]]:
         weight_ih = getattr(self._layer, f"weight_ih_{suffix}")
-        if f"weight_ih_{suffix}" in self._names:
-            x = self._round(x, given=given[0])
+        block = self._blocks.get(f"weight_ih_{suffix}")
+        if block is not None:
+            x = self._round(x, given=given[0], block=block)
         projected = x @ weight_ih.T  # [time, batch, gates*hidden]
         if self._layer.bias:
             projected = projected + getattr(self._layer, f"bias_ih_{suffix}")
@@ -178,7 +198,8 @@ class Walker:
         return torch.stack(outputs), state
 
     def _product(self, h: Tensor, name: str, *, given: bool = False) -> Tensor:
-        rounded = self._round(h, given=given) if name in self._names else h
+        block = self._blocks.get(name)
+        rounded = h if block is None else self._round(h, given=given, block=block)
         product: Tensor = rounded @ getattr(self._layer, name).T
         return product
 
@@ -202,8 +223,10 @@ class Walker:
         return [(x + recurrent).tanh() if layer.mode == "RNN_TANH" else (x + recurrent).relu()]
 
 
-def _round_input(rounding: Rounder, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (rounding(inputs[0]), *inputs[1:])
+def _round_input(
+    rounding: Rounder, block: int, _: nn.Module, inputs: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    return (rounding(inputs[0], block=block), *inputs[1:])
 
 
 def _layer_forward(layer: nn.RNNBase, walker: Walker) -> Any:

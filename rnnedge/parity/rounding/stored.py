@@ -27,6 +27,7 @@ class StoredWeight:
         dtype: `int8` or `float16`.
         multiplied: Whether a product of integers or of halves takes them, and so rounds what it
             multiplies them with; else they are widened first.
+        block: How many numbers that product rounds over one range; 0 for all that it takes.
     """
 
     values: Float32
@@ -34,6 +35,7 @@ class StoredWeight:
     ends: NDArray[np.bool_]
     dtype: str
     multiplied: bool = False
+    block: int = 0
 
 
 def read_stored(path: str | os.PathLike[str]) -> list[StoredWeight]:
@@ -58,6 +60,8 @@ def stored_weights(
     for node in graph.node:
         for values, scale, zero, multiplied in held.read(node):
             yield _integers(values, scale, zero, multiplied)
+        if node.op_type == "MatMulNBits":
+            yield from held.blocks(node)
         if node.op_type == "Cast" or node.domain:
             continue
         multiplied = node.op_type in _MULTIPLIERS
@@ -88,6 +92,8 @@ def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> Sto
     return StoredWeight(wide.astype(np.float32), half.astype(np.float32), ends, "int8", multiplied)
 
 
+_INTEGERS = 4
+"""Accuracy level of a `MatMulNBits` that rounds its input to 8 bits."""
 _MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
 _MOVES = ("Gather", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _Read = tuple[Array, Array, Array, bool]
@@ -121,6 +127,38 @@ class _Held:
         elif taken is not None:
             for weight, scale, zero in taken:
                 yield from self._given(node, weight, scale, zero)
+
+    def blocks(self, node: NodeProto) -> Iterator[StoredWeight]:
+        """Yield what a `MatMulNBits` of 4 or 8 bits holds: [rows, features], scales by block."""
+        packed, scale = self._constant(node, 1), self._constant(node, 2)
+        given = {a.name: a.i for a in node.attribute}
+        rows, features, bits = given["N"], given["K"], given.get("bits", 4)
+        if packed is None or scale is None or bits not in (4, 8):
+            return
+        values = packed.reshape(rows, -1)
+        zero = self._constant(node, 3)
+        if bits == 4:  # the lower half comes first
+            values = np.stack([values & 15, values >> 4], 2).reshape(rows, -1)
+            if zero is not None and zero.dtype == np.uint8:
+                zero = np.stack([zero & 15, zero >> 4], -1)
+        middle = np.float32(1 << (bits - 1))
+        scale = scale.reshape(rows, -1)
+        if zero is None:
+            shift = np.full_like(scale, middle)
+        else:
+            shift = zero.reshape(rows, -1)[:, : scale.shape[1]].astype(np.float32)
+        scales, shifts = (
+            np.repeat(part, given["block_size"], 1)[:, :features] for part in (scale, shift)
+        )
+        values = values[:, :features]
+        yield StoredWeight(
+            values=((values - shifts) * scales).astype(np.float32),
+            half=np.abs(scales).astype(np.float32) / 2,
+            ends=(values == values.max(initial=0)) | (values == values.min(initial=255)),
+            dtype="int8",
+            multiplied=given.get("accuracy_level", 0) == _INTEGERS,
+            block=given["block_size"],
+        )
 
     def _constant(self, node: NodeProto, place: int) -> Array | None:
         return self.constants.get(node.input[place]) if place < len(node.input) else None

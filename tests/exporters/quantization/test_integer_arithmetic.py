@@ -39,7 +39,11 @@ def _one_step(made: Integer) -> float:
 
 
 def arithmetic_of(case: Case, **mistake: Any) -> Arithmetic:
-    return Arithmetic(**{"integer_input": case.form == "operator_int8"} | mistake)
+    right = {
+        "integer_input": case.form == "operator_int8",
+        "block": 16 if case.form == "scan_nbits" else 0,
+    }
+    return Arithmetic(**right | mistake)
 
 
 def test_it_is_the_arithmetic_of_integers(integer: Integer) -> None:
@@ -51,7 +55,7 @@ def test_form_is_the_one_of_the_contract(integer: Integer) -> None:
     assert layer.lowering == integer.case.form
     nodes = {node.op_type for node in onnx.load(integer.path).graph.node}
     assert nodes & {"Scan", "DynamicQuantizeLSTM"} == {
-        {"scan_int8": "Scan", "operator_int8": "DynamicQuantizeLSTM"}[layer.lowering]
+        "DynamicQuantizeLSTM" if layer.lowering == "operator_int8" else "Scan"
     }
 
 
@@ -81,6 +85,7 @@ MISTAKES = {
     "8 bits, which saturate": {"rows": _all_eight_bits},
     "no recurrent bias": {"bias_hh": 0.0},
     "recurrent bias twice": {"bias_hh": 2.0},
+    "blocks of another size": {"block": 32},
     "gates of ONNX": {"gates": {"lstm": [0, 2, 3, 1], "gru": [1, 0, 2]}},
 }
 CASES = [
@@ -92,6 +97,9 @@ CASES = [
         ("lstm", "scan_int8"),
         ("lstm", "operator_int8"),
         ("proj", "scan_int8"),
+        ("relu", "scan_nbits"),
+        ("gru", "scan_nbits"),
+        ("proj", "scan_nbits"),
     )
 ]
 
@@ -101,6 +109,10 @@ CASES = [
 def test_a_mistake_is_seen(mistake: str, case: Case, tmp_path: Path) -> None:
     if mistake == "gates of ONNX" and case.cell in ("tanh", "relu"):
         pytest.skip("a plain RNN has no gates")
+    if "rows" in MISTAKES[mistake] and case.form == "scan_nbits":
+        pytest.skip("it has no scales of rows")
+    if "block" in MISTAKES[mistake] and case.form != "scan_nbits":
+        pytest.skip("it has no blocks")
     made = Integer(case, tmp_path / "model.onnx")
     assert agrees(made, arithmetic_of(case))
     assert not agrees(made, arithmetic_of(case, **MISTAKES[mistake]))

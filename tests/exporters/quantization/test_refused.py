@@ -29,6 +29,18 @@ from rnnedge_exporters import ExportError, WeightsError, export
             "^lowering='scan': computes in float32, and quantize='int8:all' in int8: leave one",
         ),
         (
+            {"lowering": "scan_nbits"},
+            "^lowering='scan_nbits': computes in int8 on a CPU, and goes with quantize='int8' and",
+        ),
+        (
+            {"quantize": "int8", "lowering": "scan_int8", "target": "cuda"},
+            "^lowering='scan_int8': computes in int8 on a CPU, and goes with quantize='int8' and",
+        ),
+        (
+            {"quantize": "int8", "lowering": "operator_int8"},
+            "^lowering 'operator_int8': the layer is no LSTM, or one with a projection or lengths",
+        ),
+        (
             {"quantize": "int8:all", "target": "cuda"},
             "^quantize='int8:all': the CUDA provider has no recurrent layer in int8: quantize='int",
         ),

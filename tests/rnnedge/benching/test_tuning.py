@@ -228,3 +228,27 @@ def test_same_bytes_as_an_export_of_the_winner(found: Tuning, folder: Path, tmp_
     default = found.best.lowering == found.default.lowering
     rnnedge.export(_layer(), tmp_path / "a.onnx", lowering=None if default else found.best.lowering)
     assert (tmp_path / "a.onnx").read_bytes() == (folder / "best.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "floats"),
+    [({"quantize": "int8"}, True), ({"quantize": "int8:all"}, False)],
+    ids=["int8", "int8-all"],
+)
+def test_forms_that_compute_in_int8(options: dict[str, Any], floats: bool, tmp_path: Path) -> None:
+    source = Source(_layer(), "gru(3->4)")
+    found = tune(source, tmp_path / "best.onnx", SHAPES[:1], **FAST, **options)
+    expected = {"scan_int8", "scan_nbits"} | (set(LOWERINGS) if floats else set())
+    assert {c.lowering for c in found.candidates} == expected
+    assert list(found.left_out) == ["operator_int8"]
+    contract = Session(tmp_path / "best.onnx").contract
+    assert contract is not None
+    assert contract.quantization == options["quantize"]
+    assert contract.layers[0].lowering == found.best.lowering
+
+
+def test_cuda_has_no_form_in_int8(tmp_path: Path) -> None:
+    source = Source(_layer(), "gru(3->4)")
+    options = {"quantize": "int8", "target": "cuda"}
+    found = tune(source, tmp_path / "best.onnx", SHAPES[:1], **FAST, **options)
+    assert {c.lowering for c in found.candidates} == set(LOWERINGS)

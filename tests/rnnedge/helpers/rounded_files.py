@@ -16,6 +16,7 @@ FORMS = {
     "stored": {"quantize": "int8"},
     "computed": {"quantize": "int8:all", "target": "portable"},
     "computed_by_operator": {"quantize": "int8:all"},
+    "computed_in_blocks": {"quantize": "int8", "lowering": "scan_nbits"},
     "half": {"dtype": "float16"},
 }
 HIDDEN = 8
@@ -44,7 +45,7 @@ def change(path: Path, what: Change) -> None:
 
 def swap_gates(name: str, array: NDArray) -> NDArray | None:
     """Put the first two gates in each other's place, in weights, scales and biases."""
-    if array.dtype not in (np.int8, np.float32, np.float16):
+    if array.dtype not in (np.int8, np.uint8, np.float32, np.float16):
         return None
     for axis, size in enumerate(array.shape):
         if size in (3 * HIDDEN, 4 * HIDDEN):

@@ -17,6 +17,8 @@ from rnnedge_exporters import export
 from rnnedge_runtime import Session
 
 INPUT, HIDDEN, PROJ = 4, 6, 3
+WIDE = 20
+"""A hidden size of two blocks of 16, of which the last is not full."""
 SHAPES = ((1, 1), (1, 4), (2, 3), (5, 5), (9, 2), (13, 1))
 """(time, batch) pairs."""
 
@@ -33,6 +35,11 @@ class Case:
     bias: bool
     batch_first: bool
 
+    @property
+    def hidden(self) -> int:
+        """The hidden size."""
+        return WIDE if self.form == "scan_nbits" else HIDDEN
+
     def __str__(self) -> str:
         words = [self.cell, self.form, f"{self.num_layers}layer"]
         words += ["bi"] * self.bidirectional + ["lengths"] * self.lengths
@@ -48,11 +55,11 @@ class Case:
         }
         torch.manual_seed(5)
         if self.cell in ("tanh", "relu"):
-            layer = nn.RNN(INPUT, HIDDEN, nonlinearity=self.cell, **options)
+            layer = nn.RNN(INPUT, self.hidden, nonlinearity=self.cell, **options)
         elif self.cell == "gru":
-            layer = nn.GRU(INPUT, HIDDEN, **options)
+            layer = nn.GRU(INPUT, self.hidden, **options)
         else:
-            layer = nn.LSTM(INPUT, HIDDEN, proj_size=PROJ * (self.cell == "proj"), **options)
+            layer = nn.LSTM(INPUT, self.hidden, proj_size=PROJ * (self.cell == "proj"), **options)
         with torch.no_grad():
             for weight in layer.parameters():
                 if weight.ndim == 2:
@@ -68,9 +75,11 @@ def integer_cases() -> Iterator[Case]:
     for cell in ("tanh", "relu", "gru", "lstm", "proj"):
         forms = ["operator_int8"] if cell == "lstm" else []
         for form, layers, both, lengths, bias in itertools.product(
-            ["scan_int8", *forms], (1, 2), flags, flags, flags
+            ["scan_int8", "scan_nbits", *forms], (1, 2), flags, flags, flags
         ):
-            if form == "scan_int8" or not lengths:
+            if form == "scan_nbits" and not bias:
+                continue  # what it has in common with scan_int8
+            if form != "operator_int8" or not lengths:
                 yield Case(cell, form, layers, both, lengths, bias, batch_first=layers == 2)
 
 
@@ -79,9 +88,8 @@ class Integer:
 
     def __init__(self, case: Case, path: Path) -> None:
         self.case, self.layer, self.path = case, case.layer(), path
-        target = "cpu" if case.form == "operator_int8" else "portable"
         self.result = export(
-            self.layer, path, lengths=case.lengths, quantize="int8:all", target=target
+            self.layer, path, lengths=case.lengths, quantize="int8:all", lowering=case.form
         )
         session = Session(path, threads=1)
         self.runs = [
@@ -92,7 +100,7 @@ class Integer:
     def _inputs(self) -> Iterator[tuple[Array, NDArray[np.int64] | None, tuple[Array, ...]]]:
         layer, case = self.layer, self.case
         rows = case.num_layers * (2 if case.bidirectional else 1)
-        sizes = [layer.proj_size or HIDDEN, *[HIDDEN] * isinstance(layer, nn.LSTM)]
+        sizes = [layer.proj_size or case.hidden, *[case.hidden] * isinstance(layer, nn.LSTM)]
         for time, batch in SHAPES:
             random = np.random.default_rng([time, batch])
             outer = [batch, time] if case.batch_first else [time, batch]

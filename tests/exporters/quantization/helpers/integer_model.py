@@ -42,24 +42,45 @@ def widened(weights: Array, limit: int = STORED) -> Array:
     return values.astype(np.float32) * scale[:, None]
 
 
+def int8_blocks(x: Array, size: int) -> tuple[NDArray[np.int32], Array]:
+    """Quantize blocks of the last axis symmetrically: [rows, blocks, size], and their scales.
+
+    Zeros fill up the last block.
+    """
+    padded = np.zeros((len(x), -(-x.shape[1] // size) * size), np.float32)
+    padded[:, : x.shape[1]] = x
+    blocks = padded.reshape(len(x), -1, size)
+    scale = np.abs(blocks).max(2) / np.float32(STORED)
+    scale = np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
+    return np.rint(blocks / scale[:, :, None]).astype(np.int32), scale
+
+
 @dataclass
 class Arithmetic:
     """How products are made; a test replaces one to make a mistake.
 
     Attributes:
         integer_input: Whether the input is quantized too, over all time and rows.
+        block: Numbers of a block, where weights and states are quantized in blocks; 0 elsewhere.
         rows: Quantizes the rows of weights that are multiplied as integers.
         gates: The order in which blocks of rows are taken for gates.
         bias_hh: What the recurrent bias is multiplied by.
     """
 
     integer_input: bool = False
+    block: int = 0
     rows: Callable[[Array, int], tuple[NDArray[np.int32], Array]] = int8_rows
     gates: dict[str, list[int]] = field(default_factory=dict)
     bias_hh: float = 1.0
 
     def integer(self, x: Array, weights: Array) -> Array:
         """Return `x @ weights.T`, both quantized."""
+        if self.block:
+            (left, left_scale), (right, right_scale) = (
+                int8_blocks(part, self.block) for part in (x, weights)
+            )
+            sums = np.einsum("rbi,nbi->rnb", left, right).astype(np.float32)
+            return (sums * left_scale[:, None, :] * right_scale[None]).sum(2, dtype=np.float32)
         values, x_scale, zero = dynamic_uint8(x)
         rows, scale = self.rows(weights, COMPUTED)
         return ((values - zero) @ rows.T).astype(np.float32) * x_scale * scale

@@ -46,7 +46,7 @@ def test_walker_without_rounding_is_the_layer(layer: nn.RNNBase) -> None:
     layer = layer.double()
     walker = Integers(frozenset(["weight_hh_l0"])).walker(layer)
     assert walker
-    walker._names = frozenset()
+    walker._blocks = {}
     x = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected, last = layer(x)
     output, finals = walker(x, [], None)
