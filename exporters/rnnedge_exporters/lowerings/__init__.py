@@ -41,8 +41,7 @@ INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
     "rnn": ((512, "scan_int8", "0.95 to 1.8 times as fast as float32, 2.5 and more from 768 on"),),
     "gru": ((384, "scan_int8", "1 to 1.5 times as fast as float32, 2.4 and more from 512 on"),),
     "lstm": (
-        (512, "scan_int8", "2.4 to 5 times as fast as float32"),
-        (256, "operator_int8", "1.1 to 1.9 times as fast as float32, 2.5 and more from 384 on"),
+        (256, "operator_int8", "1.3 to 2.5 times as fast as float32, 3.5 and more from 384 on"),
         (384, "scan_int8", "1.6 times as fast as float32, 3 and more from 448 on"),
     ),
     "lstm with a projection": ((320, "scan_int8", "1.6 to 4 times as fast as float32"),),
@@ -50,9 +49,9 @@ INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
 """For each cell, the first that serves is taken: the width from which a form computes in int8, and
 how fast that was. A width is the hidden size, with a projection the root of the product of both.
 Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread of a server
-whose 2 MiB of cache hold float32 weights up to hidden 512: the lower figures are of a warm cache,
-and a device has less of it. The integer LSTM is faster still from 512 on; there the Scan is fast
-enough, and its error a third."""
+whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at its best. The lower
+figures are those with all its instructions: ONNX Runtime takes AMX for a single row too, which is
+slower there than AVX2. The higher ones are those of AVX2."""
 
 
 def choose(

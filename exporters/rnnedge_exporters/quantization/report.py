@@ -102,7 +102,7 @@ def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> Recur
         weights |= {"bias_ih": halved, "bias_hh": halved}
     if storage == "int8":
         state = integer(COMPUTED_LIMIT if lowering in INT8_LOWERINGS else STORED_LIMIT)
-        inputs = integer(COMPUTED_LIMIT if lowering == "operator_int8" else STORED_LIMIT)
+        inputs = integer(STORED_LIMIT)
         if lowering == "scan_nbits":
             state = rounded_blocks
         weights = {"weight_ih": inputs, "weight_hh": state, "weight_hr": state}

@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnedge.parity.rounding.halves import Halves
-from rnnedge.parity.rounding.integers import Integers
+from rnnedge.parity.rounding.integers import Integers, Parts
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.quantization.channels import halved
@@ -67,6 +67,7 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
     missing, dtypes, rounded = [], set(), 0
     multiplied: dict[str, set[str]] = {"int8": set(), "float16": set()}
     sizes: dict[str, int] = {}
+    parts: dict[str, Parts] = {}
     heights = dict(_block_heights(copied))
     half = any(weight.dtype == "float16" for weight in stored)
     for name, parameter in copied.named_parameters():
@@ -86,13 +87,20 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
         for weight in (weight for _, weight in found if weight.multiplied):
             multiplied[weight.dtype].add(name)
             sizes[name] = weight.block
+        if all(weight.parts for _, weight in found):
+            parts[name] = _joined([weight for _, weight in found])
         parameter.data = torch.from_numpy(np.concatenate([values for values, _ in found]))
     integers: Integers | None = None
     if multiplied["int8"]:
-        integers = Integers(frozenset(multiplied["int8"]), blocks=sizes)
+        integers = Integers(frozenset(multiplied["int8"]), blocks=sizes, parts=parts)
     elif multiplied["float16"] & heights.keys():
         integers = Halves(frozenset(multiplied["float16"] & heights.keys()))
     return Held(copied, integers, rounded, tuple(missing), tuple(sorted(dtypes)))
+
+
+def _joined(blocks: Sequence[StoredWeight]) -> Parts:
+    weights = np.concatenate([np.concatenate(block.parts, 1) for block in blocks])
+    return Parts(blocks[0].factors, torch.from_numpy(weights))
 
 
 def _compute_parametrizations(module: nn.Module) -> None:
@@ -162,8 +170,8 @@ class Blocks:
         fitting = [(c, w) for c, w in self._by_shape[block.shape] if _is_rounding(block, c)]
         if not fitting:
             return None
-        nearest, weight = min(fitting, key=lambda one: float(np.abs(block - one[0].values).max()))
-        return nearest.values, weight
+        nearest, _ = min(fitting, key=lambda one: float(np.abs(block - one[0].values).max()))
+        return nearest.values, nearest
 
     def _candidates(self, shape: tuple[int, ...]) -> Iterator[tuple[StoredWeight, StoredWeight]]:
         for weight in self._stored:
@@ -175,7 +183,7 @@ class Blocks:
 
 def _cut(weight: StoredWeight, shape: tuple[int, ...]) -> Iterator[StoredWeight]:
     """Yield the blocks of a shape that the matrices of a weight are stacked of."""
-    parts = (weight.values, weight.half, weight.ends)
+    parts = (weight.values, weight.half, weight.ends, *weight.parts)
     stacks = [part[None] if part.ndim == 2 else part for part in parts]
     if stacks[0].ndim != 3:
         return
@@ -184,7 +192,7 @@ def _cut(weight: StoredWeight, shape: tuple[int, ...]) -> Iterator[StoredWeight]
             rows, columns = turned[0].shape
             for start in range(0, rows - shape[0] + 1, shape[0]) if columns == shape[1] else ():
                 cut = [np.ascontiguousarray(one[start : start + shape[0]]) for one in turned]
-                yield replace(weight, values=cut[0], half=cut[1], ends=cut[2])
+                yield replace(weight, values=cut[0], half=cut[1], ends=cut[2], parts=tuple(cut[3:]))
 
 
 def _is_rounding(block: Float32, other: StoredWeight) -> bool:

@@ -25,6 +25,27 @@ _HALF_STEPS = 127
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """An input that is multiplied several times, as the `operator_int8` lowering does.
+
+    Attributes:
+        factors: What the input is multiplied by in each part; in the last one it is what rounding
+            takes from the input.
+        weights: float32 [rows, parts*features].
+    """
+
+    factors: tuple[float, ...]
+    weights: Tensor
+
+    def project(self, x: Tensor, rounded: Rounder, *, given: bool) -> Tensor:
+        """Return the product of all parts, rounded over one range."""
+        *wholes, last = self.factors
+        rest = x - rounded(x, given=True)
+        parts = torch.cat([*(x * factor for factor in wholes), rest * last], -1)
+        return rounded(parts, given=given) @ self.weights.to(x.dtype).T
+
+
+@dataclass(frozen=True, slots=True)
 class Integers:
     """Which products of a module are made of integers.
 
@@ -33,11 +54,13 @@ class Integers:
         seed: Of the rounding at random; None rounds to the nearest.
         blocks: For products that round in blocks along their features, each over its own range: how
             many numbers a block has.
+        parts: For products that take their input several times: how.
     """
 
     names: frozenset[str]
     seed: int | None = None
     blocks: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Parts] = field(default_factory=dict)
 
     def sample(self, seed: int) -> Integers:
         """Return the same with rounding at random."""
@@ -61,7 +84,8 @@ class Integers:
         if not names:
             return None
         blocks = {name: self.blocks.get(start + name, 0) for name in names}
-        return Walker(layer, blocks, self.rounder())
+        parts = {name: self.parts[start + name] for name in names if start + name in self.parts}
+        return Walker(layer, blocks, self.rounder(), parts)
 
     def rounder(self) -> Rounder:
         """Return what rounds to 8 bits."""
@@ -126,11 +150,18 @@ class Walker:
         layer: The layer.
         blocks: Its parameters that are multiplied as integers, with the numbers of a block.
         rounding: Rounds what they are multiplied with.
+        parts: As in `Integers`, for its own parameters.
     """
 
-    def __init__(self, layer: nn.Module, blocks: Mapping[str, int], rounding: Rounder) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        blocks: Mapping[str, int],
+        rounding: Rounder,
+        parts: Mapping[str, Parts],
+    ) -> None:
         self._layer: Any = layer
-        self._blocks, self._round = blocks, rounding
+        self._blocks, self._round, self._parts = blocks, rounding, parts
 
     def __call__(
         self, x: Tensor, states: list[Tensor], lengths: Tensor | None, *, given: bool = False
@@ -172,11 +203,11 @@ class Walker:
         suffix: str,
         given: tuple[bool, bool],
     ) -> tuple[Tensor, list[Tensor]]:
-        weight_ih = getattr(self._layer, f"weight_ih_{suffix}")
-        block = self._blocks.get(f"weight_ih_{suffix}")
-        if block is not None:
-            x = self._round(x, given=given[0], block=block)
-        projected = x @ weight_ih.T  # [time, batch, gates*hidden]
+        name = f"weight_ih_{suffix}"
+        if name in self._parts:
+            projected = self._parts[name].project(x, self._round, given=given[0])
+        else:
+            projected = self._product(x, name, given=given[0])  # [time, batch, gates*hidden]
         if self._layer.bias:
             projected = projected + getattr(self._layer, f"bias_ih_{suffix}")
         projected = self._round.kept(projected)

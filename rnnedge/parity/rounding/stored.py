@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -28,6 +29,9 @@ class StoredWeight:
         multiplied: Whether a product of integers or of halves takes them, and so rounds what it
             multiplies them with; else they are widened first.
         block: How many numbers that product rounds over one range; 0 for all that it takes.
+        parts: Where it takes its input several times, as parts, the weights of each; else empty.
+        factors: What the input is multiplied by in each part; in the last one it is what rounding
+            takes from the input.
     """
 
     values: Float32
@@ -36,6 +40,8 @@ class StoredWeight:
     dtype: str
     multiplied: bool = False
     block: int = 0
+    parts: tuple[Float32, ...] = ()
+    factors: tuple[float, ...] = ()
 
 
 def read_stored(path: str | os.PathLike[str]) -> list[StoredWeight]:
@@ -62,6 +68,8 @@ def stored_weights(
             yield _integers(values, scale, zero, multiplied)
         if node.op_type == "MatMulNBits":
             yield from held.blocks(node)
+        if node.op_type == "DynamicQuantizeLSTM" and (weight := held.in_parts(node)) is not None:
+            yield weight
         if node.op_type == "Cast" or node.domain:
             continue
         multiplied = node.op_type in _MULTIPLIERS
@@ -92,6 +100,8 @@ def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> Sto
     return StoredWeight(wide.astype(np.float32), half.astype(np.float32), ends, "int8", multiplied)
 
 
+_FOLDED = ("Cast", "Mul", "Round", "Sub", "Concat")
+_PARTS = 3
 _INTEGERS = 4
 """Accuracy level of a `MatMulNBits` that rounds its input to 8 bits."""
 _MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
@@ -162,6 +172,48 @@ class _Held:
 
     def _constant(self, node: NodeProto, place: int) -> Array | None:
         return self.constants.get(node.input[place]) if place < len(node.input) else None
+
+    def _folded(self, name: str) -> Array | None:
+        """Return a constant, or what is made of constants alone."""
+        if name in self.constants:
+            return self.constants[name]
+        maker = self._makers.get(name)
+        if maker is None or maker.op_type not in _FOLDED:
+            return None
+        made = {given: self._folded(given) for given in maker.input}
+        if any(array is None for array in made.values()):
+            return None
+        evaluator: Any = ReferenceEvaluator(maker)
+        folded: Array = evaluator.run(None, made)[0]
+        return folded
+
+    def in_parts(self, node: NodeProto) -> StoredWeight | None:
+        """Return the input weights of an LSTM of integers that takes its input in parts."""
+        taken = self._makers.get(node.input[0])
+        joined = self._makers.get(taken.input[0]) if taken and taken.op_type == "Mul" else None
+        if taken is None or joined is None or joined.op_type != "Concat":
+            return None
+        weights, scale = self._folded(node.input[1]), self._constant(node, 8)
+        factors = self._constant(taken, 1)
+        if weights is None or scale is None or factors is None or len(joined.input) != _PARTS:
+            return None
+        scale = scale.reshape(len(weights), 1, -1)
+        main, bit, small = np.split(weights.astype(np.float32), _PARTS, axis=1)
+        one, less, more = (float(factor) for factor in factors[:: len(factors) // _PARTS])
+        steps = np.abs(bit)[bit != 0]
+        half = less * float(steps.min(initial=1 / less)) / 2
+        whole = main + less * bit
+        if one != 1 or (np.abs(more * small - main) > more / 2).any():
+            return None  # the parts are not those of one weight
+        return StoredWeight(
+            values=whole * scale,
+            half=np.broadcast_to(half * np.abs(scale), whole.shape),
+            ends=np.abs(whole) == np.abs(whole).max(initial=0),
+            dtype="int8",
+            multiplied=True,
+            parts=(main * scale, bit * scale, small * scale),
+            factors=(one, less, more),
+        )
 
     def _widened(self, node: NodeProto) -> Iterator[_Read]:
         values = self._constant(node, 0)

@@ -85,6 +85,7 @@ MISTAKES = {
     "8 bits, which saturate": {"rows": _all_eight_bits},
     "no recurrent bias": {"bias_hh": 0.0},
     "recurrent bias twice": {"bias_hh": 2.0},
+    "no parts": {"parts": False},
     "blocks of another size": {"block": 32},
     "gates of ONNX": {"gates": {"lstm": [0, 2, 3, 1], "gru": [1, 0, 2]}},
 }
@@ -113,6 +114,8 @@ def test_a_mistake_is_seen(mistake: str, case: Case, tmp_path: Path) -> None:
         pytest.skip("it has no scales of rows")
     if "block" in MISTAKES[mistake] and case.form != "scan_nbits":
         pytest.skip("it has no blocks")
+    if "parts" in MISTAKES[mistake] and case.form != "operator_int8":
+        pytest.skip("it does not quantize its input")
     made = Integer(case, tmp_path / "model.onnx")
     assert agrees(made, arithmetic_of(case))
     assert not agrees(made, arithmetic_of(case, **MISTAKES[mistake]))

@@ -61,6 +61,7 @@ class Arithmetic:
 
     Attributes:
         integer_input: Whether the input is quantized too, over all time and rows.
+        parts: Whether a quantized input of the first layer is so in three parts.
         block: Numbers of a block, where weights and states are quantized in blocks; 0 elsewhere.
         rows: Quantizes the rows of weights that are multiplied as integers.
         gates: The order in which blocks of rows are taken for gates.
@@ -68,6 +69,7 @@ class Arithmetic:
     """
 
     integer_input: bool = False
+    parts: bool = True
     block: int = 0
     rows: Callable[[Array, int], tuple[NDArray[np.int32], Array]] = int8_rows
     gates: dict[str, list[int]] = field(default_factory=dict)
@@ -85,12 +87,26 @@ class Arithmetic:
         rows, scale = self.rows(weights, COMPUTED)
         return ((values - zero) @ rows.T).astype(np.float32) * x_scale * scale
 
-    def project(self, x: Array, weights: Array) -> Array:
+    def project(self, x: Array, weights: Array, *, first: bool) -> Array:
         """Return the input projection of [time, batch, features]."""
+        if self.integer_input and first and self.parts:
+            return self.in_parts(x, weights)
         if self.integer_input:
             flat = self.integer(x.reshape(-1, x.shape[2]), weights)
             return flat.reshape(*x.shape[:2], len(weights))
         return x @ widened(weights).T
+
+    def in_parts(self, x: Array, weights: Array) -> Array:
+        """Return the projection of the input, its eighth and its rounding, each with weights."""
+        values, scale, zero = dynamic_uint8(x)
+        rest = x - (values - zero).astype(np.float32) * scale
+        values, scale, zero = dynamic_uint8(np.concatenate([x, x / 8, rest * 16], 2))
+        rows, steps = self.rows(weights, STORED)
+        main = np.rint(rows / 2)
+        small = np.rint(main / 16)
+        joined = np.concatenate([main, 4 * (rows - 2 * main), small], 1).astype(np.int64)
+        sums = (values - zero).astype(np.int64) @ joined.T
+        return sums.astype(np.float32) * scale * (2 * steps)
 
 
 def run(
@@ -138,7 +154,8 @@ def _walk(
     b_ih = weight("bias_ih") if layer.bias else np.zeros(rows, np.float32)
     b_hh = weight("bias_hh") if layer.bias else np.zeros(rows, np.float32)
     b_hh = b_hh * np.float32(arithmetic.bias_hh)
-    projected = arithmetic.project(x, weight("weight_ih")) + b_ih
+    first = suffix.startswith("l0")
+    projected = arithmetic.project(x, weight("weight_ih"), first=first) + b_ih
     outputs = np.zeros((*x.shape[:2], state[0].shape[1]), np.float32)
     steps = range(len(x))
     for t in reversed(steps) if direction else steps:

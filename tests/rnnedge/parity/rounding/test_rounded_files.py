@@ -73,6 +73,14 @@ def test_broken_file_fails(form: str, cell: str, mistake: str, tmp_path: Path) -
     assert report.outputs[0].failed >= report.outputs[0].cases - 1
 
 
+@pytest.mark.parametrize("mistake", ["weights_of_the_rounding", "larger_rounding"])
+def test_an_input_in_wrong_parts_fails(mistake: str, tmp_path: Path) -> None:
+    layer, path = _layer("lstm"), tmp_path / "m.onnx"
+    export(layer, path, **FORMS["computed_by_operator"])
+    change(path, getattr(rounded_files, mistake))
+    assert not validate(path, against=layer, isolated=False, quick=True)
+
+
 @pytest.mark.parametrize("form", ["stored", "computed"])
 def test_ignored_lengths_fail(form: str, tmp_path: Path) -> None:
     layer, path = _layer("gru"), tmp_path / "m.onnx"
