@@ -94,9 +94,10 @@ def export(
             one that `target` asks for, and `contract.layers` says which and why.
         quantize: `int8` writes every weight in int8, with a scale for each output channel, and
             computes recurrent layers in it where that is faster at their sizes; elsewhere the
-            weights become float32 when the model is opened. `int8:all` computes all recurrent
-            layers in it. `result.quantization` says for each layer what was done, why, and the
-            error.
+            weights become float32 when the model is opened. The input
+            weights of layers that are too narrow for 8 bits are written in float16. `int8:all`
+            computes all recurrent layers in it. `result.quantization` says for each layer what was
+            done, why, and the error.
         dtype: `float16` writes the weights in half; they become float32 when the model is opened,
             or with `target="cuda"` the recurrent layers compute in half. Inputs and outputs stay
             float32.
@@ -179,7 +180,9 @@ def _layer(
     opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
     storage = "float32" if keep else storage_of(quantize, dtype, target)
-    lowering, reason = choose(layer, lengths, target, forced, None if keep else quantize)
+    lowering, reason, storage = choose(
+        layer, lengths, target, forced, None if keep else quantize, storage
+    )
     graph, interface = build_layer_graph(
         layer, lowering, lengths=lengths, states=states is not False, opset=opset, storage=storage
     )

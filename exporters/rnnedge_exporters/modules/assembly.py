@@ -41,6 +41,7 @@ class Assembled:
         interface: What it takes and gives.
         layers: Its recurrent layers, a call each.
         recurrent: Their weights; None for a cell of the user's own.
+        storages: How their weights are written.
         hindrances: What was found here that keeps chunks from equalling the whole.
     """
 
@@ -48,6 +49,7 @@ class Assembled:
     interface: Interface
     layers: tuple[LayerInfo, ...]
     recurrent: tuple[RecurrentLayer | None, ...]
+    storages: tuple[Storage, ...]
     hindrances: tuple[str, ...]
 
 
@@ -59,6 +61,7 @@ class _Call:
     name: str
     info: LayerInfo
     layer: RecurrentLayer | None
+    storage: Storage
     starts_from_zeros: bool
     initial: list[ir.Value]
     finals: list[ir.Value]
@@ -77,11 +80,11 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
-        chosen: Returns the lowering of a layer, and why.
+        chosen: Returns the lowering of a layer, why, and how it is written.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
         causal: Convolutions whose context becomes an input and an output where states are lifted.
-        storage: Returns how the weights of a recurrent layer are written.
+        storage: Returns how the weights of a cell of the user's own are written.
 
     Raises:
         ExportError: When an operator has no translation, or `told` names no input or output.
@@ -153,6 +156,7 @@ def assemble(
         interface,
         tuple(call.info for call in calls),
         tuple(call.layer for call in calls),
+        tuple(call.storage for call in calls),
         tuple(found),
     )
 
@@ -228,11 +232,11 @@ def _expand(
             read_layer(layer, path),
             batch_first=bool(node.attributes["batch_first"].as_int()),
         )
-        lowering, reason = chosen(read, lengths is not None)
+        lowering, reason, builder.storage = chosen(read, lengths is not None)
         info = replace(read.info(lowering, reason), name=name)
         output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, read, zeros, states, list(finals))
+    return _Call(path, name, info, read, builder.storage, zeros, states, list(finals))
 
 
 def letters(count: int) -> list[str]:

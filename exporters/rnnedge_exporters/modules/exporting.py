@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import States, versions
-from rnnedge_exporters.lowerings import Target, choose
+from rnnedge_exporters.lowerings import Chosen, Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
@@ -71,9 +71,9 @@ def build_module_graph(
         kept = any(name == kept or name.startswith(f"{kept}/") for kept in keep_float32)
         return "float32" if kept else storage
 
-    def chosen(layer: RecurrentLayer, lengths: bool) -> tuple[str, str]:
+    def chosen(layer: RecurrentLayer, lengths: bool) -> Chosen:
         wanted = None if layer.name in keep_float32 else quantize
-        return choose(layer, lengths, target, lowering, wanted)
+        return choose(layer, lengths, target, lowering, wanted, stored(layer.name))
 
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
@@ -127,8 +127,8 @@ def build_module_graph(
     ]
     graph = _converted(made, opset)
     report = [
-        describe_layer(layer, info, stored(layer.name))
-        for layer, info in zip(made.recurrent, made.layers, strict=True)
+        describe_layer(layer, info, written)
+        for layer, info, written in zip(made.recurrent, made.layers, made.storages, strict=True)
         if layer is not None and storage != "float32"
     ]
     report += store_constants(graph, stored, copied, integers=target != "cuda")

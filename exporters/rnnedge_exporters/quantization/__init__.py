@@ -2,6 +2,7 @@
 
 channels   int8 values and a scale for each output channel
 options    the values that `quantize` and `dtype` take
+narrow     layers that are too narrow for int8 alone
 checks     weights that cannot be rounded
 constants  the weights around the recurrent layers of a module
 report     what was done to each layer, and what it costs in error

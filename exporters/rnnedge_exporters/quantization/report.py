@@ -62,18 +62,21 @@ def describe_layer(layer: RecurrentLayer, info: LayerInfo, storage: Storage) -> 
     elements = sum(weights.size for weights, _ in pairs)
     matrices = [w for w, _ in pairs if w.ndim > 1]
     inside = sum(w.size for w in matrices)
-    size = {
+    inputs = [one.weight_ih for both in layer.layers for one in both]
+    in_int8 = inside + 4 * sum(map(len, matrices)) + 4 * (elements - inside)
+    sizes = {
         "half": 2 * elements,
         "float16": 2 * inside + 4 * (elements - inside),
-        "int8": inside + 4 * sum(map(len, matrices)) + 4 * (elements - inside),
-    }[storage]
+        "int8": in_int8,
+        "int8_float16": in_int8 + sum(w.size - 4 * len(w) for w in inputs),
+    }
     return LayerQuantization(
         name=info.name,
         kind=layer.cell,
         done=_done(info.lowering, storage),
         reason=info.reason,
         bytes_before=4 * elements,
-        bytes_after=size,
+        bytes_after=sizes[storage],
         weight_error=max(float(np.abs(w - changed).max(initial=0)) for w, changed in pairs),
         output_error=_output_error(layer, info.lowering, storage),
     )
@@ -96,10 +99,11 @@ def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> Recur
     weights = dict.fromkeys(("weight_ih", "weight_hh", "weight_hr"), halved)
     if storage == "half":
         weights |= {"bias_ih": halved, "bias_hh": halved}
-    if storage == "int8":
+    if storage.startswith("int8"):
         state = integer(COMPUTED_LIMIT if lowering in INT8_LOWERINGS else STORED_LIMIT)
         inputs = integer(COMPUTED_LIMIT if lowering == "operator_int8" else STORED_LIMIT)
-        weights = {"weight_ih": inputs, "weight_hh": state, "weight_hr": state}
+        weights |= {"weight_hh": state, "weight_hr": state}
+        weights |= {"weight_ih": inputs} if storage == "int8" else {}
 
     def changed(direction: DirectionWeights) -> DirectionWeights:
         arrays = {name: getattr(direction, name) for name in weights}
@@ -117,7 +121,8 @@ def _done(lowering: str, storage: Storage) -> str:
         return "computes in float16"
     if storage == "float16":
         return "stored in float16"
-    return "computes in int8" if lowering in INT8_LOWERINGS else "stored in int8"
+    done = "computes in int8" if lowering in INT8_LOWERINGS else "stored in int8"
+    return done if storage == "int8" else f"{done}, input weights in float16"
 
 
 def _output_error(layer: RecurrentLayer, lowering: str, storage: Storage) -> float:
