@@ -53,7 +53,9 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
             height = recurrent.shape[1]
             counts[layer.prefix] = count_present(proto, weights, height)
             matrices = (matrix for matrix in weights.values() if matrix.ndim == 2)
-            counts[layer.prefix] += sum(rounded.find(m, height) is not None for m in matrices)
+            counts[layer.prefix] += sum(
+                rounded.find(m, height, either=True) is not None for m in matrices
+            )
     found = [prefix for prefix, count in counts.items() if count]
     return found[0] if len(found) == 1 else None
 

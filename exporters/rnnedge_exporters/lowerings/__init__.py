@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isqrt
 from typing import Literal, TypeAlias
 
@@ -21,8 +20,6 @@ from rnnedge_exporters.weights import RecurrentLayer
 Target: TypeAlias = Literal["cpu", "cuda", "portable"]
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
-Choice: TypeAlias = Callable[[RecurrentLayer, bool], Chosen]
-"""Takes a layer and whether it has lengths; returns what was chosen for it."""
 
 LOWERINGS: dict[str, Lowering] = {
     "operator": lower_to_operator,

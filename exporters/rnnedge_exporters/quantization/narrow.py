@@ -43,7 +43,8 @@ def storage_in_int8(layer: RecurrentLayer, lowering: str) -> tuple[Storage, str]
     most, error = HALF_ABOVE[cell]
     features = layer.input_size / max(layer.hidden_size, 1)
     if layer.cell == "rnn" and layer.bidirectional and len(layer.layers) > 1:
-        features *= 2  # the next layer takes both directions, and adds an error of that size
+        # The next layer takes the states of both directions, which are as much as so many features.
+        features = max(2 * features, 0.3)
     if features <= most:
         return "int8", ""
     reason = f"narrow: 8 bits would make an error of up to {error * sqrt(features):.0e}"

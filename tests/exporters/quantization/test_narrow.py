@@ -36,6 +36,11 @@ MIXED = "stored in int8, input weights in float16"
         (nn.RNN(65, 512), {}, "computes in int8, input weights in float16"),
         (nn.RNN(8, 512, bidirectional=True), {}, "stored in int8"),
         (nn.RNN(8, 768, bidirectional=True), {}, "computes in int8"),
+        (
+            nn.RNN(8, 768, num_layers=2, bidirectional=True),
+            {},
+            "computes in int8, input weights in float16",
+        ),
         (nn.GRU(8, 8), {}, "stored in int8"),
         (nn.GRU(9, 8), {}, MIXED),
         (nn.GRU(385, 384), {}, "computes in int8, input weights in float16"),
