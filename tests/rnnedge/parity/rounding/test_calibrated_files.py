@@ -17,8 +17,10 @@ from rounded_files import FORMS, change
 from torch import Tensor, nn
 
 from rnnedge import export, validate
+from rnnedge.parity.from_checkpoint import layer_in_file
 from rnnedge.parity.rounding.held import hold
 from rnnedge.parity.rounding.stored import StoredWeight, read_stored
+from rnnedge.weight_names import find_layers
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import read_sequences
 from rnnedge_runtime import Session
@@ -98,6 +100,15 @@ def test_other_weights_fail(tmp_path: Path) -> None:
     export(_wide(), tmp_path / "m.onnx", quantize="int8", calibrate=_data(0))
     other = nn.LSTM(FEATURES, 64, bidirectional=True)
     assert not validate(tmp_path / "m.onnx", against=other, isolated=False, quick=True)
+
+
+def test_layer_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    layer, other = _wide(), nn.LSTM(FEATURES, 64, bidirectional=True)
+    result = export(layer, tmp_path / "m.onnx", quantize="int8", calibrate=_data(0))
+    assert len(result.contract.calibrated) == 4  # so that none is rounded to the nearest
+    states = {"one": other.state_dict(), "two": layer.state_dict()}
+    layers = find_layers({f"{n}.{key}": w for n, s in states.items() for key, w in s.items()})
+    assert layer_in_file(str(tmp_path / "m.onnx"), layers) == "two."
 
 
 def test_without_the_word_of_the_contract_it_is_no_rounding(tmp_path: Path) -> None:
