@@ -50,9 +50,9 @@ INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
 how fast that was. A width is the hidden size, with a projection the root of the product of both.
 Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread of a server
 whose 2 MiB of cache hold float32 weights up to hidden 512: the lower figures are of a warm cache,
-and a device has less of it. At 512, an RNN in both directions
-would be off by up to 1.3e-2, half of it made by weights of 7 bits. The integer LSTM is faster still
-from 512 on; there the Scan is fast enough, and its error a third."""
+and a device has less of it. At 512, an RNN in both directions would be off by up to 1.3e-2, most of
+it made by weights of 7 bits. The integer LSTM is faster still from 512 on; there the Scan is fast
+enough, and its error a third."""
 
 
 def choose(

@@ -69,7 +69,7 @@ def hold(
     blocks = Blocks(stored)
     multiplied, missing, dtypes, rounded = set(), [], set(), 0
     heights = dict(_block_heights(copied))
-    half = any(weight.dtype == "float16" for weight in stored)
+    half = all(weight.dtype == "float16" for weight in stored)
     for name, parameter in copied.named_parameters():
         array = parameter.detach().numpy()
         if array.ndim < 2:
