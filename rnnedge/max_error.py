@@ -16,7 +16,8 @@ from rnnedge.parity.cases import Case, largest_index, make_inputs
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.runners import ModelRunner
-from rnnedge.sequences import Data, NamedSequence, read_sequences
+from rnnedge_exporters.calibration.moments import collect_moments
+from rnnedge_exporters.calibration.sequences import Data, NamedSequence, read_sequences
 from rnnedge_exporters.exporter import ExportResult, export
 from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_runtime.contract import Interface
@@ -56,8 +57,8 @@ def export_within(
         model: As in `export`.
         path: The `.onnx` file to write.
         max_error: Largest absolute error of any output, above 0.
-        calibrate: The caller's own sequences, as `read_sequences` takes them; None takes standard
-            normal input with a fixed seed, and a note says so.
+        calibrate: The caller's own sequences, as in `export`: they decide how weights in int8 are
+            rounded, too. None takes standard normal input with a fixed seed, and a note says so.
         progress: Called with the number of layers measured and in all.
         options: What `export` takes; `quantize`, or `dtype="float16"`, is among them.
 
@@ -75,7 +76,15 @@ def export_within(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         whole = export(model, trial, **options)
-        calibration = _calibration(model, whole.contract.interface, calibrate)
+        interface = whole.contract.interface
+        if calibrate is None:
+            sequences = _random_sequences(model, interface)
+        else:
+            sequences = read_sequences(calibrate, interface)
+            if options.get("quantize") is not None:
+                options["calibrate"] = collect_moments(model, interface, sequences)
+                whole = export(model, trial, **options)
+        calibration = Calibration(model, interface, sequences)
 
         def error(kept: Iterable[str]) -> float:
             export(model, trial, keep_float32=tuple(kept), **options)
@@ -125,15 +134,13 @@ def _by_badness(
     return sorted(measured, key=lambda layer: -layer.badness)
 
 
-def _calibration(model: nn.Module, interface: Interface, data: Data | None) -> Calibration:
-    if data is not None:
-        return Calibration(model, interface, read_sequences(data, interface))
+def _random_sequences(model: nn.Module, interface: Interface) -> list[NamedSequence]:
     sequences = []
     for number, case in enumerate(_RANDOM):
         inputs = make_inputs(interface, case, largest_index(model))
         own = {spec.name: inputs[spec.name] for spec in interface.data_inputs}
         sequences.append(NamedSequence(f"random sequence {number}", own, case.time))
-    return Calibration(model, interface, sequences)
+    return sequences
 
 
 def _error(path: Path, calibration: Calibration) -> float:

@@ -7,18 +7,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx_ir as ir
 from torch import nn
 
 from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.calibration.moments import Moments, collect_moments
+from rnnedge_exporters.calibration.sequences import Data, read_sequences
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
+from rnnedge_exporters.quantization.written import write_layer
 from rnnedge_exporters.staging import staged
 from rnnedge_exporters.weights import digest, is_bare_layer, read_layer
 from rnnedge_runtime.contract import Contract
@@ -27,6 +30,8 @@ LOWEST_OPSET, HIGHEST_OPSET = 17, 23
 """The operator sets that the tests export and run."""
 
 States = bool | Mapping[str, str] | None
+Built: TypeAlias = tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]
+"""A graph, its contract, notes for the caller, and what was done to the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ def export(
     quantize: Quantize | None = None,
     dtype: DType = "float32",
     keep_float32: Collection[str] = (),
+    calibrate: Data | Moments | None = None,
     opset: int | None = None,
     verbose: bool = False,
 ) -> ExportResult:
@@ -95,14 +101,20 @@ def export(
             `contract.layers` says which and why.
         quantize: `int8` writes every weight in int8, with a scale for each output channel, and
             computes recurrent layers in it where that is faster at their sizes; elsewhere the
-            weights become float32 when the model is opened. `int8:all` computes all recurrent
-            layers in it. `result.quantization` says for each layer what was done, why, and the
-            error.
+            weights become float32 when the model is opened. The input
+            weights of layers that are too narrow for 8 bits are written in float16. `int8:all`
+            computes all recurrent layers in it. `result.quantization` says for each layer what was
+            done, why, and the error.
         dtype: `float16` writes the weights in half; they become float32 when the model is opened,
             or with `target="cuda"` the recurrent layers compute in half. Inputs and outputs stay
             float32.
         keep_float32: Layers whose weights stay as they are, by their names in
             `result.quantization`.
+        calibrate: The caller's own sequences, as `calibration.sequences.read_sequences` takes them,
+            or what they show of the module: the weights of recurrent layers, recurrent cells and
+            `nn.Linear` that are written in int8 are rounded up or down so that their sums are off
+            by less on such sequences. Each keeps the rounding to the nearest where that is as good
+            on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
         verbose: Whether torch's own remarks on the way are shown.
@@ -110,6 +122,7 @@ def export(
     Raises:
         ExportError: When the module, an option or the path does not serve.
         WeightsError: When a weight cannot be written in the type that was asked for.
+        InputError: When the sequences are not what the model takes.
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
@@ -127,12 +140,16 @@ def export(
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     check_options(quantize, dtype, target, lowering)
+    if calibrate is not None and quantize is None:
+        raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
     check_weights(model, storage_of(quantize, dtype, target))
-    if is_bare_layer(model):
-        graph, contract, notes, report = _layer(
-            model, lengths, states, target, lowering, opset, quantize, dtype, "" in keep_float32
-        )
-    else:
+
+    def build(moments: Moments | None) -> Built:
+        if is_bare_layer(model):
+            keep = "" in keep_float32
+            return _layer(
+                model, lengths, states, target, lowering, opset, quantize, dtype, keep, moments
+            )
         if lengths:
             raise ExportError(
                 f"lengths=True: goes with a bare layer; {type(model).__name__} takes the lengths "
@@ -140,7 +157,7 @@ def export(
             )
         from rnnedge_exporters.modules.exporting import build_module_graph
 
-        graph, contract, notes, report = build_module_graph(
+        return build_module_graph(
             model,
             example_inputs,
             dynamic_axes,
@@ -150,9 +167,15 @@ def export(
             quantize=quantize,
             dtype=dtype,
             keep_float32=keep_float32,
+            moments=moments,
             opset=opset,
             verbose=verbose,
         )
+
+    if calibrate is not None and not isinstance(calibrate, Moments):
+        interface = build(None)[1].interface
+        calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
+    graph, contract, notes, report = build(calibrate)
     with staged(path) as temporary:
         content = serialize(graph, contract)
         temporary.write_bytes(content)
@@ -174,17 +197,24 @@ def _layer(
     quantize: Quantize | None,
     dtype: DType,
     keep: bool,
-) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
+    moments: Moments | None,
+) -> Built:
     if isinstance(states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if opset is None else opset
     layer = read_layer(model)
     storage = "float32" if keep else storage_of(quantize, dtype, target)
-    lowering, reason = choose(layer, lengths, target, forced, None if keep else quantize)
+    chosen = choose(layer, lengths, target, forced, None if keep else quantize, storage)
+    written = write_layer(layer, *chosen, moments)
     graph, interface = build_layer_graph(
-        layer, lowering, lengths=lengths, states=states is not False, opset=opset, storage=storage
+        written.layer,
+        written.lowering,
+        lengths=lengths,
+        states=states is not False,
+        opset=opset,
+        storage=written.storage,
     )
-    info = layer.info(lowering, reason)
+    info = layer.info(written.lowering, written.reason)
     contract = Contract(
         interface=interface,
         layers=(info,),
@@ -195,7 +225,8 @@ def _layer(
         weights_digest=digest(layer.arrays()),
         versions=versions(),
         hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
+        calibrated=tuple(written.gains),
     )
     plain = quantize is None and dtype == "float32"
-    report = () if plain else (describe_layer(layer, info, storage),)
+    report = () if plain else (describe_layer(written, info),)
     return graph, contract, (), report

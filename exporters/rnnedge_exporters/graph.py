@@ -128,7 +128,7 @@ class GraphBuilder:
         model, in the bodies of Scan and If too.
 
         Args:
-            name: The last part of the name.
+            name: The last part of the name; `W` are input weights.
             array: float32 weights.
             summed: The axes that a product sums over; None for a bias, which stays float32 unless
                 the layers compute in half.
@@ -137,7 +137,7 @@ class GraphBuilder:
             return self.constant(name, array.astype(np.float16))
         if self.storage == "float32" or summed is None:
             return self.constant(name, array)
-        if self.storage == "float16":
+        if self.storage == "float16" or (self.storage == "int8_float16" and name == "W"):
             return self.op("Cast", self.constant(name, array.astype(np.float16)), to=FLOAT)
         values, scale = quantize_channels(array, summed, STORED_LIMIT)
         stored = self.op("Cast", self.constant(name, values), to=FLOAT)

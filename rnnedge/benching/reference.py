@@ -107,7 +107,7 @@ class Reference:
         stored = read_stored_weights(opened)
         if not stored:
             return self
-        held = hold(self.module, stored)
+        held = hold(self.module, stored, opened.calibrated)
         return Reference(self.interface, held.module, held.integers)
 
 

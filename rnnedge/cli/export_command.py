@@ -78,6 +78,8 @@ def export(
 
         examples = parse_inputs(inputs)
         given.update(example_inputs=examples.tensors, dynamic_axes=examples.dynamic_axes)
+    if calibrate and given["quantize"]:
+        given["calibrate"] = calibrate
     report = None
     with staged(Path(output)) as temporary:
         if max_error is None:
@@ -90,9 +92,8 @@ def export(
                     loaded.module,
                     temporary,
                     max_error=max_error,
-                    calibrate=calibrate,
                     progress=progress,
-                    **given,
+                    **{"calibrate": calibrate} | given,
                 )
         result = replace(made, path=Path(output))
         if validate:

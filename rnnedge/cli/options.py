@@ -74,8 +74,9 @@ def calibrate_option(command: F) -> F:
     """Add `--calibrate`."""
     return click.option(
         "--calibrate",
-        help="Your own sequences, to measure the error on: a .npz of arrays by input name, with "
-        "lengths for ragged rows; a folder of .npy or .npz files; or package.module:function.",
+        help="Your own sequences, to measure the error on, and with export --quantize to round by: "
+        "a .npz of arrays by input name, with lengths for ragged rows; a folder of .npy or "
+        ".npz files; or package.module:function.",
     )(command)
 
 

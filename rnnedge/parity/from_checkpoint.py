@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -13,6 +13,11 @@ from rnnedge.builder import build
 from rnnedge.sources import Source
 from rnnedge.spec import RNNSpec
 from rnnedge.weight_names import LayerWeights
+
+if TYPE_CHECKING:
+    import onnx
+
+    from rnnedge.parity.rounding.held import Blocks
 
 Fit = Literal["values", "shapes", ""]
 """Whether a file answers what a layer does, or in its shapes only, or neither."""
@@ -36,7 +41,6 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     """
     import onnx
 
-    from rnnedge.parity.diagnosis.by_value import count_present
     from rnnedge.parity.rounding.held import Blocks
     from rnnedge.parity.rounding.stored import stored_weights
 
@@ -45,17 +49,30 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     except Exception:  # a file that cannot be read is somebody else's error
         return None
     rounded = Blocks(list(stored_weights(proto.graph)))
-    counts = {}
+    found: list[str] = []
+    for either in (False, True):  # copies of a layer, as averaged weights are, may be near it
+        found = found or _prefixes(proto, layers, rounded, either)
+    return found[0] if len(found) == 1 else None
+
+
+def _prefixes(
+    proto: onnx.ModelProto, layers: list[LayerWeights[Tensor]], rounded: Blocks, either: bool
+) -> list[str]:
+    from rnnedge.parity.diagnosis.by_value import count_present
+
+    found = []
     for layer in layers:
         weights = {name: weight.detach().float().numpy() for name, weight in layer.weights.items()}
         recurrent = weights.get("weight_hr_l0", weights.get("weight_hh_l0"))
-        if recurrent is not None and recurrent.ndim == 2:
-            height = recurrent.shape[1]
-            counts[layer.prefix] = count_present(proto, weights, height)
-            matrices = (matrix for matrix in weights.values() if matrix.ndim == 2)
-            counts[layer.prefix] += sum(rounded.find(m, height) is not None for m in matrices)
-    found = [prefix for prefix, count in counts.items() if count]
-    return found[0] if len(found) == 1 else None
+        if recurrent is None or recurrent.ndim != 2:
+            continue
+        height = recurrent.shape[1]
+        matrices = (matrix for matrix in weights.values() if matrix.ndim == 2)
+        if count_present(proto, weights, height) or any(
+            rounded.find(matrix, height, either=either) for matrix in matrices
+        ):
+            found.append(layer.prefix)
+    return found
 
 
 def settle(source: Source, fits: Callable[[nn.RNNBase], Fit | None]) -> tuple[Source, str | None]:

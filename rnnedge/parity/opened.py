@@ -42,6 +42,11 @@ class OpenedModel:
         self.contract: Contract | None = session.contract
         self.device: str = session.device
 
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """The parameters that the file holds rounded up or down, by its contract."""
+        return self.contract.calibrated if self.contract else ()
+
     def session(self, threads: int = 1) -> Session | IsolatedSession:
         """Return the file opened with so many threads."""
         if threads not in self._sessions:

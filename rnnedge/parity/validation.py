@@ -39,10 +39,10 @@ from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weigh
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
-from rnnedge.sequences import Data, read_sequences
 from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
 from rnnedge_exporters import is_bare_layer
+from rnnedge_exporters.calibration.sequences import Data, read_sequences
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
@@ -98,8 +98,7 @@ def validate(
             of a module whose last axis alone is of a fixed size, from 2 to 50,000. Only for files
             with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
-            measured too, as `rnnedge.sequences.read_sequences` takes them. They do not decide
-            whether the file passes.
+            measured too, as `export` takes them. They do not decide whether the file passes.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -122,7 +121,7 @@ def validate(
         source, layer, face, notes = _fit(opened, source, stored)
         original = source.module
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        held = hold(original, stored) if stored else None
+        held = hold(original, stored, opened.calibrated) if stored else None
         module = held.module if held else original
         integers = held.integers if held else None
         layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
@@ -246,7 +245,7 @@ def _answers_like(
             warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
-        held = hold(layer, stored) if stored else None
+        held = hold(layer, stored, opened.calibrated) if stored else None
         module, integers = (held.module, held.integers) if held else (layer, None)
         ask = Questioner(face, ModelRunner(face, opened.session), module, torch.float64, integers)
 

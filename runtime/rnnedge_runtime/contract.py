@@ -139,6 +139,8 @@ class Contract:
         versions: Package name to version, of what exported the model.
         hindrances: What keeps chunks from giving what the whole sequence gives, such as
             `the layer is bidirectional`; empty when the model can be streamed exactly.
+        calibrated: Parameters in int8 whose numbers were rounded up or down by the user's data, by
+            their path in PyTorch: up to a whole step, where all others are rounded to the nearest.
         format: Format version of the contract itself.
     """
 
@@ -151,6 +153,7 @@ class Contract:
     weights_digest: str
     versions: Mapping[str, str] = field(default_factory=dict)
     hindrances: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
     format: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -192,7 +195,8 @@ class Contract:
             _check_names(interface)
             layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
             rest = _known(cls, values) | {"interface": interface, "layers": layers}
-            rest["hindrances"] = tuple(rest.get("hindrances", ()))
+            for name in ("hindrances", "calibrated"):
+                rest[name] = tuple(rest.get(name, ()))
             return cls(**rest)
         except (TypeError, KeyError, AttributeError) as error:
             raise ContractError(

@@ -46,9 +46,9 @@ def _error(path: Path, module: nn.Module) -> float:
 
 def test_worst_for_its_bytes_is_kept(tmp_path: Path) -> None:
     module, path = Two(), tmp_path / "m.onnx"
-    export(module, path, **INT8)
+    export(module, path, calibrate=_data(), **INT8)
     before = _error(path, module)
-    export(module, path, keep_float32=["head.weight"], **INT8)
+    export(module, path, keep_float32=["head.weight"], calibrate=_data(), **INT8)
     limit = (before + _error(path, module)) / 2
     result = export_within(module, path, max_error=limit, calibrate=_data(), **INT8)
     done = {layer.name: layer.done for layer in result.quantization}

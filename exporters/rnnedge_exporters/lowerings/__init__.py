@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isqrt
 from typing import Literal, TypeAlias
 
@@ -15,12 +14,13 @@ from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
-from rnnedge_exporters.quantization.options import Quantize
+from rnnedge_exporters.quantization.narrow import storage_in_int8
+from rnnedge_exporters.quantization.options import Quantize, Storage
 from rnnedge_exporters.weights import RecurrentLayer
 
 Target: TypeAlias = Literal["cpu", "cuda", "portable"]
-Choice: TypeAlias = Callable[[RecurrentLayer, bool], tuple[str, str]]
-"""Takes a layer and whether it has lengths; returns its lowering, and why it is that one."""
+Chosen: TypeAlias = tuple[str, str, Storage]
+"""The name of a lowering, why it is that one, and how its weights are written."""
 
 LOWERINGS: dict[str, Lowering] = {
     "operator": lower_to_operator,
@@ -39,6 +39,7 @@ SWITCHED_BELOW = 384
 and at 256 a single step takes 1.1 times as long as with the operator."""
 INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
     "rnn": ((512, "scan_int8", "0.95 to 1.8 times as fast as float32, 2.5 and more from 768 on"),),
+    "rnn in both directions": ((768, "scan_int8", "2.5 and more times as fast as float32"),),
     "gru": ((384, "scan_int8", "1 to 1.5 times as fast as float32, 2.4 and more from 512 on"),),
     "lstm": (
         (256, "operator_int8", "1.3 to 2.5 times as fast as float32, 3.5 and more from 384 on"),
@@ -51,7 +52,8 @@ how fast that was. A width is the hidden size, with a projection the root of the
 Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread of a server
 whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at its best. The lower
 figures are those with all its instructions: ONNX Runtime takes AMX for a single row too, which is
-slower there than AVX2. The higher ones are those of AVX2."""
+slower there than AVX2. The higher ones are those of AVX2. At 512, an RNN in both directions would
+be off by up to 1.3e-2, most of it made by weights of 7 bits."""
 
 
 def choose(
@@ -60,8 +62,9 @@ def choose(
     target: Target,
     forced: str | None = None,
     quantize: Quantize | None = None,
-) -> tuple[str, str]:
-    """Return the name of the lowering for a layer, and why it is the one.
+    storage: Storage = "float32",
+) -> Chosen:
+    """Return the name of the lowering for a layer, why it is the one, and how it is written.
 
     What is faster on a CPU is measured by `python -m benchmarks.speed`, on one thread.
 
@@ -72,10 +75,25 @@ def choose(
         target: What it is chosen for.
         forced: The lowering that the caller asked for; None chooses.
         quantize: As in `export`; what is not computed in int8 is a form of floating point.
+        storage: How weights are written; with `int8`, those of a narrow layer otherwise.
 
     Raises:
         ExportError: When the layer cannot take the form that was asked for.
     """
+    name, reason = _choose_form(layer, lengths, target, forced, quantize)
+    if quantize == "int8":
+        storage, why = storage_in_int8(layer, name)
+        reason = f"{reason}; {why}" if why else reason
+    return name, reason, storage
+
+
+def _choose_form(
+    layer: RecurrentLayer,
+    lengths: bool,
+    target: Target,
+    forced: str | None,
+    quantize: Quantize | None,
+) -> tuple[str, str]:
     if forced in INT8_LOWERINGS:
         if forced == "operator_int8" and (layer.cell != "lstm" or layer.proj_size or lengths):
             raise ExportError(
@@ -88,7 +106,8 @@ def choose(
     if target == "cuda":
         name, reason = _choose_float(layer, target, forced)
         return name, f"{reason}, in floating point: the CUDA provider has none in int8"
-    cell = "lstm with a projection" if layer.proj_size else layer.cell
+    cell: str = "lstm with a projection" if layer.proj_size else layer.cell
+    cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
     forms = [
         (least, name, speed)

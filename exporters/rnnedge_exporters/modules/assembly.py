@@ -14,15 +14,15 @@ from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder, uses_microsoft, value
-from rnnedge_exporters.lowerings import Choice
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
-from rnnedge_exporters.weights import RecurrentLayer, read_layer
+from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
@@ -40,14 +40,14 @@ class Assembled:
         graph: The graph.
         interface: What it takes and gives.
         layers: Its recurrent layers, a call each.
-        recurrent: Their weights; None for a cell of the user's own.
+        recurrent: How they are written; None for a cell of the user's own.
         hindrances: What was found here that keeps chunks from equalling the whole.
     """
 
     graph: ir.Graph
     interface: Interface
     layers: tuple[LayerInfo, ...]
-    recurrent: tuple[RecurrentLayer | None, ...]
+    recurrent: tuple[Written | None, ...]
     hindrances: tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ class _Call:
     path: str
     name: str
     info: LayerInfo
-    layer: RecurrentLayer | None
+    written: Written | None
     starts_from_zeros: bool
     initial: list[ir.Value]
     finals: list[ir.Value]
@@ -77,11 +77,11 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
-        chosen: Returns the lowering of a layer, and why.
+        chosen: Returns how a recurrent layer is written.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
         causal: Convolutions whose context becomes an input and an output where states are lifted.
-        storage: Returns how the weights of a recurrent layer are written.
+        storage: Returns how the weights of a cell of the user's own are written.
 
     Raises:
         ExportError: When an operator has no translation, or `told` names no input or output.
@@ -152,7 +152,7 @@ def assemble(
         graph,
         interface,
         tuple(call.info for call in calls),
-        tuple(call.layer for call in calls),
+        tuple(call.written for call in calls),
         tuple(found),
     )
 
@@ -216,7 +216,7 @@ def _expand(
         ]
     initial = None if zeros and not lift else tuple(states)
     builder = GraphBuilder(name, names, storage(path))
-    read = None
+    written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
         info = own_cell_info(layer, name, features)
@@ -228,11 +228,14 @@ def _expand(
             read_layer(layer, path),
             batch_first=bool(node.attributes["batch_first"].as_int()),
         )
-        lowering, reason = chosen(read, lengths is not None)
-        info = replace(read.info(lowering, reason), name=name)
-        output, finals = add_layer(builder, read, lowering, x, lengths=lengths, initial=initial)
+        written = chosen(read, lengths is not None)
+        info = replace(read.info(written.lowering, written.reason), name=name)
+        builder.storage = written.storage
+        output, finals = add_layer(
+            builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
+        )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, read, zeros, states, list(finals))
+    return _Call(path, name, info, written, zeros, states, list(finals))
 
 
 def letters(count: int) -> list[str]:

@@ -9,8 +9,9 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
+from rnnedge_exporters.calibration.moments import Moments
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exporter import States, versions
+from rnnedge_exporters.exporter import Built, States, versions
 from rnnedge_exporters.lowerings import Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
@@ -23,7 +24,8 @@ from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symb
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import DType, Quantize, Storage, storage_of
-from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
+from rnnedge_exporters.quantization.report import describe_layer
+from rnnedge_exporters.quantization.written import Written, write_layer
 from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
@@ -42,9 +44,10 @@ def build_module_graph(
     quantize: Quantize | None,
     dtype: DType,
     keep_float32: Collection[str] = (),
+    moments: Moments | None = None,
     opset: int | None,
     verbose: bool = False,
-) -> tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]:
+) -> Built:
     """Build the graph of a whole module.
 
     Args:
@@ -57,11 +60,10 @@ def build_module_graph(
         quantize: As in `export`.
         dtype: As in `export`.
         keep_float32: As in `export`.
+        moments: What the caller's sequences show of the module, or None.
         opset: Version of the operator set, or None for the lowest that serves.
         verbose: Whether torch's own remarks are shown.
 
-    Returns:
-        The graph, the contract, notes for the caller, and what was done to the weights.
     """
     if opset is not None and opset < MODULE_OPSET:
         raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
@@ -71,9 +73,10 @@ def build_module_graph(
         kept = any(name == kept or name.startswith(f"{kept}/") for kept in keep_float32)
         return "float32" if kept else storage
 
-    def chosen(layer: RecurrentLayer, lengths: bool) -> tuple[str, str]:
+    def chosen(layer: RecurrentLayer, lengths: bool) -> Written:
         wanted = None if layer.name in keep_float32 else quantize
-        return choose(layer, lengths, target, lowering, wanted)
+        form = choose(layer, lengths, target, lowering, wanted, stored(layer.name))
+        return write_layer(layer, *form, moments)
 
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
@@ -127,11 +130,11 @@ def build_module_graph(
     ]
     graph = _converted(made, opset)
     report = [
-        describe_layer(layer, info, stored(layer.name))
-        for layer, info in zip(made.recurrent, made.layers, strict=True)
-        if layer is not None and storage != "float32"
+        describe_layer(written, info)
+        for written, info in zip(made.recurrent, made.layers, strict=True)
+        if written is not None and storage != "float32"
     ]
-    report += store_constants(graph, stored, copied, integers=target != "cuda")
+    report += store_constants(graph, stored, copied, moments, integers=target != "cuda")
     contract = Contract(
         interface=made.interface,
         layers=made.layers,
@@ -142,6 +145,7 @@ def build_module_graph(
         weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
         versions=versions(),
         hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
+        calibrated=tuple(dict.fromkeys(name for one in report for name in one.calibrated)),
     )
     return graph, contract, tuple(notes), tuple(report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ def quantize_channels(
     The largest weight of a channel is the largest integer. A smaller scale, which cuts the few
     largest weights, was measured to gain nothing: with the scale of the least mean-square error,
     random layers of 256 have the same error within 1 %, and the g2p network of the examples keeps
-    99.55 % of its phonemes, as without; with the 99.9th percentile it keeps 99.02 %.
+    99.55 % of its phonemes, as without; with the 99.9th percentile it keeps 99.02 %. What does gain
+    is another rounding with the same scales, see `feedback`.
 
     Args:
         array: Finite float32 weights of any shape.
@@ -46,6 +48,30 @@ def quantize_channels(
     scale[scale < _SMALLEST_NORMAL] = 1
     values: NDArray[Any] = np.clip(np.rint(array / scale), -limit, limit)
     return values.astype(np.int8), scale
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The integers that a matrix [rows, features] is written in.
+
+    Attributes:
+        limit: Largest magnitude.
+        blocks: Whether a scale is that of a block of `quantize_blocks`, and not of a row.
+    """
+
+    limit: int
+    blocks: bool = False
+
+    def scale(self, weights: Float32) -> Float32:
+        """Return the scale of each weight, with 1 for the features of a row that share it."""
+        if not self.blocks:
+            return quantize_channels(weights, 1, self.limit)[1]
+        values, scale = quantize_blocks(weights)
+        return np.repeat(scale, values.shape[2], 1)[:, : weights.shape[1]]
+
+    def rounded(self, weights: Float32) -> Float32:
+        """Return the weights as they are after rounding to the nearest."""
+        return rounded_blocks(weights) if self.blocks else rounded(weights, 1, self.limit)
 
 
 def quantize_blocks(weights: Float32) -> tuple[NDArray[np.int8], Float32]:

@@ -7,23 +7,26 @@ widened when the model is opened: what does it has constant inputs, as in `Graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 from torch import nn
 
+from rnnedge_exporters.calibration.moments import Moments, SecondMoments
 from rnnedge_exporters.graph import FLOAT, GraphBuilder
 from rnnedge_exporters.quantization.channels import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     Float32,
+    Grid,
     halved,
     quantize_channels,
     rounded,
 )
+from rnnedge_exporters.quantization.feedback import round_on_data
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
+from rnnedge_exporters.quantization.written import explain
 
 _FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""
@@ -46,7 +49,12 @@ embedding spans."""
 
 
 def store_constants(
-    graph: ir.Graph, storage: Callable[[str], Storage], module: nn.Module, *, integers: bool
+    graph: ir.Graph,
+    storage: Callable[[str], Storage],
+    module: nn.Module,
+    moments: Moments | None,
+    *,
+    integers: bool,
 ) -> list[LayerQuantization]:
     """Write the weights of linear layers, convolutions and embeddings in fewer bits.
 
@@ -54,6 +62,7 @@ def store_constants(
         graph: The graph of the module; changed in place.
         storage: Returns how those of a parameter, or under a name in the graph, are written.
         module: What the names of its weights are taken from.
+        moments: What the caller's sequences show of the weights, or None.
         integers: Whether large linear layers may compute in int8.
 
     Returns:
@@ -70,40 +79,51 @@ def store_constants(
             if storage(name) == "float32":
                 report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
             elif written != "float32":
-                one = _written(inner, constant, array, node, summed, written, integers)
-                report.append(replace(one, name=name))
+                seen = moments.of.get(name) if moments else None
+                one = _written(inner, constant, name, array, node, summed, written, integers, seen)
+                report.append(one)
     return report
 
 
 def _written(
     graph: ir.Graph,
     constant: ir.Value,
+    name: str,
     array: Float32,
     node: ir.Node,
     summed: Axes,
     storage: Storage,
     integers: bool,
+    moments: SecondMoments | None,
 ) -> LayerQuantization:
     done = "stored in int8" if storage == "int8" else "stored in float16"
     reason = "float32 is computed in, as fast as before"
-    limit = STORED_LIMIT
-    if integers and storage == "int8" and _is_large_product(constant, summed):
+    multiplied = integers and storage == "int8" and _is_large_product(constant, summed)
+    limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
+    decided, gains = array, {}
+    if moments is not None and storage == "int8" and array.ndim == 2:
+        rows = array.T if summed == (0,) else array  # [channels, features]
+        better = round_on_data(rows, Grid(limit), moments)
+        if better is not None:
+            decided = better[0].T if summed == (0,) else better[0]
+            gains[name] = better[1]
+    if multiplied:
         done = "computes in int8"
         reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
-        limit = COMPUTED_LIMIT
-        stored = _multiply(graph, constant, array, summed)
+        stored = _multiply(graph, constant, decided, summed)
     else:
-        stored = _store(graph, constant, array, summed, storage)
-    after = rounded(array, summed, limit) if storage == "int8" else halved(array)
+        stored = _store(graph, constant, decided, summed, storage)
+    after = rounded(decided, summed, limit) if storage == "int8" else halved(array)
     return LayerQuantization(
-        name=constant.name or "",
+        name=name,
         kind=node.op_type,
         done=done,
-        reason=reason,
+        reason=explain(reason, gains),
         bytes_before=array.nbytes,
         bytes_after=sum(tensor.nbytes for tensor in stored),
         weight_error=float(np.abs(array - after).max()),
         output_error=None,
+        calibrated=tuple(gains),
     )
 
 

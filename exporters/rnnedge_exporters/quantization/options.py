@@ -10,9 +10,10 @@ Quantize: TypeAlias = Literal["int8", "int8:all"]
 """`int8` computes in int8 where that is faster and stores it elsewhere, `int8:all` computes in it
 everywhere."""
 DType: TypeAlias = Literal["float32", "float16"]
-Storage: TypeAlias = Literal["float32", "int8", "float16", "half"]
+Storage: TypeAlias = Literal["float32", "int8", "int8_float16", "float16", "half"]
 """How weights are written: `float16` is widened to float32 when the session opens, `half` is what
-the layers compute in."""
+the layers compute in. `int8_float16` has the input weights of a recurrent layer in float16, and all
+else in int8."""
 
 
 def check_options(quantize: object, dtype: object, target: str, lowering: str | None) -> None:

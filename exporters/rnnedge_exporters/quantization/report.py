@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,16 +10,9 @@ import numpy as np
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
 from rnnedge_exporters.model_file import serialize_graph
-from rnnedge_exporters.quantization.channels import (
-    COMPUTED_LIMIT,
-    STORED_LIMIT,
-    Float32,
-    halved,
-    quantize_blocks,
-    rounded,
-    rounded_blocks,
-)
+from rnnedge_exporters.quantization.channels import Float32, halved, quantize_blocks
 from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.quantization.written import Written, explain, int8_grids
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
 from rnnedge_runtime.engine import EngineOptions, open_engine
@@ -42,6 +35,8 @@ class LayerQuantization:
         weight_error: Largest difference of a weight from what it was.
         output_error: Largest difference of an output from that of the float32 layer, over 50 steps
             of standard normal input; None for a layer that is not recurrent.
+        calibrated: Its weights that were rounded up or down by the caller's data, by the path of
+            the parameter; all others are rounded to the nearest.
     """
 
     name: str
@@ -52,34 +47,40 @@ class LayerQuantization:
     bytes_after: int
     weight_error: float
     output_error: float | None
+    calibrated: tuple[str, ...] = ()
 
 
-def describe_layer(layer: RecurrentLayer, info: LayerInfo, storage: Storage) -> LayerQuantization:
+def describe_layer(written: Written, info: LayerInfo) -> LayerQuantization:
     """Describe a recurrent layer; runs both forms of it in ONNX Runtime."""
+    layer, storage = written.source, written.storage
     if storage == "float32":
         size = 4 * sum(array.size for array in layer.arrays())
         return kept_in_float32(info.name, layer.cell, size, f"it was asked for; {info.reason}")
-    after = round_layer(layer, info.lowering, storage)
+    after = round_layer(written.layer, info.lowering, storage)
     pairs = list(zip(layer.arrays(), after.arrays(), strict=True))
     elements = sum(weights.size for weights, _ in pairs)
     matrices = [w for w, _ in pairs if w.ndim > 1]
     inside = sum(w.size for w in matrices)
-    size = {
+    inputs = [one.weight_ih for both in layer.layers for one in both]
+    in_int8 = inside + 4 * sum(map(len, matrices)) + 4 * (elements - inside)
+    sizes = {
         "half": 2 * elements,
         "float16": 2 * inside + 4 * (elements - inside),
-        "int8": inside + 4 * sum(map(len, matrices)) + 4 * (elements - inside),
-    }[storage]
+        "int8": in_int8,
+        "int8_float16": in_int8 + sum(w.size - 4 * len(w) for w in inputs),
+    }
     if info.lowering == "scan_nbits":
-        size += sum(map(_blocked_bytes, _recurrent_weights(layer)))
+        sizes[storage] += sum(map(_blocked_bytes, _recurrent_weights(layer)))
     return LayerQuantization(
         name=info.name,
         kind=layer.cell,
         done=_done(info.lowering, storage),
-        reason=info.reason,
+        reason=explain(info.reason, written.gains),
         bytes_before=4 * elements,
-        bytes_after=size,
+        bytes_after=sizes[storage],
         weight_error=max(float(np.abs(w - changed).max(initial=0)) for w, changed in pairs),
-        output_error=_output_error(layer, info.lowering, storage),
+        output_error=_output_error(layer, written.layer, info.lowering, storage),
+        calibrated=tuple(written.gains),
     )
 
 
@@ -90,31 +91,28 @@ def kept_in_float32(name: str, kind: str, size: int, reason: str) -> LayerQuanti
 
 def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> RecurrentLayer:
     """Return the layer with its weights as they are after rounding."""
-
-    def integer(limit: int) -> Callable[[Float32], Float32]:
-        return lambda array: rounded(array, 1, limit)
-
     if storage == "float32":
         return layer
-    weights: dict[str, Callable[[Float32], Float32]]
-    weights = dict.fromkeys(("weight_ih", "weight_hh", "weight_hr"), halved)
-    if storage == "half":
-        weights |= {"bias_ih": halved, "bias_hh": halved}
-    if storage == "int8":
-        state = integer(COMPUTED_LIMIT if lowering in INT8_LOWERINGS else STORED_LIMIT)
-        inputs = integer(STORED_LIMIT)
-        if lowering == "scan_nbits":
-            state = rounded_blocks
-        weights = {"weight_ih": inputs, "weight_hh": state, "weight_hr": state}
+    names = ["weight_ih", "weight_hh", "weight_hr"]
+    names += ["bias_ih", "bias_hh"] if storage == "half" else []
 
-    def changed(direction: DirectionWeights) -> DirectionWeights:
-        arrays = {name: getattr(direction, name) for name in weights}
+    def changed(direction: DirectionWeights, index: int) -> DirectionWeights:
+        grids = int8_grids(lowering, storage, index)
+        arrays = {name: getattr(direction, name) for name in names}
         return replace(
-            direction, **{name: weights[name](a) for name, a in arrays.items() if a is not None}
+            direction,
+            **{
+                name: grids[name].rounded(array) if name in grids else halved(array)
+                for name, array in arrays.items()
+                if array is not None
+            },
         )
 
     return replace(
-        layer, layers=tuple(tuple(changed(one) for one in both) for both in layer.layers)
+        layer,
+        layers=tuple(
+            tuple(changed(one, index) for one in both) for index, both in enumerate(layer.layers)
+        ),
     )
 
 
@@ -136,20 +134,23 @@ def _done(lowering: str, storage: Storage) -> str:
         return "computes in float16"
     if storage == "float16":
         return "stored in float16"
-    return "computes in int8" if lowering in INT8_LOWERINGS else "stored in int8"
+    done = "computes in int8" if lowering in INT8_LOWERINGS else "stored in int8"
+    return done if storage == "int8" else f"{done}, input weights in float16"
 
 
-def _output_error(layer: RecurrentLayer, lowering: str, storage: Storage) -> float:
-    plain = replace(layer, name="", batch_first=False)
+def _output_error(
+    layer: RecurrentLayer, after: RecurrentLayer, lowering: str, storage: Storage
+) -> float:
     x = np.random.default_rng(0).standard_normal((_TIME, _BATCH, layer.input_size))
     exact = "scan" if layer.proj_size else "operator"
     outputs = []
     # Half arithmetic is for CUDA: here, what the rounding of the weights does is measured alone.
-    ways: list[tuple[str, Storage]] = [
-        (exact, "float32"),
-        (lowering, "float16" if storage == "half" else storage),
+    ways: list[tuple[RecurrentLayer, str, Storage]] = [
+        (layer, exact, "float32"),
+        (after, lowering, "float16" if storage == "half" else storage),
     ]
-    for form, written in ways:
+    for weights, form, written in ways:
+        plain = replace(weights, name="", batch_first=False)
         graph, _ = build_layer_graph(
             plain, form, lengths=False, states=False, opset=_OPSET, storage=written
         )

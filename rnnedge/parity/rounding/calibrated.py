@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -12,10 +11,10 @@ from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.rounding.cost import CostMeter, OutputCost, scores_of
 from rnnedge.parity.runners import ModelRunner, Outputs, Runner, quiet_kernels, runner_of
-from rnnedge.sequences import NamedSequence
 from rnnedge_exporters import is_bare_layer
+from rnnedge_exporters.calibration.sequences import NamedSequence
 from rnnedge_runtime import RnnEdgeError
-from rnnedge_runtime.contract import BATCH, TIME, Interface
+from rnnedge_runtime.contract import Interface
 
 
 class Calibration:
@@ -45,7 +44,7 @@ class Calibration:
         reference: Runner = runner_of(module)(module, interface, torch.float64)
         self._answers: list[tuple[NamedSequence, Inputs, Outputs, Outputs]] = []
         for sequence in sequences:
-            inputs, case = _with_states(sequence, interface), Case(sequence.time, 1)
+            inputs, case = sequence.with_states(interface), Case(sequence.time, 1)
             try:
                 with quiet_kernels():
                     answers = single(inputs, case)
@@ -73,15 +72,3 @@ class Calibration:
             given = run(inputs, Case(sequence.time, 1))
             meter.add(sequence.name, exact, single, given)
         return meter.costs()
-
-
-def _with_states(sequence: NamedSequence, interface: Interface) -> Inputs:
-    """Return all inputs of a sequence, with initial states of zeros and its whole length."""
-    inputs = dict(sequence.inputs)
-    sizes = {BATCH: 1, TIME: sequence.time}
-    for spec in interface.state_inputs:
-        shape = [a if isinstance(a, int) else sizes.get(a, 1) for a in spec.axes]
-        inputs[spec.name] = np.zeros(shape, spec.dtype)
-    if interface.lengths:
-        inputs[interface.lengths] = np.array([sequence.time], np.int64)
-    return inputs

@@ -3,13 +3,14 @@
 A file is right when it computes what PyTorch does with the weights that it holds, so that an error
 in its graph cannot pass for the rounding of its weights. Which rounded weights are those of which
 parameter is told by value: a block of the file is that of a gate when rounding, and nothing else,
-lies between the two. A scale on the wrong axis is no rounding, and gates in another order are found
-where PyTorch has them: both then answer something else.
+lies between the two: half a step of the integers, or a whole one where the contract says that data
+decided. A scale on the wrong axis is no rounding, and gates in another order are found where
+PyTorch has them: both then answer something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,12 +55,15 @@ class Held:
     dtypes: tuple[str, ...]
 
 
-def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
+def hold(
+    module: nn.Module, stored: Sequence[StoredWeight], calibrated: Collection[str] = ()
+) -> Held:
     """Copy a source and give the copy the weights that a file holds.
 
     Args:
         module: The source; it is copied, never changed.
         stored: What the file holds in fewer bits, one or more.
+        calibrated: Parameters that the file holds rounded up or down, by its contract.
     """
     copied = private_copy(module)
     _compute_parametrizations(copied)
@@ -69,7 +73,7 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
     sizes: dict[str, int] = {}
     parts: dict[str, Parts] = {}
     heights = dict(_block_heights(copied))
-    half = any(weight.dtype == "float16" for weight in stored)
+    half = all(weight.dtype == "float16" for weight in stored)
     for name, parameter in copied.named_parameters():
         array = parameter.detach().numpy()
         if array.ndim < 2:
@@ -78,7 +82,7 @@ def hold(module: nn.Module, stored: Sequence[StoredWeight]) -> Held:
                 parameter.data = parameter.data.half().float()
             continue
         height = heights.get(name, len(array))
-        found = blocks.find(array, height)
+        found = blocks.find(array, height, either=name in calibrated)
         if found is None:
             missing.append(name)
             continue
@@ -148,26 +152,30 @@ class Blocks:
             if weight.dtype == "float16" and weight.values.ndim < 3
         )
 
-    def find(self, array: Float32, height: int) -> list[tuple[Float32, StoredWeight]] | None:
+    def find(
+        self, array: Float32, height: int, *, either: bool = False
+    ) -> list[tuple[Float32, StoredWeight]] | None:
         """Return the numbers of the file for each block of a parameter, and where they are from.
 
         Args:
             array: The parameter.
             height: Rows of a block.
+            either: Whether its numbers may have been rounded up or down, not to the nearest alone.
 
         Returns:
             None when one of the blocks is not in the file.
         """
         if not array.size or len(array) % height:
             return None
-        found = [self._nearest(block) for block in np.split(array, len(array) // height)]
+        found = [self._nearest(block, either) for block in np.split(array, len(array) // height)]
         told = [one for one in found if one is not None]
         return told if len(told) == len(found) else None
 
-    def _nearest(self, block: Float32) -> tuple[Float32, StoredWeight] | None:
+    def _nearest(self, block: Float32, either: bool) -> tuple[Float32, StoredWeight] | None:
         if block.shape not in self._by_shape:
             self._by_shape[block.shape] = list(self._candidates(block.shape))
-        fitting = [(c, w) for c, w in self._by_shape[block.shape] if _is_rounding(block, c)]
+        candidates = self._by_shape[block.shape]
+        fitting = [(c, w) for c, w in candidates if _is_rounding(block, c, either)]
         if not fitting:
             return None
         nearest, _ = min(fitting, key=lambda one: float(np.abs(block - one[0].values).max()))
@@ -195,12 +203,13 @@ def _cut(weight: StoredWeight, shape: tuple[int, ...]) -> Iterator[StoredWeight]
                 yield replace(weight, values=cut[0], half=cut[1], ends=cut[2], parts=tuple(cut[3:]))
 
 
-def _is_rounding(block: Float32, other: StoredWeight) -> bool:
-    """Whether `other` is `block` after rounding."""
+def _is_rounding(block: Float32, other: StoredWeight, either: bool) -> bool:
+    """Whether `other` is `block` after rounding, to the nearest or to either side."""
+    room = _SLACK * (2 if either and other.dtype == "int8" else 1)
     step = max(1, block.size // _PROBED)
     for every in (step, 1):  # a few numbers tell most blocks apart
         difference = block.ravel()[::every] - other.values.ravel()[::every]
-        beyond = np.abs(difference) > other.half.ravel()[::every] * _SLACK
+        beyond = np.abs(difference) > other.half.ravel()[::every] * room
         outwards = difference * other.values.ravel()[::every] > 0
         if (beyond & ~(other.ends.ravel()[::every] & outwards)).any():
             return False

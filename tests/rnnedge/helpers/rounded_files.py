@@ -16,7 +16,7 @@ FORMS = {
     "stored": {"quantize": "int8"},
     "computed": {"quantize": "int8:all", "target": "portable"},
     "computed_by_operator": {"quantize": "int8:all"},
-    "computed_in_blocks": {"quantize": "int8", "lowering": "scan_nbits"},
+    "computed_in_blocks": {"quantize": "int8:all", "lowering": "scan_nbits"},
     "half": {"dtype": "float16"},
 }
 HIDDEN = 8

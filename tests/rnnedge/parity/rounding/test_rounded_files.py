@@ -14,7 +14,8 @@ from rnnedge import Tolerance, export, validate
 from rnnedge.parity import Case
 
 LAYERS = {
-    "rnn": lambda **options: nn.RNN(5, HIDDEN, nonlinearity="relu", **options),
+    "rnn": lambda **options: nn.RNN(1, HIDDEN, nonlinearity="relu", **options),
+    "narrow": lambda **options: nn.RNN(5, HIDDEN, **options),  # stored in int8 and float16
     "gru": lambda **options: nn.GRU(5, HIDDEN, **options),
     "lstm": lambda **options: nn.LSTM(5, HIDDEN, **options),
     "proj": lambda **options: nn.LSTM(5, HIDDEN, proj_size=3, **options),

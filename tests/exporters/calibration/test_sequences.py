@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnedge.errors import InputError
-from rnnedge.sequences import read_sequences
+from rnnedge_exporters.calibration.sequences import read_sequences
 from rnnedge_runtime.contract import Interface, StatePair, TensorSpec
+from rnnedge_runtime.errors import InputError
 
 X = TensorSpec("input", "float32", ("time", "batch", 3))
 H = TensorSpec("h_0", "float32", (1, "batch", 4))

@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.errors import InputError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import InputError, one_line
 
 Array = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Any]
@@ -34,7 +33,7 @@ class NamedSequence:
 
     Attributes:
         name: What to call it: a file, a row, or a number.
-        inputs: The data inputs of a model by name, with a batch of 1.
+        inputs: The data inputs of a model by name, with a batch of 1, and states that were given.
         time: Steps.
     """
 
@@ -42,15 +41,27 @@ class NamedSequence:
     inputs: dict[str, Array]
     time: int
 
+    def with_states(self, interface: Interface) -> dict[str, Array]:
+        """Return all inputs of a model: states that are not given are zeros, lengths whole."""
+        inputs = dict(self.inputs)
+        sizes = {BATCH: 1, TIME: self.time}
+        for spec in interface.state_inputs:
+            shape = [a if isinstance(a, int) else sizes.get(a, 1) for a in spec.axes]
+            inputs.setdefault(spec.name, np.zeros(shape, spec.dtype))
+        if interface.lengths:
+            inputs[interface.lengths] = np.array([self.time], np.int64)
+        return inputs
+
 
 def read_sequences(data: Data, interface: Interface) -> list[NamedSequence]:
     """Read sequences, and check that a model takes them.
 
     Args:
         data: Arrays by input name, with the axes of the inputs, and `lengths` (int [batch]) where
-            rows end earlier; an iterable of those, where the batch axis may be left out; a `.npz`
-            or `.npy` file; a folder of them; or `package.module:name`, a function that returns
-            arrays or yields them. A model of one input takes an array of any name.
+            rows end earlier; initial states by name, which are zeros otherwise; an iterable of
+            those, where the batch axis may be left out; a `.npz` or `.npy` file; a folder of them;
+            or `package.module:name`, a function that returns arrays or yields them. A model of one
+            input takes an array of any name.
         interface: What the model takes.
 
     Raises:
@@ -131,6 +142,7 @@ def _rows(name: str, arrays: Arrays, interface: Interface) -> Iterator[NamedSequ
         rest = {specs[0].name: next(iter(rest.values()))}
     where = f"calibration data{f' {name}' if name else ''}"
     missing = [spec.name for spec in specs if spec.name not in rest]
+    specs += tuple(spec for spec in interface.state_inputs if spec.name in rest)
     extra = sorted(set(rest) - {spec.name for spec in specs})
     if missing or extra:
         got = ", ".join(map(str, arrays)) or "none"
