@@ -77,9 +77,23 @@ def choose(
     """
     if quantize is None or forced is not None:
         return _choose_float(layer, target, forced)
+    integers, why = choose_int8(layer, lengths, target, quantize)
+    if integers is not None:
+        return integers, why
+    name, reason = _choose_float(layer, target, forced)
+    return name, f"{reason}{why}"
+
+
+def choose_int8(
+    layer: RecurrentLayer, lengths: bool, target: Target, quantize: Quantize
+) -> tuple[str | None, str]:
+    """Return the form of integers for a layer, and why; None where it has to be another form.
+
+    The arguments are those of `choose`. The reason for None goes on where that for another form
+    ends.
+    """
     if target == "cuda":
-        name, reason = _choose_float(layer, target, forced)
-        return name, f"{reason}, in floating point: the CUDA provider has none in int8"
+        return None, ", in floating point: the CUDA provider has none in int8"
     cell = "lstm with a projection" if layer.proj_size else layer.cell
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
     forms = [
@@ -93,8 +107,7 @@ def choose(
     least, narrowest, _ = min(forms)
     if quantize == "int8:all":
         return narrowest, "int8 was asked for everywhere"
-    name, reason = _choose_float(layer, target, forced)
-    return name, f"{reason}; below width {least}, int8 makes the cell no faster"
+    return None, f"; below width {least}, int8 makes the cell no faster"
 
 
 def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:

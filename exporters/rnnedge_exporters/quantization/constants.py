@@ -25,7 +25,7 @@ from rnnedge_exporters.quantization.channels import (
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 
-_FEWEST = 256
+FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""
 
 _COMPUTED_FROM = 2**18
@@ -61,17 +61,42 @@ def store_constants(
     """
     if storage("") == "float32":
         return []
-    report = []
+    report: list[LayerQuantization] = []
     for inner in (graph, *graph.subgraphs()):
-        for constant, node, summed in list(_weights(inner)):
-            assert constant.const_value is not None
-            array, written = constant.const_value.numpy(), storage(constant.name or "")
-            name = _name_in(module, array) or constant.name or ""
-            if storage(name) == "float32":
-                report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
-            elif written != "float32":
-                one = _written(inner, constant, array, node, summed, written, integers)
-                report.append(replace(one, name=name))
+        report += store_in(
+            inner, storage, integers=integers, called=lambda array: _name_in(module, array)
+        )
+    return report
+
+
+def store_in(
+    graph: ir.Graph,
+    storage: Callable[[str], Storage],
+    *,
+    integers: bool,
+    called: Callable[[Float32], str | None] = lambda array: None,
+) -> list[LayerQuantization]:
+    """Write the weights of one graph, inner ones left out, in fewer bits.
+
+    Args:
+        graph: The graph; changed in place.
+        storage: As in `store_constants`.
+        integers: Whether large linear layers may compute in int8.
+        called: Returns what to call weights in the report; None is their name in the graph.
+
+    Returns:
+        What was done to each.
+    """
+    report = []
+    for constant, node, summed in list(weights_in(graph)):
+        assert constant.const_value is not None
+        array, written = constant.const_value.numpy(), storage(constant.name or "")
+        name = called(array) or constant.name or ""
+        if storage(name) == "float32":
+            report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
+        elif written != "float32":
+            one = _written(graph, constant, array, node, summed, written, integers)
+            report.append(replace(one, name=name))
     return report
 
 
@@ -93,7 +118,7 @@ def _written(
         limit = COMPUTED_LIMIT
         stored = _multiply(graph, constant, array, summed)
     else:
-        stored = _store(graph, constant, array, summed, storage)
+        stored = store(graph, constant, array, summed, storage)
     after = rounded(array, summed, limit) if storage == "int8" else halved(array)
     return LayerQuantization(
         name=constant.name or "",
@@ -107,11 +132,13 @@ def _written(
     )
 
 
-def _weights(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, Axes]]:
-    """Yield the float32 weights of `graph`, with a node that uses them and the axes it sums."""
+def weights_in(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, Axes]]:
+    """Yield the weights that `store_in` writes, each with a node and the axes that it sums over."""
     for constant in graph.initializers.values():
         stored = constant.const_value
-        if constant.dtype != ir.DataType.FLOAT or stored is None or stored.size < _FEWEST:
+        if constant.dtype != ir.DataType.FLOAT or stored is None or stored.size < FEWEST:
+            continue
+        if constant.is_graph_output():
             continue
         for node, summed in _users(constant):
             if summed:
@@ -123,7 +150,8 @@ def _users(constant: ir.Value) -> Iterator[tuple[ir.Node, Axes]]:
     """Yield the nodes that use weights, as they are or transposed, and the axes that each sums."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
-        summed = _SUMMED.get((node.op_type, place))
+        own = node.domain in ("", "ai.onnx")
+        summed = _SUMMED.get((node.op_type, place)) if own else None
         if node.op_type == "Transpose" and rank == 2:
             for product, inner in node.outputs[0].uses():
                 yield product, (1,) if (product.op_type, inner) == ("MatMul", 1) else ()
@@ -131,10 +159,21 @@ def _users(constant: ir.Value) -> Iterator[tuple[ir.Node, Axes]]:
             yield node, summed(node, rank) if summed and rank > 1 else ()
 
 
-def _store(
+def store(
     graph: ir.Graph, constant: ir.Value, array: Float32, summed: Axes, storage: Storage
 ) -> list[ir.TensorProtocol]:
-    """Put what widens the weights in their place; returns what is stored."""
+    """Put what widens weights in their place.
+
+    Args:
+        graph: The graph that holds them; changed in place.
+        constant: The initializer that they are.
+        array: Their values.
+        summed: The axes that a product sums over.
+        storage: `int8`, `float16` or `half`.
+
+    Returns:
+        What is stored for them.
+    """
     name = constant.name or ""
     graph.initializers.pop(name)
     # Half arithmetic is for recurrent layers alone: everything around them is float32.
