@@ -64,7 +64,10 @@ def store_constants(
     report: list[LayerQuantization] = []
     for inner in (graph, *graph.subgraphs()):
         report += store_in(
-            inner, storage, integers=integers, called=lambda array: _name_in(module, array)
+            inner,
+            storage,
+            integers=lambda name: integers,
+            called=lambda array: _name_in(module, array),
         )
     return report
 
@@ -73,7 +76,7 @@ def store_in(
     graph: ir.Graph,
     storage: Callable[[str], Storage],
     *,
-    integers: bool,
+    integers: Callable[[str], bool],
     called: Callable[[Float32], str | None] = lambda array: None,
 ) -> list[LayerQuantization]:
     """Write the weights of one graph, inner ones left out, in fewer bits.
@@ -81,7 +84,8 @@ def store_in(
     Args:
         graph: The graph; changed in place.
         storage: As in `store_constants`.
-        integers: Whether large linear layers may compute in int8.
+        integers: Whether weights under a name in the graph, where they are those of a large linear
+            layer, may be computed with in int8.
         called: Returns what to call weights in the report; None is their name in the graph.
 
     Returns:
@@ -95,7 +99,8 @@ def store_in(
         if storage(name) == "float32":
             report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
         elif written != "float32":
-            one = _written(graph, constant, array, node, summed, written, integers)
+            computed = integers(constant.name or "")
+            one = _written(graph, constant, array, node, summed, written, computed)
             report.append(replace(one, name=name))
     return report
 
@@ -112,7 +117,7 @@ def _written(
     done = "stored in int8" if storage == "int8" else "stored in float16"
     reason = "float32 is computed in, as fast as before"
     limit = STORED_LIMIT
-    if integers and storage == "int8" and _is_large_product(constant, summed):
+    if integers and storage == "int8" and is_large_product(constant, summed):
         done = "computes in int8"
         reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
         limit = COMPUTED_LIMIT
@@ -188,9 +193,10 @@ def store(
     return _register(graph, builder)
 
 
-def _is_large_product(constant: ir.Value, summed: Axes) -> bool:
-    """Whether the weights are large, and all that uses them multiplies a value by them."""
-    if constant.const_value is None or constant.const_value.size < _COMPUTED_FROM:
+def is_large_product(constant: ir.Value, summed: Axes) -> bool:
+    """Whether weights are a large matrix, and all that uses them multiplies a value by them."""
+    tensor = constant.const_value
+    if tensor is None or tensor.size < _COMPUTED_FROM or len(tensor.shape) != 2:
         return False
     return all(
         axes == summed and (node.op_type == "MatMul" or _is_linear(node))
@@ -217,7 +223,9 @@ def _multiply(
     between = [node for node, _ in constant.uses() if node.op_type == "Transpose"]
     for node, _ in list(_users(constant)):
         builder.nodes.clear()
-        x, *addend = (node.inputs[0], *node.inputs[2:])
+        host = node.graph  # which may be inside `graph`
+        assert isinstance(host, ir.Graph)
+        x, *addend = (node.inputs[0], *filter(None, node.inputs[2:]))
         quantized, x_scale, zero_point = builder.ops("DynamicQuantizeLinear", x, outputs=3)
         product = builder.op("MatMulInteger", quantized, matrix, zero_point)
         product = builder.op("Cast", product, to=FLOAT)
@@ -226,11 +234,13 @@ def _multiply(
             product = builder.op("Add", product, bias)
         old = node.outputs[0]
         product.type, product.shape = old.type, old.shape
-        graph.insert_before(node, builder.nodes)
+        host.insert_before(node, builder.nodes)
         ir.convenience.replace_all_uses_with(old, product, replace_graph_outputs=True)
-        graph.remove(node, safe=True)
+        host.remove(node, safe=True)
         product.name = old.name
-    graph.remove(between, safe=True)
+    for turned in between:
+        assert isinstance(turned.graph, ir.Graph)
+        turned.graph.remove(turned, safe=True)
     graph.initializers.pop(name)
     return _register(graph, builder)
 

@@ -11,6 +11,7 @@ from rnnedge.parity.cases import Case, Inputs, make_inputs
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 _TIMES = (1, 7, 40)
+_BATCH, _TIME = re.compile(r"batch|^n$|^b$"), re.compile(r"time|seq|length|steps|^t$|^l$")
 _LONG = (160, 512, 1600)
 """Steps that are tried where the original takes none of the others, as a window of samples."""
 
@@ -28,20 +29,33 @@ def cases_for(interface: Interface) -> list[list[Case]]:
     return [cases, *([Case(time, batch) for batch in (1, 3)] for time in _LONG)]
 
 
-def name_axes(interface: Interface) -> Interface:
-    """Call the dynamic axes of a file of others `batch` and `time`, by their names and places.
+def name_axes(interface: Interface) -> tuple[Interface, Interface]:
+    """Call the dynamic axes of a file of others `batch` and `time`.
 
-    A wrong guess is a shape like any other, or one that the original refuses.
+    Returns:
+        What follows from their names, and for those that have none from their places with batch in
+        front; and the same with time in front.
     """
-    names: dict[str, str] = {BATCH: BATCH, TIME: TIME}
+    return _named(interface, (BATCH, TIME)), _named(interface, (TIME, BATCH))
+
+
+def _named(interface: Interface, order: tuple[str, str]) -> Interface:
+    names: dict[str, str] = {}
     for spec in interface.inputs:
         dynamic = [axis for axis in spec.axes if isinstance(axis, str)]
         for place, axis in enumerate(dynamic):
-            looks = re.search(r"batch|^n$|^b$", axis.lower()) is not None
-            alone = len(dynamic) == 1 and (len(spec.axes) != 2 or spec.name == interface.lengths)
-            first = place == 0 and len(dynamic) > 1
-            fresh = BATCH if looks or alone or (first and not _any_batch(dynamic)) else TIME
-            names.setdefault(axis, fresh)
+            if _BATCH.search(axis.lower()):
+                names.setdefault(axis, BATCH)
+            elif _TIME.search(axis.lower()):
+                names.setdefault(axis, TIME)
+            elif len(dynamic) > 1:
+                told = {names[other] for other in dynamic if other in names}
+                left = [name for name in order if name not in told] or list(order)
+                names.setdefault(axis, left[0] if told else order[min(place, 1)])
+            else:
+                states = {pair.input for pair in interface.states} | {interface.lengths}
+                alone = spec.name in states or len(spec.axes) == 3
+                names.setdefault(axis, BATCH if alone else TIME)
 
     def renamed(spec: TensorSpec) -> TensorSpec:
         axes = tuple(names.get(a, a) if isinstance(a, str) else a for a in spec.axes)
@@ -52,9 +66,8 @@ def name_axes(interface: Interface) -> Interface:
 
 def inputs_of(interface: Interface, case: Case, largest: int) -> Inputs:
     """Return the inputs of a case, in the types that the file declares."""
+    for spec in interface.inputs:
+        if spec.name == interface.lengths and isinstance(spec.axes[0], int):
+            case = replace(case, batch=spec.axes[0])
     made = make_inputs(interface, case, largest)
     return {spec.name: np.asarray(made[spec.name]).astype(spec.dtype) for spec in interface.inputs}
-
-
-def _any_batch(axes: list[str]) -> bool:
-    return any(re.search(r"batch|^n$|^b$", axis.lower()) for axis in axes)

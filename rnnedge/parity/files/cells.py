@@ -45,22 +45,22 @@ class Product:
 
     Attributes:
         weights: float64 [features, outputs].
-        bias: float64, or None.
     """
 
     weights: Array
-    bias: Array | None
 
     @property
     def terms(self) -> int:
         """Terms of its sums."""
         return len(self.weights)
 
-    def run(self, x: Array, nudge: Nudge) -> tuple[list[Array], float]:
-        """Return its output, and the largest number on the way."""
+    def run(self, x: Array, added: Sequence[Array], nudge: Nudge) -> tuple[list[Array], float]:
+        """Return its output with what is added to it, and the largest number on the way."""
         y = round_to_8_bits(x, nudge) @ self.weights
-        y = y if self.bias is None else y + self.bias
-        return [y], float(np.abs(y).max(initial=0))
+        size = float(np.abs(y).max(initial=0))
+        for more in added:
+            y = y + more
+        return [y], size
 
 
 @dataclass(frozen=True, slots=True)

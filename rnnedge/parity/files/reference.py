@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge.errors import ModelError
+from rnnedge.parity.files.activations import round_input, takes_given_state, turn
 from rnnedge.parity.files.cells import Array, Product, Recurrence
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT, halved, rounded
@@ -42,7 +43,7 @@ class Cut:
         outputs: Names of its outputs, empty where one is not used.
         x: Name of its input.
         lengths: Name of its lengths, or None.
-        initial: Names of its initial states.
+        added: Names of its initial states, or of what a product adds.
         fixed: Values of those of them that are constants.
         cell: What it computes, with the weights of the file.
     """
@@ -52,7 +53,7 @@ class Cut:
     outputs: tuple[str, ...]
     x: str
     lengths: str | None
-    initial: tuple[str, ...]
+    added: tuple[str, ...]
     fixed: dict[str, Array]
     cell: Product | Recurrence
 
@@ -64,7 +65,10 @@ class Reference:
     Attributes:
         content: The original with rounded weights, whose cut nodes are inputs, as a model; None
             when nothing of it is left.
-        moved: The same twice with every weight off by up to two units in the last place.
+        moved: The same with every weight off by up to two units in the last place.
+        shaken: Where integers are multiplied inside a `Scan`, `Loop` or `If`: the same with what
+            they multiply rounded up or down at random; empty elsewhere.
+        first_step: Whether the first step of what is rounded there is the same in every program.
         outputs: Names of the outputs of the original.
         cuts: The cut nodes, in order.
         tapped: The rounded file, with what its products of integers take and give as outputs.
@@ -75,6 +79,8 @@ class Reference:
 
     content: bytes | None
     moved: tuple[bytes, ...]
+    shaken: tuple[bytes, ...]
+    first_step: bool
     outputs: tuple[str, ...]
     cuts: tuple[Cut, ...]
     tapped: bytes
@@ -95,7 +101,8 @@ def make_reference(original: Path, small: Path) -> Reference:
     outputs = tuple(value.name or "" for value in model.graph.outputs)
     nodes = {node: cut for node in model.graph if (cut := _cut(node, file)) is not None}
     cuts = tuple(nodes.values())
-    stored, terms = _round_weights(model, file)
+    inner: list[ir.Node] = []
+    stored, terms = _round_weights(model, file, inner)
     if not stored and not cuts:
         raise ModelError(
             f"{small}: expected weights of {original} in int8 or float16, found none: it was made "
@@ -116,10 +123,15 @@ def make_reference(original: Path, small: Path) -> Reference:
         if name in made and name not in known:
             model.graph.outputs.append(made[name])
     passes.RemoveUnusedNodesPass()(model)
+    first_step = all(takes_given_state(model, node) for node in inner)
+    for node in inner:
+        round_input(model, node)
     some = bool(model.graph.outputs)  # a bare layer may be cut out whole
     return Reference(
         content=serialize_model(model) if some else None,
         moved=tuple(_moved(model, seed) for seed in range(2)) if some else (),
+        shaken=tuple(_shaken(model, seed) for seed in range(4)) if inner else (),
+        first_step=first_step,
         outputs=outputs,
         cuts=cuts,
         tapped=file.tapped([*taken, *(name for cut in cuts for name in cut.outputs)]),
@@ -185,10 +197,11 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     inputs = [v for v in node.inputs if v is not None and not _is_float(v)]
     x = node.inputs[0]
     assert x is not None
-    places = (4, 5, 6) if node.op_type in RECURRENT else ()
-    lengths, *states = [_name(node, place) for place in places] or [None]
-    initial = tuple(name for name in states if name)
-    wanted = {x.name, lengths, *initial}
+    recurrent = node.op_type in RECURRENT
+    lengths = _name(node, 4) if recurrent else None
+    places = (5, 6) if recurrent else (2,)
+    added = tuple(name for place in places if (name := _name(node, place)))
+    wanted = {x.name, lengths, *added}
     fixed = {
         v.name or "": v.const_value.numpy()
         for v in node.inputs
@@ -196,8 +209,8 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     }
     integers = file.has("DynamicQuantizeLSTM", names[0], {v.name or "" for v in inputs})
     cell: Product | Recurrence
-    cell = _recurrence(node, integers) if node.op_type in RECURRENT else _product(node)
-    return Cut(called(node), node.op_type, outputs, x.name or "", lengths, initial, fixed, cell)
+    cell = _recurrence(node, integers) if recurrent else _product(node)
+    return Cut(called(node), node.op_type, outputs, x.name or "", lengths, added, fixed, cell)
 
 
 def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
@@ -223,8 +236,7 @@ def _product(node: ir.Node) -> Product:
     tensor = None if source is None else source.const_value
     assert tensor is not None
     array = tensor.numpy().T if turned else tensor.numpy()
-    bias = _values(node, 2).astype(np.float64) if _name(node, 2) else None
-    return Product(rounded(array, 0, COMPUTED_LIMIT).astype(np.float64), bias)
+    return Product(rounded(array, 0, COMPUTED_LIMIT).astype(np.float64))
 
 
 def _cut_out(model: ir.Model, node: ir.Node) -> None:
@@ -241,8 +253,17 @@ def _cut_out(model: ir.Model, node: ir.Node) -> None:
     model.graph.remove(node, safe=True)
 
 
-def _round_weights(model: ir.Model, file: _File) -> tuple[int, int]:
-    """Round the weights that the file stores; returns how many, and the terms of the widest sum."""
+def _round_weights(model: ir.Model, file: _File, inner: list[ir.Node]) -> tuple[int, int]:
+    """Round the weights that the file stores.
+
+    Args:
+        model: The original; its weights are changed.
+        file: The rounded file.
+        inner: Takes the nodes of inner graphs that multiply integers in the file.
+
+    Returns:
+        How many are rounded, and the terms of the widest sum.
+    """
     count, terms = 0, 1
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, constant in list(graph.initializers.items()):
@@ -253,13 +274,32 @@ def _round_weights(model: ir.Model, file: _File) -> tuple[int, int]:
             array = own.numpy()
             summed = tuple(axis for axis in range(array.ndim) if axis not in channels)
             terms = max(terms, int(np.prod([array.shape[axis] for axis in summed])))
-            if stored is None or stored.dtype == ir.DataType.FLOAT:
+            multiplied = f"{name}/int8" in file.constants
+            if not multiplied and (stored is None or stored.dtype == ir.DataType.FLOAT):
                 continue
-            half = stored.dtype == ir.DataType.FLOAT16
-            after = halved(array) if half else rounded(array, summed, STORED_LIMIT)
+            half = stored is not None and stored.dtype == ir.DataType.FLOAT16
+            limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
+            after = halved(array) if half else rounded(array, summed, limit)
+            inner += [n for n in _products(constant) if multiplied and n.graph is not model.graph]
             constant.const_value = ir.tensor(after, name=name)
             count += 1
     return count, terms
+
+
+def _products(constant: ir.Value) -> Iterator[ir.Node]:
+    """Yield the nodes that multiply by weights, as they are or transposed."""
+    for node in constant.consumers():
+        if node.op_type == "Transpose":
+            yield from node.outputs[0].consumers()
+        else:
+            yield node
+
+
+def _shaken(model: ir.Model, seed: int) -> bytes:
+    turn(model, 1, seed)
+    content = _moved(model, seed)
+    turn(model, 0)
+    return content
 
 
 def _channels(constant: ir.Value) -> tuple[int, ...] | None:
@@ -298,7 +338,7 @@ def _moved(model: ir.Model, seed: int) -> bytes:
 
 def _taken(cuts: tuple[Cut, ...], graph: ir.Graph) -> list[str]:
     """Return what cut nodes take that is neither given to the model nor constant."""
-    names = [name for cut in cuts for name in (cut.x, cut.lengths, *cut.initial) if name]
+    names = [name for cut in cuts for name in (cut.x, cut.lengths, *cut.added) if name]
     given = {value.name for value in graph.inputs} | set(graph.initializers)
     return [name for name in dict.fromkeys(names) if name not in given]
 

@@ -16,6 +16,7 @@ from rnnedge.parity.files.cases import cases_for, inputs_of, name_axes
 from rnnedge.parity.files.cells import Array, Nudge, Product, to_nearest
 from rnnedge.parity.files.reference import Cut, Reference, make_reference
 from rnnedge.parity.files.report import FileCost, FileReport, Result, summarize
+from rnnedge_runtime.contract import TIME, Interface
 from rnnedge_runtime.engine import EngineOptions, open_engine
 from rnnedge_runtime.foreign import read_interface
 
@@ -58,21 +59,16 @@ def validate_quantized(
     """
     tolerance = tolerance or Tolerance()
     original = _open(os.fspath(against))
-    face = name_axes(read_interface(original.get_inputs(), original.get_outputs()))
-    compared = _Comparison(make_reference(Path(against), Path(model)), os.fspath(model), tolerance)
-    for spec in face.inputs:
-        if spec.dtype.startswith("tensor("):
-            raise ModelError(
-                f"{os.fspath(against)}: expected inputs of numbers, got {spec}, for which none can "
-                "be made"
-            )
+    face = _face(original)
+    reference = make_reference(Path(against), Path(model))
+    compared = _Comparison(reference, os.fspath(model), face, tolerance)
     results: list[Result] = []
     meters = {spec.name: _Meter() for spec in face.outputs}
     refused: dict[Case, str] = {}
     done = 0
     for cases in cases_for(face):
         for number, case in enumerate(cases):
-            inputs = inputs_of(face, case, compared.reference.largest_index)
+            inputs = inputs_of(face, case, reference.largest_index)
             try:
                 expected = _run(original, inputs)
             except Exception as error:  # whatever ONNX Runtime raises where a shape does not fit
@@ -107,20 +103,40 @@ def validate_quantized(
     )
 
 
+def _face(original: Any) -> Interface:
+    """Return the interface of the original, with the names of axes that it takes."""
+    faces = name_axes(read_interface(original.get_inputs(), original.get_outputs()))
+    for spec in faces[0].inputs:
+        if spec.dtype.startswith("tensor("):
+            raise ModelError(f"the original: expected inputs of numbers, got {spec}")
+    for face in faces:
+        try:
+            _run(original, inputs_of(face, Case(7, 3), 1))
+        except Exception:  # whatever ONNX Runtime raises where a shape does not fit
+            continue
+        return face
+    return faces[0]
+
+
 class _Comparison:
     """Runs cases on a file and its reference.
 
     Args:
         reference: The original with rounded weights.
         model: The rounded file.
+        face: What they take.
         tolerance: How far an output may be off.
     """
 
-    def __init__(self, reference: Reference, model: str, tolerance: Tolerance) -> None:
+    def __init__(
+        self, reference: Reference, model: str, face: Interface, tolerance: Tolerance
+    ) -> None:
         self.reference = reference
+        self._dynamic = any(TIME in spec.axes for spec in face.inputs)
         self._model, self._tapped = _open(model), _open(reference.tapped)
         self._exact = None if reference.content is None else _open(reference.content)
         self._moved = [_open(content) for content in reference.moved]
+        self._shaken = [_open(content) for content in reference.shaken]
         self._tolerance = tolerance
 
     def run(self, case: Case, inputs: Inputs, expected: Values) -> tuple[Values, list[Result]]:
@@ -147,7 +163,9 @@ class _Comparison:
         if self._exact is None:
             return
         given = {arg.name: {**inputs, **tapped}[arg.name] for arg in self._exact.get_inputs()}
-        moved = [_run(engine, given) for engine in self._moved]
+        one_step = self.reference.first_step and self._dynamic and case.time == 1
+        engines = self._moved if one_step else [*self._moved, *self._shaken]
+        moved = [_run(engine, given) for engine in engines]
         for name, right in _run(self._exact, given).items():
             far = max(_largest(errors_of(one[name], right)) for one in moved)
             allowed = self._allowed(self.reference.terms, _size(right), far)
@@ -178,10 +196,10 @@ class _Comparison:
 def _answers(
     cut: Cut, known: Values, told: Array | None, nudge: Nudge
 ) -> tuple[list[Array], float]:
+    x, added = known[cut.x], [known[name] for name in cut.added]
     if isinstance(cut.cell, Product):
-        return cut.cell.run(known[cut.x], nudge)
-    lengths = known[cut.lengths] if cut.lengths else None
-    return cut.cell.run(known[cut.x], lengths, [known[n] for n in cut.initial], nudge, told)
+        return cut.cell.run(x, added, nudge)
+    return cut.cell.run(x, known[cut.lengths] if cut.lengths else None, added, nudge, told)
 
 
 def _at_random(seed: int) -> Nudge:

@@ -11,7 +11,17 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from onnx_files import dynamo, far, floats, node_file, run, tagger, torchscript
+from onnx_files import (
+    dynamo,
+    far,
+    floats,
+    node_file,
+    product_file,
+    run,
+    scan_file,
+    tagger,
+    torchscript,
+)
 from torch import nn
 
 from rnnedge_exporters import export
@@ -239,6 +249,46 @@ def test_an_export_of_rnnedge_keeps_its_contract(tmp_path: Path) -> None:
     assert contract.weights_digest == before.weights_digest
     assert [one.lowering for one in contract.layers] == ["operator_int8"]
     assert contract.layers[0].reason.startswith("from width 256 on, int8 is ")
+
+
+@pytest.mark.parametrize(
+    ("layer", "error"),
+    # An export computes the projection with integers too, which is too small to gain by it.
+    [(nn.RNN(8, 512), 1e-6), (nn.LSTM(8, 512, proj_size=200), 0.02)],
+    ids=["rnn", "projection"],
+)
+def test_a_scan_of_rnnedge_computes_in_int8(
+    layer: nn.RNNBase, error: float, tmp_path: Path
+) -> None:
+    export(layer, tmp_path / "model.onnx")
+    export(layer, tmp_path / "ours.onnx", quantize="int8")
+    result = quantize(tmp_path / "model.onnx", tmp_path / "small.onnx")
+    assert result.contract is not None
+    assert [one.lowering for one in result.contract.layers] == ["scan_int8"]
+    done = {one.name: one.done for one in result.quantization}
+    assert done["l0/step/R"] == "computes in int8"
+    assert done["l0/forward/W"] == "stored in int8"
+    inputs = {"input": floats(1, 2, 8), "h_0": floats(1, 2, layer.proj_size or 512)}
+    if isinstance(layer, nn.LSTM):
+        inputs["c_0"] = floats(1, 2, 512)
+    assert far(run(result.path, inputs), run(tmp_path / "ours.onnx", inputs)) < error
+
+
+def test_a_scan_with_weights_around_it(tmp_path: Path) -> None:
+    path = scan_file(tmp_path / "model.onnx")
+    (one,) = quantize(path, tmp_path / "small.onnx").quantization
+    assert (one.name, one.done) == ("R", "computes in int8")
+    inputs = {"x": floats(6, 3, 512), "h_0": floats(3, 512)}
+    assert 0 < far(run(path, inputs), run(tmp_path / "small.onnx", inputs)) < 0.1
+
+
+@pytest.mark.parametrize("shape", [(520, 520), (2, 520, 520)], ids=str)
+def test_a_large_product(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = product_file(tmp_path / "model.onnx", "MatMul", *shape)
+    (one,) = quantize(path, tmp_path / "small.onnx").quantization
+    assert one.done == ("computes" if len(shape) == 2 else "stored") + " in int8"
+    x = {"x": floats(*shape[:-2], 3, 520)}
+    assert 0 < far(run(path, x), run(tmp_path / "small.onnx", x)) < 2
 
 
 def test_what_is_around_stays(tmp_path: Path) -> None:

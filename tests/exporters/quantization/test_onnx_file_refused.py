@@ -10,7 +10,7 @@ import onnx
 import onnxruntime.quantization
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import node_file
+from onnx_files import node_file, product_file
 from torch import nn
 
 from rnnedge_exporters import ExportError, WeightsError, export
@@ -137,24 +137,19 @@ def test_weights_without_a_number(value: float, lstm: Path) -> None:
 
 
 def test_weights_too_large_for_half(tmp_path: Path) -> None:
-    path = product(tmp_path / "model.onnx", np.full((64, 8), 1e5, np.float32))
+    path = product_file(tmp_path / "model.onnx", "MatMul", 64, 8)
+
+    def change(graph: onnx.GraphProto) -> None:
+        large = np.full((64, 8), 1e5, np.float32)
+        graph.initializer[0].CopyFrom(numpy_helper.from_array(large, "B"))
+
+    changed(path, change)
     message = "^MatMul score, weights B: expected at most 65504, the largest float16, got 1e.05"
     refused(path, message, WeightsError, quantize=None, dtype="float16")
 
 
-def product(path: Path, matrix: Any) -> Path:
-    """Write a file of one `MatMul`."""
-    rows, columns = matrix.shape
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", rows])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", columns])]
-    node = helper.make_node("MatMul", ["x", "B"], ["y"], name="score")
-    graph = helper.make_graph([node], "g", inputs, outputs, [numpy_helper.from_array(matrix, "B")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return path
-
-
 def test_nothing_to_quantize(tmp_path: Path) -> None:
-    path = product(tmp_path / "model.onnx", np.ones((3, 4), np.float32))
+    path = product_file(tmp_path / "model.onnx", "MatMul", 3, 4)
     refused(path, r"model.onnx: found nothing to quantize: no RNN, LSTM, GRU, MatMul, Gemm, Conv ")
 
 

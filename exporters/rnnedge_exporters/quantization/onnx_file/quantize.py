@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,12 @@ from rnnedge_exporters.exporter import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
-from rnnedge_exporters.quantization.constants import FEWEST, store_in, weights_in
+from rnnedge_exporters.quantization.constants import (
+    FEWEST,
+    is_large_product,
+    store_in,
+    weights_in,
+)
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights, recurrent_nodes
 from rnnedge_exporters.quantization.onnx_file.reading import (
     called,
@@ -39,6 +45,8 @@ from rnnedge_exporters.quantization.report import (
 from rnnedge_exporters.staging import staged
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
+_PROJECTION = re.compile(r"(^|/)l\d+/(forward|backward)/W$")
+"""What the `scan` lowering calls the weights that a layer's input is multiplied by."""
 _INTEGERS_OPSET = 11
 """What `DynamicQuantizeLinear` came with."""
 
@@ -140,24 +148,23 @@ def quantize(
     def stored(name: str) -> Storage:
         return "float32" if name in keep_float32 else storage
 
+    contract = contract_of(source, read)
+
+    def computed(name: str) -> bool:
+        # The input of a Scan is projected in float32, as in the `scan_int8` lowering.
+        projects = contract is not None and _PROJECTION.search(name) is not None
+        return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
+
     for graph in _graphs(read):
-        # A product inside a Scan or If is left in float32: proving it takes what is outermost.
-        large = graph is read.graph and opset >= _INTEGERS_OPSET and target != "cuda"
-        report += store_in(graph, stored, integers=large)
+        report += store_in(graph, stored, integers=computed)
     if not any(layer.bytes_after < layer.bytes_before for layer in report):
         raise ExportError(
             f"{source}: found nothing to quantize: no RNN, LSTM, GRU, MatMul, Gemm, Conv or Gather "
             f"with constant float32 weights of {FEWEST} numbers or more"
         )
-    for clean in (passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass()):
-        clean(read)
-    for graph in _graphs(read):  # the pass leaves what inner graphs do not need
-        for name, constant in list(graph.initializers.items()):
-            if not constant.uses() and not constant.is_graph_output():
-                graph.initializers.pop(name)
-    contract = contract_of(source, read)
+    _clean(read)
     if contract is not None:
-        contract = _updated(contract, forms, quantize, dtype, opset)
+        contract = _updated(contract, forms, report, quantize, dtype, opset)
         read.metadata_props[METADATA_KEY] = contract.to_json()
     content = serialize_model(read)
     with staged(path) as temporary:
@@ -202,7 +209,9 @@ def _refuse_loops(model: ir.Model) -> None:
         bodies = [
             a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH
         ]
-        if node.op_type in ("Scan", "Loop") and any(True for b in bodies for _ in weights_in(b)):
+        weights = [weight for body in bodies for weight in weights_in(body)]
+        small = [True for constant, _, summed in weights if not is_large_product(constant, summed)]
+        if node.op_type in ("Scan", "Loop") and small:
             raise ExportError(
                 f"quantize='int8:all': {node.op_type} {called(node)} cannot compute in int8, since "
                 "it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
@@ -238,9 +247,20 @@ def _written(
     return store_weights(found, storage, reason)
 
 
+def _clean(model: ir.Model) -> None:
+    """Drop what nothing needs any more."""
+    for clean in (passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass()):
+        clean(model)
+    for graph in _graphs(model):  # the pass leaves the weights of inner graphs
+        for name, constant in list(graph.initializers.items()):
+            if not constant.uses() and not constant.is_graph_output():
+                graph.initializers.pop(name)
+
+
 def _updated(
     contract: Contract,
     forms: Sequence[tuple[RecurrentNode, tuple[str | None, str]]],
+    report: Sequence[LayerQuantization],
     quantize: Quantize | None,
     dtype: DType,
     opset: int,
@@ -253,6 +273,13 @@ def _updated(
         lowering, reason = own.pop() if len(own) == 1 else (None, "")
         if lowering is not None:
             layer = replace(layer, lowering=lowering, reason=reason)
+        for one in report:
+            if (
+                one.done == "computes in int8"
+                and one.name.startswith(start)
+                and "/step" in one.name
+            ):
+                layer = replace(layer, lowering="scan_int8", reason=one.reason)
         layers.append(layer)
     return replace(
         contract,

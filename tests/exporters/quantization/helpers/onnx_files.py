@@ -149,6 +149,57 @@ def node_file(
     return path
 
 
+def scan_file(path: Path, size: int = 512) -> Path:
+    """Write a plain recurrence as a `Scan`, whose body takes the weights from around it."""
+    random = np.random.default_rng(0)
+    weights = (random.standard_normal((size, size)) * size**-0.5).astype(np.float32)
+    axes = ["batch", size]
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["h", "R"], ["product"]),
+            helper.make_node("Add", ["product", "x_t"], ["sum"]),
+            helper.make_node("Tanh", ["sum"], ["h_new"]),
+            helper.make_node("Identity", ["h_new"], ["y_t"]),
+        ],
+        "step",
+        [value("h", TensorProto.FLOAT, axes), value("x_t", TensorProto.FLOAT, axes)],
+        [value("h_new", TensorProto.FLOAT, axes), value("y_t", TensorProto.FLOAT, axes)],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Scan", ["h_0", "x"], ["h_n", "y"], body=body, num_scan_inputs=1)],
+        "g",
+        [value("x", TensorProto.FLOAT, ["time", *axes]), value("h_0", TensorProto.FLOAT, axes)],
+        [value("y", TensorProto.FLOAT, ["time", *axes]), value("h_n", TensorProto.FLOAT, axes)],
+        [numpy_helper.from_array(weights, "R")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
+def product_file(path: Path, op: str, *shape: int, addend: str = "") -> Path:
+    """Write a file of one `MatMul` or `Gemm`; `addend` is nothing, `constant` or `input`."""
+    random = np.random.default_rng(0)
+    weights = random.standard_normal(shape).astype(np.float32)
+    value = helper.make_tensor_value_info
+    axes = [*shape[:-2], "batch", shape[-2]]
+    inputs = [value("x", TensorProto.FLOAT, axes)]
+    constants = [numpy_helper.from_array(weights, "B")]
+    if addend == "input":
+        inputs.append(value("C", TensorProto.FLOAT, ["batch", shape[-1]]))
+    elif addend:
+        constants.append(numpy_helper.from_array(weights[0], "C"))
+    node = helper.make_node(op, ["x", "B"] + ["C"] * bool(addend), ["y"], name="score")
+    out = [value("y", TensorProto.FLOAT, [*axes[:-1], shape[-1]])]
+    graph = helper.make_graph([node], "g", inputs, out, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, path)
+    return path
+
+
 def run(path: Path, inputs: Arrays) -> Arrays:
     """Run a file in ONNX Runtime, with one thread."""
     options = onnxruntime.SessionOptions()

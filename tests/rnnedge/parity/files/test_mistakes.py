@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_files import node_file, tagger
+from onnx_files import node_file, product_file, scan_file, tagger
 
 from rnnedge import quantize, validate_quantized
 from rnnedge_exporters.lowerings import operator_int8, scan_int8
@@ -112,6 +112,47 @@ def test_of_a_layer_of_integers(
     report = validate_quantized(tmp_path / "small.onnx", against=source)
     assert not report, report
     assert report.verdict.startswith("FAIL: small.onnx is not model.onnx with its weights rounded")
+
+
+INSIDE: dict[str, tuple[Any, str, Any]] = {
+    "rounded_to_127": (constants, "COMPUTED_LIMIT", 127),
+    "wrong_axis": (
+        constants,
+        "_SUMMED",
+        {("MatMul", 1): lambda node, rank: (1,), ("Gemm", 1): lambda node, rank: (1,)},
+    ),
+    "in_float32": (constants, "_COMPUTED_FROM", 10**9),
+}
+
+
+@pytest.mark.parametrize(("module", "name", "wrong"), INSIDE.values(), ids=INSIDE)
+@pytest.mark.parametrize("make", [scan_file, lambda path: product_file(path, "MatMul", 520, 520)])
+def test_of_a_large_product(
+    make: Callable[[Path], Path],
+    module: Any,
+    name: str,
+    wrong: Any,
+    tmp_path: Path,
+    monkeypatch: Patch,
+) -> None:
+    source = make(tmp_path / "model.onnx")
+    monkeypatch.setattr(module, name, wrong)
+    result = quantize(source, tmp_path / "small.onnx")
+    report = validate_quantized(result.path, against=source)
+    stored = result.quantization[0].done == "stored in int8"
+    assert bool(report) == stored == (name == "_COMPUTED_FROM"), report  # what is stored is right
+
+
+def test_a_state_that_is_lost_inside_a_scan(tmp_path: Path, monkeypatch: Patch) -> None:
+    source = scan_file(tmp_path / "model.onnx")
+    small = quantize(source, tmp_path / "small.onnx").path
+    model = onnx.load(small)
+    (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
+    body = next(a.g for a in scan.attribute if a.name == "body")
+    (adds,) = (node for node in body.node if node.op_type == "Add")
+    adds.input[0] = "x_t"  # twice the input, for the product
+    onnx.save(model, small)
+    assert not validate_quantized(small, against=source)
 
 
 @pytest.mark.parametrize("how", [{"quantize": "int8"}, {"quantize": "int8:all"}], ids=str)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx_files import node_file, tagger
+from onnx_files import node_file, product_file, scan_file, tagger
 from torch import nn
 
 from rnnedge import FileReport, export, quantize, validate, validate_quantized
@@ -66,28 +66,39 @@ def test_a_last_state_alone(tmp_path: Path) -> None:
         assert report, report
 
 
-def test_a_large_product(tmp_path: Path) -> None:
-    layer = tagger(tmp_path / "model.onnx", "LSTM", 128, bidirectional=True)
-    model = onnx.load(layer)
-    rows = np.random.default_rng(0).standard_normal((30, 8800)).astype(np.float32)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(rows, "wide"))
-    model.graph.node.append(onnx.helper.make_node("MatMul", ["y", "wide"], ["z"], name="score"))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, None))
-    onnx.save(model, layer)
-    report = proven(layer)
+@pytest.mark.parametrize(
+    ("op", "addend"), [("MatMul", ""), ("Gemm", ""), ("Gemm", "constant"), ("Gemm", "input")]
+)
+def test_a_large_product(op: str, addend: str, tmp_path: Path) -> None:
+    report = proven(product_file(tmp_path / "model.onnx", op, 520, 520, addend=addend))
     assert report, report
     assert [one.name for one in report.compared if one.integers] == ["score"]
 
 
-@pytest.mark.parametrize("how", [{}, {"quantize": None, "dtype": "float16"}], ids=str)
+def test_a_product_of_a_stack(tmp_path: Path) -> None:
+    report = proven(product_file(tmp_path / "model.onnx", "MatMul", 2, 520, 520))
+    assert report, report
+    assert not any(one.integers for one in report.compared)
+
+
+def test_integers_inside_a_scan(tmp_path: Path) -> None:
+    report = proven(scan_file(tmp_path / "model.onnx"), quantize="int8:all")
+    assert report, report
+
+
+HALF = {"quantize": None, "dtype": "float16"}
+
+
 @pytest.mark.parametrize(
-    ("layer", "options"),
+    ("layer", "options", "how"),
     [
-        (nn.RNN(5, 24), {}),
-        (nn.RNN(5, 24, 2, bidirectional=True), {"lengths": True}),
-        (nn.GRU(5, 24, 2, batch_first=True), {"lengths": True}),
-        (nn.LSTM(5, 24, proj_size=8), {"states": False}),
-        (nn.LSTM(5, 256), {}),
+        (nn.RNN(5, 24), {}, {}),
+        (nn.RNN(5, 24, 2, bidirectional=True), {"lengths": True}, HALF),
+        (nn.GRU(5, 24, 2, batch_first=True), {"lengths": True}, {}),
+        (nn.GRU(5, 24), {}, HALF),
+        (nn.LSTM(5, 24, proj_size=8), {"states": False}, {}),
+        (nn.LSTM(5, 256), {}, {}),
+        (nn.RNN(5, 512), {"lengths": True}, {}),
     ],
     ids=str,
 )
