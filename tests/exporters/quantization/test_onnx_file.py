@@ -230,6 +230,21 @@ def test_lengths_and_states(op: str, direction: str, tmp_path: Path) -> None:
     assert not after["Y_h"][:, 1].any()  # as the operator answers a row of length zero
 
 
+def test_an_initial_state_is_no_weight(tmp_path: Path) -> None:
+    path = node_file(
+        tmp_path / "model.onnx", "RNN", hidden=64, states=True, direction="bidirectional"
+    )
+    model = onnx.load(path)
+    (state,) = [one for one in model.graph.input if one.name == "h"]
+    model.graph.input.remove(state)
+    model.graph.initializer.append(numpy_helper.from_array(floats(2, 3, 64), "h"))
+    onnx.save(model, path)
+    result = quantize(path, tmp_path / "small.onnx", quantize="int8:all")
+    assert [one.name for one in result.quantization] == ["rnn"]
+    tensors = {one.name: one for one in onnx.load(result.path).graph.initializer}
+    assert np.array_equal(numpy_helper.to_array(tensors["h"]), floats(2, 3, 64))
+
+
 def test_a_last_state_alone(tmp_path: Path) -> None:
     path = tagger(tmp_path / "model.onnx", "GRU", 16, last=True)
     result = quantize(path, tmp_path / "small.onnx", quantize="int8:all")

@@ -138,25 +138,25 @@ def quantize(
     forms = [(f, _form(f, quantize, target)) for f in nodes if f.name not in keep_float32]
     if quantize == "int8:all":
         _refuse_loops(read)
-    report = [
-        kept_in_float32(f.name, f.cell, f.weights.nbytes + f.recurrence.nbytes, "it was asked for")
-        for f in nodes
-        if f.name in keep_float32
-    ]
-    report += [_written(read, found, *form, storage) for found, form in forms]
+    contract = contract_of(source, read)
 
     def stored(name: str) -> Storage:
         return "float32" if name in keep_float32 else storage
-
-    contract = contract_of(source, read)
 
     def computed(name: str) -> bool:
         # The input of a Scan is projected in float32, as in the `scan_int8` lowering.
         projects = contract is not None and _PROJECTION.search(name) is not None
         return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
 
-    for graph in _graphs(read):
-        report += store_in(graph, stored, integers=computed)
+    # First, since a lowering may gather from a constant that is no weight, as an initial state.
+    around = [one for graph in _graphs(read) for one in store_in(graph, stored, integers=computed)]
+    report = [
+        kept_in_float32(f.name, f.cell, f.weights.nbytes + f.recurrence.nbytes, "it was asked for")
+        for f in nodes
+        if f.name in keep_float32
+    ]
+    report += [_written(read, found, *form, storage) for found, form in forms]
+    report += around
     if not any(layer.bytes_after < layer.bytes_before for layer in report):
         raise ExportError(
             f"{source}: found nothing to quantize: no RNN, LSTM, GRU, MatMul, Gemm, Conv or Gather "
