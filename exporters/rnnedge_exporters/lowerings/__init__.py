@@ -81,19 +81,18 @@ def choose(
     if integers is not None:
         return integers, why
     name, reason = _choose_float(layer, target, forced)
-    return name, f"{reason}{why}"
+    return name, f"{reason}; {why}"
 
 
 def choose_int8(
     layer: RecurrentLayer, lengths: bool, target: Target, quantize: Quantize
 ) -> tuple[str | None, str]:
-    """Return the form of integers for a layer, and why; None where it has to be another form.
+    """Return the form of integers for a layer, None where it has to be another, and why.
 
-    The arguments are those of `choose`. The reason for None goes on where that for another form
-    ends.
+    The arguments are those of `choose`.
     """
     if target == "cuda":
-        return None, ", in floating point: the CUDA provider has none in int8"
+        return None, "the CUDA provider has none in int8"
     cell = "lstm with a projection" if layer.proj_size else layer.cell
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
     forms = [
@@ -107,7 +106,7 @@ def choose_int8(
     least, narrowest, _ = min(forms)
     if quantize == "int8:all":
         return narrowest, "int8 was asked for everywhere"
-    return None, f"; below width {least}, int8 makes the cell no faster"
+    return None, f"below width {least}, int8 makes the cell no faster"
 
 
 def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:

@@ -6,11 +6,12 @@ run in numpy on what the rounded file gives it, and the rest of the original is 
 rounded file answers there. So each layer is held to the rounding of floats, and no error of the
 graph can hide behind that of the weights.
 
-cells       the equations of RNN, LSTM, GRU and products with activations of 8 bits
-reference   the original with rounded weights, cut where integers are multiplied
-cases       what is run
-validation  `validate_quantized`
-report      what it found
+cells        the equations of RNN, LSTM, GRU and products with activations of 8 bits
+activations  the same inside a Scan, Loop or If, where nothing can be cut out
+reference    the original with rounded weights, cut where integers are multiplied
+cases        what is run
+validation   `validate_quantized`
+report       what it found
 """
 
 from rnnedge.parity.files.report import FileReport as FileReport

@@ -203,7 +203,7 @@ def _answers(
 
 
 def _at_random(seed: int) -> Nudge:
-    """Round up or down at random, but for what every program is given."""
+    """Round up or down at random."""
     random = np.random.default_rng(seed)
     return lambda shape: random.uniform(-0.5, 0.5, shape)
 

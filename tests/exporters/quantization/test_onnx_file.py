@@ -391,6 +391,28 @@ def test_weights_through_movement(tmp_path: Path) -> None:
     assert 0 < far(before, answers[0]) < 0.02
 
 
+@pytest.mark.parametrize("through", ["Identity", "Cast"])
+def test_weights_of_two_products(through: str, tmp_path: Path) -> None:
+    """One matrix stays one; a cast of doubles makes another."""
+    path = product_file(tmp_path / "model.onnx", "MatMul", 64, 64)
+    model = onnx.load(path)
+    graph = model.graph
+    if through == "Cast":
+        wide = numpy_helper.to_array(graph.initializer[0]).astype(np.float64)
+        graph.initializer.append(numpy_helper.from_array(wide, "D"))
+        moved = helper.make_node("Cast", ["D"], ["E"], to=1)
+    else:
+        moved = helper.make_node("Identity", ["B"], ["E"])
+    graph.node.extend([moved, helper.make_node("MatMul", ["y", "E"], ["z"])])
+    graph.output.append(helper.make_tensor_value_info("z", 1, None))
+    onnx.save(model, path)
+    result = quantize(path, tmp_path / "small.onnx")
+    assert len(result.quantization) == (1 if through == "Identity" else 2)
+    assert {one.done for one in result.quantization} == {"stored in int8"}
+    x = {"x": floats(3, 64)}
+    assert 0 < far(run(path, x), run(result.path, x)) < 3
+
+
 def test_external_data(tmp_path: Path) -> None:
     path = node_file(tmp_path / "model.onnx", "LSTM", hidden=64)
     x = {"x": floats(6, 3, 5)}

@@ -6,7 +6,7 @@ Only what leads to a weight is computed: all else in the graph stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -60,10 +60,12 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
     array = _computed(model, value, cone)
     if array.dtype.kind != "f":
         return
-    roots = [one.graph for one in cone.constants if one.dtype in FLOATS]
-    graph = roots[0] if len(set(roots)) == 1 else cone.nodes[-1].graph
+    roots = [one for one in cone.constants if one.dtype in FLOATS]
+    graphs = {one.graph for one in roots}
+    graph = graphs.pop() if len(graphs) == 1 else cone.nodes[-1].graph
     assert isinstance(graph, ir.Graph)
-    made = folded.get((graph, array.shape, array.tobytes()))
+    same = [one for one in roots if _is_same(cone.constants[one].numpy(), array)]
+    made = same[0] if same else folded.get((graph, array.shape, array.tobytes()))
     if made is None:
         tensor = ir.tensor(array, name=value.name)
         made = ir.Value(
@@ -76,6 +78,10 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
         folded[graph, array.shape, array.tobytes()] = made
     value.name = f"{value.name}/computed"  # it goes with the nodes that nothing needs
     ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
+
+
+def _is_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _is_transposed(node: ir.Node, value: ir.Value) -> bool:

@@ -228,7 +228,6 @@ def _form(
     if found.layer is not None:
         lengths = given(found.node, LENGTHS) is not None
         lowering, reason = choose_int8(found.layer, lengths, target, quantize)
-        reason = reason.lstrip(";, ")  # of a sentence that goes on
     if lowering is None and quantize == "int8:all":
         raise ExportError(
             f"quantize='int8:all': {found.node.op_type} {found.name} cannot compute in int8, since "
