@@ -153,6 +153,26 @@ def test_nothing_to_quantize(tmp_path: Path) -> None:
     refused(path, r"model.onnx: found nothing to quantize: no RNN, LSTM, GRU, MatMul, Gemm, Conv ")
 
 
+def test_weights_that_are_filled(tmp_path: Path) -> None:
+    """Written out, they would make the file grow."""
+    path = product_file(tmp_path / "model.onnx", "MatMul", 64, 64)
+
+    def change(graph: onnx.GraphProto) -> None:
+        graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([64, 64]), "shape"))
+        graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["B"]))
+
+    changed(path, change)
+    refused(path, r"model.onnx: found nothing to quantize: ")
+
+
+def test_an_opset_before_all(tmp_path: Path) -> None:
+    path = product_file(tmp_path / "model.onnx", "MatMul", 64, 64)
+    model = onnx.load(path)
+    model.opset_import[0].version = 6
+    onnx.save(model, path)
+    refused(path, "model.onnx: expected opset 7 or later, got 6: convert it with onnx.version_conv")
+
+
 def test_everything_is_kept(lstm: Path) -> None:
     refused(lstm, "model.onnx: found nothing to quantize: ", keep_float32=["rnn"])
 
@@ -202,7 +222,7 @@ def test_another_kind_of_file(content: bytes, tmp_path: Path) -> None:
 
 def test_a_file_cut_short(lstm: Path) -> None:
     lstm.write_bytes(lstm.read_bytes()[:-200])
-    refused(lstm, "model.onnx: expected an ONNX model: the file is of another kind, damaged, or c")
+    refused(lstm, "model.onnx: expected an ONNX model: the file is of another kind, damaged, cut s")
 
 
 def test_a_file_too_large(lstm: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,9 @@ _WEIGHTS = {
     "Gather": (0,),
 }
 """For an operator, the places of its weights."""
+_WIDENED = 2
+"""How many times as large as what they come from weights may be, as after a `Cast` from half. What
+is larger is filled or repeated, and would make the file grow."""
 _OTHER_EACH_TIME = {
     *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
     *("Multinomial", "Bernoulli"),
@@ -58,7 +61,8 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
     if value.producer() is None or not cone.visit(value):
         return
     array = _computed(model, value, cone)
-    if array.dtype.kind != "f":
+    held = sum(tensor.nbytes for tensor in cone.constants.values())
+    if array.dtype.kind != "f" or array.nbytes > _WIDENED * held:
         return
     roots = [one for one in cone.constants if one.dtype in FLOATS]
     graphs = {one.graph for one in roots}

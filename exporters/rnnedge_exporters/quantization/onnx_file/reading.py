@@ -15,6 +15,8 @@ from rnnedge_exporters.exporter import HIGHEST_OPSET
 from rnnedge_exporters.model_file import LARGEST
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
+LOWEST = 7
+"""The operator set in which `Mul` learned to broadcast, as scales need it."""
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 _QUANTIZED = {
     *("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"),
@@ -57,12 +59,22 @@ def read_model(path: Path) -> ir.Model:
     except OSError as error:  # such as external data that is not there
         raise ExportError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except Exception as error:  # protobuf's, of whichever implementation, and those of onnx-ir
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
         raise ExportError(
-            f"{path}: expected an ONNX model: the file is of another kind, damaged, or cut short"
+            f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
+            f"of types that are not known here ({' '.join(str(first).split())[:100]})"
         ) from error
     if not model.graph.outputs:
         raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
     _refuse_quantized(path, model)
+    opset = model.graph.opset_imports.get("", LOWEST)
+    if opset < LOWEST:
+        raise ExportError(
+            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
+            "onnx.version_converter"
+        )
     for prepare in (
         passes.InlinePass(),
         passes.LiftConstantsToInitializersPass(),
