@@ -72,6 +72,7 @@ class Recurrence:
         weights: W, float64 [directions, gates*hidden, features].
         recurrence: R, float64 [directions, gates*hidden, hidden].
         bias: B, float64 [directions, 2*gates*hidden].
+        reverse: Whether its one direction is backwards.
         relu: Whether an RNN has relu for tanh.
         rounds_input: Whether the input is rounded too, once over all time.
     """
@@ -80,6 +81,7 @@ class Recurrence:
     weights: Array
     recurrence: Array
     bias: Array
+    reverse: bool
     relu: bool
     rounds_input: bool
 
@@ -114,6 +116,8 @@ class Recurrence:
         count = 2 if self.op == "LSTM" else 1
         states = list(initial) or [np.zeros((directions, batch, hidden))] * count
         ends = np.full(batch, time) if lengths is None else lengths
+        if self.reverse:  # all rows start at once, and so are rounded together
+            x, told = _turned(x, ends), None if told is None else _turned(told, ends)
         wide = round_to_8_bits(x, nudge) if self.rounds_input else x.astype(np.float64)
         y = np.zeros((time, directions, batch, hidden))
         finals = [np.array(state, np.float64) for state in states]
@@ -134,7 +138,7 @@ class Recurrence:
                 final[way] = np.where((ends > 0)[:, None], last, 0)
         if told is not None:
             finals[0] = _own_finals(y, ends)
-        return [y, *finals], largest
+        return [_turned(y, ends) if self.reverse else y, *finals], largest
 
     def _step(
         self, way: int, x: Array, state: list[Array], nudge: Nudge
@@ -160,10 +164,19 @@ class Recurrence:
 
 def _own_finals(y: Array, ends: Array) -> Array:
     """Return Y_h as it follows from Y: where each row ends forwards, and begins backwards."""
-    rows = np.arange(y.shape[2])
-    last = np.where((ends > 0)[:, None], y[np.maximum(ends - 1, 0), 0, rows], 0)
-    first = [np.where((ends > 0)[:, None], y[0, way], 0) for way in range(1, y.shape[1])]
-    return np.stack([last, *first])
+    rows, some = np.arange(y.shape[2]), (ends > 0)[:, None]
+    last = y[np.maximum(ends - 1, 0), 0, rows]
+    both = [last, *(y[0, way] for way in range(1, y.shape[1]))]
+    return np.stack([np.where(some, final, 0) for final in both])
+
+
+def _turned(x: Array, ends: Array) -> Array:
+    """Turn each row of [time, ..., batch, features] round, up to its end."""
+    steps = np.arange(len(x))[:, None]
+    order = np.where(steps < ends, ends - 1 - steps, steps)  # [time, batch]
+    order = order.reshape(len(x), *[1] * (x.ndim - 3), -1, 1)
+    turned: Array = np.take_along_axis(x, order, 0)
+    return turned
 
 
 def _sigmoid(x: Array) -> Array:

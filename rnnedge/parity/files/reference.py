@@ -223,6 +223,7 @@ def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
         weights=rounded(weights, 2, limit).astype(np.float64),
         recurrence=rounded(recurrence, 2, COMPUTED_LIMIT).astype(np.float64),
         bias=bias.astype(np.float64),
+        reverse=_option(node, "direction", "forward") == "reverse",
         relu="relu" in [name.lower() for name in _option(node, "activations", [])],
         rounds_input=integers,
     )

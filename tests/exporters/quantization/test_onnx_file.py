@@ -179,7 +179,6 @@ def test_an_older_opset_converted(op: str, opset: int, tmp_path: Path) -> None:
 
 
 HINDRANCES = {
-    "reverse": ("LSTM", {"direction": "reverse"}, "it runs in reverse only"),
     "clip": ("LSTM", {"clip": 0.5}, "it clips"),
     "peepholes": ("LSTM", {"peepholes": True}, "it has peepholes"),
     "couples": ("LSTM", {"input_forget": 1}, "it couples its gates (input_forget)"),
@@ -214,7 +213,7 @@ def test_layout_is_stored(tmp_path: Path) -> None:
     assert (one.done, one.reason) == ("stored in int8", "its batch is the first axis (layout=1)")
 
 
-@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("op", ["RNN", "LSTM", "GRU"])
 def test_lengths_and_states(op: str, direction: str, tmp_path: Path) -> None:
     more = {"linear_before_reset": 1} if op == "GRU" else {}

@@ -29,6 +29,8 @@ _WEIGHTS = {
 _WIDENED = 2
 """How many times as large as what they come from weights may be, as after a `Cast` from half. What
 is larger is filled or repeated, and would make the file grow."""
+_LITTLE = 1024
+"""Bytes that may be written out in any case."""
 _OTHER_EACH_TIME = {
     *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
     *("Multinomial", "Bernoulli"),
@@ -62,7 +64,7 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
         return
     array = _computed(model, value, cone)
     held = sum(tensor.nbytes for tensor in cone.constants.values())
-    if array.dtype.kind != "f" or array.nbytes > _WIDENED * held:
+    if array.dtype.kind != "f" or array.nbytes > max(_WIDENED * held, _LITTLE):
         return
     roots = [one for one in cone.constants if one.dtype in FLOATS]
     graphs = {one.graph for one in roots}

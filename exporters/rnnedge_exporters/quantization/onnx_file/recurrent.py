@@ -41,6 +41,7 @@ class RecurrentNode:
         weights: float32 [directions, gates*hidden, features], as the node takes them.
         recurrence: float32 [directions, gates*hidden, hidden].
         layer: What it computes, where a lowering can; None where none can.
+        reverse: Whether its one direction is backwards; that of `layer` is forwards.
         hindrance: What no lowering has, where `layer` is None.
     """
 
@@ -50,6 +51,7 @@ class RecurrentNode:
     weights: Float32
     recurrence: Float32
     layer: RecurrentLayer | None
+    reverse: bool
     hindrance: str
 
 
@@ -77,7 +79,8 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
         )
     hindrance = _hindrance(node, cell, opset, inner)
     layer = None if hindrance else _layer(node, cell, weights, recurrence)
-    return RecurrentNode(node, called(node), cell, weights, recurrence, layer, hindrance)
+    reverse = _option(node, "direction", "forward") == "reverse"
+    return RecurrentNode(node, called(node), cell, weights, recurrence, layer, reverse, hindrance)
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
@@ -123,7 +126,6 @@ def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
         "it is inside a control-flow node": inner,
         f"the file has opset {opset}, and what computes in int8 needs {LOWEST_OPSET} "
         f"(opset={LOWEST_OPSET} converts it)": opset < LOWEST_OPSET,
-        "it runs in reverse only": _option(node, "direction", "forward") == "reverse",
         f"its activations are {', '.join(activations)}": not all(k in allowed for k in kinds)
         or any(kind != kinds[0] for kind in kinds),
         "it clips": bool(_option(node, "clip", 0.0)),

@@ -41,9 +41,13 @@ def compute_in_integers(
     assert x is not None
     if lengths is not None:
         lengths = builder.op("Cast", lengths, to=ir.DataType.INT64)
+    if found.reverse:
+        x = _turned(builder, x, lengths)
     states = [given(node, place) for place in (H_0, C_0)[: len(layer.state_sizes)]]
     initial = tuple(state for state in states if state is not None) or None
     output, finals = add_layer(builder, layer, lowering, x, lengths=lengths, initial=initial)
+    if found.reverse:
+        output = _turned(builder, output, lengths)
     if lengths is not None and initial is not None:
         # A row of length zero: the operator answers zeros, and a lowering its initial state.
         empty = builder.op("Equal", lengths, builder.integers(0))
@@ -61,6 +65,14 @@ def compute_in_integers(
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
         old.name, new.name = f"{found.name}/replaced", name or new.name
     graph.remove(node, safe=True)
+
+
+def _turned(builder: GraphBuilder, x: ir.Value, lengths: ir.Value | None) -> ir.Value:
+    """Turn each row of `x` [time, batch, features] round, up to its end."""
+    if lengths is not None:
+        return builder.op("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
+    last, before_first = builder.integers(-1), builder.integers(np.iinfo(np.int64).min)
+    return builder.op("Slice", x, last, before_first, builder.integers(0), last)
 
 
 def _with_directions(builder: GraphBuilder, layer: RecurrentLayer, output: ir.Value) -> ir.Value:

@@ -19,6 +19,7 @@ from rnnedge_exporters.quantization.onnx_file import recurrent, rewriting
 
 Patch = pytest.MonkeyPatch
 _read, _add, _direct = recurrent._layer, rewriting.add_layer, rewriting._with_directions
+_turned = rewriting._turned
 
 
 def _weights(change: Callable[[Any], dict[str, Any]]) -> Callable[[Patch], None]:
@@ -88,6 +89,18 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], Callable[[Patch], None]]] = {
     "no_bias": ("RNN", {}, _weights(lambda one: {"bias_hh": 0 * one.bias_hh})),
     "transposed": ("RNN", {}, _weights(lambda one: {"weight_hh": one.weight_hh.T.copy()})),
     "directions": ("RNN", BOTH, _swap_directions),
+    "reverse": (
+        "GRU",
+        RESET | {"direction": "reverse"},
+        lambda patch: patch.setattr(rewriting, "_turned", lambda builder, x, lengths: x),
+    ),
+    "reverse_beyond_the_end": (
+        "GRU",
+        RESET | {"direction": "reverse", "lengths": True},
+        lambda patch: patch.setattr(
+            rewriting, "_turned", lambda builder, x, lengths: _turned(builder, x, None)
+        ),
+    ),
     "lengths": ("GRU", RESET | GIVEN, _without(lengths=None)),
     "states": ("GRU", RESET | GIVEN, _without(initial=None)),
     "h_and_c": ("LSTM", {}, _swap_finals),

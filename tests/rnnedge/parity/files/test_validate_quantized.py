@@ -25,7 +25,7 @@ def proven(source: Path, **options: Any) -> FileReport:
 
 
 @pytest.mark.parametrize("more", [{}, {"lengths": True}, {"states": True}], ids=str)
-@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("op", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("how", ["int8", "int8:all"])
 def test_nodes(how: Any, op: str, direction: str, more: dict[str, Any], tmp_path: Path) -> None:
