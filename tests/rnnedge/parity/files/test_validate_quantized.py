@@ -24,18 +24,28 @@ def proven(source: Path, **options: Any) -> FileReport:
     return validate_quantized(small, against=source)
 
 
-@pytest.mark.parametrize("more", [{}, {"lengths": True}, {"states": True}], ids=str)
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-@pytest.mark.parametrize("op", ["RNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("how", ["int8", "int8:all"])
-def test_nodes(how: Any, op: str, direction: str, more: dict[str, Any], tmp_path: Path) -> None:
-    more = {"linear_before_reset": 1, **more} if op == "GRU" else more
-    source = node_file(tmp_path / "model.onnx", op, direction=direction, **more)
-    report = proven(source, quantize=how)
+OPS = {"RNN": {}, "LSTM": {}, "GRU": {"linear_before_reset": 1}}
+DIRECTIONS = ("forward", "reverse", "bidirectional")
+
+
+@pytest.mark.parametrize("given", [{}, {"lengths": True}, {"states": True}], ids=str)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("op", OPS)
+def test_nodes_in_integers(op: str, direction: str, given: dict[str, Any], tmp_path: Path) -> None:
+    source = node_file(tmp_path / "model.onnx", op, direction=direction, **OPS[op], **given)
+    report = proven(source, quantize="int8:all")
     assert report, report
     assert report.cases >= 8
-    layers = [one.name for one in report.compared if one.integers]
-    assert layers == (["rnn"] if how == "int8:all" else [])
+    assert [one.name for one in report.compared if one.integers] == ["rnn"]
+    assert all(one.allowed < 1e-3 for one in report.compared), report
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_nodes_that_stay(op: str, tmp_path: Path) -> None:
+    more = {"lengths": True, "states": True, "direction": "bidirectional"}
+    report = proven(node_file(tmp_path / "model.onnx", op, **OPS[op], **more))
+    assert report, report
+    assert [one.name for one in report.compared if one.integers] == []
     assert all(one.allowed < 1e-3 for one in report.compared), report
 
 
