@@ -8,7 +8,8 @@ graph can hide behind that of the weights.
 
 cells        the equations of RNN, LSTM, GRU and products with activations of 8 bits
 activations  the same inside a Scan, Loop or If, where nothing can be cut out
-reference    the original with rounded weights, cut where integers are multiplied
+weights      the weights of the original as the rounded file holds them
+reference    the original with those weights, cut where integers are multiplied
 cases        what is run
 validation   `validate_quantized`
 report       what it found

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge.errors import ModelError
-from rnnedge.parity.files.activations import round_input, takes_given_state, turn
+from rnnedge.parity.files.activations import round_input, takes_given_state
 from rnnedge.parity.files.cells import Array, Product, Recurrence
+from rnnedge.parity.files.weights import moved, option, round_weights, shaken
 from rnnedge_exporters.model_file import serialize_model
-from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT, halved, rounded
+from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT, rounded
 from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT, fold_weights
 from rnnedge_exporters.quantization.onnx_file.reading import called, is_standard, read_model
-
-_CHANNELS: dict[tuple[str, int], Callable[[ir.Node, int], tuple[int, ...]]] = {
-    **{(op, place): lambda node, rank: (0, 1) for op in RECURRENT for place in (1, 2)},
-    ("MatMul", 1): lambda node, rank: (*range(rank - 2), rank - 1),
-    ("Gemm", 1): lambda node, rank: (0 if _option(node, "transB", 0) else 1,),
-    ("Conv", 1): lambda node, rank: (0,),
-    ("ConvTranspose", 1): lambda node, rank: (1,),
-    ("Gather", 0): lambda node, rank: (0,),
-}
-"""For an operator and the place of its weights, the axes that keep scales of their own. Said here
-once more: where what rounds weights is wrong about an axis, the two must not agree."""
-_MOVED = 2.0**-22
-"""Two units in the last place of a float32, as a part of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +25,6 @@ class Cut:
 
     Attributes:
         name: What it is called.
-        op: Its operator.
         outputs: Names of its outputs, empty where one is not used.
         x: Name of its input.
         lengths: Name of its lengths, or None.
@@ -49,7 +34,6 @@ class Cut:
     """
 
     name: str
-    op: str
     outputs: tuple[str, ...]
     x: str
     lengths: str | None
@@ -72,7 +56,6 @@ class Reference:
         outputs: Names of the outputs of the original.
         cuts: The cut nodes, in order.
         tapped: The rounded file, with what its products of integers take and give as outputs.
-        stored: How many weights are stored in fewer bits.
         terms: Terms of the widest sum.
         largest_index: The largest index that all embeddings have.
     """
@@ -84,7 +67,6 @@ class Reference:
     outputs: tuple[str, ...]
     cuts: tuple[Cut, ...]
     tapped: bytes
-    stored: int
     terms: int
     largest_index: int
 
@@ -102,7 +84,7 @@ def make_reference(original: Path, small: Path) -> Reference:
     nodes = {node: cut for node in model.graph if (cut := _cut(node, file)) is not None}
     cuts = tuple(nodes.values())
     inner: list[ir.Node] = []
-    stored, terms = _round_weights(model, file, inner)
+    stored, terms = round_weights(model, file.constants, inner)
     if not stored and not cuts:
         raise ModelError(
             f"{small}: expected weights of {original} in int8 or float16, found none: it was made "
@@ -129,13 +111,12 @@ def make_reference(original: Path, small: Path) -> Reference:
     some = bool(model.graph.outputs)  # a bare layer may be cut out whole
     return Reference(
         content=serialize_model(model) if some else None,
-        moved=tuple(_moved(model, seed) for seed in range(2)) if some else (),
-        shaken=tuple(_shaken(model, seed) for seed in range(4)) if inner else (),
+        moved=tuple(moved(model, seed) for seed in range(2)) if some else (),
+        shaken=tuple(shaken(model, seed) for seed in range(4)) if inner else (),
         first_step=first_step,
         outputs=outputs,
         cuts=cuts,
         tapped=file.tapped([*taken, *(name for cut in cuts for name in cut.outputs)]),
-        stored=stored,
         terms=max([terms, *(cut.cell.terms for cut in cuts)]),
         largest_index=min(rows, default=2) - 1,
     )
@@ -210,7 +191,7 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     integers = file.has("DynamicQuantizeLSTM", names[0], {v.name or "" for v in inputs})
     cell: Product | Recurrence
     cell = _recurrence(node, integers) if recurrent else _product(node)
-    return Cut(called(node), node.op_type, outputs, x.name or "", lengths, added, fixed, cell)
+    return Cut(called(node), outputs, x.name or "", lengths, added, fixed, cell)
 
 
 def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
@@ -223,8 +204,8 @@ def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
         weights=rounded(weights, 2, limit).astype(np.float64),
         recurrence=rounded(recurrence, 2, COMPUTED_LIMIT).astype(np.float64),
         bias=bias.astype(np.float64),
-        reverse=_option(node, "direction", "forward") == "reverse",
-        relu="relu" in [name.lower() for name in _option(node, "activations", [])],
+        reverse=option(node, "direction", "forward") == "reverse",
+        relu="relu" in [name.lower() for name in option(node, "activations", [])],
         rounds_input=integers,
     )
 
@@ -232,7 +213,7 @@ def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
 def _product(node: ir.Node) -> Product:
     value = node.inputs[1]
     made = value.producer() if value is not None else None
-    turned = made is not None or bool(_option(node, "transB", 0))
+    turned = made is not None or bool(option(node, "transB", 0))
     source = made.inputs[0] if made is not None else value
     tensor = None if source is None else source.const_value
     assert tensor is not None
@@ -252,89 +233,6 @@ def _cut_out(model: ir.Model, node: ir.Node) -> None:
         value.name = f"{value.name}/cut"
         model.graph.inputs.append(given)
     model.graph.remove(node, safe=True)
-
-
-def _round_weights(model: ir.Model, file: _File, inner: list[ir.Node]) -> tuple[int, int]:
-    """Round the weights that the file stores.
-
-    Args:
-        model: The original; its weights are changed.
-        file: The rounded file.
-        inner: Takes the nodes of inner graphs that multiply integers in the file.
-
-    Returns:
-        How many are rounded, and the terms of the widest sum.
-    """
-    count, terms = 0, 1
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for name, constant in list(graph.initializers.items()):
-            stored, own = file.constants.get(name), constant.const_value
-            channels = _channels(constant)
-            if own is None or channels is None or own.dtype != ir.DataType.FLOAT:
-                continue
-            array = own.numpy()
-            summed = tuple(axis for axis in range(array.ndim) if axis not in channels)
-            terms = max(terms, int(np.prod([array.shape[axis] for axis in summed])))
-            multiplied = f"{name}/int8" in file.constants
-            if not multiplied and (stored is None or stored.dtype == ir.DataType.FLOAT):
-                continue
-            half = stored is not None and stored.dtype == ir.DataType.FLOAT16
-            limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
-            after = halved(array) if half else rounded(array, summed, limit)
-            inner += [n for n in _products(constant) if multiplied and n.graph is not model.graph]
-            constant.const_value = ir.tensor(after, name=name)
-            count += 1
-    return count, terms
-
-
-def _products(constant: ir.Value) -> Iterator[ir.Node]:
-    """Yield the nodes that multiply by weights, as they are or transposed."""
-    for node in constant.consumers():
-        if node.op_type == "Transpose":
-            yield from node.outputs[0].consumers()
-        else:
-            yield node
-
-
-def _shaken(model: ir.Model, seed: int) -> bytes:
-    turn(model, 1, seed)
-    content = _moved(model, seed)
-    turn(model, 0)
-    return content
-
-
-def _channels(constant: ir.Value) -> tuple[int, ...] | None:
-    """Return the axes of weights that have scales of their own; None for what is no weight."""
-    rank = len(constant.shape or ())
-    for node, place in constant.uses():
-        if not is_standard(node):
-            continue
-        if (node.op_type, place) in _CHANNELS and rank > 1:
-            return _CHANNELS[node.op_type, place](node, rank)
-        if node.op_type == "Transpose" and rank == 2:
-            for product, inner in node.outputs[0].uses():
-                if (product.op_type, inner) == ("MatMul", 1):
-                    return (0,)
-    return None
-
-
-def _moved(model: ir.Model, seed: int) -> bytes:
-    """Return a model with every weight off by up to two units in the last place of a float32."""
-    random = np.random.default_rng(seed)
-    kept: list[tuple[ir.Value, Any]] = []
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for name, constant in graph.initializers.items():
-            own = constant.const_value
-            if own is None or own.dtype != ir.DataType.FLOAT or not own.shape:
-                continue
-            kept.append((constant, own))
-            array = own.numpy()
-            noise = 1 + random.uniform(-_MOVED, _MOVED, array.shape)
-            constant.const_value = ir.tensor((array * noise).astype(np.float32), name=name)
-    content = serialize_model(model)
-    for constant, own in kept:
-        constant.const_value = own
-    return content
 
 
 def _taken(cuts: tuple[Cut, ...], graph: ir.Graph) -> list[str]:
@@ -359,8 +257,3 @@ def _values(node: ir.Node, place: int) -> Array:
     assert tensor is not None
     array: Array = tensor.numpy()
     return array
-
-
-def _option(node: ir.Node, name: str, default: Any) -> Any:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.value

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime.quantization
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import node_file, product_file
+from onnx_files import node_file, product_file, scan_file
 from torch import nn
 
 from rnnedge_exporters import ExportError, WeightsError, export
@@ -206,6 +206,12 @@ def test_int8_everywhere_of_a_scan(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export(nn.RNN(3, 16), path, lowering="scan")
     message = "^quantize='int8:all': Scan l0/Scan cannot compute in int8, since it is no RNN, LSTM"
+    refused(path, message, quantize="int8:all")
+
+
+def test_int8_everywhere_of_a_scan_with_weights_around_it(tmp_path: Path) -> None:
+    path = scan_file(tmp_path / "model.onnx", 64)
+    message = "^quantize='int8:all': Scan Scan of h_n cannot compute in int8, since it is no RNN, "
     refused(path, message, quantize="int8:all")
 
 

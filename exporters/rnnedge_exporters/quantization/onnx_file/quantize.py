@@ -204,18 +204,22 @@ def _check(
 
 
 def _refuse_loops(model: ir.Model) -> None:
-    """Refuse to compute all in int8 where a loop has weights, as a recurrence written out has."""
-    for node in model.graph.all_nodes():
-        bodies = [
-            a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH
-        ]
-        weights = [weight for body in bodies for weight in weights_in(body)]
-        small = [True for constant, _, summed in weights if not is_large_product(constant, summed)]
-        if node.op_type in ("Scan", "Loop") and small:
-            raise ExportError(
-                f"quantize='int8:all': {node.op_type} {called(node)} cannot compute in int8, since "
-                "it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
-            )
+    """Refuse to compute all in int8 where a loop multiplies, as a recurrence written out does."""
+    loops = {
+        attribute.as_graph(): node
+        for node in model.graph.all_nodes()
+        for attribute in node.attributes.values()
+        if node.op_type in ("Scan", "Loop") and attribute.type == ir.AttributeType.GRAPH
+    }
+    for graph in _graphs(model):
+        for constant, node, summed in weights_in(graph):
+            loop = next((n for body, n in loops.items() if body is node.graph), None)
+            product = node.op_type in ("MatMul", "Gemm")
+            if loop is not None and product and not is_large_product(constant, summed):
+                raise ExportError(
+                    f"quantize='int8:all': {loop.op_type} {called(loop)} cannot compute in int8, "
+                    "since it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
+                )
 
 
 def _form(
@@ -272,12 +276,9 @@ def _updated(
         lowering, reason = own.pop() if len(own) == 1 else (None, "")
         if lowering is not None:
             layer = replace(layer, lowering=lowering, reason=reason)
-        for one in report:
-            if (
-                one.done == "computes in int8"
-                and one.name.startswith(start)
-                and "/step" in one.name
-            ):
+        computed = [one for one in report if one.done == "computes in int8" and "/step" in one.name]
+        for one in computed:
+            if one.name.startswith(start):
                 layer = replace(layer, lowering="scan_int8", reason=one.reason)
         layers.append(layer)
     return replace(
