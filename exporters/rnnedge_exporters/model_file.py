@@ -10,7 +10,8 @@ import onnx_ir as ir
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
-_PROTOBUF_LIMIT = 2**31 - 1
+LARGEST = 2**31 - 1
+"""Bytes that one ONNX file may have."""
 
 
 def serialize(graph: ir.Graph, contract: Contract) -> bytes:
@@ -25,18 +26,31 @@ def serialize(graph: ir.Graph, contract: Contract) -> bytes:
         producer_version=contract.versions["rnnedge"],
         metadata_props={METADATA_KEY: contract.to_json()},
     )
-    if proto.ByteSize() > _PROTOBUF_LIMIT:
-        raise ExportError(
-            f"the model takes {proto.ByteSize():,} bytes, and one ONNX file holds at most "
-            f"{_PROTOBUF_LIMIT:,}"
-        )
-    content: bytes = proto.SerializeToString(deterministic=True)
-    return content
+    return _bounded(proto)
+
+
+def serialize_model(model: ir.Model) -> bytes:
+    """Return a whole model as bytes that depend on it alone.
+
+    Raises:
+        ExportError: As in `serialize`.
+    """
+    return _bounded(ir.to_proto(model))
 
 
 def serialize_graph(graph: ir.Graph) -> bytes:
     """Return a graph without a contract as the bytes of a model, to be run at once."""
     content: bytes = _model(graph).SerializeToString()
+    return content
+
+
+def _bounded(proto: onnx.ModelProto) -> bytes:
+    if proto.ByteSize() > LARGEST:
+        raise ExportError(
+            f"the model takes {proto.ByteSize():,} bytes, and one ONNX file holds at most "
+            f"{LARGEST:,}"
+        )
+    content: bytes = proto.SerializeToString(deterministic=True)
     return content
 
 

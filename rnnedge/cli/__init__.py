@@ -31,6 +31,7 @@ def commands() -> None:
       a specification          layer.toml, layer.json
       a checkpoint             weights.safetensors, .npz, .pt, .pth, .ckpt, .bin
       a module, class, factory package.module:name
+      an ONNX file             model.onnx, for export --quantize and what that wrote
       nothing                  --cell, --input-size, --hidden-size, ... build a layer
 
     Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model.

@@ -11,6 +11,7 @@ import click
 from rnnedge.cli.options import (
     calibrate_option,
     interface_options,
+    is_onnx,
     json_option,
     layer_options,
     source_of,
@@ -45,7 +46,9 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
     help="Keep in float32 the layers that make the outputs be off by more, on --calibrate or on "
     "random input.",
 )
-@click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
+@click.option(
+    "--opset", type=int, help="ONNX operator set [the lowest that serves; that of an .onnx file]."
+)
 @click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
 @click.option(
     "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
@@ -63,7 +66,16 @@ def export(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Export SOURCE to ONNX, and prove that the file computes what PyTorch computes."""
+    """Export SOURCE to ONNX, and prove that the file computes what PyTorch computes.
+
+    SOURCE may be an .onnx file of any exporter, whose weights --quantize or --dtype float16 writes
+    in fewer bits: then the file is proven against that one.
+    """
+    if is_onnx(source):
+        from rnnedge.cli.onnx_source import export_onnx
+
+        export_onnx(source, output, given, validate=validate, as_json=as_json)
+        return
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
     from rnnedge_exporters.staging import staged

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from rnnedge.sources import Source
@@ -167,6 +168,30 @@ def _entries(given: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(f"expected NAME=VALUE, got {text!r}")
         entries[name] = value
     return entries
+
+
+def is_onnx(source: str | None) -> TypeGuard[str]:
+    """Whether a SOURCE is an ONNX file."""
+    return source is not None and source.lower().endswith(".onnx")
+
+
+def refuse_others(source: str, *taken: str) -> None:
+    """Refuse options that do not go with a SOURCE that is an ONNX file.
+
+    Args:
+        source: The file.
+        taken: Names of the parameters of the command that do.
+
+    Raises:
+        click.UsageError: For another one that was given.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and name not in taken:
+            option = next((o for o in parameter.opts if o.startswith("--")), name)
+            raise click.UsageError(f"{option}: goes with a PyTorch source, got {source}")
 
 
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import calibrate_option, json_option, layer_options, source_of
+from rnnedge.cli.options import calibrate_option, is_onnx, json_option, layer_options, source_of
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
 
 
@@ -81,7 +81,14 @@ def validate(
 
     MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
+
+    Where the source is an .onnx file, MODEL is what `export --quantize` made of it.
     """
+    if is_onnx(source):
+        from rnnedge.cli.onnx_source import validate_onnx
+
+        validate_onnx(model, source, as_json=as_json)
+        return
     from rnnedge.isolated import Worker
 
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported

@@ -163,7 +163,7 @@ def error_over_time(
 
 
 def _over(axis: int, given: Array, reference: Array) -> tuple[float, ...]:
-    error = _errors(given, reference)
+    error = errors_of(given, reference)
     others = tuple(a for a in range(error.ndim) if a != axis)
     return tuple(float(e) for e in error.max(axis=others, initial=0.0))
 
@@ -176,7 +176,7 @@ def _histogram(name: str, collected: Sequence[Answers]) -> Histogram:
             given = (getattr(answers, side) or {}).get(name)
             if given is None or given.shape != reference.shape or given.dtype.kind != "f":
                 continue
-            ulps = _errors(given, reference) / _ulp(reference)
+            ulps = errors_of(given, reference) / _ulp(reference)
             counts[side] += np.histogram(np.clip(ulps, _BINS[0], _BINS[-1]), _BINS)[0]
     return Histogram(_BINS, tuple(map(int, counts["model"])), tuple(map(int, counts["torch"])))
 
@@ -186,7 +186,7 @@ def _compare_one(
 ) -> CaseResult:
     name = spec.name
     reference, eager = answers.reference[name], answers.torch[name]
-    torch_error = _largest(_errors(eager, reference))
+    torch_error = _largest(errors_of(eager, reference))
     size = _largest(np.abs(reference))
     rounding = max(torch_error, answers.moved[name], gates)
     allowed = max(floor * max(1.0, size), torch_factor * rounding)
@@ -221,7 +221,7 @@ def _compare_one(
         promised = size_of(axis, answers.sizes)
         if promised not in (None, length):
             return problem(f"shape {list(given.shape)}, declared as {spec}")
-    error = _errors(given, reference)
+    error = errors_of(given, reference)
     # What overflows in PyTorch's own float32 cannot be compared; it is said.
     overflows = ~np.isfinite(eager) | ((size > _LARGEST) & ~np.isfinite(given))
     # Of extreme inputs a NaN is an overflow too, such as of a module that computes in half.
@@ -238,7 +238,7 @@ def _compare_one(
     return result(float(error[at]), tuple(int(i) for i in at), **remark)
 
 
-def _errors(given: Array, reference: Array) -> NDArray[np.float64]:
+def errors_of(given: Array, reference: Array) -> NDArray[np.float64]:
     """Return absolute errors; equal NaN or infinity is none, NaN on one side is infinite."""
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(given.astype(np.float64) - reference.astype(np.float64))

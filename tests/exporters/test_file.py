@@ -219,7 +219,7 @@ def _leave_early(path: Path, error: type[BaseException]) -> None:
 def test_model_over_the_limit_of_protobuf(
     lstm: nn.LSTM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file, "_PROTOBUF_LIMIT", 100)
+    monkeypatch.setattr(model_file, "LARGEST", 100)
     with pytest.raises(ExportError, match=r"and one ONNX file holds at most 100$"):
         export(lstm, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

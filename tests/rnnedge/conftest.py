@@ -13,6 +13,8 @@ from rnnedge.cli import main
 
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import broken_models`.
 sys.path.append(str(Path(__file__).parent / "helpers"))
+# And this one for `import onnx_files`, of the tests of what is proven here.
+sys.path.append(str(Path(__file__).parents[1] / "exporters" / "quantization" / "helpers"))
 
 from commands import Done
 

@@ -169,7 +169,10 @@ EXPORT = {
     "number": ("code_with_errors:number", "code_with_errors:number: expected an nn.Module, or a"),
     "needs": ("code_with_errors:Needs", "code_with_errors:Needs: calling it without arguments"),
     "code_options": ("code_with_errors:layer --bias", "--bias: code_with_errors:layer has its own"),
-    "kind": ("model.onnx", "model.onnx: expected a specification (.toml, .json), a checkpoint ("),
+    "kind": ("model.tflite", "model.tflite: expected a specification (.toml, .json), a checkpo"),
+    "onnx": ("model.onnx", "model.onnx: is an ONNX file already: --quantize int8 or --dtype flo"),
+    "no_onnx": ("no.onnx --quantize int8", "no.onnx: expected an ONNX file, found no such file"),
+    "onnx_opset": ("model.onnx --quantize int8 --opset 9", "opset: expected 17, that of model.onn"),
 }  # fmt: skip
 
 

@@ -103,9 +103,22 @@ def _choose_form(
         return forced, "it was asked for"
     if quantize is None or forced is not None:
         return _choose_float(layer, target, forced)
+    integers, why = choose_int8(layer, lengths, target, quantize)
+    if integers is not None:
+        return integers, why
+    name, reason = _choose_float(layer, target, forced)
+    return name, f"{reason}; {why}"
+
+
+def choose_int8(
+    layer: RecurrentLayer, lengths: bool, target: Target, quantize: Quantize
+) -> tuple[str | None, str]:
+    """Return the form of integers for a layer, None where it has to be another, and why.
+
+    The arguments are those of `choose`.
+    """
     if target == "cuda":
-        name, reason = _choose_float(layer, target, forced)
-        return name, f"{reason}, in floating point: the CUDA provider has none in int8"
+        return None, "the CUDA provider has none in int8"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
@@ -120,8 +133,7 @@ def _choose_form(
     least, narrowest, _ = min(forms)
     if quantize == "int8:all":
         return narrowest, "int8 was asked for everywhere"
-    name, reason = _choose_float(layer, target, forced)
-    return name, f"{reason}; below width {least}, int8 makes the cell no faster"
+    return None, f"below width {least}, int8 makes the cell no faster"
 
 
 def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:

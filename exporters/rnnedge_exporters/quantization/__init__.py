@@ -8,4 +8,5 @@ checks     weights that cannot be rounded
 written    how a recurrent layer is written, with what the data decided
 constants  the weights around the recurrent layers of a module
 report     what was done to each layer, and what it costs in error
+onnx_file  the same of an `.onnx` file, of any exporter
 """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from rnnedge_exporters.errors import WeightsError
 
-_LARGEST_HALF = torch.finfo(torch.float16).max
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def check_weights(model: nn.Module, storage: str) -> None:
@@ -31,15 +32,29 @@ def check_weights(model: nn.Module, storage: str) -> None:
     for name, weight in model.named_parameters():
         if weight.is_meta or not weight.is_floating_point():
             continue  # reading it says what is wrong
-        finite = torch.isfinite(weight)
-        if storage == "int8" and not finite.all():
-            raise WeightsError(
-                f"{name}: expected finite numbers to quantize, got {int((~finite).sum())} of "
-                f"{weight.numel()} that are NaN or infinite: repair the checkpoint"
-            )
-        largest = float(weight.detach()[finite].abs().max()) if finite.any() else 0.0
-        if storage != "int8" and largest > _LARGEST_HALF:
-            raise WeightsError(
-                f"{name}: expected at most {_LARGEST_HALF:.0f}, the largest float16, got "
-                f"{largest:.4g}: leave dtype at 'float32'"
-            )
+        check_array(weight.detach().float().cpu().numpy(), name, storage)
+
+
+def check_array(array: NDArray[np.float32], name: str, storage: str) -> None:
+    """Refuse one array of weights that int8 or half cannot hold.
+
+    Args:
+        array: The weights.
+        name: What to call them.
+        storage: How they are to be written.
+
+    Raises:
+        WeightsError: As in `check_weights`.
+    """
+    finite = np.isfinite(array)
+    if storage == "int8" and not finite.all():
+        raise WeightsError(
+            f"{name}: expected finite numbers to quantize, got {int((~finite).sum())} of "
+            f"{array.size} that are NaN or infinite: repair the checkpoint"
+        )
+    largest = float(np.abs(array, where=finite, out=np.zeros_like(array)).max(initial=0))
+    if storage != "int8" and largest > _LARGEST_HALF:
+        raise WeightsError(
+            f"{name}: expected at most {_LARGEST_HALF:.0f}, the largest float16, got "
+            f"{largest:.4g}: leave dtype at 'float32'"
+        )

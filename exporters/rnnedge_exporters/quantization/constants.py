@@ -28,7 +28,7 @@ from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 from rnnedge_exporters.quantization.written import explain
 
-_FEWEST = 256
+FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""
 
 _COMPUTED_FROM = 2**18
@@ -70,18 +70,51 @@ def store_constants(
     """
     if storage("") == "float32":
         return []
-    report = []
+    report: list[LayerQuantization] = []
     for inner in (graph, *graph.subgraphs()):
-        for constant, node, summed in list(_weights(inner)):
-            assert constant.const_value is not None
-            array, written = constant.const_value.numpy(), storage(constant.name or "")
-            name = _name_in(module, array) or constant.name or ""
-            if storage(name) == "float32":
-                report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
-            elif written != "float32":
-                seen = moments.of.get(name) if moments else None
-                one = _written(inner, constant, name, array, node, summed, written, integers, seen)
-                report.append(one)
+        report += store_in(
+            inner,
+            storage,
+            integers=lambda name: integers,
+            called=lambda array: _name_in(module, array),
+            moments=moments,
+        )
+    return report
+
+
+def store_in(
+    graph: ir.Graph,
+    storage: Callable[[str], Storage],
+    *,
+    integers: Callable[[str], bool],
+    called: Callable[[Float32], str | None] = lambda array: None,
+    moments: Moments | None = None,
+) -> list[LayerQuantization]:
+    """Write the weights of one graph, inner ones left out, in fewer bits.
+
+    Args:
+        graph: The graph; changed in place.
+        storage: As in `store_constants`.
+        integers: Whether weights under a name in the graph, where they are those of a large linear
+            layer, may be computed with in int8.
+        called: Returns what to call weights in the report; None is their name in the graph.
+        moments: As in `store_constants`.
+
+    Returns:
+        What was done to each.
+    """
+    report = []
+    for constant, node, summed in list(weights_in(graph)):
+        assert constant.const_value is not None
+        array, written = constant.const_value.numpy(), storage(constant.name or "")
+        name = called(array) or constant.name or ""
+        if storage(name) == "float32":
+            report.append(kept_in_float32(name, node.op_type, array.nbytes, "it was asked for"))
+        elif written != "float32":
+            computed = integers(constant.name or "")
+            seen = moments.of.get(name) if moments else None
+            one = _written(graph, constant, name, array, node, summed, written, computed, seen)
+            report.append(one)
     return report
 
 
@@ -98,7 +131,7 @@ def _written(
 ) -> LayerQuantization:
     done = "stored in int8" if storage == "int8" else "stored in float16"
     reason = "float32 is computed in, as fast as before"
-    multiplied = integers and storage == "int8" and _is_large_product(constant, summed)
+    multiplied = integers and storage == "int8" and is_large_product(constant, summed)
     limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
     decided, gains = array, {}
     if moments is not None and storage == "int8" and array.ndim == 2:
@@ -112,7 +145,7 @@ def _written(
         reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
         stored = _multiply(graph, constant, decided, summed)
     else:
-        stored = _store(graph, constant, decided, summed, storage)
+        stored = store(graph, constant, decided, summed, storage)
     after = rounded(decided, summed, limit) if storage == "int8" else halved(array)
     return LayerQuantization(
         name=name,
@@ -127,11 +160,13 @@ def _written(
     )
 
 
-def _weights(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, Axes]]:
-    """Yield the float32 weights of `graph`, with a node that uses them and the axes it sums."""
+def weights_in(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, Axes]]:
+    """Yield the weights that `store_in` writes, each with a node and the axes that it sums over."""
     for constant in graph.initializers.values():
         stored = constant.const_value
-        if constant.dtype != ir.DataType.FLOAT or stored is None or stored.size < _FEWEST:
+        if constant.dtype != ir.DataType.FLOAT or stored is None or stored.size < FEWEST:
+            continue
+        if constant.is_graph_output():
             continue
         for node, summed in _users(constant):
             if summed:
@@ -143,7 +178,8 @@ def _users(constant: ir.Value) -> Iterator[tuple[ir.Node, Axes]]:
     """Yield the nodes that use weights, as they are or transposed, and the axes that each sums."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
-        summed = _SUMMED.get((node.op_type, place))
+        own = node.domain in ("", "ai.onnx")
+        summed = _SUMMED.get((node.op_type, place)) if own else None
         if node.op_type == "Transpose" and rank == 2:
             for product, inner in node.outputs[0].uses():
                 yield product, (1,) if (product.op_type, inner) == ("MatMul", 1) else ()
@@ -151,10 +187,21 @@ def _users(constant: ir.Value) -> Iterator[tuple[ir.Node, Axes]]:
             yield node, summed(node, rank) if summed and rank > 1 else ()
 
 
-def _store(
+def store(
     graph: ir.Graph, constant: ir.Value, array: Float32, summed: Axes, storage: Storage
 ) -> list[ir.TensorProtocol]:
-    """Put what widens the weights in their place; returns what is stored."""
+    """Put what widens weights in their place.
+
+    Args:
+        graph: The graph that holds them; changed in place.
+        constant: The initializer that they are.
+        array: Their values.
+        summed: The axes that a product sums over.
+        storage: `int8`, `float16` or `half`.
+
+    Returns:
+        What is stored for them.
+    """
     name = constant.name or ""
     graph.initializers.pop(name)
     # Half arithmetic is for recurrent layers alone: everything around them is float32.
@@ -169,9 +216,10 @@ def _store(
     return _register(graph, builder)
 
 
-def _is_large_product(constant: ir.Value, summed: Axes) -> bool:
-    """Whether the weights are large, and all that uses them multiplies a value by them."""
-    if constant.const_value is None or constant.const_value.size < _COMPUTED_FROM:
+def is_large_product(constant: ir.Value, summed: Axes) -> bool:
+    """Whether weights are a large matrix, and all that uses them multiplies a value by them."""
+    tensor = constant.const_value
+    if tensor is None or tensor.size < _COMPUTED_FROM or len(tensor.shape) != 2:
         return False
     return all(
         axes == summed and (node.op_type == "MatMul" or _is_linear(node))
@@ -198,7 +246,9 @@ def _multiply(
     between = [node for node, _ in constant.uses() if node.op_type == "Transpose"]
     for node, _ in list(_users(constant)):
         builder.nodes.clear()
-        x, *addend = (node.inputs[0], *node.inputs[2:])
+        host = node.graph  # which may be inside `graph`
+        assert isinstance(host, ir.Graph)
+        x, *addend = (node.inputs[0], *filter(None, node.inputs[2:]))
         quantized, x_scale, zero_point = builder.ops("DynamicQuantizeLinear", x, outputs=3)
         product = builder.op("MatMulInteger", quantized, matrix, zero_point)
         product = builder.op("Cast", product, to=FLOAT)
@@ -207,11 +257,13 @@ def _multiply(
             product = builder.op("Add", product, bias)
         old = node.outputs[0]
         product.type, product.shape = old.type, old.shape
-        graph.insert_before(node, builder.nodes)
+        host.insert_before(node, builder.nodes)
         ir.convenience.replace_all_uses_with(old, product, replace_graph_outputs=True)
-        graph.remove(node, safe=True)
+        host.remove(node, safe=True)
         product.name = old.name
-    graph.remove(between, safe=True)
+    for turned in between:
+        assert isinstance(turned.graph, ir.Graph)
+        turned.graph.remove(turned, safe=True)
     graph.initializers.pop(name)
     return _register(graph, builder)
 

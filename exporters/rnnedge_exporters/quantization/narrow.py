@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from math import sqrt
 
+import numpy as np
+
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.weights import RecurrentLayer
 
@@ -45,7 +47,8 @@ def storage_in_int8(layer: RecurrentLayer, lowering: str) -> tuple[Storage, str]
     if layer.cell == "rnn" and layer.bidirectional and len(layer.layers) > 1:
         # The next layer takes the states of both directions, which are as much as so many features.
         features = max(2 * features, 0.3)
-    if features <= most:
+    inputs = (np.abs(one.weight_ih).max(initial=0) for both in layer.layers for one in both)
+    if features <= most or max(inputs) > np.finfo(np.float16).max:
         return "int8", ""
     reason = f"narrow: 8 bits would make an error of up to {error * sqrt(features):.0e}"
     whole = layer.nonlinearity == "relu" and features > ALL_HALF_ABOVE

@@ -74,7 +74,7 @@ def describe_layer(written: Written, info: LayerInfo) -> LayerQuantization:
     return LayerQuantization(
         name=info.name,
         kind=layer.cell,
-        done=_done(info.lowering, storage),
+        done=done(info.lowering, storage),
         reason=explain(info.reason, written.gains),
         bytes_before=4 * elements,
         bytes_after=sizes[storage],
@@ -129,7 +129,8 @@ def _blocked_bytes(weights: Float32) -> int:
     return values.size - weights.size + 4 * (scale.size - len(weights))
 
 
-def _done(lowering: str, storage: Storage) -> str:
+def done(lowering: str, storage: Storage) -> str:
+    """Say what is done to a layer of a form."""
     if storage == "half":
         return "computes in float16"
     if storage == "float16":

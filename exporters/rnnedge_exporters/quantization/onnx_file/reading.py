@@ -1,0 +1,172 @@
+"""An `.onnx` file as a graph that can be changed, and what it is refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.exporter import HIGHEST_OPSET
+from rnnedge_exporters.model_file import LARGEST
+from rnnedge_runtime.contract import METADATA_KEY, Contract
+
+LOWEST = 7
+"""The operator set in which `Mul` learned to broadcast, as scales need it."""
+FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
+_QUANTIZED = {
+    *("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"),
+    *("QuantizeLinear", "DequantizeLinear", "MatMulInteger", "MatMulInteger16", "ConvInteger"),
+    *("MatMulIntegerToFloat", "MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBlockQuantized"),
+    *("QAttention", "QGemm", "QMoE"),
+}
+"""Operators of ONNX, and of ONNX Runtime, that are in quantized files alone."""
+_SMALL = (
+    *(ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT4, ir.DataType.UINT4),
+    *(ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT8E5M2, ir.DataType.FLOAT16),
+)
+
+
+def read_model(path: Path) -> ir.Model:
+    """Read a float32 model, its external data too, with its functions in line.
+
+    Constants are initializers afterwards, and none of them is an input.
+
+    Raises:
+        ExportError: When it cannot be read, is too large, or quantized already.
+    """
+    if not path.is_file():
+        raise ExportError(f"{path}: expected an ONNX file, found no such file")
+    try:
+        if path.stat().st_size > LARGEST:
+            raise _too_large(path, path.stat().st_size)
+        model = ir.load(path)
+        size = sum(
+            value.const_value.nbytes
+            for graph in (model.graph, *model.graph.subgraphs())
+            for value in graph.initializers.values()
+            if value.const_value is not None
+        )
+        if size > LARGEST:
+            raise _too_large(path, size)
+        ir.external_data.load_to_model(model)
+    except ExportError:
+        raise
+    except OSError as error:  # such as external data that is not there
+        raise ExportError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    except Exception as error:  # protobuf's, of whichever implementation, and those of onnx-ir
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise ExportError(
+            f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
+            f"of types that are not known here ({' '.join(str(first).split())[:100]})"
+        ) from error
+    if not model.graph.outputs:
+        raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
+    _refuse_quantized(path, model)
+    opset = model.graph.opset_imports.get("", LOWEST)
+    if opset < LOWEST:
+        raise ExportError(
+            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
+            "onnx.version_converter"
+        )
+    for prepare in (
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(),
+        passes.RemoveInitializersFromInputsPass(),
+    ):
+        prepare(model)
+    # Before 4, each initializer had to be an input.
+    model.ir_version = max(model.ir_version, 4)
+    return model
+
+
+def convert(path: Path, model: ir.Model, opset: int) -> ir.Model:
+    """Return a model in a later version of ONNX's operator set.
+
+    Raises:
+        ExportError: When it is no later one, or an operator cannot be converted.
+    """
+    own = model.graph.opset_imports.get("", 0)
+    if not isinstance(opset, int) or not own <= opset <= HIGHEST_OPSET:
+        raise ExportError(
+            f"opset: expected {own}, that of {path}, to {HIGHEST_OPSET}, got {opset!r}"
+        )
+    if opset == own:
+        return model
+    try:
+        proto = onnx.version_converter.convert_version(ir.to_proto(model), opset)
+    except Exception as error:  # its own, and RuntimeError
+        raise ExportError(
+            f"opset={opset}: {path} cannot be converted from opset {own}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    converted = ir.from_proto(proto)
+    converted.metadata_props.update(model.metadata_props)
+    passes.LiftConstantsToInitializersPass()(converted)
+    oldest = onnx.helper.find_min_ir_version_for(list(proto.opset_import), ignore_unknown=True)
+    converted.ir_version = max(model.ir_version, oldest)
+    return converted
+
+
+def contract_of(path: Path, model: ir.Model) -> Contract | None:
+    """Return what rnnedge wrote into the file; None when others made it."""
+    text = model.metadata_props.get(METADATA_KEY)
+    return None if text is None else Contract.from_json(text, source=str(path))
+
+
+def called(node: ir.Node) -> str:
+    """Return what to call a node: its name, or its operator and what it makes."""
+    made = next((value.name for value in node.outputs if value.name), "?")
+    return node.name or f"{node.op_type} of {made}"
+
+
+def is_standard(node: ir.Node) -> bool:
+    """Whether a node is one of ONNX's own operators."""
+    return node.domain in ("", "ai.onnx")
+
+
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield every node, of inner graphs and functions too."""
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def _too_large(path: Path, size: int) -> ExportError:
+    return ExportError(
+        f"{path}: expected at most {LARGEST:,} bytes, those of its weights among them, got {size:,}"
+    )
+
+
+def _refuse_quantized(path: Path, model: ir.Model) -> None:
+    advice = "take the float32 file that it was made from"
+    contract = contract_of(path, model)
+    if contract is not None and (contract.quantization or contract.dtype != "float32"):
+        raise ExportError(
+            f"{path}: expected float32 weights, got a file that rnnedge wrote in "
+            f"{contract.quantization or contract.dtype}: {advice}"
+        )
+    for node in all_nodes(model):
+        if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
+            raise ExportError(
+                f"{path}: expected float32 weights, got {node.op_type} {called(node)}, which is "
+                f"quantized already: {advice}"
+            )
+        widened = node.inputs[0] if node.op_type == "Cast" and node.inputs else None
+        if widened is not None and widened.dtype in _SMALL and _is_weight(widened):
+            raise ExportError(
+                f"{path}: expected float32 weights, got {widened.dtype.name.lower()} that "
+                f"{called(node)} widens, which is quantized already: {advice}"
+            )
+
+
+def _is_weight(value: ir.Value) -> bool:
+    made = value.producer()
+    constant = value.is_initializer() or (made is not None and made.op_type == "Constant")
+    return constant and len(value.shape or ()) > 1

@@ -1,0 +1,80 @@
+"""Commands whose SOURCE is an `.onnx` file: its weights in fewer bits, and the proof of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rnnedge.cli.options import refuse_others
+from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.quantization_table import quantization_table, reasons
+
+
+def export_onnx(
+    source: str, output: str, given: Mapping[str, Any], *, validate: bool, as_json: bool
+) -> None:
+    """Run `rnnedge export model.onnx --quantize int8 -o small.onnx`."""
+    taken = ("quantize", "dtype", "target", "opset", "validate", "as_json", "verbose")
+    refuse_others(source, "source", "output", *taken)
+    from rnnedge.errors import SourceError
+
+    if given["quantize"] is None and given["dtype"] == "float32":
+        raise SourceError(
+            f"{source}: is an ONNX file already: --quantize int8 or --dtype float16 writes its "
+            "weights in fewer bits"
+        )
+    from rnnedge_exporters.quantization.onnx_file.quantize import quantize
+    from rnnedge_exporters.staging import staged
+
+    report = None
+    with staged(Path(output)) as temporary:
+        options = {name: given[name] for name in ("quantize", "dtype", "target", "opset")}
+        result = replace(quantize(source, temporary, **options), path=Path(output))
+        if validate:
+            from rnnedge.parity.files import validate_quantized
+
+            with progress_bar("validating") as progress:
+                report = validate_quantized(temporary, against=source, progress=progress)
+            report = replace(report, model=output)
+            if not report:
+                if as_json:
+                    print_json({"written": False, "report": report.to_dict()})
+                else:
+                    print_lines(report.table())
+                raise ParityError(f"{report.verdict}; nothing was written")
+    if as_json:
+        print_json(
+            {
+                "written": True,
+                "model": output,
+                "bytes": result.bytes,
+                "bytes_before": result.bytes_before,
+                "contract": asdict(result.contract) if result.contract else None,
+                "quantization": [asdict(layer) for layer in result.quantization],
+                "report": report.to_dict() if report else None,
+            }
+        )
+        return
+    if report:
+        print_lines(report.table(), *report.lines(), report.verdict)
+    print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+    print_lines(f"wrote {result}")
+
+
+def validate_onnx(model: str, source: str, *, as_json: bool) -> None:
+    """Run `rnnedge validate small.onnx --against model.onnx`."""
+    refuse_others(source, "model", "source", "as_json")
+    from rnnedge.parity.files import validate_quantized
+
+    with progress_bar("validating") as progress:
+        report = validate_quantized(model, against=source, progress=progress)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print_lines(report.table(), *report.lines())
+    if not report:
+        raise ParityError(report.verdict)
+    if not as_json:
+        print_lines(report.verdict)
