@@ -13,6 +13,7 @@ RUNTIME = {
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/bound_step.py",
     "rnnedge_runtime/check.py",
+    "rnnedge_runtime/constants.py",
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/engine.py",
     "rnnedge_runtime/errors.py",
