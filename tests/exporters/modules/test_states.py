@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import rnnedge
 import rnnedge_exporters
+from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
 
 
@@ -84,14 +85,14 @@ def test_true_names_a_learned_start(tmp_path: Path) -> None:
         rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
 
 
-def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path) -> None:
+def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path, worker: Worker) -> None:
     module, example = module_zoo.MODULES["attention_step"]
     result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
     assert any(note.startswith("axis 1 of memory is fixed to 7, and need") for note in result.notes)
     axes = {"memory": {0: "batch", 1: "positions"}, "token": {0: "batch"}, "hidden": {1: "batch"}}
     opened = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, dynamic_axes=axes)
     assert opened.contract.interface.inputs[0].axes == ("batch", "positions", 6)
-    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
 
 
 @pytest.mark.parametrize(
