@@ -193,8 +193,13 @@ def _direction(
     state, kept = list(before), list(before)
     steps = []
     padding_first = turns_in and wrong == "backward at padding"
+    all_full = bool((ends == time).all())
     for t in range(time):
         state = step(x[t], state)
+        if all_full:
+            steps.append(state[0])
+            kept = state
+            continue
         alive = ((time - 1 - t if padding_first else t) < ends)[:, None]
         steps.append(np.where(alive | (wrong == "unmasked"), state[0], 0.0))
         if wrong == "last step":
