@@ -167,7 +167,19 @@ class Session:
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""
         from rnnedge_runtime.info import describe
 
-        return describe(self._engine, self.device, self._options, self.interface, self.contract)
+        return describe(self._engine, self.device, self._options, self.interface, self._hindrances)
+
+    @cached_property
+    def _hindrances(self) -> tuple[str, ...]:
+        """What keeps chunks from giving what the whole sequence gives, as far as it is known."""
+        if self.contract is not None:
+            return self.contract.hindrances
+        axes = {axis for spec in self._data_specs for axis in spec.axes}
+        if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
+            return ()  # its frames are of one size: what it does inside them is its own affair
+        from rnnedge_runtime.backwards import backward_nodes
+
+        return backward_nodes(self._model)
 
     @cached_property
     def digest(self) -> str:

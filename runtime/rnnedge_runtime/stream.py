@@ -292,10 +292,10 @@ class Stream:
 
 def check_streamable(session: Session) -> None:
     """Raise a `StateError` for a model without states, or one that reads the future."""
-    if session.contract and session.contract.hindrances:
+    if session._hindrances:
         raise StateError(
             "the model cannot be streamed, since chunks would not give what the whole sequence "
-            f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
+            f"gives: {'; '.join(session._hindrances)}; use Session.run"
         )
     if not session.interface.states:
         raise StateError(
