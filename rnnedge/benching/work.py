@@ -26,10 +26,11 @@ _WEIGHTS = {
     TensorProto.UINT8,
 }
 _NOT_COUNTED = (
-    *("Attention", "ConvInteger", "ConvTranspose", "Einsum", "Loop", "MatMulInteger"),
-    *("QLinearConv", "QLinearMatMul", "SequenceMap"),
+    *("Attention", "ConvInteger", "ConvTranspose", "Einsum", "Loop", "QLinearConv"),
+    *("QLinearMatMul", "SequenceMap"),
 )
 """Operators that multiply, or may hold what does."""
+_LSTM_INPUTS = 8
 Shapes = dict[str, tuple[int | None, ...]]
 
 
@@ -38,7 +39,7 @@ class Work:
     """The work of one call.
 
     Attributes:
-        flops: Operations in products, all steps and rows together.
+        flops: Operations in products, of integers too, all steps and rows together.
         weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
             none of them.
     """
@@ -61,6 +62,7 @@ class WorkCounter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
         self._model = onnx.load(path)
+        _as_plain_operators(self._model.graph)
         for tensor in _initializers(self._model.graph):
             if tensor.data_type in _WEIGHTS:
                 for field in ("raw_data", "float_data", "int32_data", "double_data"):
@@ -130,7 +132,7 @@ def _count_node(node: NodeProto, shapes: Shapes) -> Work:
         chosen = [known[axis] for axis in axes] if axes else known
         return math.prod(_known(length, name) for length in chosen)
 
-    if kind == "MatMul":
+    if kind in ("MatMul", "MatMulInteger"):
         return Work(2 * size(node.output[0]) * size(node.input[0], -1), 0)
     if kind == "Gemm":
         inner = size(node.input[0], 0 if given.get("transA") else 1)
@@ -166,6 +168,20 @@ def _bytes(tensor: TensorProto) -> int:
     width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     elements: int = math.prod(tensor.dims)
     return elements * int(width)
+
+
+def _as_plain_operators(graph: GraphProto) -> None:
+    """Make ONNX Runtime's LSTM of integers one of ONNX, whose output onnx knows the shape of.
+
+    Of its weights, which are transposed, only the number of elements counts.
+    """
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                _as_plain_operators(attribute.g)
+        if node.op_type == "DynamicQuantizeLSTM":
+            node.op_type, node.domain = "LSTM", ""
+            del node.input[_LSTM_INPUTS:]  # scales and zero points
 
 
 def _initializers(graph: GraphProto) -> list[TensorProto]:

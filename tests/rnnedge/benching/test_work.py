@@ -52,6 +52,20 @@ def test_weights_of_a_step_are_those_of_the_layer(lowering: str, tmp_path: Path)
     assert work.weight_bytes == 4 * sum(p.numel() for p in layer.parameters())
 
 
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_products_of_integers_are_as_many(layer: nn.RNNBase, tmp_path: Path) -> None:
+    rnnedge.export(layer, tmp_path / "m.onnx", quantize="int8:all")
+    work = WorkCounter(tmp_path / "m.onnx")(_input(layer, 7, 5))
+    products = [p for name, p in layer.named_parameters() if "weight" in name]
+    assert work is not None
+    assert work.flops == 2 * sum(p.numel() for p in products) * 7 * 5
+    model = onnx.load(tmp_path / "m.onnx")
+    assert {"MatMulInteger", "DynamicQuantizeLSTM"} & _operators(model.graph)
+    small = WorkCounter(_float32(layer, tmp_path))(_input(layer, 7, 5))
+    assert small is not None
+    assert work.weight_bytes < small.weight_bytes
+
+
 class Strided(nn.Module):
     """A table, a convolution that halves the steps, a layer, a head."""
 
@@ -98,6 +112,16 @@ def test_operator_whose_work_is_not_known_is_no_guess(
 def test_size_that_is_not_known_is_no_guess(tmp_path: Path) -> None:
     onnx.save(_product("MatMul", ["N", 3]), tmp_path / "m.onnx")
     assert WorkCounter(tmp_path / "m.onnx")({}) is None
+
+
+def _operators(graph: onnx.GraphProto) -> set[str]:
+    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {node.op_type for node in graph.node}.union(*map(_operators, inner))
+
+
+def _float32(layer: nn.RNNBase, folder: Path) -> Path:
+    rnnedge.export(layer, folder / "float32.onnx", lowering="scan")
+    return folder / "float32.onnx"
 
 
 def _product(operator: str, axes: list[int | str], domain: str = "") -> onnx.ModelProto:
