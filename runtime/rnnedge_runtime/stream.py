@@ -293,9 +293,10 @@ class Stream:
 def check_streamable(session: Session) -> None:
     """Raise a `StateError` for a model without states, or one that reads the future."""
     if session._hindrances:
+        states = ", which takes a state and gives the next" if session.interface.states else ""
         raise StateError(
             "the model cannot be streamed, since chunks would not give what the whole sequence "
-            f"gives: {'; '.join(session._hindrances)}; use Session.run"
+            f"gives: {'; '.join(session._hindrances)}; use Session.run{states}"
         )
     if not session.interface.states:
         raise StateError(

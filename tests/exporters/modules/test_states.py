@@ -52,6 +52,42 @@ class Starts(nn.Module):
         return output
 
 
+class OwnContext(nn.Module):
+    """A convolution that joins what it kept of the last chunk in front of the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.rnn = nn.Conv1d(3, 4, 3), nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, x: Tensor, context: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = torch.cat([context, x], 1)
+        output, h_n = self.rnn(self.conv(joined.transpose(1, 2)).transpose(1, 2), h)
+        context_n = joined[:, -2:]
+        return output, context_n, h_n
+
+
+class WithoutTheFirst(nn.Module):
+    """Leaves out two steps of each chunk, which only whoever cuts the chunks can know of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 5, batch_first=True)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = self.rnn(x[:, 2:], h)
+        return output, h_n
+
+
+class Ahead(OwnContext):
+    """Its convolution sees the next step; at the end of a chunk there is none."""
+
+    def forward(self, x: Tensor, context: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = nn.functional.pad(torch.cat([context[:, 1:], x], 1), (0, 0, 0, 1))
+        output, h_n = self.rnn(self.conv(joined.transpose(1, 2)).transpose(1, 2), h)
+        context_n = joined[:, -3:-1]
+        return output, context_n, h_n
+
+
 X = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
 
 
@@ -136,6 +172,46 @@ def test_mapping_pairs_the_modules_own_states(tmp_path: Path) -> None:
         h = module(X[:, t], h)
         stream.step(X[:, t].numpy())
         assert np.abs(stream.state[0] - h.detach().numpy()).max() < 1e-6
+
+
+CONTEXT = (X, torch.zeros(2, 2, 3), torch.zeros(1, 2, 5))
+TOLD = {"context_n": "context", "h_n": "h"}
+AXES = {"x": {0: "batch", 1: "time"}, "context": {0: "batch"}, "h": {1: "batch"}}
+"""Only `x` has a time axis; that of the context would be one too, for it is joined to it."""
+
+
+def test_a_module_that_keeps_a_context_of_its_own_is_streamed(
+    tmp_path: Path, worker: Worker
+) -> None:
+    path, module = tmp_path / "m.onnx", OwnContext()
+    result = rnnedge.export(module, path, example_inputs=CONTEXT, states=TOLD, dynamic_axes=AXES)
+    (note,) = result.notes
+    assert note.startswith("chunks gave what the whole sequence gave when tried, though conv1d loo")
+    assert rnnedge.validate(path, against=module, worker=worker)
+    x = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    whole, stream = Session(path).run(x).output, Session(path).stream(batch=2)
+    chunks = [stream.step(part) for part in np.split(x, [1, 3], axis=1)]
+    np.testing.assert_allclose(np.concatenate(chunks, 1), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "states"),
+    [(WithoutTheFirst(), CONTEXT[::2], {"h_n": "h"}), (Ahead(), CONTEXT, TOLD)],
+    ids=["left out", "ahead"],
+)
+def test_chunks_that_are_not_the_whole_are_a_note(
+    module: nn.Module, example: tuple[Tensor, ...], states: dict[str, str], tmp_path: Path
+) -> None:
+    axes = {name: AXES[name] for name in ("x", *states.values())}
+    result = rnnedge.export(
+        module, tmp_path / "m.onnx", example_inputs=example, states=states, dynamic_axes=axes
+    )
+    assert result.notes[-1].startswith("a stream is refused, since chunks do not give what the wh")
+    assert result.notes[-1].endswith("takes and gives the states, for chunks cut otherwise")
+    with pytest.raises(
+        rnnedge.StateError, match=r"use Session\.run, which takes a state and gives"
+    ):
+        Session(tmp_path / "m.onnx").stream(batch=2)
 
 
 def test_a_batch_of_one_opens_the_batch_of_every_input(tmp_path: Path) -> None:
