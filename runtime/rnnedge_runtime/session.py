@@ -153,6 +153,12 @@ class Session:
         )
         self._data_names = tuple(spec.name for spec in self._data_specs)
         specs = (*self._data_specs, *self._state_specs)
+        self._reckoned = [
+            (spec, axis)
+            for spec in (face.outputs if self.contract else ())
+            for axis in spec.axes
+            if isinstance(axis, str) and not axis.isidentifier()
+        ]
         self._expected = tuple((spec.name, dtype_of(spec.dtype)) for spec in specs)
         self._seen: dict[tuple[tuple[int, ...], ...], dict[str, Array]] = {}
 
@@ -224,6 +230,10 @@ class Session:
             self._bind_lengths(lengths, feeds, sizes)
             if 0 in sizes.values():
                 return self._answer_nothing(sizes)
+            if self._reckoned:
+                from rnnedge_runtime.axis_sizes import check_steps_are_left
+
+                check_steps_are_left(self._reckoned, self._data_specs, sizes)
             if lengths is None:
                 self._remember(feeds, with_state=state is not None)
         try:

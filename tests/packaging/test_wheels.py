@@ -9,6 +9,7 @@ RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
     "rnnedge_runtime/answers.py",
+    "rnnedge_runtime/axis_sizes.py",
     "rnnedge_runtime/backwards.py",
     "rnnedge_runtime/bench.py",
     "rnnedge_runtime/binding.py",

@@ -12,6 +12,7 @@ import rnnedge
 import rnnedge_exporters
 from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
+from rnnedge_runtime.check import check
 
 
 class Filter(nn.Module):
@@ -212,6 +213,16 @@ def test_chunks_that_are_not_the_whole_are_a_note(
         rnnedge.StateError, match=r"use Session\.run, which takes a state and gives"
     ):
         Session(tmp_path / "m.onnx").stream(batch=2)
+
+
+def test_a_sequence_that_leaves_no_steps_to_a_layer_is_refused(tmp_path: Path) -> None:
+    """ONNX Runtime's GRU would end this process."""
+    rnnedge.export(WithoutTheFirst(), tmp_path / "m.onnx", example_inputs=CONTEXT[::2])
+    session = Session(tmp_path / "m.onnx")
+    assert session.run(X[:, :3].numpy())
+    with pytest.raises(rnnedge.InputError, match=r"^x: expected more than 2 step\(s\): output"):
+        session.run(X[:, :2].numpy())
+    assert not [finding for finding in check(session) if finding.passed is False]
 
 
 def test_a_batch_of_one_opens_the_batch_of_every_input(tmp_path: Path) -> None:
