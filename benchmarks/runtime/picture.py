@@ -30,5 +30,8 @@ def draw(growth: Growth, bounds: Sequence[Bound], path: Path) -> None:
     right.axhline(1, color="black", linewidth=0.8)
     right.set(xticks=range(len(names)), ylabel="least time / time reached")
     right.set_xticklabels(names, rotation=90, fontsize=6)
-    right.legend(fontsize=8)
+    # Above the axes: bars reach the top of them.
+    right.legend(
+        fontsize=8, ncols=len(sides), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False
+    )
     figure.savefig(path, dpi=130)

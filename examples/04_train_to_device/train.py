@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 SPEC = rnnedge.RNNSpec(
     cell="rnn", input_size=8, hidden_size=32, batch_first=True, bidirectional=True
 )
-EPOCHS, BATCH, LEARNING_RATE = 40, 64, 5e-3
+BATCH, LEARNING_RATE = 64, 5e-3
 CLIP = 1.0  # largest L2 norm of the whole gradient
 L2, L1 = 1e-4, 1e-5
 
@@ -56,12 +56,14 @@ def load() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x_train, y_train, x_held, y_held
 
 
-def train(model: Reader, x: Tensor, y: Tensor, x_held: Tensor, y_held: Tensor) -> History:
+def train(
+    model: Reader, x: Tensor, y: Tensor, x_held: Tensor, y_held: Tensor, epochs: int
+) -> History:
     """Train in place; returns the losses of each epoch and the gradient norms of each update."""
     parameters = list(model.parameters())
     optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, weight_decay=L2)
     history: History = {"training": [], "held-back": [], "before": [], "after": []}
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         losses = []
         for batch in torch.randperm(len(x)).split(BATCH):
             loss = F.cross_entropy(model(x[batch]), y[batch])
@@ -89,7 +91,7 @@ def train(model: Reader, x: Tensor, y: Tensor, x_held: Tensor, y_held: Tensor) -
 def draw(history: History, path: Path) -> None:
     """Draw the loss of each epoch, and the gradient norm of each update."""
     figure, (top, bottom) = plt.subplots(2, figsize=(8, 7), layout="constrained")
-    epochs = range(1, EPOCHS + 1)
+    epochs = range(1, len(history["training"]) + 1)
     for part in ("training", "held-back"):
         top.plot(epochs, history[part], label=f"{part} digits")
     top.set(xlabel="epoch", ylabel="cross-entropy (nats per digit)", yscale="log")
@@ -107,7 +109,9 @@ def draw(history: History, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/demo"), help="Where files go.")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--epochs", type=int, default=40, help="Passes over the digits.")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(1)  # faster than several for a layer this small
@@ -115,7 +119,7 @@ def main() -> None:
     x, y, x_held, y_held = load()
     model = Reader()
     print(f"training {SPEC} on {len(x)} digits, {len(x_held)} held back")
-    draw(train(model, x, y, x_held, y_held), out / "training.png")
+    draw(train(model, x, y, x_held, y_held, options.epochs), out / "training.png")
     print(f"drew {out / 'training.png'}\n")
 
     print(f"wrote {rnnedge.export(model.layer, out / 'model.onnx')}")

@@ -18,7 +18,7 @@ import rnnedge
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # letter 0 is padding, 1 is a
 MOST = 7  # syllables; the few longer words are left out
 EMBEDDING, HIDDEN = 16, 64
-HELD_BACK, EPOCHS, BATCH, LEARNING_RATE = 5000, 4, 256, 3e-3
+HELD_BACK, BATCH, LEARNING_RATE = 5000, 256, 3e-3
 
 
 class SyllableCounter(nn.Module):
@@ -63,12 +63,14 @@ def at_last_letter(values: Tensor, lengths: Tensor) -> Tensor:
     return values[torch.arange(len(values)), lengths - 1]
 
 
-def train(model: SyllableCounter, letters: Tensor, lengths: Tensor, counts: Tensor) -> None:
+def train(
+    model: SyllableCounter, letters: Tensor, lengths: Tensor, counts: Tensor, epochs: int
+) -> None:
     """Train in place, on the count at each word's last letter."""
-    updates = EPOCHS * -(-len(letters) // BATCH)
+    updates = epochs * -(-len(letters) // BATCH)
     optimizer = torch.optim.Adam(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, updates)
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         total = 0.0
         for batch in torch.randperm(len(letters)).split(BATCH):
             scores = model(letters[batch, : int(lengths[batch].max())])
@@ -84,7 +86,9 @@ def train(model: SyllableCounter, letters: Tensor, lengths: Tensor, counts: Tens
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/syllables"), help="Where files go.")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--epochs", type=int, default=4, help="Passes over the words.")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(1)  # faster than several for a layer this small
@@ -95,7 +99,7 @@ def main() -> None:
     rest = slice(HELD_BACK, None)
     model = SyllableCounter()
     print(f"training on {len(words) - HELD_BACK:,} words, {HELD_BACK:,} held back")
-    train(model, letters[rest], lengths[rest], counts[rest])
+    train(model, letters[rest], lengths[rest], counts[rest], options.epochs)
 
     model.eval()
     with torch.no_grad():

@@ -33,14 +33,13 @@ Detector = Callable[[Array], float]
 def published(path: Path) -> Detector:
     """Open the file as Silero publishes it: a model that rnnedge did not make."""
     session = Session(path, threads=1, states={"stateN": "state"})
-    stream = session.stream()
-    rate = np.array(RATE)
+    stream = session.stream(constants={"sr": RATE})
     window = np.zeros((1, CONTEXT + FRAME), np.float32)
 
     def probability(frame: Array) -> float:
         window[0, :CONTEXT] = window[0, -CONTEXT:]
         window[0, CONTEXT:] = frame
-        return float(stream.step({"input": window, "sr": rate})[0, 0])
+        return float(stream.step(window)[0, 0])
 
     return probability
 

@@ -20,7 +20,7 @@ import rnnedge
 
 SHORTEST, LONGEST = 4, 9  # steps of an episode; the go signal is its last one
 FEATURES, ACTIONS, HIDDEN = 3, 2, 32  # cue, go signal, noise; left or right
-ENVIRONMENTS, STEPS, UPDATES, LEARNING_RATE = 64, 32, 150, 5e-3
+ENVIRONMENTS, STEPS, LEARNING_RATE = 64, 32, 5e-3
 VALUE_WEIGHT, ENTROPY_WEIGHT, CLIP = 0.5, 0.01, 0.5
 
 
@@ -75,12 +75,12 @@ def zero_state(rows: int) -> tuple[Tensor, Tensor]:
     return torch.zeros(rows, HIDDEN), torch.zeros(rows, HIDDEN)
 
 
-def train(policy: Policy) -> None:
+def train(policy: Policy, updates: int) -> None:
     """Train in place: advantage actor-critic, a reward of 1 or -1 at each go signal."""
     optimizer = torch.optim.Adam(policy.parameters(), lr=LEARNING_RATE)
     environments = Environments(ENVIRONMENTS, seed=0)
     h, c = zero_state(ENVIRONMENTS)
-    for update in range(1, UPDATES + 1):
+    for update in range(1, updates + 1):
         h, c = h.detach(), c.detach()
         steps = []
         for _ in range(STEPS):
@@ -105,7 +105,7 @@ def train(policy: Policy) -> None:
         (loss - ENTROPY_WEIGHT * policies.entropy().mean()).backward()
         nn.utils.clip_grad_norm_(policy.parameters(), CLIP)
         optimizer.step()
-        if update == 1 or update % (UPDATES // 5) == 0:
+        if update == 1 or update % max(1, updates // 5) == 0:
             success = (rewards[goes] > 0).double().mean()
             print(f"update {update:3}  {success:.1%} of {int(goes.sum())} episodes right")
 
@@ -113,14 +113,16 @@ def train(policy: Policy) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/policy"), help="Where files go.")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--updates", type=int, default=150, help="Steps of the optimizer.")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(1)  # faster than several for a cell this small
 
     policy = Policy()
     print(f"training: {ENVIRONMENTS} environments, episodes of {SHORTEST} to {LONGEST} steps")
-    train(policy)
+    train(policy, options.updates)
     policy.eval()
 
     rows, steps = 16, 500

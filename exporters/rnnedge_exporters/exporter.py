@@ -94,7 +94,8 @@ def export(
             lifts the states of the layers inside that start from zeros to inputs and outputs named
             by path (`encoder.rnn.h_0`), or says what makes streaming inexact; None lifts where
             streaming is exact; False leaves the module as written; a mapping says which output
-            feeds which input on the next call.
+            feeds which input on the next call, and chunks are tried where something looks across
+            time.
         target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
         lowering: The form that every recurrent layer takes, a key of `LOWERINGS`, or with
             `quantize` of `INT8_LOWERINGS`; None takes the one that `target` asks for, and

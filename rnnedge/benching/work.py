@@ -26,10 +26,11 @@ _WEIGHTS = {
     TensorProto.UINT8,
 }
 _NOT_COUNTED = (
-    *("Attention", "ConvInteger", "ConvTranspose", "Einsum", "Loop", "MatMulInteger"),
-    *("QLinearConv", "QLinearMatMul", "SequenceMap"),
+    *("Attention", "ConvInteger", "ConvTranspose", "Einsum", "Loop", "QLinearConv"),
+    *("QLinearMatMul", "SequenceMap"),
 )
 """Operators that multiply, or may hold what does."""
+_LSTM_INPUTS = 8
 Shapes = dict[str, tuple[int | None, ...]]
 
 
@@ -38,7 +39,7 @@ class Work:
     """The work of one call.
 
     Attributes:
-        flops: Operations in products, all steps and rows together.
+        flops: Operations in products, of integers too, all steps and rows together.
         weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
             none of them.
     """
@@ -61,7 +62,9 @@ class WorkCounter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
         self._model = onnx.load(path)
-        for tensor in _initializers(self._model.graph):
+        tensors = _initializers(self._model.graph)
+        _as_plain_operators(self._model.graph, {tensor.name: tensor for tensor in tensors})
+        for tensor in tensors:
             if tensor.data_type in _WEIGHTS:
                 for field in ("raw_data", "float_data", "int32_data", "double_data"):
                     tensor.ClearField(field)
@@ -87,8 +90,7 @@ class WorkCounter:
             for axis in spec.type.tensor_type.shape.dim:
                 if axis.dim_param in sizes:
                     axis.dim_value = sizes[axis.dim_param]
-        del model.graph.value_info[:]
-        for spec in model.graph.output:  # a declared shape is not one that was computed
+        for spec in model.graph.output:  # what is declared is not what was computed
             spec.type.tensor_type.ClearField("shape")
         try:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
@@ -130,7 +132,7 @@ def _count_node(node: NodeProto, shapes: Shapes) -> Work:
         chosen = [known[axis] for axis in axes] if axes else known
         return math.prod(_known(length, name) for length in chosen)
 
-    if kind == "MatMul":
+    if kind in ("MatMul", "MatMulInteger"):
         return Work(2 * size(node.output[0]) * size(node.input[0], -1), 0)
     if kind == "Gemm":
         inner = size(node.input[0], 0 if given.get("transA") else 1)
@@ -166,6 +168,26 @@ def _bytes(tensor: TensorProto) -> int:
     width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     elements: int = math.prod(tensor.dims)
     return elements * int(width)
+
+
+def _as_plain_operators(graph: GraphProto, tensors: Mapping[str, TensorProto]) -> None:
+    """Make ONNX Runtime's own operators of integers those of ONNX, whose output shapes are known.
+
+    Of the weights of its LSTM, which are transposed, only the number of elements counts.
+    """
+    del graph.value_info[:]  # a declared shape is not one that was computed
+    for node in graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                _as_plain_operators(attribute.g, tensors)
+        if node.op_type == "DynamicQuantizeLSTM":
+            node.op_type, node.domain = "LSTM", ""
+            del node.input[_LSTM_INPUTS:]  # scales and zero points
+        elif node.op_type == "MatMulNBits" and given["bits"].i == 8 and node.input[1] in tensors:
+            tensors[node.input[1]].dims[:] = given["K"].i, given["N"].i
+            node.op_type, node.domain = "MatMul", ""
+            del node.input[2:], node.attribute[:]
 
 
 def _initializers(graph: GraphProto) -> list[TensorProto]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
-from rnnedge.parity.shapes import size_of
+from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import TIME, Interface, TensorSpec
 
 Array = NDArray[Any]

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -193,7 +193,7 @@ def validate(
         rounding=rounding,
         calibration=calibration,
         contract=opened.contract,
-        machine=_machine(),
+        machine=dict(_machine()),
         seconds=time.perf_counter() - began,
     )
 
@@ -297,7 +297,9 @@ def _engine_version() -> str:
         return version("onnxruntime-gpu")
 
 
+@cache
 def _machine() -> dict[str, str]:
+    """Say what validates here; to look versions up takes as long as a short sweep."""
     packages = ("torch", "onnx", "numpy", "rnnedge")
     return {
         "platform": platform.platform(),

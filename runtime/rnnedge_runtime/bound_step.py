@@ -60,6 +60,7 @@ class BoundStep:
         inputs: Mapping[str, Array],
         outputs: Mapping[str, Array],
         *,
+        frames: Sequence[TensorSpec],
         single: bool,
     ) -> None:
         """Bind.
@@ -67,8 +68,10 @@ class BoundStep:
         Args:
             session: The opened model.
             state: The state that is read and written.
-            inputs: Every input that is not a state, lengths among them, at its full rank.
+            inputs: Every input that is not a state, lengths and constants among them, at its full
+                rank.
             outputs: Every output that is not a state, as a call with these inputs gave it.
+            frames: The inputs that change from step to step.
             single: Whether frames come without their time axis.
         """
         face = session.interface
@@ -90,10 +93,10 @@ class BoundStep:
             for name, value in feeds:
                 binding.bind_ortvalue_input(name, value)
             self._runs.append(_run_of(session, binding, feeds))
-        self.frames = _seen(face.data_inputs, given, single)
+        self.frames = _seen(frames, given, single)
         self.answers = _seen(face.data_outputs, made, single)
         # What `take` needs, laid out for it: it runs at each step.
-        self._spec = face.data_inputs[0]
+        self._spec = frames[0]
         self._frame = self.frames[self._spec.name]
         self._shape = self._frame.shape if len(self.frames) == 1 else None
         self._dtype = self._frame.dtype
@@ -107,7 +110,7 @@ class BoundStep:
         """Copy a frame of the only input into its place.
 
         Returns:
-            False where it is of another shape or dtype, or the model has several inputs.
+            False where it is of another shape or dtype, or several inputs change.
 
         Raises:
             InputError: When it holds NaN or infinity.
@@ -144,6 +147,7 @@ def bind_step(
     chunk: Mapping[str, Array],
     result: RunResult,
     *,
+    constants: Mapping[str, Array],
     single: bool,
 ) -> BoundStep | None:
     """Lay out the buffers for chunks of this shape.
@@ -151,8 +155,9 @@ def bind_step(
     Args:
         session: The opened model.
         state: The state of the stream.
-        chunk: The inputs by name, at their full rank.
-        result: What a call with them gave.
+        chunk: The inputs that change from step to step by name, at their full rank.
+        result: What a call with them and the constants gave.
+        constants: The other inputs.
         single: Whether frames come without their time axis.
 
     Returns:
@@ -160,10 +165,11 @@ def bind_step(
         values, or the model declares what is not so.
     """
     face = session.interface
+    inputs = {**chunk, **constants}
     sizes = {
         axis: size
         for spec in face.data_inputs
-        for axis, size in zip(spec.axes, chunk[spec.name].shape, strict=True)
+        for axis, size in zip(spec.axes, inputs[spec.name].shape, strict=True)
         if isinstance(axis, str)
     }
     for spec in face.data_outputs:
@@ -176,7 +182,8 @@ def bind_step(
     feeds: dict[str, Array] = {}
     session._bind_lengths(None, feeds, sizes)
     outputs = {spec.name: result.outputs[spec.name] for spec in face.data_outputs}
-    return BoundStep(session, state, {**chunk, **feeds}, outputs, single=single)
+    frames = [spec for spec in face.data_inputs if spec.name in chunk]
+    return BoundStep(session, state, inputs | feeds, outputs, frames=frames, single=single)
 
 
 def _run_of(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rnnedge_runtime.contract import BATCH, Contract, Interface, TensorSpec
+from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.engine import CPU, EngineOptions
 from rnnedge_runtime.integer_cost import integer_cost
 from rnnedge_runtime.machine import cpu_features
@@ -93,10 +93,9 @@ def describe(
     device: Literal["cpu", "cuda"],
     options: EngineOptions,
     interface: Interface,
-    contract: Contract | None,
+    hindrances: tuple[str, ...],
 ) -> SessionInfo:
-    """Read what ONNX Runtime made of the model, and what the contract says of its states."""
-    hindrances = contract.hindrances if contract else ()
+    """Read what ONNX Runtime made of the model, and say what its states are good for."""
     if not interface.states:
         hindrances = (*hindrances, "it has no states to keep between calls")
     nodes = _nodes(engine)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnedge_runtime.answers import only
-from rnnedge_runtime.contract import BATCH, TensorSpec
+from rnnedge_runtime.constants import take_constants
+from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.finite import FLUSHED_EVERY, flush_tiny
 from rnnedge_runtime.rows import (
@@ -49,6 +50,7 @@ class StreamPool:
         capacity: int = 1024,
         max_delay_ms: float = 2.0,
         max_waiting: int = 1024,
+        constants: Mapping[str, ArrayLike] | None = None,
     ) -> None:
         """Make room for streams.
 
@@ -58,11 +60,13 @@ class StreamPool:
                 `Session.info.state_bytes`.
             max_delay_ms: Milliseconds that a frame given to `submit` waits for others, 0 or more.
             max_waiting: The most frames that may wait, 1 or more.
+            constants: Inputs without a batch axis that are the same at every step, by name.
 
         Raises:
             StateError: When the model has no states to keep, reads the future, or has a state or
                 an output without a batch axis.
-            InputError: When a number is out of its range, or an input has no batch axis.
+            InputError: When a number is out of its range, an input has no batch axis and is no
+                constant, or a constant has one or does not fit.
         """
         for name, number in (("capacity", capacity), ("max_waiting", max_waiting)):
             if not isinstance(number, int | np.integer) or number < 1:
@@ -71,11 +75,18 @@ class StreamPool:
             raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
         check_streamable(session)
         face = session.interface
-        _check_batch_axes(face.data_inputs, InputError)
+        self._inputs, self._constants = take_constants(face, constants, {BATCH: 1})
+        for spec in face.data_inputs:
+            if spec.name in self._constants and BATCH in spec.axes:
+                raise InputError(
+                    f"constants: {spec} has a {BATCH} axis: each stream gives its own with a frame"
+                )
+        remedy = "; give it once, as Session.pool(constants={name: value})"
+        _check_batch_axes(self._inputs, InputError, remedy)
         _check_batch_axes((*face.state_inputs, *face.data_outputs), StateError)
         self._session = session
         self._capacity = int(capacity)
-        self._inputs, self._outputs = face.data_inputs, face.data_outputs
+        self._outputs = face.data_outputs
         self._blocks = session.zero_state(self._capacity)
         self._rows = [
             to_front(block, spec.axes.index(BATCH))
@@ -290,11 +301,18 @@ class StreamPool:
         results = []
         with self._stepping, self._states_of(groups) as (places, before):
             for group, state in zip(groups, before, strict=True):
-                results.append(self._session.run(group.batch, state=state))
+                results.append(self._session.run(self._with_constants(group.batch), state=state))
             with self._lock:
                 for slots, result in zip(places, results, strict=True):
                     self._keep(slots, result.state)
         return [result.outputs for result in results]
+
+    def _with_constants(self, batch: dict[str, Array]) -> dict[str, Array]:
+        """Return all inputs, in the order in which `Session.run` knows them soonest."""
+        if not self._constants:
+            return batch
+        given = batch | self._constants
+        return {spec.name: given[spec.name] for spec in self._session.interface.data_inputs}
 
     @contextmanager
     def _states_of(
@@ -363,7 +381,12 @@ def _not_open(stream: object) -> StreamError:
     return StreamError(f"stream {stream!r}: is not open in this pool")
 
 
-def _check_batch_axes(specs: Iterable[TensorSpec], error: type[InputError | StateError]) -> None:
+def _check_batch_axes(
+    specs: Iterable[TensorSpec], error: type[InputError | StateError], remedy: str = ""
+) -> None:
     for spec in specs:
         if spec.axes.count(BATCH) != 1:
-            raise error(f"{spec}: has no axis called {BATCH}, so that streams cannot share a call")
+            raise error(
+                f"{spec}: has no axis called {BATCH}, so that streams cannot share a call"
+                + remedy * (TIME not in spec.axes)
+            )

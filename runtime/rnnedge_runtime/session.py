@@ -153,6 +153,12 @@ class Session:
         )
         self._data_names = tuple(spec.name for spec in self._data_specs)
         specs = (*self._data_specs, *self._state_specs)
+        self._reckoned = [
+            (spec, axis)
+            for spec in (face.outputs if self.contract else ())
+            for axis in spec.axes
+            if isinstance(axis, str) and not axis.isidentifier()
+        ]
         self._expected = tuple((spec.name, dtype_of(spec.dtype)) for spec in specs)
         self._seen: dict[tuple[tuple[int, ...], ...], dict[str, Array]] = {}
 
@@ -167,7 +173,19 @@ class Session:
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""
         from rnnedge_runtime.info import describe
 
-        return describe(self._engine, self.device, self._options, self.interface, self.contract)
+        return describe(self._engine, self.device, self._options, self.interface, self._hindrances)
+
+    @cached_property
+    def _hindrances(self) -> tuple[str, ...]:
+        """What keeps chunks from giving what the whole sequence gives, as far as it is known."""
+        if self.contract is not None:
+            return self.contract.hindrances
+        axes = {axis for spec in self._data_specs for axis in spec.axes}
+        if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
+            return ()  # its frames are of one size: what it does inside them is its own affair
+        from rnnedge_runtime.backwards import backward_nodes
+
+        return backward_nodes(self._model)
 
     @cached_property
     def digest(self) -> str:
@@ -212,6 +230,10 @@ class Session:
             self._bind_lengths(lengths, feeds, sizes)
             if 0 in sizes.values():
                 return self._answer_nothing(sizes)
+            if self._reckoned:
+                from rnnedge_runtime.axis_sizes import check_steps_are_left
+
+                check_steps_are_left(self._reckoned, self._data_specs, sizes)
             if lengths is None:
                 self._remember(feeds, with_state=state is not None)
         try:
@@ -221,22 +243,29 @@ class Session:
         outputs = dict(zip(self._output_names, values, strict=True))
         return RunResult(outputs, tuple(values[self._first_final :]))
 
-    def stream(self, batch: int = 1) -> Stream:
+    def stream(self, batch: int = 1, *, constants: Mapping[str, ArrayLike] | None = None) -> Stream:
         """Start a stream: a running sequence whose state is kept between calls.
 
         Args:
             batch: Rows that run side by side, 1 or more.
+            constants: Inputs that are the same at every step, by name, such as `{"sr": 16000}`:
+                they are bound once, and a step is given the others.
 
         Raises:
             StateError: When the model has no states to keep, or reads the future.
-            InputError: When `batch` is not 1 or more.
+            InputError: When `batch` is not 1 or more, or a constant does not fit.
         """
         from rnnedge_runtime.stream import Stream
 
-        return Stream(self, batch)
+        return Stream(self, batch, constants=constants)
 
     def pool(
-        self, *, capacity: int = 1024, max_delay_ms: float = 2.0, max_waiting: int = 1024
+        self,
+        *,
+        capacity: int = 1024,
+        max_delay_ms: float = 2.0,
+        max_waiting: int = 1024,
+        constants: Mapping[str, ArrayLike] | None = None,
     ) -> StreamPool:
         """Make a pool of streams that come and go, and are stepped together.
 
@@ -244,16 +273,23 @@ class Session:
             capacity: The most streams that may be open at once, 1 or more.
             max_delay_ms: Milliseconds that a frame given to `StreamPool.submit` waits for others.
             max_waiting: The most frames that may wait, 1 or more.
+            constants: Inputs that are the same at every step of all streams, by name, such as
+                `{"sr": 16000}`: a frame is given the others.
 
         Raises:
             StateError: When the model has no states to keep, reads the future, or has a state or
                 an output without a batch axis.
-            InputError: When a number is out of its range, or an input has no batch axis.
+            InputError: When a number is out of its range, an input has no batch axis and is no
+                constant, or a constant has one or does not fit.
         """
         from rnnedge_runtime.pool import StreamPool
 
         return StreamPool(
-            self, capacity=capacity, max_delay_ms=max_delay_ms, max_waiting=max_waiting
+            self,
+            capacity=capacity,
+            max_delay_ms=max_delay_ms,
+            max_waiting=max_waiting,
+            constants=constants,
         )
 
     def zero_state(self, batch: int) -> tuple[Array, ...]:

@@ -13,11 +13,12 @@ from rnnedge_runtime.answers import Answer as Answer
 from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
 from rnnedge_runtime.binding import by_name, dtype_of
 from rnnedge_runtime.bound_step import BoundStep, bind_step
+from rnnedge_runtime.constants import take_constants
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
 from rnnedge_runtime.finite import check_finite
 from rnnedge_runtime.kept_state import KeptState
-from rnnedge_runtime.session import Array, Session, State, as_array
+from rnnedge_runtime.session import Array, RunResult, Session, State, as_array
 
 _MOST_BOUND = 4
 """Shapes whose buffers are kept."""
@@ -34,18 +35,27 @@ class Stream:
     into denormal numbers would make each step ten times as slow.
     """
 
-    def __init__(self, session: Session, batch: int = 1) -> None:
+    def __init__(
+        self,
+        session: Session,
+        batch: int = 1,
+        *,
+        constants: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
         """Start at a state of zeros, and run one frame of zeros so that the first is not slow.
 
         Raises:
             StateError: When the model has no states to keep, or reads the future.
-            InputError: When `batch` is not 1 or more.
+            InputError: When `batch` is not 1 or more, or a constant does not fit.
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
         check_streamable(session)
         self._session = session
         self._batch = int(batch)
+        self._inputs, self._constants = take_constants(
+            session.interface, constants, {BATCH: self._batch}
+        )
         self._state = KeptState(session.zero_state(self._batch), session.device)
         self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
         self._closed = False
@@ -100,7 +110,7 @@ class Stream:
 
     def clone(self) -> Stream:
         """Return a second stream that goes on from the same state."""
-        twin = Stream(self._session, self._batch)
+        twin = Stream(self._session, self._batch, constants=self._constants)
         with self._alone():
             twin._state.write(self._state.read())
             twin._state.steps = self._state.steps
@@ -152,7 +162,8 @@ class Stream:
 
         Args:
             frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
-                it, for a chunk. For a model of several inputs, a mapping by name.
+                it, for a chunk. For a model of several inputs, a mapping by name; constants are
+                left out.
             out: What the output is written into, of its very shape and dtype; for a model of
                 several outputs, a mapping by name. It is returned.
             copy: Whether the output is the caller's to keep. False may give a read-only view that
@@ -194,7 +205,7 @@ class Stream:
             for name, place in bound.frames.items():
                 place[...] = chunk[name].reshape(place.shape)
             return run_bound(bound, out, copy=copy)
-        result = self._session.run(chunk, state=self._state.read())
+        result = self._session.run({**chunk, **self._constants}, state=self._state.read())
         answers = {}
         for spec in face.data_outputs:
             value = result.outputs[spec.name]
@@ -206,7 +217,7 @@ class Stream:
         if key == self._last:
             while len(self._bound) >= _MOST_BOUND:
                 self._bound.pop(next(iter(self._bound)))
-            made = bind_step(self._session, self._state, chunk, result, single=single)
+            made = self._bind(chunk, result, single)
             if made is not None:
                 self._bound[key] = made
         self._last = key
@@ -214,11 +225,13 @@ class Stream:
 
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
         """Return the inputs by name with their time axes, and whether the frame came without."""
-        face = self._session.interface
-        given = by_name(face.data_inputs, frame)
+        given = by_name(self._inputs, frame)
+        for name in self._constants:
+            if name in given:
+                raise InputError(f"{name}: is a constant of the stream, and comes with no frame")
         chunk = {name: as_array(name, value, InputError) for name, value in given.items()}
         single = False
-        for spec in face.data_inputs:
+        for spec in self._inputs:
             value = chunk.get(spec.name)
             if value is None:
                 continue  # `Session.run` says what is missing
@@ -244,7 +257,7 @@ class Stream:
         """Run a frame of zeros, where the inputs say what that is, and bind its buffers."""
         sizes = {BATCH: self._batch, TIME: 1}
         zeros = {}
-        specs = self._session.interface.data_inputs
+        specs = self._inputs
         for spec in specs:
             shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
             # One input without a time axis is a frame; beside others it may be a number, such as a
@@ -253,9 +266,14 @@ class Stream:
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step
-            result = self._session.run(zeros, state=self._state.read())
-            return bind_step(self._session, self._state, zeros, result, single=True)
+            result = self._session.run({**zeros, **self._constants}, state=self._state.read())
+            return self._bind(zeros, result, True)
         return None
+
+    def _bind(self, chunk: dict[str, Array], result: RunResult, single: bool) -> BoundStep | None:
+        return bind_step(
+            self._session, self._state, chunk, result, constants=self._constants, single=single
+        )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -274,10 +292,11 @@ class Stream:
 
 def check_streamable(session: Session) -> None:
     """Raise a `StateError` for a model without states, or one that reads the future."""
-    if session.contract and session.contract.hindrances:
+    if session._hindrances:
+        states = ", which takes a state and gives the next" if session.interface.states else ""
         raise StateError(
             "the model cannot be streamed, since chunks would not give what the whole sequence "
-            f"gives: {'; '.join(session.contract.hindrances)}; use Session.run"
+            f"gives: {'; '.join(session._hindrances)}; use Session.run{states}"
         )
     if not session.interface.states:
         raise StateError(

@@ -8,7 +8,9 @@ from running import output_of, run, without
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that 04's training wrote into, and what it printed."""
     folder = tmp_path_factory.mktemp("demo")
-    return folder, output_of(folder, "04_train_to_device/train.py", "--out", "built")
+    return folder, output_of(
+        folder, "04_train_to_device/train.py", "--out", "built", "--epochs", "20"
+    )
 
 
 @pytest.mark.network

@@ -26,14 +26,14 @@ def copy_with(
 def syllables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that 05's training wrote into, and what it printed."""
     folder = tmp_path_factory.mktemp("syllables")
-    return folder, output_of(folder, f"{SYLLABLES}/train.py", "--out", "built")
+    return folder, output_of(folder, f"{SYLLABLES}/train.py", "--out", "built", "--epochs", "2")
 
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that 09's training wrote into, and what it printed."""
     folder = tmp_path_factory.mktemp("policy")
-    return folder, output_of(folder, f"{POLICY}/policy.py", "--out", "built")
+    return folder, output_of(folder, f"{POLICY}/policy.py", "--out", "built", "--updates", "60")
 
 
 def test_syllable_counter_learns_and_is_proved(syllables: tuple[Path, str]) -> None:

@@ -9,10 +9,13 @@ RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
     "rnnedge_runtime/answers.py",
+    "rnnedge_runtime/axis_sizes.py",
+    "rnnedge_runtime/backwards.py",
     "rnnedge_runtime/bench.py",
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/bound_step.py",
     "rnnedge_runtime/check.py",
+    "rnnedge_runtime/constants.py",
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/engine.py",
     "rnnedge_runtime/errors.py",
@@ -32,6 +35,7 @@ RUNTIME = {
     "rnnedge_runtime/state_file.py",
     "rnnedge_runtime/stream.py",
     "rnnedge_runtime/tensor_file.py",
+    "rnnedge_runtime/wire.py",
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rnnedge.cli import main
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
@@ -46,12 +48,21 @@ def test_program(program: str, tmp_path: Path) -> None:
         assert shown in done.stdout
 
 
-def test_commands_in_order(folder: Path) -> None:
+def test_commands_in_order(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+
+    def rnnedge(words: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run one in this process, where PyTorch is imported already."""
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        return subprocess.CompletedProcess(words, stopped.value.code or 0, *capfd.readouterr())
+
     assert len(COMMANDS) >= 5
     for command in COMMANDS:
         program, *words = shlex.split(command)
-        start = [sys.executable] if program == "python" else [sys.executable, "-m", program]
-        done = run([*start, *words], folder)
+        done = run([sys.executable, *words], folder) if program == "python" else rnnedge(words)
         expected = 3 if "--seed 4" in command else 0
         assert done.returncode == expected, (command, done.stdout, done.stderr)
         if expected:

@@ -162,6 +162,16 @@ def test_inputs_that_do_not_agree_with_each_other(two):
         two.run({"left": X[..., :1], "right": X[:4, :, :1]})
 
 
+def test_steps_of_which_a_model_keeps_none():
+    tiny = Tiny("gru")
+    shorter = TensorSpec("output", "float32", ("time - 2", "batch", 3))
+    session = Session(tiny.promising(outputs=(shorter, *tiny.interface.outputs[1:])))
+    session.run(tiny.input(3, 2))
+    message = "input: expected more than 2 step(s): output float32[time - 2, batch, 3] would have "
+    with pytest.raises(InputError, match=f"^{re.escape(message)}time - 2 = 0$"):
+        session.run(tiny.input(2, 2))
+
+
 def test_what_onnxruntime_raises_is_an_engine_error():
     # A contract that promises more features than the graph takes lets a wrong input through.
     wide = TensorSpec("input", "float32", ("time", "batch", 9))

@@ -29,13 +29,13 @@ def findings(content):
     return {finding.name: finding for finding in check(Session(content))}
 
 
-def ending_in(*nodes, tiny=GRU, **options):
+def ending_in(*nodes, tiny=GRU, contract=GRU.contract, **options):
     """Return `tiny` with its last node, `raw` to `output`, replaced by these."""
     graph = tiny.graph(**options)
     graph.drop("output")
     for op, inputs, outputs, attributes in nodes:
         graph.add(op, inputs, outputs, **attributes)
-    return graph.content(tiny.contract)
+    return graph.content(contract)
 
 
 def not_a_number():
@@ -75,6 +75,18 @@ def losing_the_state_of_empty_rows():
     return graph.content(WITH_LENGTHS.contract)
 
 
+def joining_steps(count, contract=None):
+    """Return a model that joins so many steps, and refuses times that are no multiple of it."""
+    graph = GRU.graph()
+    graph.drop("output")
+    graph.constants["joined"] = np.array([-1, count, 0, 3])
+    graph.add("Shape", ["raw"], ["apart"])
+    graph.add("Unsqueeze", ["raw", "zero"], ["deep"])  # [1, time, batch, 3]
+    graph.add("Reshape", ["deep", "joined"], ["groups"])  # [time / count, count, batch, 3]
+    graph.add("Reshape", ["groups", "apart"], ["output"])
+    return graph.content(contract)
+
+
 PLUS_BATCH_MEAN = [
     ("ReduceMean", ["raw"], ["mean"], {"axes": [1]}),
     ("Add", ["raw", "mean"], ["output"], {}),
@@ -101,6 +113,11 @@ BROKEN = {
     "mean-over-rows": (ROWS, ending_in(*PLUS_BATCH_MEAN), "largest difference "),
     "nan-in-rows": (ROWS, not_a_number(), "largest difference nan"),
     "mean-over-time": (CHUNKS, ending_in(*PLUS_TIME_MEAN), "largest difference "),
+    "state-ignored-by-another-maker": (
+        CHUNKS,
+        GRU.graph(start=False).content(),
+        "largest difference ",
+    ),
     "state-ignored": (CHUNKS, GRU.graph(start=False).content(GRU.contract), "largest difference "),
     "lengths-ignored": (
         PADDING,
@@ -109,13 +126,19 @@ BROKEN = {
     ),
     "one-in-the-padding": (
         PADDING,
-        ending_in(*PLUS_ONE, tiny=WITH_LENGTHS),
+        ending_in(*PLUS_ONE, tiny=WITH_LENGTHS, contract=WITH_LENGTHS.contract),
         "output is not zero past a row",
     ),
     "empty-rows-lose-their-state": (
         EMPTY_ROWS,
         losing_the_state_of_empty_rows(),
         "the state of a row of length zero was changed",
+    ),
+    "one-length-only": (SHAPES, joining_steps(5), "ONNX Runtime failed: Reshape node"),
+    "even-lengths-of-a-layer": (
+        SHAPES,
+        joining_steps(2, GRU.contract),
+        "ONNX Runtime failed: Reshape node",
     ),
     "size-not-known": (
         EMPTY_BATCH,
@@ -160,6 +183,14 @@ NOT_APPLYING = {
     "batch-first": (Tiny("gru", lengths=True, batch_first=True).content, set()),
     "two-inputs": (two_inputs()[1], {PADDING, EMPTY_ROWS}),
     "foreign": (GRU.graph().content(), {PADDING, EMPTY_ROWS, EMPTY_BATCH}),
+    "foreign-both-directions": (
+        Tiny("gru", bidirectional=True).graph().content(),
+        {CHUNKS, PADDING, EMPTY_ROWS, EMPTY_BATCH},
+    ),
+    "foreign-mean-over-time": (
+        ending_in(*PLUS_TIME_MEAN, contract=None),
+        {CHUNKS, PADDING, EMPTY_ROWS, EMPTY_BATCH},
+    ),
     "foreign-output-axes-unnamed": (
         replace(
             graph := GRU.graph(),
@@ -175,6 +206,16 @@ def test_what_does_not_apply_neither_passes_nor_fails(content, without):
     given = findings(content)
     expected = {name: None if name in without else True for name in ALL}
     assert {name: finding.passed for name, finding in given.items()} == expected
+
+
+def test_a_model_that_refuses_some_lengths_is_checked_at_the_others():
+    given = findings(joining_steps(2))
+    without = {CHUNKS, PADDING, EMPTY_ROWS, EMPTY_BATCH}
+    assert {name: finding.passed for name, finding in given.items()} == {
+        name: None if name in without else True for name in ALL
+    }
+    assert given[SHAPES].detail.startswith("at 2 of 6 shapes; refused at time 1: ONNX Runtime fa")
+    assert given[CHUNKS].detail.startswith("the model refuses some lengths: ONNX Runtime failed: ")
 
 
 def test_a_model_of_one_step_has_no_time_to_check():

@@ -227,7 +227,9 @@ def test_a_model_without_states_cannot_be_streamed():
 
 
 def test_a_bidirectional_model_cannot_be_streamed():
-    message = r"the layer is bidirectional.*use Session\.run$"
+    message = (
+        r"the layer is bidirectional.*use Session\.run, which takes a state and gives the next$"
+    )
     with pytest.raises(StateError, match=message):
         Session(Tiny("gru", bidirectional=True).content).stream()
 

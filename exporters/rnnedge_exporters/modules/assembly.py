@@ -18,6 +18,7 @@ from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEP
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.tracing import Traced
+from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
@@ -159,9 +160,10 @@ def assemble(
 
 def _translate(program: ExportedProgram) -> ir.Model:
     try:
-        translated = torch.onnx.export(
-            program, dynamo=True, opset_version=MODULE_OPSET, optimize=True, verbose=False
-        )
+        with kept_translations(MODULE_OPSET):
+            translated = torch.onnx.export(
+                program, dynamo=True, opset_version=MODULE_OPSET, optimize=True, verbose=False
+            )
     except Exception as error:
         raise ExportError(_reason(error)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram

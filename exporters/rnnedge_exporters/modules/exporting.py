@@ -21,6 +21,7 @@ from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
+from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import DType, Quantize, Storage, storage_of
@@ -117,6 +118,16 @@ def build_module_graph(
                 made = assemble(traced, chosen=chosen, lift=False, told=None, storage=stored)
         if causal and not lift and not found:  # whole runs need no context, streams would
             found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
+        if told is not None and found:
+            shown = "; ".join(map(str, found))
+            if chunks_equal_the_whole(copied, arguments, made.interface):
+                notes.append(f"chunks gave what the whole sequence gave when tried, though {shown}")
+                found = []
+            else:
+                notes.append(
+                    "a stream is refused, since chunks do not give what the whole sequence gives: "
+                    f"{shown}; Session.run takes and gives the states, for chunks cut otherwise"
+                )
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
         notes.append("the batch is fixed to 1, the only one that the module runs at")
     if kept and not lift and states is not False:

@@ -33,8 +33,7 @@ Rows = Callable[[Float64], Float64]
 
 
 def _sigmoid(x: Float64) -> Float64:
-    with np.errstate(over="ignore"):  # exp(-x) is infinite where the answer is 0
-        return 1 / (1 + np.exp(-x))
+    return 0.5 * np.tanh(0.5 * x) + 0.5  # where exp(-x) would overflow too
 
 
 ACTIVATIONS: dict[Activation, Callable[[Float64], Float64]] = {
@@ -194,8 +193,13 @@ def _direction(
     state, kept = list(before), list(before)
     steps = []
     padding_first = turns_in and wrong == "backward at padding"
+    all_full = bool((ends == time).all())
     for t in range(time):
         state = step(x[t], state)
+        if all_full:
+            steps.append(state[0])
+            kept = state
+            continue
         alive = ((time - 1 - t if padding_first else t) < ends)[:, None]
         steps.append(np.where(alive | (wrong == "unmasked"), state[0], 0.0))
         if wrong == "last step":
@@ -239,27 +243,33 @@ def _step_of(
         return [act(x @ w + b + state[0] @ r + c)]
 
     def lstm(x: Float64, state: list[Float64]) -> list[Float64]:
-        i, f, g, o = np.split(x @ w + b + state[0] @ r + c, 4, axis=1)
+        i, f, g, o = _gates(x @ w + b + state[0] @ r + c, 4)
         cell = gate(f) * state[1] + gate(i) * act(g)
         h = gate(o) * out(cell)
         return [h if projection is None else h @ projection, cell]
 
     def gru(x: Float64, state: list[Float64]) -> list[Float64]:
         (h,) = state
-        x_r, x_z, x_n = np.split(x @ w + b, 3, axis=1)
+        x_r, x_z, x_n = _gates(x @ w + b, 3)
         if place in quirks.reset_first:
-            r_r, r_z, r_n = np.split(r, 3, axis=1)
-            c_r, c_z, c_n = np.split(c, 3)
+            r_r, r_z, r_n = _gates(r, 3)
+            c_r, c_z, c_n = _gates(c, 3)
             reset, update = gate(x_r + h @ r_r + c_r), gate(x_z + h @ r_z + c_z)
             new = act(x_n + (reset * h) @ r_n + c_n)
         else:
-            h_r, h_z, h_n = np.split(h @ r + c, 3, axis=1)
+            h_r, h_z, h_n = _gates(h @ r + c, 3)
             reset, update = gate(x_r + h_r), gate(x_z + h_z)
             new = act(x_n + reset * h_n)
         return [(1 - update) * new + update * h]
 
     steps: dict[str, Any] = {"rnn": rnn, "lstm": lstm, "gru": gru}
     return steps[layer.cell]  # type: ignore[no-any-return]
+
+
+def _gates(joined: Float64, count: int) -> list[Float64]:
+    """Cut the last axis into equal parts; `numpy.split` takes longer than a step of a layer."""
+    size = joined.shape[-1] // count
+    return [joined[..., start : start + size] for start in range(0, size * count, size)]
 
 
 def with_weights(

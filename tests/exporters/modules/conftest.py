@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import rnnedge
+from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
 
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import module_zoo`.
@@ -94,6 +96,13 @@ class Exported:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Worker]:
+    """One process for the models of all tests: to start it takes longer than most sweeps."""
+    with Worker() as process:
+        yield process
 
 
 @pytest.fixture(scope="session", params=sorted(module_zoo.MODULES))

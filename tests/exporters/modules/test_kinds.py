@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnedge
+from rnnedge.isolated import Worker
 
 X = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(2))
 
@@ -88,25 +89,27 @@ class Hooked(nn.Module):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_exported_right(module: nn.Module, example: Any, note: str, tmp_path: Path) -> None:
+def test_exported_right(
+    module: nn.Module, example: Any, note: str, tmp_path: Path, worker: Worker
+) -> None:
     result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
-    report = rnnedge.validate(tmp_path / "m.onnx", against=module)
+    report = rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
     assert report, report
     assert any(note in given for given in result.notes) or not note
 
 
-def test_report_says_when_the_reference_is_single(tmp_path: Path) -> None:
+def test_report_says_when_the_reference_is_single(tmp_path: Path, worker: Worker) -> None:
     module = OnlySingle()
     rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(X,))
-    report = rnnedge.validate(tmp_path / "m.onnx", against=module)
+    report = rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
     assert "the reference is PyTorch float32: the module refuses float64" in report.notes
 
 
-def test_weight_norm_by_hooks(tmp_path: Path) -> None:
+def test_weight_norm_by_hooks(tmp_path: Path, worker: Worker) -> None:
     with pytest.warns(FutureWarning, match="weight_norm"):
         module = nn.Sequential(torch.nn.utils.weight_norm(nn.GRU(4, 5), "weight_hh_l0"))
     rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(X,))
-    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
 
 
 class ListOfLengths(nn.Module):

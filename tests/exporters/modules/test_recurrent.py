@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import rnnedge
 from rnnedge import Recurrent
+from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
 
 
@@ -91,12 +92,12 @@ def _trained(cell: type[nn.Module], **options: object) -> Recurrent:
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time first", "batch first"])
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
 def test_trained_cell_is_exported_right(
-    cell: type[nn.Module], batch_first: bool, bidirectional: bool, tmp_path: Path
+    cell: type[nn.Module], batch_first: bool, bidirectional: bool, tmp_path: Path, worker: Worker
 ) -> None:
     layer = _trained(cell, batch_first=batch_first, bidirectional=bidirectional)
     shape = (2, 6, 4) if batch_first else (6, 2, 4)
     rnnedge.export(layer, tmp_path / "m.onnx", example_inputs=(torch.zeros(shape),))
-    report = rnnedge.validate(tmp_path / "m.onnx", against=layer)
+    report = rnnedge.validate(tmp_path / "m.onnx", against=layer, worker=worker)
     assert report, report
 
 

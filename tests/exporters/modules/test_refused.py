@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnedge
+from rnnedge.isolated import Worker
 
 
 class Base(nn.Module):
@@ -165,11 +166,11 @@ def test_failed_export_leaves_the_module_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opset", [19, 20, 21, 22, 23])
-def test_other_opsets(opset: int, tmp_path: Path) -> None:
+def test_other_opsets(opset: int, tmp_path: Path, worker: Worker) -> None:
     module = Fine()
     result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(X,), opset=opset)
     assert result.contract.opset == opset
-    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
 
 
 def test_opset_below_that_of_modules(tmp_path: Path) -> None:
@@ -179,9 +180,9 @@ def test_opset_below_that_of_modules(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_modules_in_other_dtypes_are_exported_as_float32(
-    dtype: torch.dtype, tmp_path: Path
+    dtype: torch.dtype, tmp_path: Path, worker: Worker
 ) -> None:
     module = Fine().to(dtype)
     result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(X.to(dtype),))
     assert result.contract.interface.inputs[0].dtype == "float32"
-    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)

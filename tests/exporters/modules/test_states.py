@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 import rnnedge
 import rnnedge_exporters
+from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
+from rnnedge_runtime.check import check
 
 
 class Filter(nn.Module):
@@ -51,6 +53,42 @@ class Starts(nn.Module):
         return output
 
 
+class OwnContext(nn.Module):
+    """A convolution that joins what it kept of the last chunk in front of the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.rnn = nn.Conv1d(3, 4, 3), nn.GRU(4, 5, batch_first=True)
+
+    def forward(self, x: Tensor, context: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = torch.cat([context, x], 1)
+        output, h_n = self.rnn(self.conv(joined.transpose(1, 2)).transpose(1, 2), h)
+        context_n = joined[:, -2:]
+        return output, context_n, h_n
+
+
+class WithoutTheFirst(nn.Module):
+    """Leaves out two steps of each chunk, which only whoever cuts the chunks can know of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 5, batch_first=True)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = self.rnn(x[:, 2:], h)
+        return output, h_n
+
+
+class Ahead(OwnContext):
+    """Its convolution sees the next step; at the end of a chunk there is none."""
+
+    def forward(self, x: Tensor, context: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        joined = nn.functional.pad(torch.cat([context[:, 1:], x], 1), (0, 0, 0, 1))
+        output, h_n = self.rnn(self.conv(joined.transpose(1, 2)).transpose(1, 2), h)
+        context_n = joined[:, -3:-1]
+        return output, context_n, h_n
+
+
 X = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1))
 
 
@@ -84,14 +122,14 @@ def test_true_names_a_learned_start(tmp_path: Path) -> None:
         rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
 
 
-def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path) -> None:
+def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path, worker: Worker) -> None:
     module, example = module_zoo.MODULES["attention_step"]
     result = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
     assert any(note.startswith("axis 1 of memory is fixed to 7, and need") for note in result.notes)
     axes = {"memory": {0: "batch", 1: "positions"}, "token": {0: "batch"}, "hidden": {1: "batch"}}
     opened = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, dynamic_axes=axes)
     assert opened.contract.interface.inputs[0].axes == ("batch", "positions", 6)
-    assert rnnedge.validate(tmp_path / "m.onnx", against=module)
+    assert rnnedge.validate(tmp_path / "m.onnx", against=module, worker=worker)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +173,56 @@ def test_mapping_pairs_the_modules_own_states(tmp_path: Path) -> None:
         h = module(X[:, t], h)
         stream.step(X[:, t].numpy())
         assert np.abs(stream.state[0] - h.detach().numpy()).max() < 1e-6
+
+
+CONTEXT = (X, torch.zeros(2, 2, 3), torch.zeros(1, 2, 5))
+TOLD = {"context_n": "context", "h_n": "h"}
+AXES = {"x": {0: "batch", 1: "time"}, "context": {0: "batch"}, "h": {1: "batch"}}
+"""Only `x` has a time axis; that of the context would be one too, for it is joined to it."""
+
+
+def test_a_module_that_keeps_a_context_of_its_own_is_streamed(
+    tmp_path: Path, worker: Worker
+) -> None:
+    path, module = tmp_path / "m.onnx", OwnContext()
+    result = rnnedge.export(module, path, example_inputs=CONTEXT, states=TOLD, dynamic_axes=AXES)
+    (note,) = result.notes
+    assert note.startswith("chunks gave what the whole sequence gave when tried, though conv1d loo")
+    assert rnnedge.validate(path, against=module, worker=worker)
+    x = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
+    whole, stream = Session(path).run(x).output, Session(path).stream(batch=2)
+    chunks = [stream.step(part) for part in np.split(x, [1, 3], axis=1)]
+    np.testing.assert_allclose(np.concatenate(chunks, 1), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "states"),
+    [(WithoutTheFirst(), CONTEXT[::2], {"h_n": "h"}), (Ahead(), CONTEXT, TOLD)],
+    ids=["left out", "ahead"],
+)
+def test_chunks_that_are_not_the_whole_are_a_note(
+    module: nn.Module, example: tuple[Tensor, ...], states: dict[str, str], tmp_path: Path
+) -> None:
+    axes = {name: AXES[name] for name in ("x", *states.values())}
+    result = rnnedge.export(
+        module, tmp_path / "m.onnx", example_inputs=example, states=states, dynamic_axes=axes
+    )
+    assert result.notes[-1].startswith("a stream is refused, since chunks do not give what the wh")
+    assert result.notes[-1].endswith("takes and gives the states, for chunks cut otherwise")
+    with pytest.raises(
+        rnnedge.StateError, match=r"use Session\.run, which takes a state and gives"
+    ):
+        Session(tmp_path / "m.onnx").stream(batch=2)
+
+
+def test_a_sequence_that_leaves_no_steps_to_a_layer_is_refused(tmp_path: Path) -> None:
+    """ONNX Runtime's GRU would end this process."""
+    rnnedge.export(WithoutTheFirst(), tmp_path / "m.onnx", example_inputs=CONTEXT[::2])
+    session = Session(tmp_path / "m.onnx")
+    assert session.run(X[:, :3].numpy())
+    with pytest.raises(rnnedge.InputError, match=r"^x: expected more than 2 step\(s\): output"):
+        session.run(X[:, :2].numpy())
+    assert not [finding for finding in check(session) if finding.passed is False]
 
 
 def test_a_batch_of_one_opens_the_batch_of_every_input(tmp_path: Path) -> None:

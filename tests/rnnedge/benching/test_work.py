@@ -52,6 +52,38 @@ def test_weights_of_a_step_are_those_of_the_layer(lowering: str, tmp_path: Path)
     assert work.weight_bytes == 4 * sum(p.numel() for p in layer.parameters())
 
 
+INTEGERS = {
+    "scan_int8": "MatMulInteger",
+    "scan_nbits": "MatMulNBits",
+    "operator_int8": "DynamicQuantizeLSTM",  # without projection, and of no other cell
+}
+WITH_INTEGERS = [
+    (name, lowering)
+    for name in LAYERS
+    for lowering in INTEGERS
+    if lowering != "operator_int8" or name in ("lstm", "batch_first")
+]
+
+
+@pytest.mark.parametrize(("name", "lowering"), WITH_INTEGERS)
+def test_products_of_integers_are_counted(name: str, lowering: str, tmp_path: Path) -> None:
+    layer = LAYERS[name]
+    rnnedge.export(layer, tmp_path / "m.onnx", lowering=lowering, quantize="int8")
+    assert INTEGERS[lowering] in _operators(onnx.load(tmp_path / "m.onnx").graph)
+    work = WorkCounter(tmp_path / "m.onnx")(_input(layer, 7, 5))
+    parts = 3 if lowering == "operator_int8" else 1  # that its first layer takes its input in
+    weights = sum(
+        p.numel() * (parts if "weight_ih_l0" in name else 1)
+        for name, p in layer.named_parameters()
+        if "weight" in name
+    )
+    assert work is not None
+    assert work.flops == 2 * weights * 7 * 5
+    small = WorkCounter(_float32(layer, tmp_path))(_input(layer, 7, 5))
+    assert small is not None
+    assert work.weight_bytes < small.weight_bytes
+
+
 class Strided(nn.Module):
     """A table, a convolution that halves the steps, a layer, a head."""
 
@@ -98,6 +130,16 @@ def test_operator_whose_work_is_not_known_is_no_guess(
 def test_size_that_is_not_known_is_no_guess(tmp_path: Path) -> None:
     onnx.save(_product("MatMul", ["N", 3]), tmp_path / "m.onnx")
     assert WorkCounter(tmp_path / "m.onnx")({}) is None
+
+
+def _operators(graph: onnx.GraphProto) -> set[str]:
+    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {node.op_type for node in graph.node}.union(*map(_operators, inner))
+
+
+def _float32(layer: nn.RNNBase, folder: Path) -> Path:
+    rnnedge.export(layer, folder / "float32.onnx", lowering="scan")
+    return folder / "float32.onnx"
 
 
 def _product(operator: str, axes: list[int | str], domain: str = "") -> onnx.ModelProto:

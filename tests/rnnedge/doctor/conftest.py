@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
@@ -17,30 +16,18 @@ HELPERS = Path(__file__).parent / "helpers"
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import handmade`.
 sys.path.append(str(HELPERS))
 
-import torch_exports  # noqa: E402  # it is in that folder
-
 
 @pytest.fixture(scope="session")
 def torch_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with files of both exporters, each of `dynamo` made in a process of its own."""
+    """A folder with files of both exporters."""
     folder = tmp_path_factory.mktemp("torch")
-    script = str(HELPERS / "torch_exports.py")
-
-    def make(arguments: tuple[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, script, *arguments, str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-
-    with ThreadPoolExecutor(2) as pool:
-        list(
-            pool.map(
-                make, [("torchscript", ""), *(("dynamo", kind) for kind in torch_exports.DYNAMO)]
-            )
-        )
+    done = subprocess.run(
+        [sys.executable, str(HELPERS / "torch_exports.py"), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
     return folder
 
 

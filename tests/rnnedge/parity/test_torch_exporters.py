@@ -23,7 +23,8 @@ CELLS = ("RNN", "LSTM", "GRU")
 
 EXPORTER = f"""
 import contextlib, logging, os, sys, warnings
-import onnxscript, sympy, torch, torch._dynamo
+import networkx, onnxscript.function_libs.torch_lib.ops, sympy
+import torch, torch._dynamo, torch.export._trace, torch.onnx._internal.exporter._core
 warnings.simplefilter("ignore")
 logging.disable()
 
@@ -50,7 +51,7 @@ for line in sys.stdin:
 """
 """Exports each layer in a process of its own: the newer exporter's next answer depends on its last.
 
-They fork off one that has imported torch, which takes seconds.
+They fork off one that has imported what both need, which takes seconds.
 """
 
 Exported = Callable[..., Path]

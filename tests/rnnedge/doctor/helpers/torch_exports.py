@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -68,19 +69,21 @@ def make(source: Callable[[], nn.Module]) -> nn.Module:
     return source().eval()
 
 
-def main(exporter: str, kind: str, folder: Path) -> None:
-    """Write one file of `dynamo`, or all of `torchscript`."""
-    if exporter == "dynamo":
-        source, example, axes = DYNAMO[kind]
-        torch.onnx.export(
-            make(source),
-            (example,),
-            folder / f"dynamo_{kind}.onnx",
-            dynamo=True,
-            dynamic_shapes=(axes,),
-            external_data=False,
-        )
-        return
+def write_dynamo(kind: str, folder: Path) -> None:
+    """Write one file of the newer exporter, whose next answer depends on its last."""
+    source, example, axes = DYNAMO[kind]
+    torch.onnx.export(
+        make(source),
+        (example,),
+        folder / f"dynamo_{kind}.onnx",
+        dynamo=True,
+        dynamic_shapes=(axes,),
+        external_data=False,
+    )
+
+
+def write_torchscript(folder: Path) -> None:
+    """Write all files of the older exporter."""
     for name, (source, example) in TORCHSCRIPT.items():
         torch.onnx.export(
             make(source),
@@ -92,7 +95,22 @@ def main(exporter: str, kind: str, folder: Path) -> None:
         )
 
 
+def main(folder: Path) -> None:
+    """Write all files, each of the newer exporter in a process that is forked off for it."""
+    import networkx  # noqa: F401 - what it imports itself, each time, in seconds
+    import torch._dynamo
+    import torch.onnx._internal.exporter._core  # noqa: F401
+
+    for kind in DYNAMO:
+        process = os.fork()
+        if not process:
+            write_dynamo(kind, folder)
+            os._exit(0)
+        assert os.waitpid(process, 0)[1] == 0, kind
+    write_torchscript(folder)
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(io.StringIO()):
-        main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+        main(Path(sys.argv[1]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from rnnedge_runtime.contract import Axis
+from rnnedge_runtime.contract import TIME, Axis, TensorSpec
+from rnnedge_runtime.errors import InputError
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -31,6 +32,31 @@ def size_of(axis: Axis, sizes: Mapping[str, int]) -> int | None:
         return _value(ast.parse(axis, mode="eval").body, sizes)
     except (SyntaxError, KeyError, TypeError, ZeroDivisionError):
         return None
+
+
+def check_steps_are_left(
+    axes: Iterable[tuple[TensorSpec, Axis]], inputs: Iterable[TensorSpec], sizes: Mapping[str, int]
+) -> None:
+    """Refuse a sequence that is too short for a model which leaves some steps out.
+
+    A layer inside may be given no steps then, on which ONNX Runtime may end the process.
+
+    Args:
+        axes: Outputs, and the axes of theirs that depend on those of the inputs.
+        inputs: The data inputs.
+        sizes: The sizes that the named axes of the inputs have.
+
+    Raises:
+        InputError: When an axis would have no steps.
+    """
+    for spec, axis in axes:
+        size = size_of(axis, sizes)
+        if size is not None and size < 1:
+            names = ", ".join(given.name for given in inputs if TIME in given.axes)
+            raise InputError(
+                f"{names}: expected more than {sizes.get(TIME)} step(s): {spec} would have "
+                f"{axis} = {size}"
+            )
 
 
 def _value(node: ast.expr, sizes: Mapping[str, int]) -> int:

@@ -1,0 +1,38 @@
+"""torch's table of translations to ONNX, read once in a process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_kept: dict[int, Any] = {}
+"""The table by operator set."""
+
+
+@contextmanager
+def kept_translations(opset: int) -> Iterator[None]:
+    """Give each `torch.onnx.export` in the block the table that the first one in the process read.
+
+    torch reads it anew at each call, and parses the source of some 550 functions for it: half of
+    the time that the export of a small module takes (torch 2.13, onnxscript 0.7.2). A torch that
+    keeps its table elsewhere is left to do so.
+
+    Args:
+        opset: The operator set that is exported to.
+    """
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        own = vars(ONNXRegistry)["from_torchlib"]
+    except (ImportError, KeyError):
+        yield
+        return
+    if opset not in _kept:
+        _kept[opset] = ONNXRegistry.from_torchlib(opset_version=opset)
+    table = _kept[opset]
+    ONNXRegistry.from_torchlib = staticmethod(lambda **_: table)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        ONNXRegistry.from_torchlib = own  # type: ignore[method-assign]
