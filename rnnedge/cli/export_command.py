@@ -140,6 +140,8 @@ def export(
         return
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
+        if report.rounding and report.rounding.halves and report.device == "cpu":
+            print_lines("this CPU computes in float32: on the GPU, rnnedge validate --device cuda")
     if result.quantization:
         print_lines(quantization_table(result.quantization), *reasons(result.quantization))
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")

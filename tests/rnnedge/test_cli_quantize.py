@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import onnxruntime
 import pytest
 from commands import Done
 
@@ -31,6 +32,14 @@ def test_export_says_what_was_done(
     assert f"\ngru {done}: " in answer.out
     assert "\nPASS: model.onnx computes what gru(8->16) computes in PyTorch" in answer.out
     assert "wrote model.onnx" in answer.out
+
+
+def test_half_on_a_cpu_says_what_is_left_to_prove(rnn: Callable[..., Done]) -> None:
+    answer = rnn("export", *GRU, "--dtype", "float16", "--target", "cuda", "-o", "model.onnx")
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it was validated on CUDA")
+    assert "this CPU computes in float32: on the GPU, rnnedge validate --device cuda" in answer.out
+    assert "this CPU" not in rnn("export", *GRU, "--dtype", "float16", "-o", "model.onnx").out
 
 
 def test_json_says_it_too(rnn: Callable[..., Done]) -> None:
