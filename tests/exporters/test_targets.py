@@ -73,7 +73,8 @@ def test_lowering_that_is_asked_for(cell: str, lowering: str, tmp_path: Path) ->
 
 def test_unknown_lowering(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"^lowering: expected one of 'operator', 'scan', 'switch', .*, got 'loop'$"
+        ExportError,
+        match=r"^lowering: expected one of 'operator', 'scan', 'switch', .*, got 'loop'$",
     ):
         export(nn.GRU(3, 4), tmp_path / "model.onnx", lowering="loop")
 

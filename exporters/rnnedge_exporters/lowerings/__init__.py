@@ -38,12 +38,12 @@ SWITCHED_BELOW = 384
 """Hidden size from which a plain RNN is a `Scan` alone: at 512 one is as fast for a single step,
 and at 256 a single step takes 1.1 times as long as with the operator."""
 INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
-    "rnn": ((512, "scan_int8", "0.95 to 1.8 times as fast as float32, 2.5 and more from 768 on"),),
-    "rnn in both directions": ((768, "scan_int8", "2.5 and more times as fast as float32"),),
-    "gru": ((384, "scan_int8", "1 to 1.5 times as fast as float32, 2.4 and more from 512 on"),),
+    "rnn": ((512, "scan_int8", "1.1 to 2 times as fast as float32, 4 and more from 768 on"),),
+    "rnn in both directions": ((768, "scan_int8", "4 and more times as fast as float32"),),
+    "gru": ((384, "scan_int8", "1.4 to 1.8 times as fast as float32, 2.9 and more from 512 on"),),
     "lstm": (
-        (256, "operator_int8", "1.3 to 2.5 times as fast as float32, 3.5 and more from 384 on"),
-        (384, "scan_int8", "1.6 times as fast as float32, 3 and more from 448 on"),
+        (256, "operator_int8", "1.9 to 2.2 times as fast as float32, 2.7 and more from 384 on"),
+        (384, "scan_int8", "2.4 to 2.9 times as fast as float32"),
     ),
     "lstm with a projection": ((320, "scan_int8", "1.6 to 4 times as fast as float32"),),
 }
@@ -51,9 +51,9 @@ INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
 how fast that was. A width is the hidden size, with a projection the root of the product of both.
 Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread of a server
 whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at its best. The lower
-figures are those with all its instructions: ONNX Runtime takes AMX for a single row too, which is
-slower there than AVX2. The higher ones are those of AVX2. At 512, an RNN in both directions would
-be off by up to 1.3e-2, most of it made by weights of 7 bits."""
+figures of a narrow layer are mostly those with all its instructions: ONNX Runtime takes AMX for a
+single row too, which is slower there than AVX2. The higher ones are those of AVX2. At 512, an RNN
+in both directions would be off by up to 1.3e-2, most of it made by weights of 7 bits."""
 
 
 def choose(
