@@ -19,6 +19,10 @@ from rnnedge_exporters.quantization.options import Storage
 
 FLOAT = ir.DataType.FLOAT
 INT64 = ir.DataType.INT64
+_BOUNDED = ("LSTM", "GRU", "DynamicQuantizeLSTM")
+_BOUNDED_OUTPUTS = (0, 1)
+"""The cell state of an LSTM is the third, and has no bound."""
+_MOVES = ("Identity", "Squeeze", "Unsqueeze", "Transpose", "Reshape", "Slice", "Split", "Gather")
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 
@@ -34,6 +38,19 @@ def uses_microsoft(nodes: Iterable[ir.Node]) -> bool:
         )
         for node in nodes
     )
+
+
+def is_layer_output(made: ir.Value) -> bool:
+    """Whether a value is what an `LSTM` or `GRU` of the usual activations gives, or moved parts."""
+    node = made.producer()
+    if node is None:
+        return False
+    if node.op_type in _BOUNDED:
+        return made.index() in _BOUNDED_OUTPUTS and "activations" not in node.attributes
+    before = [one for one in node.inputs if one is not None]
+    if node.op_type == "Concat":
+        return all(map(is_layer_output, before))
+    return node.op_type in _MOVES and is_layer_output(before[0])
 
 
 def value(name: str, dtype: ir.DataType, axes: Sequence[int | str | None]) -> ir.Value:

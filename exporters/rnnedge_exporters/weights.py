@@ -64,6 +64,7 @@ class RecurrentLayer:
         bidirectional: Whether it runs in both directions.
         proj_size: Features of the projected hidden state, 0 without projection.
         layers: For each stacked layer, its one or two directions, forward first.
+        follows: Whether its input is known to be the output of another layer, within 1.
     """
 
     name: str
@@ -76,6 +77,7 @@ class RecurrentLayer:
     bidirectional: bool
     proj_size: int
     layers: tuple[tuple[DirectionWeights, ...], ...]
+    follows: bool = False
 
     @property
     def directions(self) -> int:

@@ -13,7 +13,14 @@ from onnx_ir.passes import common as passes
 from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder, uses_microsoft, value
+from rnnedge_exporters.graph import (
+    FLOAT,
+    MICROSOFT,
+    GraphBuilder,
+    is_layer_output,
+    uses_microsoft,
+    value,
+)
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
@@ -229,6 +236,7 @@ def _expand(
         read = replace(
             read_layer(layer, path),
             batch_first=bool(node.attributes["batch_first"].as_int()),
+            follows=is_layer_output(x),
         )
         written = chosen(read, lengths is not None)
         info = replace(read.info(written.lowering, written.reason), name=name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
+_lock = RLock()
 _kept: dict[int, Any] = {}
 """The table by operator set."""
 
@@ -21,18 +23,19 @@ def kept_translations(opset: int) -> Iterator[None]:
     Args:
         opset: The operator set that is exported to.
     """
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    with _lock:  # what one thread puts back must not be the table of another
+        try:
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        own = vars(ONNXRegistry)["from_torchlib"]
-    except (ImportError, KeyError):
-        yield
-        return
-    if opset not in _kept:
-        _kept[opset] = ONNXRegistry.from_torchlib(opset_version=opset)
-    table = _kept[opset]
-    ONNXRegistry.from_torchlib = staticmethod(lambda **_: table)  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        ONNXRegistry.from_torchlib = own  # type: ignore[method-assign]
+            own = vars(ONNXRegistry)["from_torchlib"]
+        except (ImportError, KeyError):
+            yield
+            return
+        if opset not in _kept:
+            _kept[opset] = ONNXRegistry.from_torchlib(opset_version=opset)
+        table = _kept[opset]
+        ONNXRegistry.from_torchlib = staticmethod(lambda **_: table)  # type: ignore[assignment, method-assign]
+        try:
+            yield
+        finally:
+            ONNXRegistry.from_torchlib = own  # type: ignore[method-assign]

@@ -97,7 +97,7 @@ def round_layer(layer: RecurrentLayer, lowering: str, storage: Storage) -> Recur
     names += ["bias_ih", "bias_hh"] if storage == "half" else []
 
     def changed(direction: DirectionWeights, index: int) -> DirectionWeights:
-        grids = int8_grids(lowering, storage, index)
+        grids = int8_grids(layer, lowering, storage, index)
         arrays = {name: getattr(direction, name) for name in names}
         return replace(
             direction,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from rnnedge_exporters.calibration.moments import Moments
+from rnnedge_exporters.lowerings.operator_int8 import takes_parts
 from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, STORED_LIMIT, Grid
 from rnnedge_exporters.quantization.feedback import round_on_data
 from rnnedge_exporters.quantization.options import Storage
@@ -57,7 +58,7 @@ def write_layer(
     layers = [list(both) for both in layer.layers]
     for index, both in enumerate(layer.layers):
         for way, direction in enumerate(both):
-            for weight, grid in int8_grids(lowering, storage, index).items():
+            for weight, grid in int8_grids(layer, lowering, storage, index).items():
                 name = f"{weight}_l{index}{'_reverse' if way else ''}"
                 path = f"{layer.name}.{name}" if layer.name else name
                 if path not in moments.of:
@@ -70,10 +71,13 @@ def write_layer(
     return Written(layer, decided, lowering, reason, storage, gains)
 
 
-def int8_grids(lowering: str, storage: Storage, index: int) -> dict[str, Grid]:
+def int8_grids(
+    layer: RecurrentLayer, lowering: str, storage: Storage, index: int
+) -> dict[str, Grid]:
     """Return the integers of each weight of a direction that is written in int8.
 
     Args:
+        layer: The layer.
         lowering: The form that the layer takes.
         storage: How its weights are written.
         index: Which of the stacked layers it is.
@@ -82,8 +86,8 @@ def int8_grids(lowering: str, storage: Storage, index: int) -> dict[str, Grid]:
         return {}
     computed = lowering.endswith("_int8")
     state = Grid(COMPUTED_LIMIT if computed else STORED_LIMIT, blocks=lowering == "scan_nbits")
-    # The first layer of that operator takes all eight bits, in parts.
-    inputs = Grid(COMPUTED_LIMIT if lowering == "operator_int8" and index else STORED_LIMIT)
+    seven = lowering == "operator_int8" and not takes_parts(layer, index)  # else all eight bits
+    inputs = Grid(COMPUTED_LIMIT if seven else STORED_LIMIT)
     grids = {"weight_hh": state, "weight_hr": state}
     return grids | ({"weight_ih": inputs} if storage == "int8" else {})
 

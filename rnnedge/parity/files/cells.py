@@ -94,8 +94,9 @@ class Recurrence:
         bias: B, float64 [directions, 2*gates*hidden].
         reverse: Whether its one direction is backwards.
         relu: Whether an RNN has relu for tanh.
-        parts: Where the input is rounded too, once over all time: the weights of its three parts,
-            float64 [directions, gates*hidden, 3*features]; None where it is not.
+        rounds_input: Whether the input is rounded too, once over all time.
+        parts: Where it is so in three parts: the weights of all of them, float64 [directions,
+            gates*hidden, 3*features]; else None.
     """
 
     op: str
@@ -104,6 +105,7 @@ class Recurrence:
     bias: Array
     reverse: bool
     relu: bool
+    rounds_input: bool
     parts: Array | None
 
     @property
@@ -139,7 +141,8 @@ class Recurrence:
         ends = np.full(batch, time) if lengths is None else lengths
         if self.reverse:  # all rows start at once, and so are rounded together
             x, told = _turned(x, ends), None if told is None else _turned(told, ends)
-        wide, weights = x.astype(np.float64), self.weights
+        wide = round_to_8_bits(x, nudge) if self.rounds_input else x.astype(np.float64)
+        weights = self.weights
         if self.parts is not None:
             wide, weights = round_to_8_bits(in_parts(x), nudge), self.parts
         y = np.zeros((time, directions, batch, hidden))

@@ -193,20 +193,24 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
         for v in node.inputs
         if v is not None and v.name in wanted and v.const_value is not None
     }
-    integers = file.has("DynamicQuantizeLSTM", names[0], {v.name or "" for v in inputs})
+    stops = {v.name or "" for v in inputs}
+    integers = file.has("DynamicQuantizeLSTM", names[0], stops)
+    parts = integers and file.has("DynamicQuantizeLinear", names[0], stops)
     cell: Product | Recurrence
-    cell = _recurrence(node, integers) if recurrent else _product(node)
+    cell = _recurrence(node, integers, parts) if recurrent else _product(node)
     return Cut(called(node), outputs, x.name or "", lengths, added, fixed, cell)
 
 
-def _recurrence(node: ir.Node, integers: bool) -> Recurrence:
+def _recurrence(node: ir.Node, integers: bool, in_parts: bool) -> Recurrence:
     weights, recurrence = _values(node, 1), _values(node, 2)
-    parts = weights_in_parts(*quantize_channels(weights, 2, STORED_LIMIT)) if integers else None
+    limit = COMPUTED_LIMIT if integers and not in_parts else STORED_LIMIT
+    parts = weights_in_parts(*quantize_channels(weights, 2, limit)) if in_parts else None
     directions, rows, _ = recurrence.shape
     bias = _values(node, 3) if _name(node, 3) else np.zeros((directions, 2 * rows), np.float32)
     return Recurrence(
         op=node.op_type,
-        weights=rounded(weights, 2, STORED_LIMIT).astype(np.float64),
+        weights=rounded(weights, 2, limit).astype(np.float64),
+        rounds_input=integers,
         recurrence=rounded(recurrence, 2, COMPUTED_LIMIT).astype(np.float64),
         bias=bias.astype(np.float64),
         reverse=option(node, "direction", "forward") == "reverse",

@@ -174,3 +174,27 @@ def test_a_large_linear_layer_computes_in_int8(tmp_path: Path) -> None:
     for state, value in zip((outputs, h_n[0]), given, strict=True):
         expected = Arithmetic().integer(state.numpy().reshape(-1, 256), weight) + bias
         assert np.abs(value - expected.reshape(value.shape)).max() < 1e-3
+
+
+class Stacked(nn.Module):
+    """Two layers, of which the second takes what the first gives, and another beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.LSTM(8, 16, batch_first=True, bidirectional=True)
+        self.second = nn.LSTM(32, 16, batch_first=True)
+        self.beside = nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x)[0])[0] + self.beside(2 * x + 1)[0]
+
+
+def test_an_lstm_that_follows_another_takes_its_input_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, path = Stacked().eval(), tmp_path / "model.onnx"
+    export(module, path, example_inputs=(torch.randn(2, 5, 8),), quantize="int8:all")
+    nodes = onnx.load(path).graph.node
+    lstms = [node.name for node in nodes if node.op_type == "DynamicQuantizeLSTM"]
+    parts = [node.name for node in nodes if node.op_type == "DynamicQuantizeLinear"]
+    assert [name.split("/")[0] for name in lstms] == ["first", "second", "beside"]
+    assert [name.split("/")[0] for name in parts] == ["first", "beside"]

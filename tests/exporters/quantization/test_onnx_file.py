@@ -32,8 +32,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.RNNBase], str, str]] = {
     "lstm_256": (lambda: nn.LSTM(8, 256), "int8", "DynamicQuantizeLSTM"),
     "gru_384": (lambda: nn.GRU(8, 384), "int8", "MatMulInteger"),
     "rnn_512": (lambda: nn.RNN(8, 512, nonlinearity="relu"), "int8", "MatMulInteger"),
-    # Not stacked: of a file, every layer takes its input in parts, and of a module the first one.
-    "lstm": (lambda: nn.LSTM(5, 16, bidirectional=True), "int8:all", "DynamicQuantizeLSTM"),
+    "lstm": (lambda: nn.LSTM(5, 16, 2, bidirectional=True), "int8:all", "DynamicQuantizeLSTM"),
     "gru": (lambda: nn.GRU(5, 16, 2, bidirectional=True, bias=False), "int8:all", "MatMulInteger"),
     "rnn": (lambda: nn.RNN(5, 16, bidirectional=True), "int8:all", "MatMulInteger"),
 }

@@ -5,7 +5,7 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError, WeightsError
 from rnnedge_exporters.exporter import LOWEST_OPSET
+from rnnedge_exporters.graph import is_layer_output
 from rnnedge_exporters.quantization.onnx_file.reading import called
 from rnnedge_exporters.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_runtime.contract import Cell
@@ -79,6 +80,9 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
         )
     hindrance = _hindrance(node, cell, opset, inner)
     layer = None if hindrance else _layer(node, cell, weights, recurrence)
+    x = given(node, X)
+    if layer is not None and x is not None:
+        layer = replace(layer, follows=is_layer_output(x))
     reverse = _option(node, "direction", "forward") == "reverse"
     return RecurrentNode(node, called(node), cell, weights, recurrence, layer, reverse, hindrance)
 
