@@ -241,14 +241,16 @@ def _check(
 ) -> dict[str, str]:
     """Say which forms answer something else than PyTorch with the weights they hold, and where."""
     faults: dict[str, str] = {}
-    for form, path in files.items():
-        held = reference.held_by(OpenedModel(path, device="cpu", worker=None))
-        own = [session for (name, _), session in sessions.items() if name == form]
-        for shape in shapes:
-            answers = held.answers(shape)
-            data = held.data(answers)
-            for session in own:
-                fault = held.fault(answers, session.run(data).outputs)
-                if fault:
-                    faults.setdefault(form, f"it answers something else at {shape}: {fault}")
+    held = {
+        form: reference.held_by(OpenedModel(path, device="cpu", worker=None))
+        for form, path in files.items()
+    }
+    for shape in shapes:
+        answers = {own: own.answers(shape) for own in set(held.values())}  # one, of float32 files
+        for (form, _), session in sessions.items():
+            own = held[form]
+            data = own.data(answers[own])
+            fault = own.fault(answers[own], session.run(data).outputs)
+            if fault:
+                faults.setdefault(form, f"it answers something else at {shape}: {fault}")
     return faults

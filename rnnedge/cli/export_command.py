@@ -17,7 +17,7 @@ from rnnedge.cli.options import (
     source_of,
     weight_options,
 )
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
 
 
@@ -120,11 +120,7 @@ def export(
                 )
             report = replace(report, model=output)
             if not report:
-                if as_json:
-                    print_json({"written": False, "report": report.to_dict()})
-                else:
-                    print_lines(report.table())
-                raise ParityError(f"{report.verdict}; nothing was written")
+                refuse_unequal(report, as_json=as_json)
     if as_json:
         print_json(
             {

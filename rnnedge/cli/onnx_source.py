@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnedge.cli.options import refuse_others
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
 
 
@@ -39,11 +39,7 @@ def export_onnx(
                 report = validate_quantized(temporary, against=source, progress=progress)
             report = replace(report, model=output)
             if not report:
-                if as_json:
-                    print_json({"written": False, "report": report.to_dict()})
-                else:
-                    print_lines(report.table())
-                raise ParityError(f"{report.verdict}; nothing was written")
+                refuse_unequal(report, as_json=as_json)
     if as_json:
         print_json(
             {

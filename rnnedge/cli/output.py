@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich import box
@@ -15,6 +15,10 @@ from rich.table import Table
 
 from rnnedge.strict_json import finite
 from rnnedge_runtime.errors import RnnEdgeError
+
+if TYPE_CHECKING:
+    from rnnedge.parity import Report
+    from rnnedge.parity.files import FileReport
 
 _PIPE_WIDTH = 200
 """Characters; wide enough that no row of ours is folded where nobody looks at the width."""
@@ -43,6 +47,19 @@ def print_lines(*parts: str | Table) -> None:
             console.print(part)
         else:
             console.print(part, markup=False, soft_wrap=True)
+
+
+def refuse_unequal(report: Report | FileReport, *, as_json: bool) -> NoReturn:
+    """Print a report that did not pass, of a file that is not written.
+
+    Raises:
+        ParityError: Always.
+    """
+    if as_json:
+        print_json({"written": False, "report": report.to_dict()})
+    else:
+        print_lines(report.table())
+    raise ParityError(f"{report.verdict}; nothing was written")
 
 
 @contextmanager

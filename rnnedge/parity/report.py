@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from rnnedge.parity.cases import Case
+from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge_runtime.contract import Contract
 
@@ -284,12 +282,5 @@ class Report:
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""
-        text = StringIO()
-        console = Console(file=text, width=150, color_system=None)
-        table = self.table()
-        table.box = box.ASCII2  # a file or a pipe may not be UTF-8
-        console.print(table)
         found = self.diagnosis.lines() if self.diagnosis else ()
-        for line in (*self.notes, *found, self.verdict):
-            console.print(line, soft_wrap=True, highlight=False)
-        return text.getvalue().rstrip()
+        return plain_text(self.table(), (*self.notes, *found, self.verdict))

@@ -213,6 +213,15 @@ def _float_product(
     return step.op(operator, h, matrix, addend)
 
 
+def with_addend(
+    step: GraphBuilder, product: ir.Value, addend: ir.Value | Float32 | None
+) -> ir.Value:
+    """Add what a `Product` is asked to add, where its operator does not; a bias stays float32."""
+    if isinstance(addend, np.ndarray):
+        addend = step.constant("B", addend)
+    return product if addend is None else step.op("Add", product, addend)
+
+
 def _body(
     step: GraphBuilder,
     layer: RecurrentLayer,

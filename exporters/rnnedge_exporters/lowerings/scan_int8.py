@@ -14,12 +14,11 @@ All operators are ONNX's own: https://onnx.ai/onnx/operators/onnx__DynamicQuanti
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.graph import FLOAT, GraphBuilder
 from rnnedge_exporters.lowerings.base import Lengths
-from rnnedge_exporters.lowerings.scan import lower_with
+from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, quantize_channels
 from rnnedge_exporters.weights import Float32, RecurrentLayer
 
@@ -52,6 +51,4 @@ def _integer_product(
     # DynamicQuantizeMatMul, which is up to 1.2 times as slow for one row of a wide layer.
     product = step.op("Mul", product, h_scale)
     product = step.op("Mul", product, step.constant(f"{name}_scale", scale[:, 0]))
-    if isinstance(addend, np.ndarray):
-        addend = step.constant("B", addend)
-    return product if addend is None else step.op("Add", product, addend)
+    return with_addend(step, product, addend)

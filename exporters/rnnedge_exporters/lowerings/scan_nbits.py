@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from rnnedge_exporters.graph import MICROSOFT, GraphBuilder
 from rnnedge_exporters.lowerings.base import Lengths
-from rnnedge_exporters.lowerings.scan import lower_with
+from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.quantization.channels import quantize_blocks
 from rnnedge_exporters.weights import Float32, RecurrentLayer
 
@@ -58,6 +58,4 @@ def _blocked_product(
         block_size=values.shape[2],
         accuracy_level=_INTEGERS,
     )
-    if isinstance(addend, np.ndarray):
-        addend = step.constant("B", addend)
-    return product if addend is None else step.op("Add", product, addend)
+    return with_addend(step, product, addend)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from io import StringIO
 from typing import Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from rnnedge.parity.plain_text import plain_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +140,7 @@ class FileReport:
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""
-        text = StringIO()
-        console = Console(file=text, width=150, color_system=None)
-        table = self.table()
-        table.box = box.ASCII2  # a file or a pipe may not be UTF-8
-        console.print(table)
-        for line in (*self.lines(), self.verdict):
-            console.print(line, soft_wrap=True, highlight=False)
-        return text.getvalue().rstrip()
+        return plain_text(self.table(), (*self.lines(), self.verdict))
 
 
 @dataclass(frozen=True, slots=True)

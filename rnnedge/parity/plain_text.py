@@ -1,0 +1,23 @@
+"""A report as plain text: what `str` gives, and what stands in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+_WIDTH = 150
+
+
+def plain_text(table: Table, lines: Iterable[str]) -> str:
+    """Return a table, and lines under it that are not folded."""
+    text = StringIO()
+    console = Console(file=text, width=_WIDTH, color_system=None)
+    table.box = box.ASCII2  # a file or a pipe may not be UTF-8
+    console.print(table)
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+    return text.getvalue().rstrip()
