@@ -18,7 +18,7 @@ from rnnedge.benching.results import OWN, OWN_LABEL, Benchmark, StreamResult
 from rnnedge.benching.shapes import Shape
 from rnnedge_runtime.bench import random_inputs
 from rnnedge_runtime.contract import TIME
-from rnnedge_runtime.engine import Device
+from rnnedge_runtime.engine.options import Device
 from rnnedge_runtime.session import Array, Session
 
 _FRAMES = 16

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rnnedge_runtime.check import Finding
 from rnnedge_runtime.contract import Interface, TensorSpec
-from rnnedge_runtime.engine import Model
+from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import GoldenError, InputError, RnnEdgeError
 from rnnedge_runtime.golden import Golden, GoldenSet, position
 from rnnedge_runtime.session import Array, Session

@@ -24,7 +24,8 @@ from rnnedge_runtime.contract import (
     Interface,
     TensorSpec,
 )
-from rnnedge_runtime.engine import Device, EngineOptions, Model, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import Device, EngineOptions, Model
 from rnnedge_runtime.errors import (
     EngineError,
     InputError,
@@ -37,7 +38,7 @@ from rnnedge_runtime.errors import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from rnnedge_runtime.info import SessionInfo
+    from rnnedge_runtime.engine.info import SessionInfo
     from rnnedge_runtime.pool import StreamPool
     from rnnedge_runtime.stream import Stream
 
@@ -171,7 +172,7 @@ class Session:
     @cached_property
     def info(self) -> SessionInfo:
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""
-        from rnnedge_runtime.info import describe
+        from rnnedge_runtime.engine.info import describe
 
         return describe(self._engine, self.device, self._options, self.interface, self._hindrances)
 
