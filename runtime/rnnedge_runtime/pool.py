@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnedge_runtime.answers import only
-from rnnedge_runtime.constants import take_constants
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
-from rnnedge_runtime.finite import FLUSHED_EVERY, flush_tiny
 from rnnedge_runtime.rows import (
     Frame,
     Group,
@@ -27,7 +24,10 @@ from rnnedge_runtime.rows import (
     to_front,
 )
 from rnnedge_runtime.session import Array, Session, State
-from rnnedge_runtime.stream import Answer, check_streamable
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
+from rnnedge_runtime.streaming.step_output import only
+from rnnedge_runtime.streaming.stream import Answer, check_streamable
 
 if TYPE_CHECKING:
     from rnnedge_runtime.frame_queue import FrameQueue

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from rnnedge_runtime.engine.info import SessionInfo
     from rnnedge_runtime.pool import StreamPool
-    from rnnedge_runtime.stream import Stream
+    from rnnedge_runtime.streaming.stream import Stream
 
 State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
 """(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
@@ -256,7 +256,7 @@ class Session:
             StateError: When the model has no states to keep, or reads the future.
             InputError: When `batch` is not 1 or more, or a constant does not fit.
         """
-        from rnnedge_runtime.stream import Stream
+        from rnnedge_runtime.streaming.stream import Stream
 
         return Stream(self, batch, constants=constants)
 

@@ -16,8 +16,8 @@ import numpy as np
 from rnnedge_runtime.binding import Array as Array
 from rnnedge_runtime.contract import TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, one_line
-from rnnedge_runtime.finite import TINY, check_finite
-from rnnedge_runtime.kept_state import KeptState, Tensor
+from rnnedge_runtime.streaming.silence_and_nan import TINY, check_finite
+from rnnedge_runtime.streaming.stream_state import KeptState, Tensor
 
 if TYPE_CHECKING:
     import onnxruntime
