@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from rnnedge_runtime.engine.info import SessionInfo
-    from rnnedge_runtime.pool import StreamPool
+    from rnnedge_runtime.pool.pool import StreamPool
     from rnnedge_runtime.streaming.stream import Stream
 
 State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
@@ -283,7 +283,7 @@ class Session:
             InputError: When a number is out of its range, an input has no batch axis and is no
                 constant, or a constant has one or does not fit.
         """
-        from rnnedge_runtime.pool import StreamPool
+        from rnnedge_runtime.pool.pool import StreamPool
 
         return StreamPool(
             self,

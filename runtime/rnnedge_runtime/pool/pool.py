@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
-from rnnedge_runtime.rows import (
+from rnnedge_runtime.pool.batching import (
     Frame,
     Group,
     grouped,
@@ -30,7 +30,7 @@ from rnnedge_runtime.streaming.step_output import only
 from rnnedge_runtime.streaming.stream import Answer, check_streamable
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.frame_queue import FrameQueue
+    from rnnedge_runtime.pool.frame_queue import FrameQueue
 
 
 class StreamPool:
@@ -368,7 +368,7 @@ class StreamPool:
 
     def _waiting(self) -> FrameQueue:
         """Return the queue; its thread starts with the first frame."""
-        from rnnedge_runtime.frame_queue import FrameQueue
+        from rnnedge_runtime.pool.frame_queue import FrameQueue
 
         with self._lock:
             if self._queue is None:
