@@ -132,7 +132,7 @@ class Session:
             text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             if text is None:
-                from rnnedge_runtime.foreign import read_interface
+                from rnnedge_runtime.foreign.interface_from_names import read_interface
 
                 self.contract, self._model = None, model
                 self.interface = read_interface(inputs, outputs, states)
@@ -184,7 +184,7 @@ class Session:
         axes = {axis for spec in self._data_specs for axis in spec.axes}
         if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
             return ()  # its frames are of one size: what it does inside them is its own affair
-        from rnnedge_runtime.backwards import backward_nodes
+        from rnnedge_runtime.foreign.reads_future import backward_nodes
 
         return backward_nodes(self._model)
 

@@ -9,7 +9,6 @@ RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
     "rnnedge_runtime/axis_sizes.py",
-    "rnnedge_runtime/backwards.py",
     "rnnedge_runtime/bench.py",
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/check.py",
@@ -20,7 +19,9 @@ RUNTIME = {
     "rnnedge_runtime/engine/open.py",
     "rnnedge_runtime/engine/options.py",
     "rnnedge_runtime/errors.py",
-    "rnnedge_runtime/foreign.py",
+    "rnnedge_runtime/foreign/__init__.py",
+    "rnnedge_runtime/foreign/interface_from_names.py",
+    "rnnedge_runtime/foreign/reads_future.py",
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/machine.py",
@@ -28,6 +29,7 @@ RUNTIME = {
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
+    "rnnedge_runtime/protobuf_wire.py",
     "rnnedge_runtime/py.typed",
     "rnnedge_runtime/session.py",
     "rnnedge_runtime/streaming/__init__.py",
@@ -39,7 +41,6 @@ RUNTIME = {
     "rnnedge_runtime/streaming/stream.py",
     "rnnedge_runtime/streaming/stream_state.py",
     "rnnedge_runtime/tensor_file.py",
-    "rnnedge_runtime/wire.py",
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
