@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge_runtime.check import Finding
 from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import GoldenError, InputError, RnnEdgeError
-from rnnedge_runtime.golden import Golden, GoldenSet, position
+from rnnedge_runtime.proof.golden import Golden, GoldenSet, position
+from rnnedge_runtime.proof.self_check import Finding
 from rnnedge_runtime.session import Array, Session
 
 ONNX_RTOL, ONNX_ATOL = 1e-3, 1e-7

@@ -8,7 +8,7 @@ They lie beside a copy of the model in the layout of ONNX's own tests, which oth
     golden.json                            who made them, and how far each answer may be off
 
 `golden.json` is rnnedge's; vectors of another maker have none. The toolkit writes what is read here
-(`rnnedge.golden`), and `rnnedge_runtime.golden_check` proves a model against it.
+(`rnnedge.golden`), and `rnnedge_runtime.proof.golden_check` proves a model against it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnnedge_runtime.errors import GoldenError
-from rnnedge_runtime.tensor_file import Array, read_tensor
+from rnnedge_runtime.proof.tensor_file import Array, read_tensor
 
 RECORD = "golden.json"
 MODEL = "model.onnx"
