@@ -9,7 +9,7 @@ RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
     "rnnedge_runtime/axis_sizes.py",
-    "rnnedge_runtime/bench.py",
+    "rnnedge_runtime/latency.py",
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/engine/__init__.py",
