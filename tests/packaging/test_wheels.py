@@ -9,6 +9,8 @@ RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
     "rnnedge_runtime/axis_sizes.py",
+    "rnnedge_runtime/golden.py",
+    "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/latency.py",
     "rnnedge_runtime/binding.py",
     "rnnedge_runtime/contract.py",

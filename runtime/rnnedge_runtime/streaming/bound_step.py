@@ -120,7 +120,7 @@ class BoundStep:
         self._frame[...] = frame
         flat = self._flat
         if flat is not None:
-            energy = np.vdot(flat, flat)  # `finite.is_finite` says why not `dot`
+            energy = np.vdot(flat, flat)  # `is_finite` says why not `dot`
             if not energy < np.inf:
                 check_finite(self._spec, self._frame)
             elif energy < TINY * TINY:
