@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_runtime import EngineError, ModelError, RnnEdgeError, Session
-from rnnedge_runtime.bench import measure
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.errors import engine_errors
+from rnnedge_runtime.latency import measure
 from rnnedge_runtime.session import RunResult
 
 Arrays = dict[str, NDArray[Any]]

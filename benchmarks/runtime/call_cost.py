@@ -13,7 +13,8 @@ import rnnedge
 from benchmarks.runtime.models import exported
 from benchmarks.timing import Time, blocks_in_turns, time_in_blocks
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.session import RunResult
 
 INPUT_SIZE = 64

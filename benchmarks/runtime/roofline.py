@@ -20,7 +20,8 @@ from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 import rnnedge
 from benchmarks.speed import HIDDEN, INPUT_SIZE, compare, sides
 from benchmarks.timing import time_in_blocks
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TIME, BATCHES = 100, (1, 8, 32)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.machine import cpu_name
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "rnnedge", "rnnedge-runtime")

@@ -27,7 +27,8 @@ from rnnedge_exporters.modules.arguments import Arguments, bind_by_name, flatten
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import one_line
 
 Call = Callable[[], Any]

@@ -24,7 +24,8 @@ from rnnedge_runtime.contract import (
     Interface,
     TensorSpec,
 )
-from rnnedge_runtime.engine import Device, EngineOptions, Model, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import Device, EngineOptions, Model
 from rnnedge_runtime.errors import (
     EngineError,
     InputError,
@@ -37,9 +38,9 @@ from rnnedge_runtime.errors import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from rnnedge_runtime.info import SessionInfo
-    from rnnedge_runtime.pool import StreamPool
-    from rnnedge_runtime.stream import Stream
+    from rnnedge_runtime.engine.info import SessionInfo
+    from rnnedge_runtime.pool.pool import StreamPool
+    from rnnedge_runtime.streaming.stream import Stream
 
 State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
 """(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
@@ -131,7 +132,7 @@ class Session:
             text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
             if text is None:
-                from rnnedge_runtime.foreign import read_interface
+                from rnnedge_runtime.foreign.interface_from_names import read_interface
 
                 self.contract, self._model = None, model
                 self.interface = read_interface(inputs, outputs, states)
@@ -171,7 +172,7 @@ class Session:
     @cached_property
     def info(self) -> SessionInfo:
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""
-        from rnnedge_runtime.info import describe
+        from rnnedge_runtime.engine.info import describe
 
         return describe(self._engine, self.device, self._options, self.interface, self._hindrances)
 
@@ -183,7 +184,7 @@ class Session:
         axes = {axis for spec in self._data_specs for axis in spec.axes}
         if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
             return ()  # its frames are of one size: what it does inside them is its own affair
-        from rnnedge_runtime.backwards import backward_nodes
+        from rnnedge_runtime.foreign.reads_future import backward_nodes
 
         return backward_nodes(self._model)
 
@@ -255,7 +256,7 @@ class Session:
             StateError: When the model has no states to keep, or reads the future.
             InputError: When `batch` is not 1 or more, or a constant does not fit.
         """
-        from rnnedge_runtime.stream import Stream
+        from rnnedge_runtime.streaming.stream import Stream
 
         return Stream(self, batch, constants=constants)
 
@@ -282,7 +283,7 @@ class Session:
             InputError: When a number is out of its range, an input has no batch axis and is no
                 constant, or a constant has one or does not fit.
         """
-        from rnnedge_runtime.pool import StreamPool
+        from rnnedge_runtime.pool.pool import StreamPool
 
         return StreamPool(
             self,

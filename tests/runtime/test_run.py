@@ -5,7 +5,7 @@ import pytest
 from tiny_models import Tiny, two_inputs
 
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.engine.open import open_engine
 
 CELLS = {
     "rnn-tanh": Tiny("rnn"),

@@ -15,7 +15,8 @@ from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.written import Written, explain, int8_grids
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 
 _TIME, _BATCH = 50, 2
 _OPSET = 17

@@ -17,8 +17,9 @@ from rnnedge.parity.files.cells import Array, Nudge, Product, to_nearest
 from rnnedge.parity.files.reference import Cut, Reference, make_reference
 from rnnedge.parity.files.report import FileCost, FileReport, Result, summarize
 from rnnedge_runtime.contract import TIME, Interface
-from rnnedge_runtime.engine import EngineOptions, open_engine
-from rnnedge_runtime.foreign import read_interface
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
+from rnnedge_runtime.foreign.interface_from_names import read_interface
 
 Values = Mapping[str, Array]
 

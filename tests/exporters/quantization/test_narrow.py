@@ -17,7 +17,8 @@ from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 
 MIXED = "stored in int8, input weights in float16"
 

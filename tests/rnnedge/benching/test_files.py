@@ -38,7 +38,7 @@ def test_both_are_timed_and_differ(model: Path, small: str) -> None:
 
 def test_difference_is_that_of_the_answers(model: Path, small: str) -> None:
     from rnnedge_runtime import Session
-    from rnnedge_runtime.bench import random_inputs
+    from rnnedge_runtime.latency import random_inputs
 
     (result,) = bench_shapes(small, SHAPES[1:], against=[str(model)], **FAST).shapes
     one, other = Session(small, threads=1), Session(model, threads=1)

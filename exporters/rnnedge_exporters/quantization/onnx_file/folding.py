@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import FLOATS, is_standard
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 
 RECURRENT = ("RNN", "LSTM", "GRU")
 _WEIGHTS = {

@@ -16,8 +16,8 @@ import numpy as np
 from rnnedge_runtime.binding import Array as Array
 from rnnedge_runtime.contract import TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, one_line
-from rnnedge_runtime.finite import TINY, check_finite
-from rnnedge_runtime.kept_state import KeptState, Tensor
+from rnnedge_runtime.streaming.silence_and_nan import TINY, check_finite
+from rnnedge_runtime.streaming.stream_state import KeptState, Tensor
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -120,7 +120,7 @@ class BoundStep:
         self._frame[...] = frame
         flat = self._flat
         if flat is not None:
-            energy = np.vdot(flat, flat)  # `finite.is_finite` says why not `dot`
+            energy = np.vdot(flat, flat)  # `is_finite` says why not `dot`
             if not energy < np.inf:
                 check_finite(self._spec, self._frame)
             elif energy < TINY * TINY:

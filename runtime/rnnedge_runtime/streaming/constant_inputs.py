@@ -10,7 +10,7 @@ import numpy as np
 from rnnedge_runtime.binding import Array, bound, dtype_of
 from rnnedge_runtime.contract import TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.finite import check_finite
+from rnnedge_runtime.streaming.silence_and_nan import check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

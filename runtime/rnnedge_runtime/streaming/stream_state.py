@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.finite import FLUSHED_EVERY, flush_tiny
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -8,8 +8,8 @@ from typing import TypeAlias
 import numpy as np
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.bound_step import BoundStep
 from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.streaming.bound_step import BoundStep
 
 Answer: TypeAlias = "Array | dict[str, Array]"
 """The only output, or every output by name."""

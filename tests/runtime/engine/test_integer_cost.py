@@ -3,8 +3,9 @@
 import pytest
 from tiny_models import Tiny
 
-from rnnedge_runtime import Session, info, machine
-from rnnedge_runtime.integer_cost import integer_cost
+from rnnedge_runtime import Session, machine
+from rnnedge_runtime.engine import info
+from rnnedge_runtime.engine.integer_cost import integer_cost
 from rnnedge_runtime.machine import cpu_features, cpu_name
 
 OLD, NEW = frozenset({"sse2", "avx"}), frozenset({"sse2", "avx", "avx2"})

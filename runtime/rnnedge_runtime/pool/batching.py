@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from rnnedge_runtime.binding import by_name, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.finite import check_finite, is_finite
 from rnnedge_runtime.session import Array, as_array
-from rnnedge_runtime.stream import Answer
+from rnnedge_runtime.streaming.silence_and_nan import check_finite, is_finite
+from rnnedge_runtime.streaming.stream import Answer
 
 Frame: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
 """What one stream is given: without a batch axis."""

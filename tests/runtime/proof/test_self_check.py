@@ -7,8 +7,8 @@ import pytest
 from tiny_models import Tiny, silero_style, two_inputs
 
 from rnnedge_runtime import InputError, Session
-from rnnedge_runtime.check import check
 from rnnedge_runtime.contract import TensorSpec
+from rnnedge_runtime.proof.self_check import check
 
 SHAPES = "shapes are the promised ones"
 FINITE = "values are finite"

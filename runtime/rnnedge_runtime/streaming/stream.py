@@ -9,16 +9,16 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnedge_runtime.answers import Answer as Answer
-from rnnedge_runtime.answers import Out, check_out, handed_over, run_bound
 from rnnedge_runtime.binding import by_name, dtype_of
-from rnnedge_runtime.bound_step import BoundStep, bind_step
-from rnnedge_runtime.constants import take_constants
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
-from rnnedge_runtime.finite import check_finite
-from rnnedge_runtime.kept_state import KeptState
 from rnnedge_runtime.session import Array, RunResult, Session, State, as_array
+from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.silence_and_nan import check_finite
+from rnnedge_runtime.streaming.step_output import Answer as Answer
+from rnnedge_runtime.streaming.step_output import Out, check_out, handed_over, run_bound
+from rnnedge_runtime.streaming.stream_state import KeptState
 
 _MOST_BOUND = 4
 """Shapes whose buffers are kept."""
@@ -125,7 +125,7 @@ class Stream:
         Raises:
             StateError: When the file cannot be written.
         """
-        from rnnedge_runtime.state_file import write_state
+        from rnnedge_runtime.streaming.state_file import write_state
 
         write_state(path, self._session, self.state)
 
@@ -136,7 +136,7 @@ class Stream:
             StateError: When the file cannot be read, or holds the state of another model or batch;
                 the state stays as it was.
         """
-        from rnnedge_runtime.state_file import read_state
+        from rnnedge_runtime.streaming.state_file import read_state
 
         self.state = read_state(path, self._session)
 

@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.bench import random_inputs
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
+from rnnedge_runtime.latency import random_inputs
 from rnnedge_runtime.session import Array, RunResult, Session
 
 SHAPES = ((1, 1), (1, 3), (2, 1), (5, 4), (17, 2), (64, 3))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_runtime.errors import GoldenError
-from rnnedge_runtime.wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, read_numbers
+from rnnedge_runtime.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, read_numbers
 
 Array: TypeAlias = NDArray[Any]
 

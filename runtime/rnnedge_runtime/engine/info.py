@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
-from rnnedge_runtime.engine import CPU, EngineOptions
-from rnnedge_runtime.integer_cost import integer_cost
+from rnnedge_runtime.engine.integer_cost import integer_cost
+from rnnedge_runtime.engine.options import CPU, EngineOptions
 from rnnedge_runtime.machine import cpu_features
 
 if TYPE_CHECKING:

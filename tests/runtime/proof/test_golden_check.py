@@ -8,8 +8,8 @@ from golden_files import echo, raw, write_set, write_vectors
 from tiny_models import Tiny, silero_style
 
 from rnnedge_runtime import GoldenError, Session
-from rnnedge_runtime.golden import Golden, GoldenSet, position, read_golden
-from rnnedge_runtime.golden_check import FILE, RUNS, check_golden
+from rnnedge_runtime.proof.golden import Golden, GoldenSet, position, read_golden
+from rnnedge_runtime.proof.golden_check import FILE, RUNS, check_golden
 
 LSTM = Tiny("lstm", lengths=True)
 OUTPUTS = ("output", "h_n", "c_n")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from rnnedge_runtime.errors import StreamError
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.pool import StreamPool
-    from rnnedge_runtime.rows import Frame
-    from rnnedge_runtime.stream import Answer
+    from rnnedge_runtime.pool.batching import Frame
+    from rnnedge_runtime.pool.pool import StreamPool
+    from rnnedge_runtime.streaming.stream import Answer
 
 _Promise: TypeAlias = "Future[Answer] | asyncio.Future[Answer]"
 _Result: TypeAlias = "Answer | Exception"

@@ -5,8 +5,8 @@ import tiny_onnx
 from tiny_models import Tiny
 
 from rnnedge_runtime import Session, StateError
-from rnnedge_runtime.backwards import backward_nodes
 from rnnedge_runtime.contract import TensorSpec
+from rnnedge_runtime.foreign.reads_future import backward_nodes
 
 BOTH = Tiny("gru", bidirectional=True)
 

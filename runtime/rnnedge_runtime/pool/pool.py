@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rnnedge_runtime.answers import only
-from rnnedge_runtime.constants import take_constants
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
-from rnnedge_runtime.finite import FLUSHED_EVERY, flush_tiny
-from rnnedge_runtime.rows import (
+from rnnedge_runtime.pool.batching import (
     Frame,
     Group,
     grouped,
@@ -27,10 +24,13 @@ from rnnedge_runtime.rows import (
     to_front,
 )
 from rnnedge_runtime.session import Array, Session, State
-from rnnedge_runtime.stream import Answer, check_streamable
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
+from rnnedge_runtime.streaming.step_output import only
+from rnnedge_runtime.streaming.stream import Answer, check_streamable
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.frame_queue import FrameQueue
+    from rnnedge_runtime.pool.frame_queue import FrameQueue
 
 
 class StreamPool:
@@ -368,7 +368,7 @@ class StreamPool:
 
     def _waiting(self) -> FrameQueue:
         """Return the queue; its thread starts with the first frame."""
-        from rnnedge_runtime.frame_queue import FrameQueue
+        from rnnedge_runtime.pool.frame_queue import FrameQueue
 
         with self._lock:
             if self._queue is None:

@@ -7,7 +7,8 @@ import pytest
 from tiny_models import Tiny
 
 from rnnedge_runtime import OptionError, Session
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.options import EngineOptions
 
 LSTM = Tiny("lstm")
 OPTIONS = {

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnnedge_runtime.engine import Model
-from rnnedge_runtime.wire import Bytes, read_fields, read_numbers
+from rnnedge_runtime.engine.options import Model
+from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
 
 _GRAPH, _FUNCTIONS = 7, 25  # of a ModelProto
 _GRAPH_NODE, _FUNCTION_NODE = 1, 7

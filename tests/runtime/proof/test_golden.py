@@ -9,7 +9,7 @@ from golden_files import record, write_set, write_vectors
 from tiny_models import Tiny
 
 from rnnedge_runtime import GoldenError
-from rnnedge_runtime.golden import read_golden
+from rnnedge_runtime.proof.golden import read_golden
 
 LSTM = Tiny("lstm", lengths=True)
 OUTPUTS = ("output", "h_n", "c_n")
