@@ -224,7 +224,8 @@ def _expand(
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
-    builder = GraphBuilder(name, names, storage(path))
+    batch_first = bool(node.attributes["batch_first"].as_int())
+    builder = GraphBuilder(name, names, storage(path), _outer_axes(x, batch_first, name))
     written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
@@ -235,7 +236,7 @@ def _expand(
     else:
         read = replace(
             read_layer(layer, path),
-            batch_first=bool(node.attributes["batch_first"].as_int()),
+            batch_first=batch_first,
             follows=is_layer_output(x),
         )
         written = chosen(read, lengths is not None)
@@ -246,6 +247,15 @@ def _expand(
         )
     _replace(graph, node, builder, [output, *finals])
     return _Call(path, name, info, written, zeros, states, list(finals))
+
+
+def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
+    """Return time and batch of a layer's input [time, batch, features], or batch first."""
+    sizes: list[Axis] = []
+    for size, kind in zip(x.shape or (None, None), ("time", "batch"), strict=False):
+        plain = size if isinstance(size, int) else None if size is None else size.value
+        sizes.append(f"{name}/{kind}" if plain is None else plain)
+    return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
 
 
 def letters(count: int) -> list[str]:
