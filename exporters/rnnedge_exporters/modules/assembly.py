@@ -68,12 +68,14 @@ class _Call:
     info: LayerInfo
     written: Written | None
     starts_from_zeros: bool
+    steps: Axis
     initial: list[ir.Value]
     finals: list[ir.Value]
 
 
 def assemble(
     traced: Traced,
+    translated: ir.Model,
     *,
     chosen: Choice,
     lift: bool,
@@ -85,6 +87,8 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
+        translated: What `translate` made of it; it is left as it is, since torch translates a
+            program with sizes that depend on values only once.
         chosen: Returns how a recurrent layer is written.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
@@ -92,9 +96,9 @@ def assemble(
         storage: Returns how the weights of a cell of the user's own are written.
 
     Raises:
-        ExportError: When an operator has no translation, or `told` names no input or output.
+        ExportError: When `told` names no input or output.
     """
-    model = _translate(traced.program)
+    model = translated.clone()
     graph = model.graph
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
@@ -114,6 +118,13 @@ def assemble(
         for call in calls
         if not call.starts_from_zeros
         and not all(_origin(state) in graph.inputs for state in call.initial)
+    ]
+    found += [
+        f"{call.name or 'it'} sees {call.steps} step(s), however long the input is"
+        for call in calls
+        if call.starts_from_zeros
+        and isinstance(call.steps, int)
+        and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
 
     for made, name in zip(graph.outputs, traced.outputs, strict=True):
@@ -165,7 +176,12 @@ def assemble(
     )
 
 
-def _translate(program: ExportedProgram) -> ir.Model:
+def translate(program: ExportedProgram) -> ir.Model:
+    """Translate a program to ONNX, its recurrent layers still opaque.
+
+    Raises:
+        ExportError: When an operator has no translation.
+    """
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
@@ -231,7 +247,7 @@ def _expand(
         features = node.attributes["features"].as_int()
         info = own_cell_info(layer, name, features)
         output, finals = add_own_cell(
-            builder, layer, features, _translate, x, lengths=lengths, initial=initial
+            builder, layer, features, translate, x, lengths=lengths, initial=initial
         )
     else:
         read = replace(
@@ -246,7 +262,7 @@ def _expand(
             builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
         )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, written, zeros, states, list(finals))
+    return _Call(path, name, info, written, zeros, builder.time, states, list(finals))
 
 
 def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:

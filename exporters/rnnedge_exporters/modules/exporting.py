@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from functools import partial
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
@@ -12,17 +13,16 @@ from torch import nn
 from rnnedge_exporters.calibration.moments import Moments
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import Built, States, versions
-from rnnedge_exporters.lowerings import Target, choose
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
-from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
+from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble, translate
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
-from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
-from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
+from rnnedge_exporters.modules.trial.sizes import Trial
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import DType, Quantize, Storage, storage_of
 from rnnedge_exporters.quantization.report import describe_layer
@@ -48,6 +48,7 @@ def build_module_graph(
     moments: Moments | None = None,
     opset: int | None,
     verbose: bool = False,
+    validate: bool = True,
 ) -> Built:
     """Build the graph of a whole module.
 
@@ -64,7 +65,7 @@ def build_module_graph(
         moments: What the caller's sequences show of the module, or None.
         opset: Version of the operator set, or None for the lowest that serves.
         verbose: Whether torch's own remarks are shown.
-
+        validate: Whether the file is tried at sizes that it was not exported with.
     """
     if opset is not None and opset < MODULE_OPSET:
         raise ExportError(f"opset: expected {MODULE_OPSET} or more for a module, got {opset}")
@@ -78,6 +79,10 @@ def build_module_graph(
         wanted = None if layer.name in keep_float32 else quantize
         form = choose(layer, lengths, target, lowering, wanted, stored(layer.name))
         return write_layer(layer, *form, moments)
+
+    def plain(layer: RecurrentLayer, lengths: bool) -> Written:
+        form = None if lowering in INT8_LOWERINGS else lowering
+        return write_layer(layer, *choose(layer, lengths, target, form), None)
 
     copied = private_copy(module)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
@@ -102,38 +107,20 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
-        causal = find_causal(traced.program, copied, time_symbols(traced.names))
-        found = hindrances(traced.program, traced.capture, traced.names, causal)
-        if states is True and found:
-            raise _not_streamable(module, found)
-        told = states if isinstance(states, Mapping) else None
-        lift = states is True or (states is None and not found)
-        made = assemble(traced, chosen=chosen, lift=lift, told=told, causal=causal, storage=stored)
-        if made.hindrances and told is None:
-            found += [Hindrance(what) for what in made.hindrances]
-            if states is True:
-                raise _not_streamable(module, found)
-            if lift:
-                lift = False
-                made = assemble(traced, chosen=chosen, lift=False, told=None, storage=stored)
-        if causal and not lift and not found:  # whole runs need no context, streams would
-            found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
-        if told is not None and found:
-            shown = "; ".join(map(str, found))
-            if chunks_equal_the_whole(copied, arguments, made.interface):
-                notes.append(f"chunks gave what the whole sequence gave when tried, though {shown}")
-                found = []
-            else:
-                notes.append(
-                    "a stream is refused, since chunks do not give what the whole sequence gives: "
-                    f"{shown}; Session.run takes and gives the states, for chunks cut otherwise"
-                )
+
+        build = partial(assemble, traced, translate(traced.program))
+        lifting = decide(copied, arguments, traced, states, partial(build, chosen=plain), validate)
+        made = lifting.made
+        if storage != "float32" or quantize is not None:
+            made = build(chosen=chosen, storage=stored, **lifting.options)
+    notes += lifting.notes
+    notes += _refused_notes(lifting.trial)
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
         notes.append("the batch is fixed to 1, the only one that the module runs at")
-    if kept and not lift and states is not False:
+    if kept and not lifting.lift and states is not False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
-    if states is None and found:
-        notes.append(f"states were not lifted, since {'; '.join(map(str, found))}")
+    if states is None and lifting.found:
+        notes.append(f"states were not lifted, since {'; '.join(map(str, lifting.found))}")
     notes += [
         f"axis {axis} of {name} is fixed to {size}, and need not be: dynamic_axes="
         f"{{{name!r}: {{{axis}: 'a_name'}}, ...}} opens it"
@@ -155,17 +142,14 @@ def build_module_graph(
         opset=graph.opset_imports[""],
         weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
         versions=versions(),
-        hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
+        hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in lifting.found)),
         calibrated=tuple(dict.fromkeys(name for one in report for name in one.calibrated)),
     )
     return graph, contract, tuple(notes), tuple(report)
 
 
-def _not_streamable(module: nn.Module, found: list[Hindrance]) -> ExportError:
-    return ExportError(
-        f"states=True: {type(module).__name__} cannot be streamed exactly: "
-        f"{'; '.join(map(str, found))}; export with states=False to run whole sequences"
-    )
+def _refused_notes(trial: Trial) -> list[str]:
+    return [f"the file takes less than the module: {why}" for why in trial.refused]
 
 
 def _training_notes(module: nn.Module) -> list[str]:

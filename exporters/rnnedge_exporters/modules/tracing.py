@@ -54,6 +54,32 @@ class Traced:
     names: dict[str, str]
     fixed: list[tuple[str, int, int]]
 
+    def value_at(self, expression: Any, sizes: Mapping[str, int]) -> Any:
+        """Return what an expression of torch's symbols is at some sizes of the named axes.
+
+        Args:
+            expression: A sympy expression, such as a guard or the size of an axis.
+            sizes: Axis name to size.
+
+        Returns:
+            A number or a truth, or None where it depends on something else.
+        """
+        symbols = {s: self.names.get(str(s)) for s in expression.free_symbols}
+        if not all(name in sizes for name in symbols.values()):
+            return None
+        try:
+            value = expression.subs({s: sizes[str(name)] for s, name in symbols.items()})
+            return bool(value) if value.is_Boolean else int(value)
+        except Exception:  # a function of torch's own that sympy cannot work out
+            return None
+
+    def steps_at(self, sizes: Mapping[str, int]) -> list[int | None]:
+        """Return the steps that each call of a recurrent layer sees at some sizes."""
+        return [
+            time if isinstance(time, int) else self.value_at(time.node.expr, sizes)
+            for time in self.capture.time
+        ]
+
 
 def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None) -> Traced:
     """Export `module`, a private copy, with dynamic axes.
