@@ -69,6 +69,7 @@ class _Call:
     written: Written | None
     starts_from_zeros: bool
     steps: Axis
+    rows: Axis
     initial: list[ir.Value]
     finals: list[ir.Value]
 
@@ -118,6 +119,12 @@ def assemble(
         for call in calls
         if not call.starts_from_zeros
         and not all(_origin(state) in graph.inputs for state in call.initial)
+    ]
+    rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    found += [
+        f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
+        for call in calls
+        if call.starts_from_zeros and isinstance(call.rows, str) and call.rows not in rows
     ]
     found += [
         f"{call.name or 'it'} sees {call.steps} step(s), however long the input is"
@@ -262,7 +269,7 @@ def _expand(
             builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
         )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, written, zeros, builder.time, states, list(finals))
+    return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
 
 
 def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
@@ -272,6 +279,11 @@ def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
         plain = size if isinstance(size, int) else None if size is None else size.value
         sizes.append(f"{name}/{kind}" if plain is None else plain)
     return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
+
+
+def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
+    time, batch = (a if isinstance(a, int) else _tidy(a) for a in (builder.time, builder.batch))
+    return time, batch
 
 
 def letters(count: int) -> list[str]:

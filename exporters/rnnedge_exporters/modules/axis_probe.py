@@ -83,12 +83,12 @@ def groups(
     for name, axes in fixed.items():
         for axis in axes:
             by_size.setdefault(flat[name].shape[axis], []).append((name, axis))
-    for size, axes in by_size.items():
-        alike = [tied for tied in dynamic if any(flat[n].shape[a] == size for n, a in tied)]
-        for count in range(len(axes), 0, -1):
-            for chosen in itertools.combinations(axes, count):
+    for size, alike in by_size.items():
+        others = [tied for tied in dynamic if any(flat[n].shape[a] == size for n, a in tied)]
+        for count in range(len(alike), 0, -1):
+            for chosen in itertools.combinations(alike, count):
                 yield frozenset(chosen)
-                for tied in alike:
+                for tied in others:
                     yield frozenset(chosen) | tied
 
 

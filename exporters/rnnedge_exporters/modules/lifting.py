@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.exported_graph import States, Trial
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.assembly import Assembled
@@ -17,9 +18,8 @@ from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symb
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide
 from rnnedge_exporters.modules.trial.chunks import LONG_CUTS, ChunkTrial
-from rnnedge_exporters.modules.trial.sizes import Trial, try_sizes
+from rnnedge_exporters.modules.trial.sizes import try_sizes
 
-States = bool | Mapping[str, str] | None
 Assemble = Callable[..., Assembled]
 """Builds the graph: (lift, told, causal) -> Assembled, with float32 weights."""
 
@@ -88,8 +88,9 @@ def decide(
     if causal and not lift and not found:  # whole runs need no context, streams would
         found += [Hindrance(f"{conv.path} looks across the seam") for conv in causal]
     side = TorchSide(module, arguments, traced.outputs)
-    file = FileSide(serialize_graph(made.graph), made.interface, traced)
-    chunks, notes = None, []
+    file = FileSide(serialize_graph(made.graph), made.interface, traced.steps_at)
+    chunks: bool | None = None
+    notes: list[str] = []
     if made.interface.states and (told is not None or not found):
         cuts = {"cuts": LONG_CUTS} if found else {}
         why = ChunkTrial(traced, side, file).difference(**cuts)
@@ -103,7 +104,7 @@ def decide(
     if lift and found:
         lift = False
         made = assemble(lift=False, told=None, causal=())
-        file = FileSide(serialize_graph(made.graph), made.interface, traced)
+        file = FileSide(serialize_graph(made.graph), made.interface, traced.steps_at)
     trial = try_sizes(traced, side, file) if validate else Trial()
     trial.chunks = chunks
     return Lifting(lift, told, causal, tuple(found), tuple(notes), trial, made)

@@ -158,7 +158,7 @@ def _open_what_layers_see(
     names = _names_by_layers(capture)
     used = _dynamic(program, arguments)
     free = _refuse_fixed_sizes(module, arguments, seen, program, capture)
-    _adopt(names, used, arguments)
+    _adopt(module, arguments, seen, names, used)
     kept = {
         name: {axis for axis, symbol in axes.items() if symbol in names}
         for name, axes in used.items()
@@ -173,7 +173,7 @@ def _open_what_layers_see(
     if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
         program, capture = _export(module, arguments, kept)
         names = _names_by_layers(capture)
-        _adopt(names, _dynamic(program, arguments), arguments)
+        _adopt(module, arguments, seen, names, _dynamic(program, arguments))
     return program, capture, names, list(dict.fromkeys([*unseen, *free]))
 
 
@@ -444,22 +444,31 @@ def _longest(program: ExportedProgram) -> dict[str, str]:
     }
 
 
-def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Arguments) -> None:
-    """Name the axes that are as long as a named one, and that torch could not tie to it.
+def _adopt(
+    module: nn.Module,
+    arguments: Arguments,
+    seen: Capture,
+    names: dict[str, str],
+    used: dict[str, dict[int, str]],
+) -> None:
+    """Name the axes that go with a named one, and that torch could not tie to it.
 
-    Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index.
+    Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index. Two
+    axes go together where the module runs with both longer, and not with one alone.
     """
     flat = arguments.flat()
-    sizes = {
-        flat[name].shape[axis]: names[symbol]
-        for name, axes in used.items()
-        for axis, symbol in axes.items()
-        if symbol in names
-    }
-    for name, axes in used.items():
-        for axis, symbol in axes.items():
-            if symbol not in names and flat[name].shape[axis] in sizes:
-                names[symbol] = sizes[flat[name].shape[axis]]
+    groups = _by_symbol(used)
+    named = {symbol: axes for symbol, axes in groups.items() if symbol in names}
+    for symbol, axes in groups.items():
+        if symbol in names or probe(module, arguments, seen, [axes], _seen):
+            continue
+        name, axis = min(axes)
+        for other, tied in named.items():
+            first, position = min(tied)
+            alike = flat[first].shape[position] == flat[name].shape[axis]
+            if alike and probe(module, arguments, seen, [axes | tied], _seen):
+                names[symbol] = names[other]
+                break
 
 
 def _fixed(

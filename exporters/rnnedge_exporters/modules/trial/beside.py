@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,6 @@ from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, sizes_of
 from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import Interface
@@ -111,12 +110,19 @@ class FileSide:
     Args:
         model: The file's bytes.
         interface: Its inputs and outputs.
-        traced: What torch saw of the module.
+        steps_at: Returns the steps that each recurrent layer sees at some sizes, None where that
+            is not known.
     """
 
-    def __init__(self, model: bytes, interface: Interface, traced: Traced) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        interface: Interface,
+        steps_at: Callable[[Sizes], Sequence[int | None]],
+    ) -> None:
         """Open it on the CPU, with one thread."""
-        self.interface, self._traced = interface, traced
+        self.interface, self._steps_at = interface, steps_at
+        self._axes = {spec.name: spec.axes for spec in interface.inputs}
         self._engine, _ = open_engine(model, device="cpu", options=EngineOptions(threads=1))
         self._names = [spec.name for spec in interface.outputs]
 
@@ -138,11 +144,11 @@ class FileSide:
             RefusedError: When ONNX Runtime fails, or would end the process: on a recurrent layer
                 that is left without steps.
         """
-        for steps in self._traced.steps_at(sizes_of(tensors, self._traced.input_axes)):
-            if steps is not None and steps < 1:
-                raise RefusedError("a recurrent layer is left without steps")
-        names = {spec.name for spec in self.interface.inputs}
-        feeds = {name: t.numpy() for name, t in tensors.items() if name in names} | states
+        given = {name: t for name, t in tensors.items() if name in self._axes}
+        sizes = sizes_of(given, {name: self._axes[name] for name in given})
+        if any(steps is not None and steps < 1 for steps in self._steps_at(sizes)):
+            raise RefusedError("a recurrent layer is left without steps")
+        feeds = {name: tensor.numpy() for name, tensor in given.items()} | states
         try:
             values = self._engine.run(self._names, feeds)
         except Exception as error:

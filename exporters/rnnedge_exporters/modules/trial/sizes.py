@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
@@ -17,27 +17,6 @@ _VALUES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 
 """Sizes that guards are asked about; the first that a guard does not cover is tried."""
 _MOST_GUARDED = 6
 _MOST_ELEMENTS = 1 << 22
-
-
-@dataclass(slots=True)
-class Trial:
-    """What was tried before a file was written.
-
-    Attributes:
-        sizes: The sizes at which module and file gave the same.
-        refused: Sizes that the module takes and the file does not, with the reason.
-        chunks: Whether chunks gave what the whole gave; None where there is nothing to hand on.
-    """
-
-    sizes: list[dict[str, int]] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    chunks: bool | None = None
-
-    def __str__(self) -> str:
-        """Return one line."""
-        same = "; ".join(_shown(sizes) for sizes in self.sizes) or "no other size"
-        cut = {None: "", True: ", chunks too", False: ", chunks do not"}[self.chunks]
-        return f"the file gives what the module gives at {same}{cut}"
 
 
 def try_sizes(traced: Traced, module: TorchSide, file: FileSide) -> Trial:
@@ -69,7 +48,7 @@ def try_sizes(traced: Traced, module: TorchSide, file: FileSide) -> Trial:
         except RefusedError as error:
             if 1 not in sizes.values():
                 raise _wrong(traced, sizes, f"is refused by ONNX Runtime: {error}") from None
-            tried.refused.append(f"{_shown(sizes)}: {error}")
+            tried.refused.append(f"{shown_sizes(sizes)}: {error}")
             continue
         found = differences(module, tensors, expected, answers)
         if found:
@@ -143,10 +122,6 @@ def _wrong(traced: Traced, sizes: Sizes, what: str) -> ExportError:
             ": an axis of size 1 is treated differently there (squeeze() without dim, broadcasting)"
         )
     return ExportError(
-        f"at {_shown(sizes)} the file {what}{cause}; name what must stay fixed by leaving it out "
-        "of dynamic_axes, or write it with tensor operations"
+        f"at {shown_sizes(sizes)} the file {what}{cause}; write it with tensor operations, or fix "
+        "the axis by leaving it out of dynamic_axes"
     )
-
-
-def _shown(sizes: Sizes) -> str:
-    return ", ".join(f"{name} {size}" for name, size in sizes.items())
