@@ -454,19 +454,21 @@ def _adopt(
     """Name the axes that go with a named one, and that torch could not tie to it.
 
     Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index. Two
-    axes go together where the module runs with both longer, and not with one alone.
+    axes go together where the module runs with both longer, but not with one of them.
     """
+
+    def runs(axes: Axes) -> bool:
+        return bool(probe(module, arguments, seen, [axes], _seen))
+
     flat = arguments.flat()
     groups = _by_symbol(used)
-    named = {symbol: axes for symbol, axes in groups.items() if symbol in names}
+    sizes = {symbol: {flat[n].shape[a] for n, a in axes} for symbol, axes in groups.items()}
+    named = [symbol for symbol in groups if symbol in names]
     for symbol, axes in groups.items():
-        if symbol in names or probe(module, arguments, seen, [axes], _seen):
-            continue
-        name, axis = min(axes)
-        for other, tied in named.items():
-            first, position = min(tied)
-            alike = flat[first].shape[position] == flat[name].shape[axis]
-            if alike and probe(module, arguments, seen, [axes | tied], _seen):
+        for other in named if symbol not in names else ():
+            tied = groups[other]
+            alike = sizes[symbol] == sizes[other]
+            if alike and runs(axes | tied) and not (runs(axes) and runs(tied)):
                 names[symbol] = names[other]
                 break
 
