@@ -26,7 +26,7 @@ from rnnedge_runtime import EngineError, ModelError, RnnEdgeError, Session
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.errors import engine_errors
 from rnnedge_runtime.latency import measure
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.loaded_model import RunResult
 
 Arrays = dict[str, NDArray[Any]]
 TIME_LIMIT = 60.0

@@ -27,7 +27,7 @@ from rnnedge_exporters.modules.arguments import Arguments, bind_by_name, flatten
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import one_line
 
@@ -157,7 +157,7 @@ def _torchscript(task: Task) -> Peer:
         },
         dynamo=False,
     )
-    engine, _ = open_engine(path, device="cpu", options=EngineOptions(task.threads))
+    engine, _ = open_inference_session(path, device="cpu", options=EngineOptions(task.threads))
     taken = {spec.name for spec in engine.get_inputs()}
 
     def bind(inputs: Inputs) -> Call:
