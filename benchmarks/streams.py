@@ -15,7 +15,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
@@ -23,6 +22,7 @@ import rnnedge
 from benchmarks.machine import describe
 from benchmarks.timing import time_in_blocks
 from rnnedge_runtime import Session
+from rnnedge_runtime.engine.library import onnxruntime
 
 INPUT_SIZE = 64
 HIDDEN = (32, 64, 128, 256, 512)

@@ -241,7 +241,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what ONNX Runtime prints must not get between the answers
     with suppress(ImportError):  # the first command says what is missing
-        import onnxruntime  # noqa: F401
+        from rnnedge_runtime.engine import library  # noqa: F401
     answers.write(b"\n" + _READY)
     answers.flush()
     sessions: dict[str, Session] = {}
@@ -293,7 +293,7 @@ def probe(model: bytes, feeds: Arrays) -> Arrays:
     Raises:
         EngineError: When ONNX Runtime refuses it.
     """
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

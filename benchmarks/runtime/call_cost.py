@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import onnxruntime
 
 import rnnedge
 from benchmarks.runtime.models import exported
 from benchmarks.timing import Time, blocks_in_turns, time_in_blocks
 from rnnedge_runtime import Session
 from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.library import onnxruntime
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.loaded_model import RunResult
 

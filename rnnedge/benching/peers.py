@@ -95,7 +95,7 @@ def make_peer(name: str, task: Task) -> Peer:
 
 def engine_label() -> str:
     """Return the name and version of the engine that runs ONNX files."""
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     return f"ONNX Runtime {onnxruntime.__version__}"
 
