@@ -22,6 +22,7 @@ from typing import IO, Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge.errors import CrashError, TimeLimitError
 from rnnedge_runtime import EngineError, ModelError, RnnEdgeError, Session
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.errors import engine_errors
@@ -37,14 +38,6 @@ _CODE = (
     "import sys; sys.path[:] = filter(None, sys.path); "  # no queue.py of the user's own folder
     "from rnnedge.isolated import serve; serve()"
 )
-
-
-class CrashError(EngineError):
-    """The model ended the process that ran it."""
-
-
-class TimeLimitError(CrashError):
-    """The model was ended at the time limit."""
 
 
 class Worker:

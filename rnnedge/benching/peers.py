@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rnnedge.errors import MissingPackageError, RnnEdgeError
+from rnnedge.errors import MissingPackageError, PeerError, RnnEdgeError
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.runners import Outputs
 from rnnedge_exporters import export, is_bare_layer
@@ -32,10 +32,6 @@ from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import one_line
 
 Call = Callable[[], Any]
-
-
-class PeerError(RnnEdgeError):
-    """A peer does not take the network."""
 
 
 @dataclass(frozen=True, slots=True)
