@@ -98,7 +98,7 @@ def _entry(text: str) -> tuple[str, str]:
 
 
 def _machine(session: Session) -> dict[str, str | int | None]:
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     return {
         "platform": platform.platform(),

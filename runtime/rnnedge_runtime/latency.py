@@ -9,9 +9,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, TIME
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def measure(
     return {name: _latency(np.array(taken) * 1e3) for name, taken in times.items()}
 
 
-def random_inputs(session: Session, time: int, batch: int, seed: int = 0) -> dict[str, Array]:
+def random_inputs(model: LoadedModel, time: int, batch: int, seed: int = 0) -> dict[str, Array]:
     """Make inputs of one shape for a model whose axes are named batch and time.
 
     Numbers are drawn from a normal distribution, integers and flags are 0 or 1.
@@ -74,7 +75,7 @@ def random_inputs(session: Session, time: int, batch: int, seed: int = 0) -> dic
     sizes = {TIME: time, BATCH: batch}
     random = np.random.default_rng(seed)
     inputs: dict[str, Array] = {}
-    for spec in session.interface.data_inputs:
+    for spec in model.interface.data_inputs:
         unknown = [axis for axis in spec.axes if isinstance(axis, str) and axis not in sizes]
         if unknown or spec.dtype not in ("float32", "int64", "bool") or not spec.axes:
             raise InputError(

@@ -15,7 +15,7 @@ from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.written import Written, explain, int8_grids
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
-from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
 
 _TIME, _BATCH = 50, 2
@@ -156,7 +156,7 @@ def _output_error(
         graph, _ = build_layer_graph(
             plain, form, lengths=False, states=False, opset=_OPSET, storage=written
         )
-        engine, _ = open_engine(
+        engine, _ = open_inference_session(
             serialize_graph(graph), device="cpu", options=EngineOptions(threads=1)
         )
         outputs.append(engine.run(["output"], {"input": x.astype(np.float32)})[0])

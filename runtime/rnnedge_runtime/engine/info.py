@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.engine.integer_cost import integer_cost
+from rnnedge_runtime.engine.node import Node
 from rnnedge_runtime.engine.options import CPU, EngineOptions
+from rnnedge_runtime.engine.protocol import Engine
 from rnnedge_runtime.machine import cpu_features
-
-if TYPE_CHECKING:
-    import onnxruntime
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node of the graph as ONNX Runtime runs it, after its optimizer.
-
-    Attributes:
-        name: The name in the file, where the optimizer has kept it.
-        operator: Such as `LSTM`.
-        provider: Where it runs, such as `CPUExecutionProvider`.
-    """
-
-    name: str
-    operator: str
-    provider: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +72,28 @@ class SessionInfo:
         }
 
 
-def describe(
-    engine: onnxruntime.InferenceSession,
-    device: Literal["cpu", "cuda"],
-    options: EngineOptions,
-    interface: Interface,
-    hindrances: tuple[str, ...],
-) -> SessionInfo:
-    """Read what ONNX Runtime made of the model, and say what its states are good for."""
+def describe(engine: Engine, interface: Interface, hindrances: tuple[str, ...]) -> SessionInfo:
+    """Describe an opened model.
+
+    Args:
+        engine: The opened model.
+        interface: Its inputs, outputs and states.
+        hindrances: What keeps it from being streamed.
+    """
     if not interface.states:
         hindrances = (*hindrances, "it has no states to keep between calls")
-    nodes = _nodes(engine)
+    nodes = engine.nodes()
     cost = integer_cost({node.operator for node in nodes or ()}, cpu_features())
     return SessionInfo(
-        device=device,
-        options=options,
-        providers=tuple(engine.get_providers()),
+        device=engine.device,
+        options=engine.options,
+        providers=engine.providers,
         nodes=nodes,
         states=interface.state_inputs,
         state_bytes=_bytes(interface.state_inputs),
         delay=None if hindrances else 0,
         hindrances=hindrances,
         remarks=(cost,) if cost else (),
-    )
-
-
-def _nodes(engine: onnxruntime.InferenceSession) -> tuple[Node, ...] | None:
-    ask = getattr(engine, "get_provider_graph_assignment_info", None)
-    if ask is None:
-        return None
-    return tuple(
-        Node(node.name, node.op_type, part.ep_name) for part in ask() for node in part.get_nodes()
     )
 
 

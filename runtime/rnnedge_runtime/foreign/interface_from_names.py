@@ -9,28 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
-from rnnedge_runtime.contract import BATCH, TIME, Axis, Interface, StatePair, TensorSpec
+from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
+from rnnedge_runtime.engine.tensor_info import TensorInfo, tensor_spec
 from rnnedge_runtime.errors import StateError
 
-
-class _Arg(Protocol):
-    """One entry of `InferenceSession.get_inputs()` or `get_outputs()`."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]
-
-
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(bool)": "bool",
-}
 _LENGTHS = re.compile(r"(?:(?:seq|sequence|input|x)_?)?(?:lengths?|lens?)$")
 # What tells an initial state from a final one: `h_0`/`h_n`, `hx`/`hy`, `state`/`stateN`, `h_in`/
 # `h_out`, `initial_h`/`Y_h`, `past_…`/`present_…`. What is left must be the same on both sides.
@@ -42,8 +25,8 @@ _GLUED = re.compile(r"^(h|c|state|hidden|cell)(?:0|n|x|y)$")
 
 
 def read_interface(
-    inputs: Sequence[_Arg],
-    outputs: Sequence[_Arg],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
     states: Mapping[str, str] | None = None,
 ) -> Interface:
     """Describe a model from what ONNX Runtime says of its inputs and outputs.
@@ -56,8 +39,26 @@ def read_interface(
     Raises:
         StateError: When `states` names a tensor that the model does not have.
     """
-    ins = tuple(_spec(arg) for arg in inputs)
-    outs = tuple(_spec(arg) for arg in outputs)
+    ins, outs = (tuple(map(tensor_spec, infos)) for infos in (inputs, outputs))
+    return interface_from_names(ins, outs, states)
+
+
+def interface_from_names(
+    ins: tuple[TensorSpec, ...],
+    outs: tuple[TensorSpec, ...],
+    states: Mapping[str, str] | None = None,
+) -> Interface:
+    """Describe a model from the names of its inputs and outputs.
+
+    Args:
+        ins: The inputs of the graph.
+        outs: The outputs of the graph.
+        states: Output name to the input that it feeds on the next call; None pairs them by their
+            names.
+
+    Raises:
+        StateError: If `states` names a tensor that the model does not have.
+    """
     pairs = _pairs_by_name(ins, outs) if states is None else _pairs_as_told(ins, outs, states)
     lengths = next(
         (
@@ -70,14 +71,6 @@ def read_interface(
         None,
     )
     return _name_batch_and_time(Interface(ins, outs, pairs, lengths))
-
-
-def _spec(arg: _Arg) -> TensorSpec:
-    axes: list[Axis] = []
-    for position, size in enumerate(arg.shape):
-        dynamic = f"{arg.name}.{position}"  # an axis without a name is one of its own
-        axes.append(dynamic if size is None or size == "" or size == -1 else size)
-    return TensorSpec(arg.name, _DTYPES.get(arg.type, arg.type), tuple(axes))
 
 
 def _stem(name: str) -> tuple[str, ...]:

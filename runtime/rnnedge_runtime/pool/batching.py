@@ -9,12 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnedge_runtime.binding import by_name, dtype_of
+from rnnedge_runtime.binding import Array, as_array, by_name, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.session import Array, as_array
 from rnnedge_runtime.streaming.silence_and_nan import check_finite, is_finite
-from rnnedge_runtime.streaming.stream import Answer
+from rnnedge_runtime.streaming.step_output import Answer
 
 Frame: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
 """What one stream is given: without a batch axis."""
@@ -175,7 +174,7 @@ def _checked(specs: Sequence[TensorSpec], frame: Frame, *, copy: bool = False) -
     if set(given) != {spec.name for spec in specs}:
         names = ", ".join(spec.name for spec in specs)
         raise InputError(f"expected the inputs {names}; got {', '.join(map(str, given))}")
-    checked = {spec.name: _fitting(spec, given[spec.name], copy) for spec in specs}
+    checked = {spec.name: _fitting(spec, given[spec.name], copy=copy) for spec in specs}
     sizes: dict[str, int] = {}
     for spec in specs:
         shape = checked[spec.name].shape
@@ -229,7 +228,7 @@ def _fits(spec: TensorSpec, array: Array) -> bool:
     )
 
 
-def _fitting(spec: TensorSpec, value: ArrayLike, copy: bool) -> Array:
+def _fitting(spec: TensorSpec, value: ArrayLike, *, copy: bool) -> Array:
     """Return `value` as an array that fits, of its own where it is to be copied.
 
     Raises:

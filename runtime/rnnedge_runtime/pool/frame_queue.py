@@ -10,17 +10,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition, Event, Thread, current_thread
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from rnnedge_runtime.errors import StreamError
 
 if TYPE_CHECKING:
     from rnnedge_runtime.pool.batching import Frame
-    from rnnedge_runtime.pool.pool import StreamPool
-    from rnnedge_runtime.streaming.stream import Answer
+    from rnnedge_runtime.streaming.step_output import Answer
 
 _Promise: TypeAlias = "Future[Answer] | asyncio.Future[Answer]"
 _Result: TypeAlias = "Answer | Exception"
+
+
+class Steps(Protocol):
+    """The pool that a queue runs frames of."""
+
+    def __len__(self) -> int:
+        """Return how many streams are open."""
+
+    def __contains__(self, stream: object) -> bool:
+        """Whether a stream is open."""
+
+    def step(self, frames: Mapping[int, Frame]) -> dict[int, Answer]:
+        """Run a frame of each of some streams, and return their outputs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +68,7 @@ class FrameQueue:
     for the next batch.
     """
 
-    def __init__(self, pool: StreamPool, max_delay_ms: float, max_waiting: int) -> None:
+    def __init__(self, pool: Steps, max_delay_ms: float, max_waiting: int) -> None:
         """Start the thread."""
         self._pool, self._max_delay, self._max_waiting = pool, max_delay_ms / 1e3, max_waiting
         self._frames: deque[_Waiting] = deque()

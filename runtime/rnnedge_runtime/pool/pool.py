@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnedge_runtime.binding import Array, State
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, StreamError
+from rnnedge_runtime.loaded_model import LoadedModel
 from rnnedge_runtime.pool.batching import (
     Frame,
     Group,
@@ -23,11 +25,9 @@ from rnnedge_runtime.pool.batching import (
     taken_apart,
     to_front,
 )
-from rnnedge_runtime.session import Array, Session, State
 from rnnedge_runtime.streaming.constant_inputs import take_constants
 from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
-from rnnedge_runtime.streaming.step_output import only
-from rnnedge_runtime.streaming.stream import Answer, check_streamable
+from rnnedge_runtime.streaming.step_output import Answer, only
 
 if TYPE_CHECKING:
     from rnnedge_runtime.pool.frame_queue import FrameQueue
@@ -45,7 +45,7 @@ class StreamPool:
 
     def __init__(
         self,
-        session: Session,
+        model: LoadedModel,
         *,
         capacity: int = 1024,
         max_delay_ms: float = 2.0,
@@ -55,7 +55,7 @@ class StreamPool:
         """Make room for streams.
 
         Args:
-            session: The opened model.
+            model: The opened model.
             capacity: The most streams that may be open at once, 1 or more. Each holds
                 `Session.info.state_bytes`.
             max_delay_ms: Milliseconds that a frame given to `submit` waits for others, 0 or more.
@@ -73,8 +73,8 @@ class StreamPool:
                 raise InputError(f"{name}: expected an integer of 1 or more, got {number!r}")
         if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
             raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
-        check_streamable(session)
-        face = session.interface
+        model.check_streamable()
+        face = model.interface
         self._inputs, self._constants = take_constants(face, constants, {BATCH: 1})
         for spec in face.data_inputs:
             if spec.name in self._constants and BATCH in spec.axes:
@@ -84,10 +84,10 @@ class StreamPool:
         remedy = "; give it once, as Session.pool(constants={name: value})"
         _check_batch_axes(self._inputs, InputError, remedy)
         _check_batch_axes((*face.state_inputs, *face.data_outputs), StateError)
-        self._session = session
+        self._model = model
         self._capacity = int(capacity)
         self._outputs = face.data_outputs
-        self._blocks = session.zero_state(self._capacity)
+        self._blocks = model.zero_state(self._capacity)
         self._rows = [
             to_front(block, spec.axes.index(BATCH))
             for spec, block in zip(face.state_inputs, self._blocks, strict=True)
@@ -288,9 +288,7 @@ class StreamPool:
         self.shutdown()
 
     def _checked_state(self, state: State) -> list[Array]:
-        feeds: dict[str, Array] = {}
-        self._session._bind_state(state, feeds, {BATCH: 1})
-        return [feeds[spec.name] for spec in self._session.interface.state_inputs]
+        return list(self._model.binder.state(state, {BATCH: 1}).values())
 
     def _put(self, slot: int, state: list[Array] | None) -> None:
         for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
@@ -301,7 +299,7 @@ class StreamPool:
         results = []
         with self._stepping, self._states_of(groups) as (places, before):
             for group, state in zip(groups, before, strict=True):
-                results.append(self._session.run(self._with_constants(group.batch), state=state))
+                results.append(self._model.run(self._with_constants(group.batch), state=state))
             with self._lock:
                 for slots, result in zip(places, results, strict=True):
                     self._keep(slots, result.state)
@@ -312,7 +310,7 @@ class StreamPool:
         if not self._constants:
             return batch
         given = batch | self._constants
-        return {spec.name: given[spec.name] for spec in self._session.interface.data_inputs}
+        return {spec.name: given[spec.name] for spec in self._model.interface.data_inputs}
 
     @contextmanager
     def _states_of(

@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
-from rnnedge_runtime.proof.tensor_file import Array, read_tensor
+from rnnedge_runtime.proof.tensor_file import read_tensor
 
 RECORD = "golden.json"
 MODEL = "model.onnx"

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import GoldenError, InputError, RnnEdgeError
 from rnnedge_runtime.proof.golden import Golden, GoldenSet, position
 from rnnedge_runtime.proof.self_check import Finding
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.session import Session
 
 ONNX_RTOL, ONNX_ATOL = 1e-3, 1e-7
 """What ONNX's own tests allow: https://github.com/onnx/onnx/tree/main/onnx/backend/test/loader"""
@@ -73,9 +74,10 @@ def _same_file(golden: Golden, model: Model | None) -> Finding:
         raise GoldenError(f"{error.filename}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest == golden.model_sha256:
-        return Finding(FILE, True, f"sha256 {digest}")
+        return Finding(FILE, passed=True, detail=f"sha256 {digest}")
     detail = f"its sha256 is {digest}, and the vectors were made with {golden.model_sha256}"
-    return Finding(FILE, False, f"{detail}: it was changed or damaged, or is another model")
+    detail += ": it was changed or damaged, or is another model"
+    return Finding(FILE, passed=False, detail=detail)
 
 
 def _named(vectors: GoldenSet, face: Interface) -> GoldenSet:

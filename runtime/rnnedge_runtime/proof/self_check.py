@@ -13,10 +13,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
 from rnnedge_runtime.latency import random_inputs
-from rnnedge_runtime.session import Array, RunResult, Session
+from rnnedge_runtime.loaded_model import RunResult
+from rnnedge_runtime.session import Session
 
 SHAPES = ((1, 1), (1, 3), (2, 1), (5, 4), (17, 2), (64, 3))
 """(time, batch) pairs that every model is run at."""
@@ -164,8 +166,8 @@ def _rows(session: Session) -> tuple[bool | None, str]:
 def _chunks(session: Session) -> tuple[bool | None, str]:
     if not session.interface.states:
         return None, "the model keeps no state"
-    if session._hindrances:
-        return None, "; ".join(session._hindrances)
+    if session.hindrances:
+        return None, "; ".join(session.hindrances)
     if not _has_axis(session, TIME):
         return None, "the model takes one step only"
     inputs, whole = _run(session, 24, 2)

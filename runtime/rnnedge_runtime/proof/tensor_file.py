@@ -6,15 +6,13 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
 from rnnedge_runtime.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, read_numbers
-
-Array: TypeAlias = NDArray[Any]
 
 _DIMS, _DATA_TYPE, _SEGMENT, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 3, 8, 9, 13, 14
 _FLOATS, _INT32S, _STRINGS, _INT64S, _DOUBLES, _UINT64S = 4, 5, 6, 7, 10, 11

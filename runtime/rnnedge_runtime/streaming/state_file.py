@@ -11,26 +11,27 @@ from typing import Any
 
 import numpy as np
 
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import StateError
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.loaded_model import LoadedModel
 
 _DIGEST = "rnnedge.digest"
 
 
-def write_state(path: str | os.PathLike[str], session: Session, state: Sequence[Array]) -> None:
+def write_state(path: str | os.PathLike[str], model: LoadedModel, state: Sequence[Array]) -> None:
     """Write a state, whole or not at all.
 
     Args:
         path: The file; an existing one is replaced.
-        session: The model that it belongs to.
+        model: The model that it belongs to.
         state: The arrays in the order of `Interface.states`.
 
     Raises:
         StateError: When the file cannot be written.
     """
     path = Path(path)
-    specs = session.interface.state_inputs
-    arrays: dict[str, Any] = {_DIGEST: np.array(session.digest)}
+    specs = model.interface.state_inputs
+    arrays: dict[str, Any] = {_DIGEST: np.array(model.digest)}
     arrays |= {spec.name: array for spec, array in zip(specs, state, strict=True)}
     temporary = None
     try:
@@ -46,7 +47,7 @@ def write_state(path: str | os.PathLike[str], session: Session, state: Sequence[
         raise StateError(f"{path}: the state cannot be written: {error.strerror}") from error
 
 
-def read_state(path: str | os.PathLike[str], session: Session) -> tuple[Array, ...]:
+def read_state(path: str | os.PathLike[str], model: LoadedModel) -> tuple[Array, ...]:
     """Read a state that `write_state` wrote.
 
     Returns:
@@ -55,7 +56,7 @@ def read_state(path: str | os.PathLike[str], session: Session) -> tuple[Array, .
     Raises:
         StateError: When the file cannot be read, is none, or belongs to another model.
     """
-    names = [spec.name for spec in session.interface.state_inputs]
+    names = [spec.name for spec in model.interface.state_inputs]
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -63,13 +64,13 @@ def read_state(path: str | os.PathLike[str], session: Session) -> tuple[Array, .
     try:
         file = np.load(BytesIO(content), allow_pickle=False)
         digest = str(file[_DIGEST])
-        state = tuple(file[name] for name in names) if digest == session.digest else None
+        state = tuple(file[name] for name in names) if digest == model.digest else None
     # Numpy and zipfile have a dozen exceptions for what is no archive, is cut or has wrong bytes.
     except Exception as error:
         raise StateError(f"{path}: is no state that Stream.save wrote, or is damaged") from error
     if state is None:
         raise StateError(
             f"{path}: holds a state of the model {digest[:19]}..., and this one is "
-            f"{session.digest[:19]}...: open the model that it was saved with"
+            f"{model.digest[:19]}...: open the model that it was saved with"
         )
     return state

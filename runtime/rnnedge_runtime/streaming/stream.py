@@ -9,16 +9,16 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnedge_runtime.binding import by_name, dtype_of
+from rnnedge_runtime.binding import Array, State, as_array, by_name, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
-from rnnedge_runtime.session import Array, RunResult, Session, State, as_array
+from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
 from rnnedge_runtime.streaming.constant_inputs import take_constants
 from rnnedge_runtime.streaming.silence_and_nan import check_finite
-from rnnedge_runtime.streaming.step_output import Answer as Answer
-from rnnedge_runtime.streaming.step_output import Out, check_out, handed_over, run_bound
-from rnnedge_runtime.streaming.stream_state import KeptState
+from rnnedge_runtime.streaming.state_file import read_state, write_state
+from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
+from rnnedge_runtime.streaming.stream_state import StreamState
 
 _MOST_BOUND = 4
 """Shapes whose buffers are kept."""
@@ -37,7 +37,7 @@ class Stream:
 
     def __init__(
         self,
-        session: Session,
+        model: LoadedModel,
         batch: int = 1,
         *,
         constants: Mapping[str, ArrayLike] | None = None,
@@ -50,13 +50,13 @@ class Stream:
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
-        check_streamable(session)
-        self._session = session
+        model.check_streamable()
+        self._model = model
         self._batch = int(batch)
         self._inputs, self._constants = take_constants(
-            session.interface, constants, {BATCH: self._batch}
+            model.interface, constants, {BATCH: self._batch}
         )
-        self._state = KeptState(session.zero_state(self._batch), session.device)
+        self._state = StreamState(model.zero_state(self._batch), model.engine)
         self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
         self._closed = False
         self._bound: dict[object, BoundStep] = {}
@@ -76,10 +76,9 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
-        feeds: dict[str, Array] = {}
-        self._session._bind_state(state, feeds, {BATCH: self._batch})
+        arrays = self._model.binder.state(state, {BATCH: self._batch})
         with self._alone():
-            self._state.write([feeds[spec.name] for spec in self._session.interface.state_inputs])
+            self._state.write(list(arrays.values()))
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Go back to a state of zeros.
@@ -92,13 +91,13 @@ class Stream:
         """
         if rows is None:
             with self._alone():
-                self._state.write(self._session.zero_state(self._batch))
+                self._state.write(self._model.zero_state(self._batch))
             return
         picked = np.asarray(rows)
         whole = picked.dtype.kind in "iu" or not picked.size
         if not whole or (picked.size and not 0 <= picked.min() <= picked.max() < self._batch):
             raise StateError(f"rows: expected integers from 0 to {self._batch - 1}, got {rows!r}")
-        specs = self._session.interface.state_inputs
+        specs = self._model.interface.state_inputs
         for spec in specs:
             if BATCH not in spec.axes:
                 raise StateError(f"{spec.name}: has no batch axis, and so no rows: {spec}")
@@ -110,7 +109,7 @@ class Stream:
 
     def clone(self) -> Stream:
         """Return a second stream that goes on from the same state."""
-        twin = Stream(self._session, self._batch, constants=self._constants)
+        twin = Stream(self._model, self._batch, constants=self._constants)
         with self._alone():
             twin._state.write(self._state.read())
             twin._state.steps = self._state.steps
@@ -125,9 +124,7 @@ class Stream:
         Raises:
             StateError: When the file cannot be written.
         """
-        from rnnedge_runtime.streaming.state_file import write_state
-
-        write_state(path, self._session, self.state)
+        write_state(path, self._model, self.state)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a state that `save` wrote.
@@ -136,9 +133,7 @@ class Stream:
             StateError: When the file cannot be read, or holds the state of another model or batch;
                 the state stays as it was.
         """
-        from rnnedge_runtime.streaming.state_file import read_state
-
-        self.state = read_state(path, self._session)
+        self.state = read_state(path, self._model)
 
     def close(self) -> None:
         """Take no more calls, and let the buffers go."""
@@ -186,26 +181,26 @@ class Stream:
         try:
             bound = self._usual
             if bound is not None and type(frame) is np.ndarray and bound.take(frame):
-                return run_bound(bound, out, copy=copy)
+                return bound.answer(out, copy=copy)
             if self._closed:
                 raise _closed()
-            return self._step_of_any_shape(frame, out, copy)
+            return self._step_of_any_shape(frame, out, copy=copy)
         finally:
             self._free.append(True)
 
     def _step_of_any_shape(
-        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, copy: bool
+        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
     ) -> Answer:
         """Check everything; a shape that comes a second time in a row is bound for the next."""
-        face = self._session.interface
+        face = self._model.interface
         chunk, single = self._chunk(frame)
         key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
         bound = self._bound.get(key)
         if bound is not None:
             for name, place in bound.frames.items():
                 place[...] = chunk[name].reshape(place.shape)
-            return run_bound(bound, out, copy=copy)
-        result = self._session.run({**chunk, **self._constants}, state=self._state.read())
+            return bound.answer(out, copy=copy)
+        result = self._model.run({**chunk, **self._constants}, state=self._state.read())
         answers = {}
         for spec in face.data_outputs:
             value = result.outputs[spec.name]
@@ -217,11 +212,11 @@ class Stream:
         if key == self._last:
             while len(self._bound) >= _MOST_BOUND:
                 self._bound.pop(next(iter(self._bound)))
-            made = self._bind(chunk, result, single)
+            made = self._bind(chunk, result, single=single)
             if made is not None:
                 self._bound[key] = made
         self._last = key
-        return handed_over(answers, out)
+        return only(answers) if out is None else written_into(answers, out)
 
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
         """Return the inputs by name with their time axes, and whether the frame came without."""
@@ -266,13 +261,15 @@ class Stream:
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step
-            result = self._session.run({**zeros, **self._constants}, state=self._state.read())
-            return self._bind(zeros, result, True)
+            result = self._model.run({**zeros, **self._constants}, state=self._state.read())
+            return self._bind(zeros, result, single=True)
         return None
 
-    def _bind(self, chunk: dict[str, Array], result: RunResult, single: bool) -> BoundStep | None:
+    def _bind(
+        self, chunk: dict[str, Array], result: RunResult, *, single: bool
+    ) -> BoundStep | None:
         return bind_step(
-            self._session, self._state, chunk, result, constants=self._constants, single=single
+            self._model, self._state, chunk, result, constants=self._constants, single=single
         )
 
     @contextmanager
@@ -288,20 +285,6 @@ class Stream:
             yield
         finally:
             self._free.append(True)
-
-
-def check_streamable(session: Session) -> None:
-    """Raise a `StateError` for a model without states, or one that reads the future."""
-    if session._hindrances:
-        states = ", which takes a state and gives the next" if session.interface.states else ""
-        raise StateError(
-            "the model cannot be streamed, since chunks would not give what the whole sequence "
-            f"gives: {'; '.join(session._hindrances)}; use Session.run{states}"
-        )
-    if not session.interface.states:
-        raise StateError(
-            "the model has no states to keep between calls: export it with states (--states)"
-        )
 
 
 def _check_frame(spec: TensorSpec, frame: Array) -> None:

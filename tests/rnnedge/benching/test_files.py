@@ -73,7 +73,7 @@ def test_beside_its_source_too(model: Path, small: str, source: Source) -> None:
 
 
 def test_quantized_file_of_another_source(small: str) -> None:
-    from rnnedge.benching.reference import UnequalError
+    from rnnedge.errors import UnequalError
 
     with pytest.raises(UnequalError, match=r"small.onnx does not compute what another computes"):
         bench_shapes(small, SHAPES, source=Source(nn.GRU(3, 4), "another"), against=[], **FAST)

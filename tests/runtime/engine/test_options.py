@@ -7,7 +7,7 @@ import pytest
 from tiny_models import Tiny
 
 from rnnedge_runtime import OptionError, Session
-from rnnedge_runtime.engine.open import open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
 
 LSTM = Tiny("lstm")
@@ -35,7 +35,7 @@ def test_options_reach_onnxruntime():
         memory_pattern=True,
         entries={"session.disable_prepacking": "1"},
     )
-    engine, _ = open_engine(LSTM.content, device="cpu", options=asked)
+    engine, _ = open_inference_session(LSTM.content, device="cpu", options=asked)
     settings = engine.get_session_options()
     assert settings.intra_op_num_threads == 2
     assert not settings.enable_cpu_mem_arena

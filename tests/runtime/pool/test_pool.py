@@ -233,7 +233,7 @@ def test_states_of_streams_that_take_turns_do_not_stay_denormal(others):
 
 
 def test_when_tiny_numbers_go_does_not_depend_on_the_others():
-    session = silenced()._session
+    session = silenced()._model
     start, silence = [np.full((1, 1, 8), 1e-22, np.float32)], np.zeros(2, np.float32)
     pool, stream = session.pool(), session.stream()
     other = pool.open()

@@ -79,7 +79,7 @@ def test_all_bad_frames_are_named(started):
 
 def test_without_the_bad_frame_the_step_is_as_if_it_had_never_been(started):
     pool, (a, b, c) = started
-    twin = pool._session.pool()
+    twin = pool._model.pool()
     others = [twin.open(pool.state(stream)) for stream in (a, b, c)]
     with pytest.raises(InputError) as caught:
         pool.step({a: GOOD, b: GOOD * np.nan, c: GOOD})
@@ -94,7 +94,7 @@ def test_without_the_bad_frame_the_step_is_as_if_it_had_never_been(started):
 @pytest.mark.parametrize("size", [1e30, 1e-40], ids=["large", "denormal"])
 def test_large_and_small_numbers_pass_whatever_numpy_is_told_about_them(started, size, setting):
     pool, (a, *_) = started
-    stream = pool._session.stream()
+    stream = pool._model.stream()
     with np.errstate(all=setting):
         assert np.isfinite(pool.step({a: GOOD * np.float32(size)})[a]).all()
         assert np.isfinite(stream.step(np.full((1, 2), size, np.float32))).all()
@@ -104,7 +104,7 @@ def test_large_and_small_numbers_pass_whatever_numpy_is_told_about_them(started,
 def test_a_failing_engine_changes_no_state(started, chunks, monkeypatch):
     pool, streams = started
     before = states(pool, streams)
-    run, calls = pool._session._run, []
+    run, calls = pool._model._run, []
 
     def fails_last(*arguments):
         calls.append(None)
@@ -112,7 +112,7 @@ def test_a_failing_engine_changes_no_state(started, chunks, monkeypatch):
             raise RuntimeError("the accelerator is gone")
         return run(*arguments)
 
-    monkeypatch.setattr(pool._session, "_run", fails_last)
+    monkeypatch.setattr(pool._model, "_run", fails_last)
     frames = {stream: GOOD for stream in streams}
     if chunks:
         frames[streams[2]] = np.ones((4, 2), np.float32)

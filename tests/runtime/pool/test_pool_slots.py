@@ -106,7 +106,7 @@ CALLS = {
     "close": lambda pool, stream: pool.close(stream),
     "reset": lambda pool, stream: pool.reset(stream),
     "state": lambda pool, stream: pool.state(stream),
-    "set_state": lambda pool, stream: pool.set_state(stream, pool._session.zero_state(1)),
+    "set_state": lambda pool, stream: pool.set_state(stream, pool._model.zero_state(1)),
 }
 
 

@@ -165,7 +165,7 @@ def test_wrong_shapes_end_the_checks():
 def test_a_model_that_runs_without_steps_fails(monkeypatch):
     session = Session(GRU.content)
     answer = session.run(GRU.input(1, 2))
-    monkeypatch.setattr(Session, "_answer_nothing", lambda *_: answer)
+    monkeypatch.setattr(Session, "_empty_result", lambda *_: answer)
     finding = next(f for f in check(session) if f.name == NO_STEPS)
     assert (finding.passed, finding.detail) == (False, "it was run")
 
