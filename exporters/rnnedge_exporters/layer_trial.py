@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.errors import ExportError, TrialError
 from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_exporters.modules.trial.beside import FileSide, RefusedError, TorchSide, differences
+from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import made
 from rnnedge_runtime.contract import BATCH, TIME, Interface
 
@@ -72,7 +72,7 @@ def try_layer(layer: nn.RNNBase, graph: ir.Graph, interface: Interface) -> Trial
         try:
             expected, _ = side.run(tensors)
             found = differences(side, tensors, expected, file.run(tensors, {}))
-        except RefusedError as error:
+        except TrialError as error:
             raise ExportError(f"at {shown_sizes(sizes)} the layer cannot be run: {error}") from None
         if found:
             raise ExportError(f"at {shown_sizes(sizes)} the file differs: {found[0]}")

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
@@ -28,10 +29,6 @@ _ALLOWED = 1e-4
 """Difference in float32, as a part of the largest value where that is above one."""
 _ROUNDING = 10
 """How often the difference may be what the rounding of the weights alone makes."""
-
-
-class RefusedError(Exception):
-    """The module, or ONNX Runtime, does not take the inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ class TorchSide:
         """Return the results by name, and what the recurrent layers saw.
 
         Raises:
-            RefusedError: Whatever the forward raises at a size that it does not take.
+            TrialError: Whatever the forward raises at a size that it does not take.
         """
         return self._run(self.module, tensors)
 
@@ -77,7 +74,7 @@ class TorchSide:
         """Return how far each result moves with the last bits of the weights; infinity for ids."""
         try:
             moved, _ = self._run(self._moved, tensors)
-        except RefusedError:
+        except TrialError:
             return {}
         return {name: _distance(moved[name], answer) for name, answer in answers.items()}
 
@@ -97,9 +94,9 @@ class TorchSide:
             with unchanged(module), observed(module) as seen, torch.inference_mode():
                 leaves = flatten_result(module(**arguments.values))
         except Exception as error:
-            raise RefusedError(f"{type(error).__name__}: {one_line(error)}") from error
+            raise TrialError(f"{type(error).__name__}: {one_line(error)}") from error
         if len(leaves) != len(self._outputs):
-            raise RefusedError(f"{len(leaves)} tensors instead of {len(self._outputs)}")
+            raise TrialError(f"{len(leaves)} tensors instead of {len(self._outputs)}")
         arrays = [leaf.detach().numpy() for leaf in leaves]
         return dict(zip(self._outputs, arrays, strict=True)), seen
 
@@ -123,7 +120,7 @@ class FileSide:
         """Open it on the CPU, with one thread."""
         self.interface, self._steps_at = interface, steps_at
         self._axes = {spec.name: spec.axes for spec in interface.inputs}
-        self._engine, _ = open_engine(model, device="cpu", options=EngineOptions(threads=1))
+        self._engine = open_engine(model, device="cpu", options=EngineOptions(threads=1))
         self._names = [spec.name for spec in interface.outputs]
 
     def initial(self, tensors: Tensors, sizes: Sizes) -> Arrays:
@@ -141,18 +138,18 @@ class FileSide:
         """Return the outputs by name.
 
         Raises:
-            RefusedError: When ONNX Runtime fails, or would end the process: on a recurrent layer
+            TrialError: When ONNX Runtime fails, or would end the process: on a recurrent layer
                 that is left without steps.
         """
         given = {name: t for name, t in tensors.items() if name in self._axes}
         sizes = sizes_of(given, {name: self._axes[name] for name in given})
         if any(steps is not None and steps < 1 for steps in self._steps_at(sizes)):
-            raise RefusedError("a recurrent layer is left without steps")
+            raise TrialError("a recurrent layer is left without steps")
         feeds = {name: tensor.numpy() for name, tensor in given.items()} | states
         try:
             values = self._engine.run(self._names, feeds)
         except Exception as error:
-            raise RefusedError(one_line(error)) from error
+            raise TrialError(one_line(error)) from error
         return dict(zip(self._names, values, strict=True))
 
 

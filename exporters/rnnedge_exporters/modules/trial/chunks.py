@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import (
     Arrays,
     FileSide,
-    RefusedError,
     TorchSide,
     close,
     differences,
@@ -80,7 +80,7 @@ class ChunkTrial:
                     return found
             if self._lengths is not None and self._axes.rows(self._timed[0].name) is not None:
                 return self._ragged()
-        except RefusedError as error:
+        except TrialError as error:
             return f"a chunk is refused ({error})"
         return None
 

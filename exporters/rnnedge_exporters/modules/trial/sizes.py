@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.errors import ExportError, TrialError
 from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import FileSide, RefusedError, TorchSide, differences
+from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import Sizes, is_time, made, sizes_of
 
 _VALUES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 128, 150, 257)
@@ -40,12 +40,12 @@ def try_sizes(traced: Traced, module: TorchSide, file: FileSide) -> Trial:
             continue
         try:
             expected, seen = module.run(tensors)
-        except RefusedError:
+        except TrialError:
             continue
         _check_layers(traced, seen, sizes)
         try:
             answers = file.run(tensors, file.initial(tensors, sizes))
-        except RefusedError as error:
+        except TrialError as error:
             if 1 not in sizes.values():
                 raise _wrong(traced, sizes, f"is refused by ONNX Runtime: {error}") from None
             tried.refused.append(f"{shown_sizes(sizes)}: {error}")
