@@ -90,7 +90,7 @@ def validate(
 
         validate_onnx(model, source, as_json=as_json)
         return
-    from rnnedge.isolated import Worker
+    from rnnedge_exporters.sandbox.session import Worker
 
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
         from rnnedge.parity import Tolerance

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from rnnedge.errors import ModelError, RefusedError, WeightsWarning
-from rnnedge.isolated import TIME_LIMIT, Worker
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
@@ -43,6 +42,7 @@ from rnnedge.sources import Source, load_source
 from rnnedge.spec import RNNSpec
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
