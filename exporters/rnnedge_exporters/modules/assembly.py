@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -436,7 +437,8 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
 
 def _tidy(expression: str) -> str:
     """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
-    shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
-    shorter = re.sub(r"^\(([^()]*)\)$", r"\1", shorter)
-    return shorter if shorter == expression else _tidy(shorter)
+    try:
+        text = ast.unparse(ast.parse(expression, mode="eval"))
+    except SyntaxError:
+        return expression
+    return text.replace(" // ", "//").replace(" * ", "*")
