@@ -15,6 +15,7 @@ from torch import nn
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
 from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.computed_weights import refuse_hooks
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
@@ -203,6 +204,7 @@ def _layer(
     if isinstance(states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if opset is None else opset
+    refuse_hooks(model)
     layer = read_layer(model)
     storage = "float32" if keep else storage_of(quantize, dtype, target)
     chosen = choose(layer, lengths, target, forced, None if keep else quantize, storage)

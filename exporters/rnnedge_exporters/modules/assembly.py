@@ -236,7 +236,7 @@ def _expand(
         )
     else:
         read = replace(
-            read_layer(layer, path),
+            read_layer(layer, path, traced.capture.weights.get(path)),
             batch_first=bool(node.attributes["batch_first"].as_int()),
             follows=is_layer_output(x),
         )

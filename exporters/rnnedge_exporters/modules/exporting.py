@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnedge_exporters.calibration.moments import Moments
+from rnnedge_exporters.computed_weights import compute_weights
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import Built, States, versions
 from rnnedge_exporters.lowerings import Target, choose
@@ -19,6 +20,7 @@ from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
@@ -79,7 +81,10 @@ def build_module_graph(
         form = choose(layer, lengths, target, lowering, wanted, stored(layer.name))
         return write_layer(layer, *form, moments)
 
+    refuse_exchanged(module)
     copied = private_copy(module)
+    weights_digest = digest(t.numpy() for t in copied.state_dict().values())
+    compute_weights(copied)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
     if not recurrent_layers(copied) and not cells:
         raise ExportError(
@@ -102,6 +107,8 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        if storage != "float32":
+            _refuse_computed_weights(traced.capture.weights, copied)
         causal = find_causal(traced.program, copied, time_symbols(traced.names))
         found = hindrances(traced.program, traced.capture, traced.names, causal)
         if states is True and found:
@@ -153,12 +160,26 @@ def build_module_graph(
         quantization=quantize,
         target=target,
         opset=graph.opset_imports[""],
-        weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
+        weights_digest=weights_digest,
         versions=versions(),
         hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in found)),
         calibrated=tuple(dict.fromkeys(name for one in report for name in one.calibrated)),
     )
     return graph, contract, tuple(notes), tuple(report)
+
+
+def _refuse_computed_weights(
+    computed: Mapping[str, Mapping[str, Tensor]], copied: nn.Module
+) -> None:
+    """Refuse to round weights that a forward computes: they are compared by the parameters."""
+    for path, weights in computed.items():
+        for name, weight in weights.items():
+            if not any(torch.equal(weight, parameter) for parameter in copied.parameters()):
+                raise ExportError(
+                    f"{path}.{name} is computed when the module runs, and cannot be written in "
+                    "fewer bits: export it in float32, or use "
+                    "torch.nn.utils.parametrize.register_parametrization"
+                )
 
 
 def _not_streamable(module: nn.Module, found: list[Hindrance]) -> ExportError:

@@ -111,6 +111,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
                 if axis not in used[name]:
                     raise _fixed(program, capture, arguments, name, axis, told)
                 names.setdefault(used[name][axis], told)
+    capture.weights.update(seen.weights)
     _refuse_limits(program, capture, names)
     names.update(_longest(program))
     used = _dynamic(program, arguments)
