@@ -27,6 +27,7 @@ from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.quantization.written import Written, write_layer
+from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
@@ -81,6 +82,7 @@ def build_module_graph(
             "found none: torch.onnx.export serves it"
         )
     arguments = bind(copied, example_inputs)
+    shared_sandbox().start()  # it gets ready while torch exports
     notes = _training_notes(module)
     with quiet(options.verbose):
         kept = _state_attributes(copied, arguments)
