@@ -18,6 +18,7 @@ from rnnedge_exporters.calibration.sequences import Data, read_sequences
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
@@ -140,6 +141,7 @@ def export(
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
         raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
