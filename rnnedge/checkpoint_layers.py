@@ -15,7 +15,7 @@ from rnnedge.checkpoints import Checkpoint, read_checkpoint
 from rnnedge.errors import SourceError, SpecError
 from rnnedge.reparametrized import compute_weight, parts_of, whole_names
 from rnnedge.spec import RNNSpec
-from rnnedge.weight_names import LayerWeights, find_layer, find_layers
+from rnnedge.weight_names import LayerWeights, find_layer, find_layers, without_wrappers
 
 Choose = Callable[[list[LayerWeights[Tensor]]], str | None]
 """From several layers to the prefix of the one that is meant, or None."""
@@ -78,13 +78,21 @@ def layer_of(
     try:
         if prefix is None and choose is not None:
             prefix = _chosen(checkpoint, choose)
-        layer = find_layer(whole_names(checkpoint.weights), prefix)
+        layer = _find(whole_names(checkpoint.weights), prefix)
         part = _Part(str(path), key, checkpoint, layer)
         if prefix is None and choose is None and not layer_only:
             part.check_complete()
         return part.read(options)
     except (SourceError, SpecError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _find(weights: Mapping[str, Tensor], prefix: str | None) -> LayerWeights[Tensor]:
+    """Find a layer, whose prefix may be written with a wrapper in it, as the file has it."""
+    prefixes = [layer.prefix for layer in find_layers(weights)]
+    if prefix and not any(prefix in (known, known[:-1]) for known in prefixes):
+        prefix = next(iter(without_wrappers({f"{prefix}*": None}))).removesuffix("*")
+    return find_layer(weights, prefix)
 
 
 def _chosen(checkpoint: Checkpoint, choose: Choose) -> str | None:

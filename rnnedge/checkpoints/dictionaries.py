@@ -16,6 +16,7 @@ from rnnedge.reparametrized import whole_names
 from rnnedge.weight_names import find_layers
 
 _WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModule")
+_MOST = 100_000
 _SHOWN = 8
 
 
@@ -56,7 +57,7 @@ def choose(content: Any, key: str | None) -> tuple[Dictionary, tuple[str, ...]]:
     Raises:
         SourceError: When there is no such dictionary, or several.
     """
-    if entries_of(content) is None:
+    if _entries(content) is None:
         kind = content.path if isinstance(content, Stub) else type(content).__name__
         kind = "Tensor" if isinstance(content, StoredTensor) else kind
         raise SourceError(f"expected weights by name, got a {kind}")
@@ -65,6 +66,8 @@ def choose(content: Any, key: str | None) -> tuple[Dictionary, tuple[str, ...]]:
     if key is not None:
         return _named(key, found, holding), ()
     if not holding:
+        if isinstance(content, list | tuple):
+            raise SourceError(f"expected weights by name, got a {type(content).__name__}")
         entries = list(entries_of(content) or {})
         raise SourceError(
             "expected weights named like weight_ih_l0 and weight_hh_l0, found "
@@ -118,33 +121,38 @@ def _dictionaries(content: Any) -> Iterator[Dictionary]:
             if seen[id(value)]:
                 yield Dictionary(name, seen[id(value)])
             continue
-        entries = entries_of(value)
+        entries = _entries(value)
         seen[id(value)] = {}
         if entries is None or (name and "param_groups" in entries):
             continue
         if isinstance(value, Stub) and "_modules" in entries and "_parameters" in entries:
             yield _pickled_module(name, value)
             continue
-        seen[id(value)] = {n: leaf for n, leaf in entries.items() if _is_tensor(leaf)}
+        if not isinstance(value, list | tuple):  # as averages and random states are kept
+            seen[id(value)] = {n: leaf for n, leaf in entries.items() if _is_tensor(leaf)}
         if seen[id(value)]:
             yield Dictionary(name, seen[id(value)])
         for own, item in entries.items():
-            if isinstance(item, dict | Stub):
+            if isinstance(item, dict | Stub | list | tuple):
                 waiting.append((f"{name}.{own}" if name else own, item))
 
 
 def _pickled_module(name: str, module: Stub) -> Dictionary:
     """Return the weights of a pickled module by the names that its `state_dict()` would give."""
-    while module.path.rpartition(".")[2] in _WRAPPERS:
+    around: list[Stub] = []
+    while module.path.rpartition(".")[2] in _WRAPPERS and module not in around:
         inner = [m for m in _part(module, "_modules").values() if isinstance(m, Stub)]
-        if len(inner) != 1 or inner[0] is module:
+        if len(inner) != 1:
             break
+        around.append(module)
         module = inner[0]
     tensors: dict[str, Leaf] = {}
     attributes: dict[str, dict[str, Any]] = {}
     waiting: deque[tuple[str, Stub, tuple[int, ...]]] = deque([("", module, (id(module),))])
     while waiting:
         path, one, above = waiting.popleft()
+        if len(attributes) > _MOST:
+            raise SourceError(f"holds a pickled {module.path} of more than {_MOST:,} modules")
         attributes[path] = {**one.attributes, "class": one.path}
         skipped = one.attributes.get("_non_persistent_buffers_set")
         skipped = skipped if isinstance(skipped, set) else set()
@@ -155,6 +163,12 @@ def _pickled_module(name: str, module: Stub) -> Dictionary:
             if isinstance(inner_one, Stub) and id(inner_one) not in above:
                 waiting.append((f"{path}{own}.", inner_one, (*above, id(inner_one))))
     return Dictionary(name, tensors, module.path, attributes)
+
+
+def _entries(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, list | tuple):
+        return {str(number): item for number, item in enumerate(value)}
+    return entries_of(value)
 
 
 def _is_tensor(value: Any) -> TypeGuard[Leaf]:

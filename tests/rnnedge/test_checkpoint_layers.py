@@ -86,6 +86,21 @@ def test_layer_alone_when_it_is_asked_for(asked: dict[str, Any], tmp_path: Path)
     assert source.notes == (f"the layer 'lstm.' is 4 of 11 tensors; left out: {REST}bias",)
 
 
+@pytest.mark.parametrize("prefix", ["module.lstm.", "module.lstm", "lstm."])
+def test_prefix_as_a_wrapped_module_has_it(prefix: str, tmp_path: Path) -> None:
+    tagger = Tagger()
+    torch.save(nn.DataParallel(tagger).state_dict(), tmp_path / "w.pt")
+    source = load_source(tmp_path / "w.pt", prefix=prefix)
+    assert torch.equal(source.module.weight_hh_l0, tagger.lstm.weight_hh_l0)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "module", "other."])
+def test_prefix_that_nothing_has(prefix: str, tmp_path: Path) -> None:
+    torch.save(nn.DataParallel(Tagger()).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(SourceError, match=r"no recurrent layer has the prefix '.*'; there are 'ls"):
+        load_source(tmp_path / "w.pt", prefix=prefix)
+
+
 def test_layer_alone_does_not_choose_among_several(tmp_path: Path) -> None:
     two = nn.ModuleDict({"a": nn.GRU(3, 4), "b": nn.GRU(3, 4)})
     torch.save(two.state_dict(), tmp_path / "w.pt")

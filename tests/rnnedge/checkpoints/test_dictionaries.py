@@ -130,7 +130,11 @@ BESIDE: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{}]}},
         (),
     ),
-    "optimizers": ({"optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}}]}, ()),
+    "optimizers": (
+        {"states": [{"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{}]}]},
+        (),
+    ),
+    "averages": ({"ema": {"shadow_params": [torch.zeros(3)], "decay": 0.9}}, ()),
 }
 
 
@@ -141,6 +145,21 @@ def test_tensors_beside_the_weights(
     torch.save({"model": _layer().state_dict(), **more}, tmp_path / "w.pt")
     assert read_checkpoint(tmp_path / "w.pt").beside == expected
     assert read_checkpoint(tmp_path / "w.pt", key="model").beside == ()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_weights_in_a_list(kind: type, tmp_path: Path) -> None:
+    optimizer = torch.optim.SGD(_layer().parameters(), momentum=0.9)
+    torch.save(kind([_layer().state_dict(), optimizer.state_dict(), 3]), tmp_path / "w.pt")
+    for key in (None, "0"):
+        weights = _weights(tmp_path / "w.pt", key=key)
+        assert torch.equal(weights["weight_hh_l0"], _layer().weight_hh_l0)
+
+
+def test_folds_in_a_list_are_named(tmp_path: Path) -> None:
+    torch.save({"folds": [_layer().state_dict() for _ in range(2)]}, tmp_path / "w.pt")
+    with pytest.raises(SourceError, match=r"weights: 'folds\.0', 'folds\.1': choose one with key="):
+        read_checkpoint(tmp_path / "w.pt")
 
 
 def test_dictionary_that_holds_itself(tmp_path: Path) -> None:
@@ -155,6 +174,13 @@ def test_dictionaries_that_hold_each_other_many_times(tmp_path: Path) -> None:
     for _ in range(60):  # 2**60 ways through it
         inner = {"a": inner, "b": inner}
     torch.save({"model": _layer().state_dict(), "log": inner}, tmp_path / "w.pt")
+    assert len(read_checkpoint(tmp_path / "w.pt").weights) == 4
+
+
+def test_modules_that_hold_each_other(tmp_path: Path) -> None:
+    outer, inner = nn.DataParallel(nn.Identity()), nn.DataParallel(nn.Identity())
+    outer._modules["module"], inner._modules["module"] = inner, outer
+    torch.save({"model": _layer().state_dict(), "wrapper": outer}, tmp_path / "w.pt")
     assert len(read_checkpoint(tmp_path / "w.pt").weights) == 4
 
 

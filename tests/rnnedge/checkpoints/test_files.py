@@ -280,6 +280,16 @@ def test_npz_with_text_beside_the_weights(tmp_path: Path) -> None:
     assert set(_weights(tmp_path / "w.npz")) == set(weights)
 
 
+def test_npz_whose_header_claims_memory(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", weight_ih_l0=np.zeros((16, 3), np.float32))
+    with zipfile.ZipFile(tmp_path / "w.npz") as archive:
+        content = archive.read("weight_ih_l0.npy").replace(b"(16, 3), }      ", b"(16, 3000000), }")
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("weight_ih_l0.npy", content)
+    with pytest.raises(SourceError, match=r"weight_ih_l0\.npy is shorter than its header says"):
+        _weights(tmp_path / "w.npz")
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npz_of_another_order(order: str, tmp_path: Path) -> None:
     weights = {n: np.asarray(w, ">f8", order=order) for n, w in _layer().state_dict().items()}
