@@ -33,4 +33,5 @@ def test_the_changelog_opens_with_it(root):
     headings = re.findall(
         r"^## .*", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert re.match(rf"## \[?{re.escape(VERSION)}\b", headings[0])
+    released = [heading for heading in headings if heading != "## Unreleased"]
+    assert re.match(rf"## \[?{re.escape(VERSION)}\b", released[0])
