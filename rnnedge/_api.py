@@ -15,6 +15,7 @@ from rnnedge.errors import SpecError as SpecError
 from rnnedge.errors import StateError as StateError
 from rnnedge.errors import WeightsError as WeightsError
 from rnnedge.errors import WeightsWarning as WeightsWarning
+from rnnedge.errors import WriteError as WriteError
 from rnnedge.max_error import export_within as export_within
 from rnnedge.parity import OutputReport as OutputReport
 from rnnedge.parity import Report as Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import nn
 
 from rnnedge_exporters.bare_layer import build_layer_graph
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
-from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
 from rnnedge_exporters.model_file import serialize
@@ -22,9 +23,10 @@ from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
 from rnnedge_exporters.quantization.written import write_layer
-from rnnedge_exporters.staging import staged
 from rnnedge_exporters.weights import digest, is_bare_layer, read_layer
+from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.write_target import ONNX, check_target
 
 LOWEST_OPSET, HIGHEST_OPSET = 17, 23
 """The operator sets that the tests export and run."""
@@ -42,6 +44,7 @@ class ExportResult:
         path: The file.
         contract: What the file promises.
         bytes: Size of the file.
+        sha256: Digest of the file, 64 hexadecimal digits.
         notes: What the caller should know: eval mode, states that could not be lifted.
         quantization: What was done to the weights of each layer; empty in float32.
     """
@@ -49,13 +52,17 @@ class ExportResult:
     path: Path
     contract: Contract
     bytes: int
+    sha256: str
     notes: tuple[str, ...] = ()
     quantization: tuple[LayerQuantization, ...] = ()
 
     def __str__(self) -> str:
-        """Return one line with file, size and digest."""
-        digest = self.contract.weights_digest[:19]
-        return f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, {digest}...)"
+        """Return one line with the file, its size, and the first 12 digits of both digests."""
+        weights = self.contract.weights_digest.removeprefix("sha256:")
+        return (
+            f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, sha256 "
+            f"{self.sha256[:12]}, weights digest {weights[:12]})"
+        )
 
 
 def export(
@@ -73,6 +80,7 @@ def export(
     keep_float32: Collection[str] = (),
     calibrate: Data | Moments | None = None,
     opset: int | None = None,
+    force: bool = False,
     verbose: bool = False,
 ) -> ExportResult:
     """Export a recurrent layer, or a module with such layers inside, to ONNX.
@@ -83,7 +91,8 @@ def export(
 
     Args:
         model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, or any module that contains such layers.
-        path: The `.onnx` file to write; an existing one is replaced.
+        path: The `.onnx` file to write; an existing one is replaced, a file that holds something
+            else is not.
         example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name.
         dynamic_axes: For a module, input name to axis to the name of the axis, such as
             `{"x": {0: "batch", 1: "time"}}`; None makes dynamic what the recurrent layers see as
@@ -118,10 +127,12 @@ def export(
             on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
+        force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
     Raises:
-        ExportError: When the module, an option or the path does not serve.
+        ExportError: When the module or an option does not serve.
+        WriteError: When the file must not or cannot be written.
         WeightsError: When a weight cannot be written in the type that was asked for.
         InputError: When the sequences are not what the model takes.
 
@@ -129,6 +140,8 @@ def export(
         WeightsWarning: When a weight holds NaN or infinity.
     """
     path = Path(path)
+    protected = data_files(calibrate)
+    check_target(path, ONNX, protected=protected, force=force)
     if opset is not None and (
         not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
     ):
@@ -177,10 +190,10 @@ def export(
         interface = build(None)[1].interface
         calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
     graph, contract, notes, report = build(calibrate)
-    with staged(path) as temporary:
-        content = serialize(graph, contract)
-        temporary.write_bytes(content)
-    return ExportResult(path, contract, len(content), notes, report)
+    content = serialize(graph, contract)
+    write_file(path, content, ONNX, protected=protected, force=force)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ExportResult(path, contract, len(content), sha256, notes, report)
 
 
 def versions() -> dict[str, str]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from rnnedge.cli.options import calibrate_option, is_onnx, json_option, layer_options, source_of
+from rnnedge.cli.options import (
+    calibrate_option,
+    force_option,
+    is_onnx,
+    json_option,
+    layer_options,
+    source_of,
+)
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
 
 
@@ -60,6 +68,7 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 )
 @calibrate_option
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
+@force_option
 @json_option
 def validate(
     model: str,
@@ -74,6 +83,7 @@ def validate(
     scores: bool | None,
     calibrate: str | None,
     save_failing: str | None,
+    force: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -94,10 +104,9 @@ def validate(
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
-        from rnnedge.reports import check_report_path, write_report
+        from rnnedge.reports import write_report
 
-        for path in reports:
-            check_report_path(path)
+        read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
         loaded = source_of(source, given, model)
         with progress_bar("validating") as progress:
             report = validate_file(
@@ -112,10 +121,12 @@ def validate(
                 failing=save_failing,
                 scores=scores,
                 calibrate=calibrate,
+                force=force,
                 progress=progress,
             )
+    command = shlex.join(["rnnedge", *sys.argv[1:]])
     for path in reports:
-        write_report(report, path, command=shlex.join(["rnnedge", *sys.argv[1:]]))
+        write_report(report, path, command=command, protected=read, force=force)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -127,3 +138,28 @@ def validate(
         raise ParityError(report.verdict)
     if not as_json:
         print_lines(report.verdict)
+
+
+def _check_writable(
+    model: str,
+    source: str | None,
+    calibrate: str | None,
+    reports: tuple[str, ...],
+    golden: str | None,
+    failing: str | None,
+    force: bool,
+) -> list[str | Path | None]:
+    """Refuse what could not be written in the end; return the files that are read."""
+    from rnnedge.golden import check_golden_folder
+    from rnnedge.reports import check_report_path
+    from rnnedge_exporters.calibration.sequences import data_files
+    from rnnedge_runtime.write_target import NPZ, check_target
+
+    read: list[str | Path | None] = [model, source, *data_files(calibrate)]
+    for number, path in enumerate(reports):
+        check_report_path(path, protected=[*read, *reports[:number]], force=force)
+    if failing is not None:
+        check_target(failing, NPZ, protected=[*read, *reports], force=force)
+    if golden is not None:
+        check_golden_folder(golden)
+    return read

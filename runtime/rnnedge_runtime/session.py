@@ -127,6 +127,7 @@ class Session:
         # provider to fall back to: 1.5 to 4 microseconds of each call for what cannot be here.
         self._run = getattr(self._engine, "_sess", self._engine).run
         name = "the model" if isinstance(model, bytes) else str(model)
+        self._path = None if isinstance(model, bytes) else model
         with engine_errors(f"{name} cannot be read", ModelError):
             text = self._engine.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
             inputs, outputs = self._engine.get_inputs(), self._engine.get_outputs()
