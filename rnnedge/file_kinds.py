@@ -1,10 +1,12 @@
-"""Whether the content of a file is what its name says, of what the toolkit writes beside models."""
+"""What the toolkit writes beside models: the kinds of reports and plots, told by their content."""
 
 from __future__ import annotations
 
 import json
 from typing import BinaryIO
 from xml.etree import ElementTree
+
+from rnnedge_runtime.write_target import Kinds
 
 _BEGINNING = 1024
 """Bytes of a file that are looked at for how it begins."""
@@ -51,3 +53,7 @@ def _root(file: BinaryIO) -> str:
         return str(element.tag)
     except (ElementTree.ParseError, StopIteration, ValueError, LookupError):
         return ""
+
+
+REPORTS: Kinds = {".html": is_html, ".json": is_json, ".xml": is_junit}
+PLOTS: Kinds = {".png": is_png, ".svg": is_svg, ".pdf": is_pdf}

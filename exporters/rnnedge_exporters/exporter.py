@@ -139,7 +139,6 @@ def export(
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
     """
-    path = Path(path)
     protected = data_files(calibrate)
     check_target(path, ONNX, protected=protected, force=force)
     if opset is not None and (
@@ -193,7 +192,7 @@ def export(
     content = serialize(graph, contract)
     write_file(path, content, ONNX, protected=protected, force=force)
     sha256 = hashlib.sha256(content).hexdigest()
-    return ExportResult(path, contract, len(content), sha256, notes, report)
+    return ExportResult(Path(path), contract, len(content), sha256, notes, report)
 
 
 def versions() -> dict[str, str]:

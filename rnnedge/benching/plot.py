@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnedge.benching.results import OWN, Benchmark
-from rnnedge.file_kinds import is_pdf, is_png, is_svg
+from rnnedge.file_kinds import PLOTS
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.errors import MissingPackageError
-from rnnedge_runtime.write_target import Kinds, check_target, suffix_of
+from rnnedge_runtime.write_target import check_target, suffix_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PLOTS: Kinds = {".png": is_png, ".svg": is_svg, ".pdf": is_pdf}
 _DASHES = ("-", "--", ":", "-.")
 """Of the lines of one side: of the model, and of its peers."""
 

@@ -97,12 +97,12 @@ def bench(
         raise click.UsageError("--against goes with --source, or the options of a layer")
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
-    earlier = read_baseline(baseline) if baseline else None
-    if earlier:
-        earlier.check([*((s.time, s.batch) for s in shapes), *((None, b) for b in streams)])
     read = [model, source, baseline, *against]
     if plot is not None:
         check_plot_path(plot, protected=read, force=force)
+    earlier = read_baseline(baseline) if baseline else None
+    if earlier:
+        earlier.check([*((s.time, s.batch) for s in shapes), *((None, b) for b in streams)])
     settings: dict[str, Any] = {
         "device": device,
         "threads": threads or 1,

@@ -18,6 +18,8 @@ from rnnedge.cli.options import (
     source_of,
 )
 from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.file_kinds import REPORTS
+from rnnedge_runtime.write_target import NPZ, check_target
 
 
 @click.command()
@@ -99,14 +101,16 @@ def validate(
 
         validate_onnx(model, source, as_json=as_json)
         return
+    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
     from rnnedge.isolated import Worker
 
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
-        from rnnedge.reports import write_report
+        from rnnedge.reports import check_report_path, write_report
 
-        read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
+        for path in reports:
+            check_report_path(path, protected=read, force=force)
         loaded = source_of(source, given, model)
         with progress_bar("validating") as progress:
             report = validate_file(
@@ -149,17 +153,22 @@ def _check_writable(
     failing: str | None,
     force: bool,
 ) -> list[str | Path | None]:
-    """Refuse what could not be written in the end; return the files that are read."""
-    from rnnedge.golden import check_golden_folder
-    from rnnedge.reports import check_report_path
-    from rnnedge_exporters.calibration.sequences import data_files
-    from rnnedge_runtime.write_target import NPZ, check_target
+    """Refuse what could not be written in the end, before PyTorch is imported.
 
-    read: list[str | Path | None] = [model, source, *data_files(calibrate)]
+    Returns:
+        The files that are read.
+    """
+    read: list[str | Path | None] = [model, source]
+    if calibrate is not None:
+        from rnnedge_exporters.calibration.sequences import data_files
+
+        read += data_files(calibrate)
     for number, path in enumerate(reports):
-        check_report_path(path, protected=[*read, *reports[:number]], force=force)
+        check_target(path, REPORTS, protected=[*read, *reports[:number]], force=force)
     if failing is not None:
-        check_target(failing, NPZ, protected=[*read, *reports], force=force)
+        check_target(failing, NPZ, protected=read, force=force)
     if golden is not None:
+        from rnnedge.golden import check_golden_folder
+
         check_golden_folder(golden)
     return read

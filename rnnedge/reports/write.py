@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from rnnedge.file_kinds import is_html, is_json, is_junit
+from rnnedge.file_kinds import REPORTS
 from rnnedge.parity.report import Report
 from rnnedge.reports.html import html_text
 from rnnedge.reports.json import json_text
 from rnnedge.reports.junit import junit_text
 from rnnedge.reports.page.drawing import check_drawing
 from rnnedge_runtime.atomic_file import write_file
-from rnnedge_runtime.write_target import Kinds, check_target, suffix_of
-
-REPORTS: Kinds = {".html": is_html, ".json": is_json, ".xml": is_junit}
+from rnnedge_runtime.write_target import check_target, suffix_of
 
 
 def check_report_path(

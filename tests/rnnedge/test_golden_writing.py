@@ -246,6 +246,16 @@ def test_a_failure_at_the_end_leaves_the_old_vectors(
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+def test_vectors_that_a_dead_process_moved_are_found(tmp_path: Path, write_into: Write) -> None:
+    write_into(tmp_path / "new")
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    moved = tmp_path / f".rnnedge-{process.pid}-0123456789abcdef" / "old" / "new"
+    moved.parent.mkdir(parents=True)
+    (tmp_path / "new").rename(moved)
+    assert len(read_golden(tmp_path / "new").sets) == len(SETS)
+
+
 def test_no_sets_are_an_error(model: Path, tmp_path: Path) -> None:
     with pytest.raises(
         GoldenError, match=r"^sets: expected one set of golden vectors or more, got"

@@ -123,7 +123,7 @@ def quantize(
         WeightsError: When a weight cannot be written in the type that was asked for.
         WriteError: When the file must not or cannot be written.
     """
-    source, path = Path(model), Path(path)
+    source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
     if target not in ("cpu", "cuda", "portable"):
@@ -182,7 +182,7 @@ def quantize(
     content = serialize_model(read)
     write_file(path, content, ONNX, protected=[source], force=force)
     sha256 = hashlib.sha256(content).hexdigest()
-    return QuantizeResult(path, len(content), sha256, before, opset, tuple(report), contract)
+    return QuantizeResult(Path(path), len(content), sha256, before, opset, tuple(report), contract)
 
 
 def _graphs(model: ir.Model) -> list[ir.Graph]:
