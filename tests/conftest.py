@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
+
 
 def pytest_collection_finish() -> None:
     """Leave what is there now, 14,000 tests among it, out of every later garbage collection."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from rnnedge.cli.export_target import next_command
 from rnnedge.cli.options import refuse_others
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar, refuse_unequal
+from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.errors import ParityError
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX
 

@@ -17,7 +17,8 @@ from rnnedge.cli.options import (
     layer_options,
     source_of,
 )
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.output import print_json, print_lines, progress_bar
+from rnnedge.errors import ParityError
 from rnnedge.file_kinds import REPORTS
 from rnnedge_runtime.write_target import NPZ, check_target
 

@@ -10,7 +10,7 @@ import numpy as np
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult
 from rnnedge_runtime.atomic_file import atomic_file
-from rnnedge_runtime.golden import GoldenSet
+from rnnedge_runtime.proof.golden import GoldenSet
 from rnnedge_runtime.write_target import NPZ
 
 _MOST = 12

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from rnnedge_runtime.errors import WriteError
-from rnnedge_runtime.wire import BYTES, VARINT, Bytes, read_fields
+from rnnedge_runtime.protobuf_wire import BYTES, VARINT, Bytes, read_fields
 
 Target: TypeAlias = "str | os.PathLike[str]"
 Kinds: TypeAlias = Mapping[str, Callable[[BinaryIO], bool]]

@@ -9,5 +9,5 @@
     assembly    the opaque nodes become the lowerings that a bare layer gets
     exporting   the steps above, in order
 
-`guards`, `attributes`, `own_cell` and `quiet` each serve one of these.
+`source_lines`, `attributes`, `own_cell` and `quiet` each serve one of these.
 """

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.modules.source_lines import calling_line
 from rnnedge_exporters.recurrent import Recurrent, join
 
 Layer: TypeAlias = nn.RNNBase | Recurrent
@@ -46,6 +47,7 @@ class Capture:
         time: Sizes of the time axis that each call saw, symbolic under `torch.export`.
         batch: Sizes of the batch axis that each call saw.
         cells: How often each cell (`nn.LSTMCell` and its siblings) was called, by path.
+        lines: The line of the user's code that called a layer or a cell first, by path.
         guards: What torch assumed of a size, and the line of the user's code that made it do so.
     """
 
@@ -54,10 +56,21 @@ class Capture:
     time: list[int | torch.SymInt] = field(default_factory=list)
     batch: list[int | torch.SymInt] = field(default_factory=list)
     cells: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
     guards: dict[str, str] = field(default_factory=dict)
     # A PackedSequence has no room for lengths. Its `batch_sizes` is the key to them.
     _lengths: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _clean: dict[int, Tensor] = field(default_factory=dict)
+
+    def note_call(self, path: str) -> None:
+        """Note that a layer is being called."""
+        self.calls.append(path)
+        self.note_line(path)
+
+    def note_line(self, path: str) -> None:
+        """Note the line that is calling a layer or a cell, once."""
+        if path not in self.lines:
+            self.lines[path] = calling_line()
 
     def remember(self, batch_sizes: Tensor, lengths: Tensor) -> None:
         """Keep the lengths that belong to a `batch_sizes`."""
@@ -108,7 +121,7 @@ def observed(module: nn.Module) -> Iterator[Capture]:
 
         def note(layer: Any, args: Any, kwargs: Any, path: str = path) -> None:
             x = args[0] if args else kwargs["input"]
-            capture.calls.append(path)
+            capture.note_call(path)
             if isinstance(x, PackedSequence):
                 capture.time.append(len(x.batch_sizes))
                 capture.batch.append(int(x.batch_sizes[0]))
@@ -129,13 +142,18 @@ def observed(module: nn.Module) -> Iterator[Capture]:
 
 
 def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
-    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch."""
+    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch.
+
+    The cells inside a `Recurrent` are left out: that one walks time itself.
+    """
     hooks = []
+    own = {inner for layer in capture.layers.values() for inner in layer.modules()}
     for path, cell in module.named_modules():
-        if isinstance(cell, nn.RNNCellBase):
+        if isinstance(cell, nn.RNNCellBase) and cell not in own:
 
             def count(_: Any, args: Any, path: str = path) -> None:
                 capture.cells[path] = capture.cells.get(path, 0) + 1
+                capture.note_line(path)
                 if args[0].dim() == 2:
                     capture.batch.append(args[0].shape[0])
 
@@ -243,7 +261,7 @@ def _emit(
         _assume(state.shape[1] == batch)  # lets torch know that the two axes are one
         if state.shape[0] != shape[0] or state.shape[2] != shape[2]:
             raise ExportError(f"{path}: expected a state of {shape}, got {list(state.shape)}")
-    capture.calls.append(path)
+    capture.note_call(path)
     capture.time.append(time)
     capture.batch.append(batch)
     output, *finals = torch.onnx.ops.symbolic_multi_out(

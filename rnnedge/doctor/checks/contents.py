@@ -10,7 +10,6 @@ import onnx
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.graphs import inner_graphs, label
-from rnnedge.doctor.repairs.base import NotMendedError
 from rnnedge.doctor.repairs.reexport import read_layer_back
 from rnnedge.doctor.subject import Subject
 from rnnedge.doctor.versions import (
@@ -22,6 +21,7 @@ from rnnedge.doctor.versions import (
     USUAL_OPSET,
     first_release,
 )
+from rnnedge.errors import NotMendedError
 
 _CODE = "py|ipynb|c|cc|cpp|cu|h|so|onnx|pt|pth|ckpt|safetensors|json|ya?ml|txt"
 LOCAL_PATH = re.compile(
