@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 from torch import nn
 
+from rnnedge_exporters.computed_weights import refuse_hooks
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import (
     LOWEST_OPSET,
@@ -37,6 +38,7 @@ def build_bare_layer(model: nn.RNNBase, options: ExportOptions) -> ExportedGraph
     if isinstance(options.states, Mapping):
         raise ExportError("states: expected True or False for a bare layer, got a mapping")
     opset = LOWEST_OPSET if options.opset is None else options.opset
+    refuse_hooks(model)
     layer = read_layer(model)
     keep = "" in options.keep_float32
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from rnnedge_exporters.graph import (
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
+from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -192,11 +194,12 @@ def translate(program: ExportedProgram) -> ir.Model:
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
-                program, dynamo=True, opset_version=MODULE_OPSET, optimize=True, verbose=False
+                program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
     except Exception as error:
         raise ExportError(_reason(error)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
+    simplify(translated.model)
     return translated.model
 
 
@@ -258,7 +261,7 @@ def _expand(
         )
     else:
         read = replace(
-            read_layer(layer, path),
+            read_layer(layer, path, traced.capture.weights.get(path)),
             batch_first=batch_first,
             follows=is_layer_output(x),
         )
@@ -436,7 +439,8 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
 
 def _tidy(expression: str) -> str:
     """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
-    shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
-    shorter = re.sub(r"^\(([^()]*)\)$", r"\1", shorter)
-    return shorter if shorter == expression else _tidy(shorter)
+    try:
+        text = ast.unparse(ast.parse(expression, mode="eval"))
+    except SyntaxError:
+        return expression
+    return text.replace(" // ", "//").replace(" * ", "*")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rnnedge_exporters.computed_weights import compute_weights
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
@@ -17,6 +19,7 @@ from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
@@ -67,7 +70,10 @@ def build_module_graph(
         form = None if options.lowering in INT8_LOWERINGS else options.lowering
         return write_layer(layer, *choose(layer, lengths, target, form), None)
 
+    refuse_exchanged(module)
     copied = private_copy(module)
+    weights_digest = digest(t.numpy() for t in copied.state_dict().values())
+    compute_weights(copied)
     cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
     if not recurrent_layers(copied) and not cells:
         raise ExportError(
@@ -90,11 +96,11 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
-
+        if storage != "float32":
+            _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))
-        lifting = decide(
-            copied, arguments, traced, states, partial(build, chosen=plain), options.validate
-        )
+        float32 = partial(build, chosen=plain)
+        lifting = decide(copied, arguments, traced, states, float32, options.validate)
         made = lifting.made
         if not options.is_float32:
             made = build(chosen=chosen, storage=stored, **lifting.options)
@@ -125,7 +131,7 @@ def build_module_graph(
         quantization=options.quantize,
         target=target,
         opset=graph.opset_imports[""],
-        weights_digest=digest(t.numpy() for t in copied.state_dict().values()),
+        weights_digest=weights_digest,
         versions=versions(),
         hindrances=tuple(dict.fromkeys(hindrance.what for hindrance in lifting.found)),
         calibrated=tuple(dict.fromkeys(name for one in report for name in one.calibrated)),
@@ -135,6 +141,20 @@ def build_module_graph(
 
 def _refused_notes(trial: Trial) -> list[str]:
     return [f"the file takes less than the module: {why}" for why in trial.refused]
+
+
+def _refuse_computed_weights(
+    computed: Mapping[str, Mapping[str, Tensor]], copied: nn.Module
+) -> None:
+    """Refuse to round weights that a forward computes: they are compared by the parameters."""
+    for path, weights in computed.items():
+        for name, weight in weights.items():
+            if not any(torch.equal(weight, parameter) for parameter in copied.parameters()):
+                raise ExportError(
+                    f"{path}.{name} is computed when the module runs, and cannot be written in "
+                    "fewer bits: export it in float32, or use "
+                    "torch.nn.utils.parametrize.register_parametrization"
+                )
 
 
 def _training_notes(module: nn.Module) -> list[str]:

@@ -115,6 +115,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         )
     else:
         names, fixed = _names_as_told(program, capture, arguments, dynamic_axes), []
+    capture.weights.update(seen.weights)
     _refuse_limits(program, capture, names)
     names.update(_longest(program))
     used = _dynamic(program, arguments)
