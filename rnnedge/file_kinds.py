@@ -1,4 +1,4 @@
-"""What the toolkit writes beside models: the kinds of reports and plots, told by their content."""
+"""The kinds of reports and plots that the toolkit writes, and how to recognise each by content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from rnnedge_runtime.write_target import Kinds
 
 _BEGINNING = 1024
-"""Bytes of a file that are looked at for how it begins."""
+"""Bytes read from the start of a file."""
 
 
 def is_html(file: BinaryIO) -> bool:
@@ -27,7 +27,7 @@ def is_json(file: BinaryIO) -> bool:
 
 
 def is_junit(file: BinaryIO) -> bool:
-    """Whether a file is JUnit XML; the graph of another framework's model is XML too."""
+    """Whether a file is JUnit XML; models of other frameworks are XML too."""
     return _root(file) in ("testsuites", "testsuite")
 
 
@@ -47,7 +47,7 @@ def is_pdf(file: BinaryIO) -> bool:
 
 
 def _root(file: BinaryIO) -> str:
-    """Return the name of the outermost element of an XML file; empty where it is none."""
+    """Return the name of the outermost element of an XML file; empty for any other file."""
     try:
         _, element = next(ElementTree.iterparse(file, events=("start",)))
         return str(element.tag)

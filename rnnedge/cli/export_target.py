@@ -1,4 +1,4 @@
-"""What `rnnedge export` writes to when nobody says, and the command to type after it."""
+"""The default output of `rnnedge export`, and the command that it suggests next."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rnnedge_runtime.contract import BATCH, TIME, Interface
 
 _ARCHIVES = (".tar", ".gz", ".zip")
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-"""Where a word begins inside a name of Python's, such as `SileroVAD2`."""
+"""The start of a word inside a class name, such as `SileroVAD2`."""
 
 
 def default_output(
     source: str | None, *, cell: str | None, quantize: str | None, dtype: str
 ) -> str:
-    """Return the name of the file to write, in the current folder, after what it is made from.
+    """Return the name of the file to write, in the current folder, derived from the source.
 
     Args:
         source: SOURCE as it was given.
@@ -41,13 +41,12 @@ def default_output(
 
 
 def next_command(model: str, interface: Interface | None, golden: str | None = None) -> str:
-    """Return the command that proves an exported file on a device, or shows what is in it.
+    """Return the command that checks an exported file on a device, or else inspects it.
 
     Args:
         model: The file.
-        interface: What it takes and gives, for which a check makes up inputs; None for a file that
-            rnnedge did not make, and that tells less of itself.
-        golden: A folder with golden vectors of it.
+        interface: Its inputs and outputs; None for a file without a contract.
+        golden: The folder with its golden vectors.
     """
     paths = [f"./{path}" if path.startswith("-") else path for path in (model, golden) if path]
     checked = golden is not None or (interface is not None and _made_up(interface))
@@ -56,6 +55,6 @@ def next_command(model: str, interface: Interface | None, golden: str | None = N
 
 
 def _made_up(interface: Interface) -> bool:
-    """Whether a check can make up the inputs of a model."""
+    """Whether `check` can generate inputs for a model."""
     axes = {axis for spec in interface.data_inputs for axis in spec.axes if isinstance(axis, str)}
     return axes <= {BATCH, TIME}

@@ -1,8 +1,8 @@
-"""Files and folders written whole or not at all: every writer of rnnedge goes through here.
+"""Files and folders that are written completely or not at all; every writer of rnnedge uses this.
 
-What is written lies beside its target, under the name `.rnnedge-PID-RANDOM` and the target's
-suffix, until it is complete and on the disk. A process that was killed leaves it there, and the
-next write to that folder removes it.
+A file is first written under a temporary name in the folder of its target, `.rnnedge-PID-RANDOM`
+with the suffix of the target, flushed to the disk, and then renamed. If a process is killed, the
+next write to that folder removes its temporary file.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | getattr(os, "O_BINARY", 0)
 _LOOK = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 _NEW, _OLD = "new", "old"
-"""What lies in the temporary folder beside a folder that is written."""
+"""Subfolders of the temporary folder while a folder is written."""
 _active: set[str] = set()
-"""The temporary names that this process writes under now."""
+"""The temporary names that this process is using."""
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -52,10 +52,10 @@ def atomic_file(
     force: bool = False,
     replace: bool = True,
 ) -> Iterator[BinaryIO]:
-    """Give a new file, which takes the name `path` when the block ends without an error.
+    """Open a new file that is renamed to `path` when the block ends without an error.
 
-    On an error or an interrupt it is removed, and what was at `path` before stays. What is written
-    can be read under its temporary name, `.name`, after a `flush`.
+    On an error or an interrupt it is removed, and an existing file at `path` stays. After a `flush`
+    the content can be read under the temporary name, `.name`.
 
     Args:
         path: The file to write.
@@ -65,7 +65,7 @@ def atomic_file(
         replace: As in `check_target`.
 
     Raises:
-        WriteError: When the file must not or cannot be written.
+        WriteError: If the file must not or cannot be written.
     """
     protected = tuple(protected)
 
@@ -103,7 +103,7 @@ def write_file(
     """Write bytes to a file, as `atomic_file` does.
 
     Raises:
-        WriteError: When the file must not or cannot be written.
+        WriteError: If the file must not or cannot be written.
     """
     with atomic_file(path, kinds, protected=protected, force=force, replace=replace) as file:
         file.write(content)
@@ -111,13 +111,13 @@ def write_file(
 
 @contextmanager
 def atomic_folder(path: Target) -> Iterator[Path]:
-    """Give a new folder, which takes the name `path` when the block ends without an error.
+    """Create a new folder that is renamed to `path` when the block ends without an error.
 
-    An existing folder is replaced; whether it may be is the caller's to check. Between two steps of
-    that no folder has the name: a process that ends there leaves the old one to `restore_folder`.
+    An existing folder is replaced; the caller checks whether it may be. That takes two renames: if
+    the process is killed between them, `restore_folder` gives the old folder its name back.
 
     Raises:
-        WriteError: When the folder cannot be written.
+        WriteError: If the folder cannot be written.
     """
     target = check_folder(path)
     with _temporary(target) as temporary, _os_errors(path):
@@ -140,7 +140,7 @@ def atomic_folder(path: Target) -> Iterator[Path]:
 
 
 def restore_folder(path: Target) -> None:
-    """Give a folder its name back when a process ended while it was replaced; else do nothing."""
+    """Give a folder its name back if a process was killed while it replaced that folder."""
     target = Path(path).absolute()
     if os.path.lexists(target):
         return
@@ -150,7 +150,7 @@ def restore_folder(path: Target) -> None:
 
 @contextmanager
 def _temporary(target: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a name beside `target` that nothing has; what dead processes left there is removed."""
+    """Provide an unused name in the folder of `target`; remove what dead processes left there."""
     for leftover in _leftovers(target.parent):
         _remove(leftover)
     name = f".rnnedge-{os.getpid()}-{secrets.token_hex(8)}{suffix}"
@@ -163,7 +163,7 @@ def _temporary(target: Path, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def _os_errors(path: Target) -> Iterator[None]:
-    """Turn what the operating system refuses while the block runs into a `WriteError`."""
+    """Turn an `OSError` that the block raises into a `WriteError`."""
     try:
         yield
     except RnnEdgeError:
@@ -173,9 +173,9 @@ def _os_errors(path: Target) -> Iterator[None]:
 
 
 def _remove(leftover: Path) -> None:
-    """Remove what is left of a write, as far as that can be done.
+    """Remove what is left of a write, as far as possible.
 
-    A folder that was moved to make room gets its name back; where that cannot be, it stays.
+    A folder that was moved aside gets its name back; if that fails, it is kept.
     """
     with suppress(OSError):
         if leftover.is_dir():
@@ -192,7 +192,7 @@ def _create(name: str, _flags: int) -> int:
 
 
 def _take_name(temporary: Path, target: Path, path: Target) -> None:
-    """Rename without replacing what another process has put there in the meantime."""
+    """Rename without replacing a file that another process has created in the meantime."""
     try:
         os.link(temporary, target)
     except FileExistsError as error:
@@ -204,8 +204,8 @@ def _take_name(temporary: Path, target: Path, path: Target) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Write a file, or the names in a folder, to the disk where the system can."""
-    with suppress(OSError):  # not every system and file system opens or writes folders
+    """Flush a file, or the names in a folder, to the disk if the system supports it."""
+    with suppress(OSError):  # not every system can open or flush a folder
         handle = os.open(path, _LOOK)
         try:
             os.fsync(handle)
@@ -214,7 +214,7 @@ def _sync(path: Path) -> None:
 
 
 def _leftovers(folder: Path) -> Iterator[Path]:
-    """Yield what processes of this user that are gone have left in a folder."""
+    """Yield the temporary files and folders that dead processes of this user left in a folder."""
     for name in _names(folder):
         match = _TEMPORARY.fullmatch(name)
         if match and _is_left(folder / name, int(match[1])):
@@ -224,15 +224,15 @@ def _leftovers(folder: Path) -> Iterator[Path]:
 def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
-    except OSError:  # a folder that takes files may still not show them
+    except OSError:  # a folder may be writable and not readable
         return []
 
 
 def _is_left(path: Path, process: int) -> bool:
-    """Whether nobody writes to a temporary file or folder any more.
+    """Whether no process writes to a temporary file or folder any more.
 
-    Its process may run in another container, where numbers mean others than here, this process's
-    own among them: a lock tells, where the file system has locks.
+    The writer may run in another container, where the same number, even that of this process, is
+    another process: a lock shows that it is alive, if the file system supports locks.
     """
     own = process == os.getpid()
     if sys.platform == "win32" or (path.name in _active if own else _is_alive(process)):
@@ -253,14 +253,14 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # a process of another user
         return True
     return True
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder while the block runs, where the system can."""
+    """Lock a folder while the block runs, if the system supports it."""
     if sys.platform == "win32":
         yield
         return
@@ -273,7 +273,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> bool | None:
-    """Lock an open file until it is closed; False when another has it, None when none can."""
+    """Lock an open file until it is closed; False if it is locked, None if locks do not work."""
     if sys.platform == "win32":
         return None
     try:
@@ -286,7 +286,7 @@ def _lock(handle: int) -> bool | None:
 
 
 def _put_back(leftover: Path, name: str) -> bool:
-    """Give a folder that was to be replaced its name back; whether something has it then."""
+    """Give a folder that was moved aside its name back; return whether that name exists then."""
     old, target = leftover / _OLD / name, leftover.parent / name
     if os.path.lexists(old) and not os.path.lexists(target):
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""What may be written where: the refusals that every writer shares.
+"""Which files may be written: the checks that every writer shares.
 
-A file is replaced only by one of its own kind, told by its content as well as by its name, and
-never when it is what the new one is made from.
+A file is replaced only by a file of the same kind, recognised by its content as well as its name,
+and never if the command reads it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rnnedge_runtime.protobuf_wire import BYTES, VARINT, Bytes, read_fields
 
 Target: TypeAlias = "str | os.PathLike[str]"
 Kinds: TypeAlias = Mapping[str, Callable[[BinaryIO], bool]]
-"""The suffixes that a writer takes, in lower case, each with a check whether the content of a file
-is what such a name says."""
+"""The suffixes that a writer accepts, in lower case, each with a function that checks whether an
+existing file with that suffix has the content that the suffix promises."""
 
 _LONGEST_NAME = 255
-"""Bytes; where the folder does not tell."""
+"""Bytes; used if the system does not report the limit of a folder."""
 _SHOWN = 40
-"""Characters of a name that is too long."""
+"""Characters shown of a name that is too long."""
 _THERE = (
     (stat.S_ISREG, "a file"),
     (stat.S_ISDIR, "a folder"),
@@ -44,16 +44,16 @@ def check_target(
     force: bool = False,
     replace: bool = True,
 ) -> Path:
-    """Refuse a file that must not be written, before the work that it is for.
+    """Check that a file may be written; call it before the work that produces the file.
 
-    An empty file may be replaced by any kind. A symbolic link is replaced, not followed; what it
-    leads to is looked at as if it were there.
+    An empty file may be replaced by any kind. A symbolic link is replaced, not followed, but the
+    file that it points to is checked as if it were at `path`.
 
     Args:
         path: The file to write.
-        kinds: What its name may end in.
-        protected: What the file is made from, and other files of the same command; None, and
-            what is no file, is skipped.
+        kinds: The suffixes that its name may have.
+        protected: Files that must not be replaced: inputs, and other outputs of the same command.
+            None and paths that do not exist are ignored.
         force: Whether a file of another kind may be replaced.
         replace: Whether any file may be replaced.
 
@@ -61,7 +61,7 @@ def check_target(
         The absolute path.
 
     Raises:
-        WriteError: When the file must not or cannot be written; the message says why.
+        WriteError: If the file must not or cannot be written; the message says why.
     """
     target, found = _checked(path, "a file")
     if found is not None:
@@ -84,15 +84,15 @@ def check_target(
 
 
 def check_folder(path: Target) -> Path:
-    """Refuse what is no folder, and has to become one.
+    """Check that a folder may be written, whatever an existing one contains.
 
     Returns:
         The absolute path; a symbolic link is replaced, not followed.
 
     Raises:
-        WriteError: When there is something else, or no folder around it.
+        WriteError: If `path` exists and is not a folder, or its parent folder does not exist.
     """
-    if os.fspath(path) and Path(path).name in ("", ".."):  # `.`, which has another name
+    if os.fspath(path) and Path(path).name in ("", ".."):  # such as `.`: it has another name
         path = Path(path).resolve()
     target, found = _checked(path, "a folder")
     if found is not None:
@@ -101,12 +101,12 @@ def check_folder(path: Target) -> Path:
 
 
 def suffix_of(path: Path, kinds: Kinds) -> str:
-    """Return the suffix of `kinds` that a name ends in; empty when it ends in none."""
+    """Return the suffix of `kinds` that a name ends with, or an empty string."""
     return next((suffix for suffix in kinds if path.name.lower().endswith(suffix)), "")
 
 
 def already_there(path: Target) -> WriteError:
-    """Return the error for a name that the user did not give, and that something has already."""
+    """Return the error for a default name that already exists."""
     return WriteError(f"{path}: is there already: -o {path} replaces it, another name keeps it")
 
 
@@ -116,7 +116,7 @@ def cannot_write(path: Target, error: OSError) -> WriteError:
 
 
 def _checked(path: Target, kind: str) -> tuple[Path, os.stat_result | None]:
-    """Return the absolute path of a target, and what is there: at the end of a link, or nothing."""
+    """Return the absolute path of a target, and the status of what exists there, links followed."""
     text = os.fspath(path)
     if not text or "\0" in text:
         raise WriteError(f"{text!r}: expected the name of {kind} to write")
@@ -129,7 +129,7 @@ def _checked(path: Target, kind: str) -> tuple[Path, os.stat_result | None]:
         )
     try:
         return target, target.stat()
-    except FileNotFoundError:  # or a link that leads nowhere
+    except FileNotFoundError:  # a symbolic link to nothing, too
         return target, None
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -148,7 +148,7 @@ def _refuse_long_name(target: Path) -> None:
 
 
 def _refuse_others(path: Target, found: os.stat_result, kind: str) -> None:
-    """Refuse what is there and is not of a kind, a file or a folder."""
+    """Raise an error if what exists is not of `kind`: a file, or a folder."""
     there = next((name for is_one, name in _THERE if is_one(found.st_mode)), "something else")
     if there != kind:
         raise WriteError(f"{path}: expected the name of {kind} to write, found {there}")
@@ -161,7 +161,7 @@ def _is_same(target: Path, found: os.stat_result | None, other: Target) -> bool:
             return os.path.samestat(found, there.stat())
         same_folder = os.path.samestat(target.parent.stat(), there.parent.stat())
         return same_folder and target.name == there.name
-    except (OSError, ValueError):  # it is not there, or no path
+    except (OSError, ValueError):  # `other` does not exist, or is not a path
         return False
 
 
@@ -196,7 +196,7 @@ _MODEL_GRAPH = 7
 
 def is_onnx(file: BinaryIO) -> bool:
     """Whether a file is a whole ONNX model, as far as the fields of model and graph tell."""
-    # Closed when nothing looks into it any more; weights are skipped and never read.
+    # The map is closed with its last view. Weights are skipped, so they are never read.
     content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
         graphs = [part for number, part in _fields(content, _MODEL) if number == _MODEL_GRAPH]
@@ -208,12 +208,12 @@ def is_onnx(file: BinaryIO) -> bool:
 def _fields(message: Bytes, known: Mapping[int, int]) -> Iterable[tuple[int, Bytes]]:
     for number, part in read_fields(message, {number: (wire,) for number, wire in known.items()}):
         if number not in known:
-            raise ValueError(f"field {number} is none of ONNX's")
+            raise ValueError(f"field {number} is not defined by ONNX")
         yield number, part
 
 
 def is_npz(file: BinaryIO) -> bool:
-    """Whether a file is an archive of numpy's; a checkpoint of PyTorch is another archive."""
+    """Whether a file is a numpy archive; a PyTorch checkpoint is a ZIP archive too, and is not."""
     try:
         with zipfile.ZipFile(file) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())
