@@ -115,16 +115,17 @@ class Stream:
             twin._state.steps = self._state.steps
         return twin
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the state to a file, from which any process can go on to the bit.
 
         Args:
             path: An `.npz` file; an existing one is replaced, whole or not at all.
+            force: Whether a file that holds something else may be replaced.
 
         Raises:
-            StateError: When the file cannot be written.
+            WriteError: When the file must not or cannot be written.
         """
-        write_state(path, self._model, self.state)
+        write_state(path, self._model, self.state, force=force)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Go on from a state that `save` wrote.
