@@ -20,6 +20,7 @@ from rnnedge.errors import SpecError as SpecError
 from rnnedge.errors import StateError as StateError
 from rnnedge.errors import StreamError as StreamError
 from rnnedge.errors import TimeLimitError as TimeLimitError
+from rnnedge.errors import TrialError as TrialError
 from rnnedge.errors import UnequalError as UnequalError
 from rnnedge.errors import UnhealthyError as UnhealthyError
 from rnnedge.errors import WeightsError as WeightsError

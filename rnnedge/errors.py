@@ -14,6 +14,7 @@
     │       └── TimeLimitError              the model was ended at the time limit
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
+    │   ├── TrialError                      an input that the module or its file does not take
     │   └── WeightsError                    a weight cannot be read
     ├── SpecError (ValueError)              a specification has a wrong key, type or value
     ├── SourceError (ValueError)            a source cannot be read, or does not fit
@@ -32,6 +33,7 @@ Each leaf is also the built-in exception that a caller would expect to catch.
 """
 
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import TrialError as TrialError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
 from rnnedge_runtime.errors import ContractError as ContractError

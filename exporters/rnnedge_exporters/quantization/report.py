@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.layer_graph import build_layer_graph
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.quantization.channels import Float32, halved, quantize_blocks

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from widened_layer import widened_layer
 
 from rnnedge_exporters import export
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.layer_graph import build_layer_graph
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime import Session

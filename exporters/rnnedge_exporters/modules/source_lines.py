@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,19 @@ from torch.export import ExportedProgram
 from torch.fx.experimental import symbolic_shapes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.capture import Capture
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent.parent
 
 
 @contextmanager
-def noting_guards(capture: Capture) -> Iterator[None]:
+def noting_guards(notes: dict[str, str]) -> Iterator[None]:
     """Note the line of the user's code at which torch ties or fixes a size.
 
     torch keeps the line of its own code instead. Without `ShapeGuard`, messages name no line.
+
+    Args:
+        notes: Gets what torch assumed of a size, and the line that made it do so.
     """
     original = getattr(symbolic_shapes, "ShapeGuard", None)
     if original is None:
@@ -32,10 +34,9 @@ def noting_guards(capture: Capture) -> Iterator[None]:
         return
 
     def noting(expr: Any, *rest: Any, **more: Any) -> Any:
-        frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-        inside = [f for f in frames if f.name == "forward"]
-        if inside:
-            capture.guards.setdefault(str(expr), _line(inside[-1]))
+        line = calling_line()
+        if line:
+            notes.setdefault(str(expr), line)
         return original(expr, *rest, **more)
 
     setattr(symbolic_shapes, "ShapeGuard", noting)  # noqa: B010  # torch does not export it
@@ -45,8 +46,17 @@ def noting_guards(capture: Capture) -> Iterator[None]:
         setattr(symbolic_shapes, "ShapeGuard", original)  # noqa: B010
 
 
-def guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int) -> str | None:
-    """Return the line of the user's code that fixed an axis."""
+def calling_line() -> str:
+    """Return the line of the user's code, inside a forward, that is running now, or nothing."""
+    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
+    inside = [f for f in frames if f.name == "forward"]
+    return _line(inside[-1]) if inside else ""
+
+
+def guard_line(
+    program: ExportedProgram, notes: Mapping[str, str], name: str, axis: int
+) -> str | None:
+    """Return the line of the user's code that fixed an axis, of those in `notes`."""
     shapes = environment(program)
     symbols = {
         str(symbol)
@@ -56,7 +66,7 @@ def guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int)
     }
     for guard in shapes.guards:
         if symbols & set(map(str, guard.expr.free_symbols)):
-            return capture.guards.get(str(guard.expr))
+            return notes.get(str(guard.expr))
     return None
 
 
