@@ -121,7 +121,10 @@ def test_info_without_a_contract(run):
 
 
 def test_info_says_why_a_model_cannot_be_streamed(run):
-    assert "stream   not possible: the layer is bidirectional\n" in run("info", "both-directions").stdout
+    assert (
+        "stream   not possible: the layer is bidirectional\n"
+        in run("info", "both-directions").stdout
+    )
 
 
 def test_info_names_the_options_that_are_not_the_default(run):

@@ -141,7 +141,9 @@ def test_an_input_with_a_time_axis_is_no_constant():
 def test_a_constant_comes_with_no_frame(session):
     stream = session.stream(constants={"sr": 16000})
     frame = {"input": np.zeros((1, 4), np.float32), "sr": np.array(8000)}
-    with pytest.raises(InputError, match=r"^sr: is a constant of the stream: leave it out of the fr"):
+    with pytest.raises(
+        InputError, match=r"^sr: is a constant of the stream: leave it out of the fr"
+    ):
         stream.step(frame)
 
 
@@ -154,6 +156,8 @@ def test_a_constant_of_a_pool_comes_with_no_frame(session):
 
 def test_a_pool_takes_no_constant_for_each_row():
     session = Session(with_speed("float32", ("batch", 1)))
-    message = r"^constants: speed float32\[batch, 1\] has a batch axis: pass it with the frames of each"
+    message = (
+        r"^constants: speed float32\[batch, 1\] has a batch axis: pass it with the frames of each"
+    )
     with pytest.raises(InputError, match=message):
         session.pool(constants={"speed": np.ones((1, 1), np.float32)})

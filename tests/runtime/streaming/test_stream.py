@@ -146,7 +146,10 @@ WRONG_FRAMES = {
         np.zeros((3, 2), np.float32),
         "input: expected 2 row(s), the batch of the stream, got 3",
     ),
-    "rows-of-a-chunk": (np.zeros((4, 1, 2), np.float32), "input: expected 2 row(s), the batch of the stream"),
+    "rows-of-a-chunk": (
+        np.zeros((4, 1, 2), np.float32),
+        "input: expected 2 row(s), the batch of the stream",
+    ),
     "no-rows": (np.zeros((0, 2), np.float32), "input: expected 2 row(s), the batch of the stream"),
     "no-steps": (
         np.zeros((0, 2, 2), np.float32),

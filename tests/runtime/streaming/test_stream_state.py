@@ -124,7 +124,9 @@ def test_the_state_of_another_model_is_refused(tmp_path):
     contract = replace(GRU.contract, weights_digest="sha256:" + 64 * "1")
     stream = Session(GRU.graph().content(contract)).stream()
     before = stream.state
-    message = r"the state belongs to the model sha256:.*, and this model is sha256:.*: open the model"
+    message = (
+        r"the state belongs to the model sha256:.*, and this model is sha256:.*: open the model"
+    )
     with pytest.raises(StateError, match=message):
         stream.load(file)
     assert_equal(stream.state, before)
