@@ -21,6 +21,7 @@ from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
 from rnnedge_exporters.lowerings import Target as Target
 from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
@@ -142,6 +143,7 @@ def export(
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
         raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")

@@ -107,12 +107,12 @@ def export(
                     progress=progress,
                     **{"calibrate": calibrate} | given,
                 )
-        result = replace(made, path=Path(output))
+        result = replace(made, path=Path(output), notes=(*loaded.notes, *made.notes))
         if validate:
             with progress_bar("validating") as progress:
                 report = validate_file(
                     temporary,
-                    against=loaded,
+                    against=replace(loaded, untold=(), remarks=()),  # they are in the result
                     device="auto" if given["target"] == "cuda" else "cpu",
                     golden=golden,
                     calibrate=calibrate,

@@ -105,6 +105,7 @@ def tune(
             **options,
         )
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "notes": loaded.notes})
         return
-    print_lines(tuning_table(found), *tuning_lines(found))
+    notes = (f"note: {note}" for note in loaded.notes)
+    print_lines(tuning_table(found), *notes, *tuning_lines(found))

@@ -39,8 +39,7 @@ from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weigh
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
-from rnnedge.sources import Source, load_source
-from rnnedge.spec import RNNSpec
+from rnnedge.sources import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, read_sequences
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
@@ -219,17 +218,15 @@ def _fit(
     elif opened.contract is None:
         face = fit_module(opened.interface, source.module)
         notes += frozen_axes(opened.interface, face)
-    return source, layer, face, notes
+    return source, layer, face, [*source.notes, *notes]
 
 
 def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) -> Source:
     if isinstance(against, Source):
         return against
-    if not isinstance(against, nn.Module):
-        return load_source(against, choose=partial(layer_in_file, model))
-    if is_bare_layer(against):
-        return Source(against, str(RNNSpec.from_layer(against)))
-    return Source(against, type(against).__name__)
+    if isinstance(against, nn.Module):
+        return source_of_module(against)
+    return load_source(against, choose=partial(layer_in_file, model))
 
 
 def _answers_like(
