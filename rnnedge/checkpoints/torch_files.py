@@ -16,7 +16,12 @@ from typing import Any
 import torch
 
 from rnnedge.checkpoints.stored import StoredStorage
-from rnnedge.checkpoints.unpickling import next_pickle, stored_storage, unpickle
+from rnnedge.checkpoints.unpickling import (
+    PersistentLoad,
+    next_pickle,
+    stored_storage,
+    unpickle,
+)
 from rnnedge.errors import SourceError
 from rnnedge_runtime.errors import one_line
 
@@ -103,7 +108,7 @@ def read_zip(archive: zipfile.ZipFile, folder: str) -> Any:
         return stored_storage(kind, key, count, storages)
 
     content = bytes(member(archive, f"{folder}data.pkl"))
-    return unpickle(next_pickle(io.BytesIO(content)), persistent_load)
+    return _next_object(io.BytesIO(content), persistent_load)
 
 
 class LegacyStorages:
@@ -158,12 +163,12 @@ def read_legacy(file: io.BufferedIOBase) -> Any:
     Raises:
         ValueError: When it is neither, or damaged.
     """
-    first = unpickle(next_pickle(file))
+    first = _next_object(file)
     if first != _MAGIC_NUMBER:
         return first
-    if unpickle(next_pickle(file)) != _PROTOCOL_VERSION:
+    if _next_object(file) != _PROTOCOL_VERSION:
         raise ValueError("it is of an unknown version")
-    machine = unpickle(next_pickle(file))
+    machine = _next_object(file)
     little = not isinstance(machine, dict) or machine.get("little_endian", True)
     storages = LegacyStorages(file, little != (sys.byteorder == "little"))
     found: dict[str, StoredStorage] = {}
@@ -176,9 +181,14 @@ def read_legacy(file: io.BufferedIOBase) -> Any:
             raise ValueError("it holds views of PyTorch before 0.4: load and save it again there")
         return found.setdefault(str(key), stored_storage(kind, key, count, storages))
 
-    content = unpickle(next_pickle(file), persistent_load)
-    storages.find(unpickle(next_pickle(file)), found)
+    content = _next_object(file, persistent_load)
+    storages.find(_next_object(file), found)
     return content
+
+
+def _next_object(file: io.BufferedIOBase, persistent_load: PersistentLoad | None = None) -> Any:
+    """Read the next pickle; a storage in it may be a file of the older form by itself."""
+    return unpickle(next_pickle(file), persistent_load, read_legacy)
 
 
 def _native(content: bytearray, width: int, swapped: bool) -> bytearray:

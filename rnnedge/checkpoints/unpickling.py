@@ -22,6 +22,8 @@ from rnnedge.checkpoints.stored import Sealed, Storages, StoredStorage, StoredTe
 
 PersistentLoad = Callable[[Any], Any]
 """From the id of something outside of a pickle to a stand-in for it."""
+ReadSaved = Callable[[io.BufferedIOBase], Any]
+"""Reads what `torch.save` wrote."""
 
 _STORAGES = {
     "FloatStorage": torch.float32,
@@ -123,19 +125,25 @@ class _Function(Sealed):
         return self._function(*arguments)
 
 
-def unpickle(content: bytes, persistent_load: PersistentLoad | None = None) -> Any:
+def unpickle(
+    content: bytes,
+    persistent_load: PersistentLoad | None = None,
+    read_saved: ReadSaved | None = None,
+) -> Any:
     """Read a pickle as plain data.
 
     Args:
         content: The pickle, as `next_pickle` returned it.
         persistent_load: What its references to the outside stand for; None refuses them.
+        read_saved: Reads a storage that was pickled by itself, as the bytes of a file of its own;
+            None refuses it.
 
     Raises:
         ValueError: When it is damaged. What a damaged pickle calls may raise anything, and all of
             that is a ValueError too.
     """
     try:
-        return _Unpickler(content, persistent_load).load()
+        return _Unpickler(content, persistent_load, read_saved).load()
     except Exception as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -174,14 +182,21 @@ class _Bounded:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, persistent_load: PersistentLoad | None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        persistent_load: PersistentLoad | None,
+        read_saved: ReadSaved | None,
+    ) -> None:
         # Python 2 wrote names as bytes; errors="surrogateescape" takes those that are no text.
         super().__init__(io.BytesIO(content), encoding="utf-8", errors="surrogateescape")
-        self._load = persistent_load
+        self._load, self._read_saved = persistent_load, read_saved
         self._stubs: dict[str, type[Stub]] = {}
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = _TABLE.get((module, name))
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            found = _Function(self._load_from_bytes)
         if found is None and name in _STORAGES and module.partition(".")[0] == "torch":
             found = StorageKind(_STORAGES[name])
         if found is None and module == "torch":
@@ -193,6 +208,11 @@ class _Unpickler(pickle.Unpickler):
         if self._load is None:
             raise pickle.UnpicklingError("it refers to what is not in the file")
         return self._load(pid)
+
+    def _load_from_bytes(self, content: Any) -> Any:
+        if self._read_saved is None:
+            raise pickle.UnpicklingError("it holds another file")
+        return self._read_saved(io.BytesIO(content))
 
     def _stub(self, path: str) -> type[Stub]:
         if path not in self._stubs:
@@ -261,12 +281,6 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _load_from_bytes(content: Any) -> Any:
-    from rnnedge.checkpoints.torch_files import read_legacy
-
-    return read_legacy(io.BytesIO(content))
-
-
 def _unread(problem: str) -> Callable[..., StoredTensor]:
     return lambda *_arguments: StoredTensor(problem=problem)
 
@@ -280,7 +294,6 @@ _READ: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"): _first,
     ("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
     ("torch.tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
-    ("torch.storage", "_load_from_bytes"): _load_from_bytes,
     ("torch", "Size"): _size,
     ("_codecs", "encode"): _encode,
 }

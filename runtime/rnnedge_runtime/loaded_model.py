@@ -1,7 +1,7 @@
 """`LoadedModel`: an engine and what is known of its model, with checked inputs.
 
-The checks are not a courtesy. ONNX Runtime's CPU kernels end the whole process on an LSTM or GRU
-with an empty batch and on a GRU without time steps, so those never reach it.
+The checks protect the process: ONNX Runtime's CPU kernels end it on an LSTM or GRU with an empty
+batch and on a GRU without time steps, so such inputs never reach the engine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LoadedModel:
         interface: The inputs, outputs, states and lengths of the model.
         contract: What the exporter promised, or None for a model that rnnedge did not make.
         device: The device in use, `cpu` or `cuda`.
-        path: The file that it was opened from; None for one that was given as bytes.
+        path: The file that the model was opened from; None for bytes.
         binder: Checks the inputs of a call.
     """
 

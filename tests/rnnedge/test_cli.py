@@ -324,7 +324,7 @@ def test_inspect_model_of_others(rnn: Callable[..., Done], model: str) -> None:
     onnx.save(proto, model)
     done = rnn("inspect", model)
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "contract: none, rnnedge did not make this model"
+    assert done.out.splitlines()[-1] == "contract: none, rnnedge did not export this model"
 
 
 # --- run ------------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_run_with_a_wrong_option_of_the_session(rnn: Callable[..., Done], model:
     done = rnn("run", model, "--input", "x.npy", "--session-option", "session.spin=1")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(
-        "rnnedge: options: this ONNX Runtime knows no session entry 'session.spin'"
+        "rnnedge: options: this ONNX Runtime has no session entry 'session.spin'"
     )
 
 

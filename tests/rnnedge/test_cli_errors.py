@@ -277,9 +277,9 @@ LENGTHS = {
     "missing": ("no.npy", "no.npy: expected an .npy file, found no such file"),
     "long": (
         "long.npy",
-        "lengths: expected lengths from 0 to 6, the time ",
+        "lengths: expected lengths from 0 to 6, the number of steps",
     ),
-    "negative": ("negative.npy", "lengths: expected lengths from 0 to 6, the time "),
+    "negative": ("negative.npy", "lengths: expected lengths from 0 to 6, the number of steps"),
     "three": ("three.npy", "lengths: expected one length for each of the 2 row"),
     "fractions": ("fractions.npy", "lengths: expected integers, got float64"),
 }

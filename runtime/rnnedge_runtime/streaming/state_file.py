@@ -1,4 +1,4 @@
-"""States on disk: an `.npz` file that names the model that it belongs to."""
+"""States on disk: an `.npz` file that names the model it belongs to."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def read_state(path: str | os.PathLike[str], model: LoadedModel) -> tuple[Array,
     """Read a state that `write_state` wrote.
 
     Returns:
-        The arrays in the order of `Interface.states`; of which batch, the caller checks.
+        The arrays in the order of `Interface.states`; the caller checks their shapes.
 
     Raises:
-        StateError: When the file cannot be read, is none, or belongs to another model.
+        StateError: If the file cannot be read, is not a state, or belongs to another model.
     """
     names = [spec.name for spec in model.interface.state_inputs]
     try:
@@ -62,12 +62,14 @@ def read_state(path: str | os.PathLike[str], model: LoadedModel) -> tuple[Array,
         file = np.load(BytesIO(content), allow_pickle=False)
         digest = str(file[_DIGEST])
         state = tuple(file[name] for name in names) if digest == model.digest else None
-    # Numpy and zipfile have a dozen exceptions for what is no archive, is cut or has wrong bytes.
+    # numpy and zipfile raise a dozen kinds of exceptions for damaged archives.
     except Exception as error:
-        raise StateError(f"{path}: is no state that Stream.save wrote, or is damaged") from error
+        raise StateError(
+            f"{path}: expected a state from Stream.save, found another or a damaged file"
+        ) from error
     if state is None:
         raise StateError(
-            f"{path}: holds a state of the model {digest[:19]}..., and this one is "
+            f"{path}: the state belongs to the model {digest[:19]}..., and this model is "
             f"{model.digest[:19]}...: open the model that it was saved with"
         )
     return state

@@ -86,7 +86,7 @@ def test_wrong_option_of_the_session(kind: tuple[str, ...], rnn: Callable[..., D
     done = rnn("bench", "model.onnx", *kind, "--session-option", "session.disable_prepaking=1")
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines() == [
-        "rnnedge: options: this ONNX Runtime knows no session entry "
+        "rnnedge: options: this ONNX Runtime has no session entry "
         "'session.disable_prepaking'; did you mean 'session.disable_prepacking'?"
     ]
 

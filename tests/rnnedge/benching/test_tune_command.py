@@ -135,7 +135,7 @@ def test_model_of_others(rnn: Callable[..., Done], model: Path) -> None:
     onnx.save(proto, "theirs.onnx")
     done = rnn("tune", "theirs.onnx", "--source", "w.pt", "-o", "best.onnx", *FAST)
     assert done.code == 1
-    assert done.err.startswith("rnnedge: theirs.onnx: rnnedge did not make this model")
+    assert done.err.startswith("rnnedge: theirs.onnx: rnnedge did not export this model")
 
 
 WRONG = {

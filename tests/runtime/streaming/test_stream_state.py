@@ -124,7 +124,9 @@ def test_the_state_of_another_model_is_refused(tmp_path):
     contract = replace(GRU.contract, weights_digest="sha256:" + 64 * "1")
     stream = Session(GRU.graph().content(contract)).stream()
     before = stream.state
-    message = r"holds a state of the model sha256:.*, and this one is sha256:.*: open the model"
+    message = (
+        r"the state belongs to the model sha256:.*, and this model is sha256:.*: open the model"
+    )
     with pytest.raises(StateError, match=message):
         stream.load(file)
     assert_equal(stream.state, before)
@@ -142,11 +144,11 @@ def test_the_state_of_another_batch_is_refused(tmp_path):
 
 FILES = {
     "missing": (None, "the state cannot be read: No such file"),
-    "empty": (b"", "is no state that Stream.save wrote, or is damaged"),
-    "text": (b"not a state", "is no state that Stream.save wrote, or is damaged"),
-    "cut": ("cut", "is no state that Stream.save wrote, or is damaged"),
-    "other-npz": ("other", "is no state that Stream.save wrote, or is damaged"),
-    "npy": ("npy", "is no state that Stream.save wrote, or is damaged"),
+    "empty": (b"", "expected a state from Stream.save, found another or a damaged file"),
+    "text": (b"not a state", "expected a state from Stream.save, found another or a damaged file"),
+    "cut": ("cut", "expected a state from Stream.save, found another or a damaged file"),
+    "other-npz": ("other", "expected a state from Stream.save, found another or a damaged file"),
+    "npy": ("npy", "expected a state from Stream.save, found another or a damaged file"),
 }
 
 
