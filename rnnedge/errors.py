@@ -33,7 +33,9 @@
 Each leaf is also the built-in exception that a caller would expect to catch.
 """
 
+from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
 from rnnedge_exporters.errors import TrialError as TrialError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
@@ -61,14 +63,6 @@ class SourceError(RnnEdgeError, ValueError):
 
 class RefusedError(SourceError):
     """PyTorch itself does not run the source on an input."""
-
-
-class CrashError(EngineError):
-    """The model ended the process that ran it."""
-
-
-class TimeLimitError(CrashError):
-    """The model was ended at the time limit."""
 
 
 class ParityError(RnnEdgeError, ValueError):

@@ -103,7 +103,7 @@ def validate(
         validate_onnx(model, source, as_json=as_json)
         return
     read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
-    from rnnedge.isolated import Worker
+    from rnnedge_exporters.sandbox.session import Worker
 
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
         from rnnedge.parity import Tolerance

@@ -14,9 +14,9 @@ from rnnedge.doctor.examination import check_arguments, diagnose
 from rnnedge.doctor.findings import Diagnosis
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
 from rnnedge.doctor.repairs.base import Mended, Repair
-from rnnedge.doctor.sandbox import TIME_LIMIT, Sandbox
 from rnnedge.doctor.subject import Subject, observe
 from rnnedge.errors import NotMendedError, RepairError
+from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX, check_target
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from rnnedge.errors import ModelError, RefusedError, WeightsWarning
-from rnnedge.isolated import TIME_LIMIT, Worker
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
@@ -42,6 +41,7 @@ from rnnedge.parity.subject import Subject
 from rnnedge.sources import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface

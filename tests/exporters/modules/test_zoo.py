@@ -19,7 +19,7 @@ from rnnedge_runtime.proof.self_check import check
 if TYPE_CHECKING:
     from conftest import Exported
 
-    from rnnedge.isolated import Worker
+    from rnnedge_exporters.sandbox.session import Worker
 
 SHAPES = [(1, 1), (2, 3), (4, 5), (6, 2), (10, 1), (22, 4), (50, 3)]
 """(time, batch); time is even where it is not 1, for the module that joins two steps."""
