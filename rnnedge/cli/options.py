@@ -123,6 +123,15 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+def force_option(command: F) -> F:
+    """Add `--force`."""
+    return click.option(
+        "--force",
+        is_flag=True,
+        help="Replace a file that holds something else than its name says.",
+    )(command)
+
+
 _SESSION = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
     click.option(

@@ -19,6 +19,7 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
+from rnnedge_runtime.errors import WriteError as WriteError
 from rnnedge_runtime.loaded_model import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
 

@@ -5,11 +5,12 @@
     │   └── ContractError                  its contract is damaged, or of a newer format
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not fit, or a model without one
-    ├── GoldenError (ValueError)           golden vectors that cannot be read or written
+    ├── GoldenError (ValueError)           golden vectors that cannot be read, or do not fit
     ├── OptionError (ValueError)           an option with an unknown name or a wrong value
     ├── DeviceError (RuntimeError)         the requested device is not available
     ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         the engine failed while it ran the model
+    ├── WriteError (OSError)               a file that cannot or must not be written
     └── MissingPackageError (ImportError)  a required package is not installed
 
 The exporter and the toolkit add their own leaves (`rnnedge.errors` draws the whole tree). Each
@@ -57,7 +58,7 @@ class StateError(RnnEdgeError, ValueError):
 
 
 class GoldenError(RnnEdgeError, ValueError):
-    """Golden vectors are missing, damaged or of a newer format, or cannot be written."""
+    """Golden vectors are missing, damaged or of a newer format, or do not fit the model."""
 
 
 class OptionError(RnnEdgeError, ValueError):
@@ -74,6 +75,10 @@ class StreamError(RnnEdgeError, RuntimeError):
 
 class EngineError(RnnEdgeError, RuntimeError):
     """The engine failed while it ran the model."""
+
+
+class WriteError(RnnEdgeError, OSError):
+    """A file or folder must not be written where it was named, or cannot be."""
 
 
 class MissingPackageError(RnnEdgeError, ImportError):

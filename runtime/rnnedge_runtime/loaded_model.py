@@ -6,6 +6,7 @@ batch and on a GRU without time steps, so such inputs never reach the engine.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,6 +58,7 @@ class LoadedModel:
     interface: Interface
     contract: Contract | None
     device: Literal["cpu", "cuda"]
+    path: str | os.PathLike[str] | None
     binder: Binder
 
     def __init__(
@@ -77,7 +79,7 @@ class LoadedModel:
         """
         self.engine, self.device = engine, engine.device
         self.path = None if isinstance(model, bytes) else model
-        name = "the model" if isinstance(model, bytes) else str(model)
+        name = "the model" if self.path is None else str(model)
         text = engine.metadata.get(METADATA_KEY)
         # With a contract the model is not needed again, and its bytes may be many.
         self._model = model if text is None else None

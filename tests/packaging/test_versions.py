@@ -33,5 +33,5 @@ def test_the_changelog_has_it_as_the_latest_release(root):
     headings = re.findall(
         r"^## .*", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    releases = [heading for heading in headings if heading != "## Unreleased"]
-    assert re.match(rf"## \[?{re.escape(VERSION)}\b", releases[0])
+    released = [heading for heading in headings if heading != "## Unreleased"]
+    assert re.match(rf"## \[?{re.escape(VERSION)}\b", released[0])

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Any]
 Data: TypeAlias = "str | os.PathLike[str] | Arrays | Iterable[Arrays]"
 LENGTHS = "lengths"
+_SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,16 @@ def read_sequences(data: Data, interface: Interface) -> list[NamedSequence]:
     return sequences
 
 
+def data_files(data: object) -> list[Path]:
+    """Return the files that sequences are read from; none for what is no file and no folder."""
+    if not isinstance(data, str | os.PathLike):
+        return []
+    path = Path(data)
+    if not path.is_dir():
+        return [path]
+    return sorted(inner for inner in path.iterdir() if inner.suffix in _SUFFIXES)
+
+
 def _called(data: Data) -> str:
     return os.fspath(data) if isinstance(data, str | os.PathLike) else type(data).__name__
 
@@ -91,10 +102,9 @@ def _named(data: Data, interface: Interface) -> Iterator[tuple[str, Arrays]]:
                 )
             yield f"sequence {number}", arrays
     elif Path(data).is_dir():
-        for path in sorted(Path(data).iterdir()):
-            if path.suffix in (".npy", ".npz"):
-                yield path.name, _read(path, interface)
-    elif Path(data).suffix in (".npy", ".npz"):
+        for path in data_files(data):
+            yield path.name, _read(path, interface)
+    elif Path(data).suffix in _SUFFIXES:
         yield "", _read(Path(data), interface)
     elif wanted := parse_object(os.fspath(data), error=_error):
         made_by = find_object(wanted, error=_error)

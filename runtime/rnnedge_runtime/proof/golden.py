@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rnnedge_runtime.atomic_file import restore_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
 from rnnedge_runtime.proof.tensor_file import read_tensor
@@ -143,6 +144,7 @@ def read_golden(directory: str | os.PathLike[str]) -> Golden:
             `golden.json` has a newer format or lists other folders.
     """
     folder = Path(directory)
+    restore_folder(folder)
     try:
         if not folder.is_dir():
             raise GoldenError(f"{folder}: expected a folder with {SET}0, found no such folder")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -11,40 +10,38 @@ from typing import Any
 
 import numpy as np
 
+from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import StateError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.write_target import NPZ
 
 _DIGEST = "rnnedge.digest"
 
 
-def write_state(path: str | os.PathLike[str], model: LoadedModel, state: Sequence[Array]) -> None:
+def write_state(
+    path: str | os.PathLike[str],
+    model: LoadedModel,
+    state: Sequence[Array],
+    *,
+    force: bool = False,
+) -> None:
     """Write a state, whole or not at all.
 
     Args:
-        path: The file; an existing one is replaced.
+        path: The `.npz` file; an existing one is replaced.
         model: The model that it belongs to.
         state: The arrays in the order of `Interface.states`.
+        force: Whether a file that holds something else may be replaced.
 
     Raises:
-        StateError: When the file cannot be written.
+        WriteError: When the file must not or cannot be written.
     """
-    path = Path(path)
     specs = model.interface.state_inputs
     arrays: dict[str, Any] = {_DIGEST: np.array(model.digest)}
     arrays |= {spec.name: array for spec, array in zip(specs, state, strict=True)}
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())  # or a loss of power may leave an empty file under the name
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise StateError(f"{path}: the state cannot be written: {error.strerror}") from error
+    with atomic_file(path, NPZ, protected=[model.path], force=force) as file:
+        np.savez(file, **arrays)
 
 
 def read_state(path: str | os.PathLike[str], model: LoadedModel) -> tuple[Array, ...]:

@@ -121,16 +121,17 @@ class Stream:
             twin._state.steps = self._state.steps
         return twin
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the state to a file, from which any process can continue, bit for bit.
 
         Args:
             path: An `.npz` file; an existing one is replaced, whole or not at all.
+            force: Whether a file that holds something else may be replaced.
 
         Raises:
-            StateError: When the file cannot be written.
+            WriteError: If the file must not or cannot be written.
         """
-        write_state(path, self._model, self.state)
+        write_state(path, self._model, self.state, force=force)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Continue from a state that `save` wrote.

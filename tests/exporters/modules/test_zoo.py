@@ -104,7 +104,7 @@ def test_a_second_export_is_the_same_and_leaves_the_module_as_it_was(exported: E
     hooks = [dict(inner._forward_pre_hooks) for inner in module.modules()]
     forwards = [vars(inner).get("forward") for inner in module.modules()]
     kind = type(module)
-    again = exported.path.with_suffix(".again")
+    again = exported.path.with_name("again.onnx")
     rnnedge.export(module, again, example_inputs=exported.example)
     assert again.read_bytes() == exported.path.read_bytes()
     assert type(module) is kind

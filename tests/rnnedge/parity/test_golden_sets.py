@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rnnedge import Report, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import make_inputs
-from rnnedge_runtime import GoldenError
+from rnnedge_runtime import WriteError
 from rnnedge_runtime.proof.golden import Golden, read_golden
 
 
@@ -118,7 +118,7 @@ def test_vectors_are_not_written_when_the_model_fails(model: Path, folder: Path)
 
 def test_vectors_that_cannot_be_written(model: Path, folder: Path) -> None:
     layer = _write_lstm(model)
-    with pytest.raises(GoldenError, match=r"expected an existing folder to make it in"):
+    with pytest.raises(WriteError, match=r"expected an existing folder, found no folder"):
         _validate(model, layer, golden=folder / "below", quick=True)
 
 

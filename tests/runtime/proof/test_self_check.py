@@ -218,6 +218,29 @@ def test_a_model_that_refuses_some_lengths_is_checked_at_the_others():
     assert given[CHUNKS].detail.startswith("the model refuses some lengths: ONNX Runtime failed: ")
 
 
+ROUNDED = [
+    ("DynamicQuantizeLinear", ["raw"], ["bytes", "scale", "zero_point"], {}),
+    ("DequantizeLinear", ["bytes", "scale", "zero_point"], ["output"], {}),
+]
+INT8 = replace(GRU.contract, quantization="int8")
+
+
+def test_a_model_that_rounds_activations_moves_rows_and_chunks_a_little():
+    assert findings(ending_in(*ROUNDED))[ROWS].passed is False
+    given = findings(ending_in(*ROUNDED, contract=INT8))
+    assert {name for name, finding in given.items() if finding.passed is False} == set()
+    for name in (ROWS, CHUNKS):
+        assert given[name].passed is None
+        assert given[name].detail.startswith("int8 activations are rounded over all rows and steps of a call, which ")
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"), [(ROWS, PLUS_BATCH_MEAN), (CHUNKS, PLUS_TIME_MEAN)], ids=["rows", "chunks"]
+)
+def test_a_model_that_rounds_activations_moves_them_no_more(name, nodes):
+    assert findings(ending_in(*nodes, contract=INT8))[name].passed is False
+
+
 def test_a_model_of_one_step_has_no_time_to_check():
     graph = GRU.graph()
     graph.inputs[0] = TensorSpec("input", "float32", (1, "batch", 2))
