@@ -306,7 +306,7 @@ def _judged(session: Session, pairs: list[tuple[Array, Array]]) -> tuple[bool | 
     passed, detail = _close(pairs)
     rounds = session.contract is not None and session.contract.quantization is not None
     if not passed and rounds and _close(pairs, ROUNDED)[0]:
-        return None, f"int8 activations are rounded over all rows and steps of a call: {detail}"
+        return None, f"int8 activations are rounded over all rows and steps: {detail}"
     return passed, detail
 
 
