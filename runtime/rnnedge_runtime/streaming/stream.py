@@ -129,7 +129,7 @@ class Stream:
             force: Whether a file that holds something else may be replaced.
 
         Raises:
-            WriteError: When the file must not or cannot be written.
+            WriteError: If the file must not or cannot be written.
         """
         write_state(path, self._model, self.state, force=force)
 
