@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,8 +21,10 @@ from rnnedge_exporters.graph import (
     uses_microsoft,
     value,
 )
+from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
+from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.tracing import Traced
@@ -191,6 +192,7 @@ def translate(program: ExportedProgram) -> ir.Model:
     Raises:
         ExportError: When an operator has no translation.
     """
+    round_down(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
@@ -285,7 +287,7 @@ def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
 
 
 def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
-    time, batch = (a if isinstance(a, int) else _tidy(a) for a in (builder.time, builder.batch))
+    time, batch = (a if isinstance(a, int) else tidy(a) for a in (builder.time, builder.batch))
     return time, batch
 
 
@@ -323,7 +325,7 @@ def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
     rows, batch, size = state.shape or (None, None, None)
     if not isinstance(rows, int) or not isinstance(size, int):
         raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, batch if isinstance(batch, int) else _tidy(str(batch)), size
+    return rows, batch if isinstance(batch, int) else tidy(str(batch)), size
 
 
 def _given(inner: ir.Value | None) -> ir.Value:
@@ -432,15 +434,6 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
         raise ExportError(f"{made.name}: torch.export gave it no type")
     if axes is None:
         axes = tuple(
-            size if isinstance(size, int) else _tidy(str(size.value)) for size in made.shape
+            size if isinstance(size, int) else tidy(str(size.value)) for size in made.shape
         )
     return TensorSpec(made.name or "", str(made.dtype.numpy()), axes)
-
-
-def _tidy(expression: str) -> str:
-    """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    try:
-        text = ast.unparse(ast.parse(expression, mode="eval"))
-    except SyntaxError:
-        return expression
-    return text.replace(" // ", "//").replace(" * ", "*")

@@ -96,10 +96,9 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
     seen, result = _run(module, arguments)
     outputs = name_results(module, result, list(arguments.flat()))
     if dynamic_axes is None:
-        for sizes in ("batch", "time"):
-            if 1 in getattr(seen, sizes):
-                arguments = _enlarged(module, arguments, sizes)
-                seen, _ = _run(module, arguments)
+        for sizes in ("batch", "time", "calls"):
+            arguments = _enlarged(module, arguments, seen, sizes)
+            seen, _ = _run(module, arguments)
         wanted = {name: set(range(t.dim())) for name, t in arguments.flat().items()}
     else:
         _check_axes(arguments, dynamic_axes)
@@ -200,9 +199,8 @@ def _refuse_fixed_sizes(
         name, axis = inside[0]
         if steps:
             raise _unrolls(effect, seen, steps[0], name, axis)
-        if effect.resized and not effect.looped:
-            size = flat[name].shape[axis]
-            kind = TIME if size in seen.time or size not in seen.batch else BATCH
+        kind = _frozen(effect, seen, capture)
+        if kind:
             raise _fixed(program, capture, arguments, name, axis, kind)
         free += [(n, a, flat[n].shape[a]) for n, a in inside]
     _refuse_sizes_of_weights(arguments, seen, program, capture, fixed)
@@ -224,7 +222,8 @@ def _refuse_sizes_of_weights(
     for name, axes in fixed.items():
         shape = arguments.flat()[name].shape
         for axis in axes:
-            features = len(shape) > 2 and axis == len(shape) - 1
+            floats = arguments.flat()[name].is_floating_point()
+            features = floats and len(shape) > 1 and axis == len(shape) - 1
             kind = None if features else constant.get(shape[axis])
             if kind and guard_line(program, capture.guards, name, axis):
                 raise _fixed(program, capture, arguments, name, axis, kind)
@@ -249,8 +248,9 @@ def _refuse_hidden_counts(
             steps = _unrolled(effect, capture)
             if steps:
                 raise _unrolls(effect, seen, steps[0], name, axis)
-            if effect.resized and not effect.looped and symbol not in visible:
-                raise _fixed(program, capture, arguments, name, axis, TIME)
+            kind = None if symbol in visible else _frozen(effect, seen, capture)
+            if kind:
+                raise _fixed(program, capture, arguments, name, axis, kind)
 
 
 def _by_symbol(used: Mapping[str, Mapping[int, str]]) -> dict[str, Axes]:
@@ -272,6 +272,23 @@ def _unrolled(effect: Effect, capture: Capture) -> list[str]:
         if _free(time) and not isinstance(time, int)
     }
     return [path for path in effect.looped if path not in whole]
+
+
+def _frozen(effect: Effect, seen: Capture, capture: Capture) -> str | None:
+    """Return `time` or `batch` where a layer is given more of it, and always as much in the trace.
+
+    An axis that only adds to a dynamic one is fixed to the example's, and that is a note.
+    """
+    if effect.looped:
+        return None
+    for kind, before, after, traced in (
+        (TIME, seen.time, effect.time, capture.time),
+        (BATCH, seen.batch, effect.batch, capture.batch),
+    ):
+        changes = zip(before, after, traced, strict=False)
+        if any(old != new and not _free(size) for old, new, size in changes):
+            return kind
+    return None
 
 
 def _unrolls(effect: Effect, seen: Capture, path: str, name: str, axis: int) -> ExportError:
@@ -306,14 +323,17 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     return capture, result
 
 
-def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
+def _enlarged(module: nn.Module, arguments: Arguments, seen: Capture, sizes: str) -> Arguments:
     """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
 
     Of the choices that run, the one with the most axes is taken: where fewer would do, the others
-    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1).
+    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1). For
+    `calls` it is any choice that changes what the layers see: six rows made of a batch of 1.
     """
     flat = arguments.flat()
     ones = [(name, axis) for name, t in flat.items() for axis, n in enumerate(t.shape) if n == 1]
+    if not ones or (sizes != "calls" and 1 not in getattr(seen, sizes)):
+        return arguments
     taken = {size for tensor in flat.values() for size in tensor.shape}
     size = next(size for size in _OTHER_SIZES if size not in taken)
     tries = itertools.chain.from_iterable(
@@ -325,10 +345,14 @@ def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
             larger[name] = larger[name].repeat_interleave(size, dim=axis)
         attempt = arguments.with_tensors(larger)
         try:
-            seen, _ = _run(module, attempt)
+            after, _ = _run(module, attempt)
         except ExportError:
             continue
-        if 1 not in getattr(seen, sizes):
+        if sizes != "calls":
+            served = 1 not in getattr(after, sizes)
+        else:
+            served = (seen.batch, seen.time, seen.cells) != (after.batch, after.time, after.cells)
+        if served:
             return attempt
     return arguments  # a layer inside runs at 1 always, as a policy that sees one step does
 
