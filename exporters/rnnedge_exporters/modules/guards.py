@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,9 @@ from torch.export import ExportedProgram
 from torch.fx.experimental import symbolic_shapes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.capture import Capture
+
+if TYPE_CHECKING:
+    from rnnedge_exporters.modules.capture import Capture
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent.parent
@@ -32,10 +34,9 @@ def noting_guards(capture: Capture) -> Iterator[None]:
         return
 
     def noting(expr: Any, *rest: Any, **more: Any) -> Any:
-        frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-        inside = [f for f in frames if f.name == "forward"]
-        if inside:
-            capture.guards.setdefault(str(expr), _line(inside[-1]))
+        frame = _innermost_forward()
+        if frame:
+            capture.guards.setdefault(str(expr), _line(frame))
         return original(expr, *rest, **more)
 
     setattr(symbolic_shapes, "ShapeGuard", noting)  # noqa: B010  # torch does not export it
@@ -43,6 +44,12 @@ def noting_guards(capture: Capture) -> Iterator[None]:
         yield
     finally:
         setattr(symbolic_shapes, "ShapeGuard", original)  # noqa: B010
+
+
+def current_line() -> str:
+    """Return the line of the user's code that is being traced."""
+    frame = _innermost_forward()
+    return _line(frame) if frame else "the module"
 
 
 def guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int) -> str | None:
@@ -67,13 +74,19 @@ def told_line(error: BaseException) -> str:
     if "data-dependent" in text:
         first = (
             "a Python branch, loop or size that depends on the values of a tensor runs at export "
-            "only (torch.where chooses between values)"
+            "only (torch.where chooses between values, and pack_padded_sequence takes lengths as a "
+            "tensor)"
         )
     frames = traceback.extract_tb(error.__traceback__)
     mine = [f for f in frames if not _foreign(f.filename)]
     where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
     at = f" at {_line(where[-1])}" if where else ""
     return f"{' '.join(first.split())}{at}"
+
+
+def _innermost_forward() -> traceback.FrameSummary | None:
+    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
+    return next((f for f in reversed(frames) if f.name == "forward"), None)
 
 
 def _line(frame: traceback.FrameSummary) -> str:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, LONGEST, Capture
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.causal import CausalConv
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED
 from rnnedge_runtime.contract import TIME
 
 _OVER_AN_AXIS = {
@@ -54,7 +55,7 @@ class Hindrance:
 
 def time_symbols(names: dict[str, str]) -> set[str]:
     """Return the symbols of torch that stand for a time axis."""
-    return {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST))}
+    return {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST, PACKED))}
 
 
 def hindrances(
@@ -84,6 +85,9 @@ def hindrances(
             if any(_timed(size, longest) for value in values for size in value.shape):
                 what = "an output ends at the longest row: give pad_packed_sequence total_length"
                 found[Hindrance(what)] = None
+            packed = {symbol for symbol in times if names[symbol].startswith(PACKED)}
+            if any(_timed(size, packed) for value in values for size in value.shape):
+                found[Hindrance("an output is the data of a packed sequence")] = None
     return list(found)
 
 

@@ -19,8 +19,9 @@ from rnnedge_exporters.modules.arguments import (
     name_results,
 )
 from rnnedge_exporters.modules.attributes import unchanged
-from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
+from rnnedge_exporters.modules.capture import Capture, captured, observed
 from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.packing import LONGEST, PACKED
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -112,7 +113,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
                     raise _fixed(program, capture, arguments, name, axis, told)
                 names.setdefault(used[name][axis], told)
     _refuse_limits(program, capture, names)
-    names.update(_longest(program))
+    names.update(_longest(program, capture))
     used = _dynamic(program, arguments)
     input_axes = {
         name: tuple(
@@ -271,12 +272,15 @@ def _names_by_layers(capture: Capture) -> dict[str, str]:
     return names
 
 
-def _longest(program: ExportedProgram) -> dict[str, str]:
-    """Name the symbols that stand for the longest row of a packed sequence."""
-    symbols = [str(s) for s in program.range_constraints if str(s).startswith("u")]
-    return {
-        s: LONGEST if number == 0 else f"{LONGEST}_{number}" for number, s in enumerate(symbols)
-    }
+def _longest(program: ExportedProgram, capture: Capture) -> dict[str, str]:
+    """Name the symbols that stand for the longest row of a packed sequence, or all its steps."""
+    packed = set(_symbols(capture.packed.packed_sizes()))
+    names: dict[str, str] = {}
+    for symbol in (str(s) for s in program.range_constraints if str(s).startswith("u")):
+        kind = PACKED if symbol in packed else LONGEST
+        number = sum(name.startswith(kind) for name in names.values())
+        names[symbol] = f"{kind}_{number}" if number else kind
+    return names
 
 
 def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Arguments) -> None:
