@@ -20,6 +20,7 @@ from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_exporters.modules.rows import row_hindrances
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
@@ -104,6 +105,7 @@ def build_module_graph(
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
         causal = find_causal(traced.program, copied, time_symbols(traced.names))
         found = hindrances(traced.program, traced.capture, traced.names, causal)
+        found += row_hindrances(traced.program, traced.capture, traced.names)
         if states is True and found:
             raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None

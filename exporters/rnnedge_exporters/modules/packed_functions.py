@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.guards import current_line
-from rnnedge_exporters.modules.listed import Listed
+from rnnedge_exporters.modules.lengths import Listed
 from rnnedge_exporters.modules.packing import PackedSequences
 
 _traced: ContextVar[PackedSequences | None] = ContextVar("traced", default=None)

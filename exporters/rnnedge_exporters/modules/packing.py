@@ -22,7 +22,7 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.listed import as_lengths
+from rnnedge_exporters.modules.lengths import as_lengths
 
 DOMAIN = "rnnedge"
 STEPS = "Steps"

@@ -27,6 +27,7 @@ _OVER_AN_AXIS = {
     *("sort", "topk", "argmax", "argmin", "index_select", "gather", "any", "all", "median"),
     *("linalg_vector_norm", "cat", "unfold", "index"),
 }
+_CONVERSIONS = {"to", "_to_copy", "detach", "clone", "alias", "contiguous", "view", "reshape"}
 _MATRIX = {"matmul", "bmm", "mm", "einsum"}
 _WINDOW = {
     *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
@@ -79,7 +80,7 @@ def hindrances(
     for node in program.graph.nodes:
         if node.op == "call_function" and node.name not in handled:
             for what in _looks_across(node, times, capture):
-                found[Hindrance(what, _where(node))] = None
+                found[Hindrance(what, where(node))] = None
         if node.op == "output":
             values = [value for value in map(_value, _tensors(node.args)) if value is not None]
             if any(_timed(size, longest) for value in values for size in value.shape):
@@ -102,9 +103,12 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         label = path or "it"
         if capture.layers[path].bidirectional:
             yield f"{label} is bidirectional"
-        given = 2 if numbers[keys.index(LENGTHS_GIVEN)] else 1
-        states = node.args[0][given:]  # type: ignore[index]
-        if any(_comes_from_a_layer(state) for state in _tensors(states)):
+        x, *rest = _tensors(node.args[0])
+        given = numbers[keys.index(LENGTHS_GIVEN)]
+        if given and not _given_or_full(rest[0], x, times):
+            yield f"the lengths of {label} are computed"
+        states = rest[given:]
+        if any(_comes_from_a_layer(state) for state in states):
             yield f"{label} starts from a state that is computed from the same chunk"
         return
     tensors = [a for a in _tensors(node.args) if isinstance(a.meta.get("val"), Tensor)]
@@ -153,6 +157,16 @@ def _comes_from_a_layer(node: fx.Node) -> bool:
             seen.add(current)
             waiting += current.all_input_nodes
     return False
+
+
+def _given_or_full(lengths: fx.Node, x: fx.Node, times: set[str]) -> bool:
+    """Whether lengths are an input as it is, or the steps that `x` has."""
+    while _name(lengths) in _CONVERSIONS:
+        lengths = lengths.all_input_nodes[0]
+    if _name(lengths) == "full":
+        steps = [str(size) for size in _value(x).shape[:2] if _timed(size, times)]
+        return [str(node.meta["val"]) for node in _tensors(lengths.args[1])] == steps
+    return lengths.op == "placeholder"
 
 
 def _window(
@@ -229,7 +243,8 @@ def _has(args: Any, times: set[str]) -> bool:
     return any(_timed(node.meta.get("val"), times) for node in _tensors(args))
 
 
-def _where(node: fx.Node) -> str:
+def where(node: fx.Node) -> str:
+    """Return the line of the user's code that a node comes from, or nothing."""
     trace = node.meta.get("stack_trace") or ""
     lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', trace)
     mine = [

@@ -19,9 +19,11 @@ from rnnedge_exporters.modules.arguments import (
     name_results,
 )
 from rnnedge_exporters.modules.attributes import unchanged
-from rnnedge_exporters.modules.capture import Capture, captured, observed
+from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
 from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
-from rnnedge_exporters.modules.packing import LONGEST, PACKED
+from rnnedge_exporters.modules.lengths import CONSTANT
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
+from rnnedge_exporters.modules.streaming import where
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -113,6 +115,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
                     raise _fixed(program, capture, arguments, name, axis, told)
                 names.setdefault(used[name][axis], told)
     _refuse_limits(program, capture, names)
+    _refuse_constant_lengths(program)
     names.update(_longest(program, capture))
     used = _dynamic(program, arguments)
     input_axes = {
@@ -356,6 +359,27 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
                 f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
                 "export only; compute both sides, or use torch.where"
             )
+
+
+def _refuse_constant_lengths(program: ExportedProgram) -> None:
+    """Refuse lengths of packed sequences that depend on no input, where rows or steps are open."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.kwargs.get("domain") != DOMAIN:
+            continue
+        keys, numbers = node.kwargs["attr_keys"], node.kwargs["attr_ints"]
+        given = dict(zip(keys, numbers, strict=True)).get(LENGTHS_GIVEN, node.args[1] == POSITIONS)
+        if not given:
+            continue
+        padded, lengths = node.args[0][:2]
+        waiting, seen = [lengths], {lengths}
+        while waiting:
+            fresh = set(waiting.pop().all_input_nodes) - seen
+            seen |= fresh
+            waiting += fresh
+        open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
+        if open_axes and not any(one.name in inputs for one in seen):
+            raise ExportError(f"{where(node) or 'pack_padded_sequence'}: {CONSTANT}")
 
 
 def _refuse_loops_over_cells(

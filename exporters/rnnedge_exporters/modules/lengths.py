@@ -1,4 +1,4 @@
-"""Tensors that a module turns into Python lists or numpy arrays on the way to a packed sequence.
+"""The lengths of a packed sequence, which a module may turn into a list or an array of numpy.
 
 `lengths.tolist()` and `lengths.cpu().numpy()` are the tensor all the same, and stay it here: a list
 of numbers would be those of the example.
@@ -15,12 +15,9 @@ from torch import Tensor
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.guards import current_line
 
-_ADVICE = "give it the tensor itself (lengths, lengths.cpu() or lengths.tolist())"
-
-
 CONSTANT = (
-    "the lengths are constants, and would be those of every sequence: give them as a tensor that "
-    "is an argument of forward, example_inputs=(x, torch.tensor([7, 4, 2]))"
+    "the lengths of a packed sequence are constants, and would be those of every sequence: give "
+    "them as a tensor that is an argument of forward, example_inputs=(x, torch.tensor([7, 4, 2]))"
 )
 
 
@@ -72,15 +69,15 @@ def as_lengths(given: Any, rows: int | torch.SymInt, steps: int | torch.SymInt) 
     if isinstance(given, Tensor):
         return given.to(dtype=torch.int64)
     items = list(given)
-    called = f"pack_padded_sequence ({current_line()})"
     if all(isinstance(item, Tensor | torch.SymInt) for item in items):
         if isinstance(rows, torch.SymInt):
             raise ExportError(
-                f"{called}: a list with one number for each row fixes the batch to {len(items)}: "
-                f"{_ADVICE}; for full rows, torch.full((x.size(0),), x.size(1))"
+                f"{current_line()}: a list with a number for each row fixes the batch to "
+                f"{len(items)}: give pack_padded_sequence the tensor itself (lengths, "
+                "lengths.cpu() or lengths.tolist()), or torch.full((x.size(0),), x.size(1))"
             )
         numbers = [n if isinstance(n, Tensor) else torch.full((), n) for n in items]
         return torch.stack(numbers).to(dtype=torch.int64)
     if isinstance(rows, torch.SymInt) or isinstance(steps, torch.SymInt):
-        raise ExportError(f"{called}: {CONSTANT}")
+        raise ExportError(f"{current_line()}: {CONSTANT}")
     return torch.as_tensor(items, dtype=torch.int64)
