@@ -105,7 +105,7 @@ def build_module_graph(
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
         causal = find_causal(traced.program, copied, time_symbols(traced.names))
         found = hindrances(traced.program, traced.capture, traced.names, causal)
-        found += row_hindrances(traced.program, traced.capture, traced.names)
+        found += row_hindrances(traced.program, traced.capture, traced.names, traced.outputs)
         if states is True and found:
             raise _not_streamable(module, found)
         told = states if isinstance(states, Mapping) else None

@@ -134,7 +134,7 @@ class _Calls(TorchFunctionMode):
         return func(*args, **options)
 
 
-_FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.from_numpy)
+_FROM_NUMBERS = (torch.tensor, torch.as_tensor)
 _DATA = vars(torch._C.TensorBase)["data"].__get__
 
 

@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -30,12 +30,15 @@ from rnnedge_exporters.modules.row_places import (
     UnknownError,
 )
 from rnnedge_exporters.modules.row_rules import place_of
-from rnnedge_exporters.modules.streaming import Hindrance, where
+from rnnedge_exporters.modules.streaming import Hindrance, tensor_nodes, where
 from rnnedge_runtime.contract import BATCH
 
 
 def row_hindrances(
-    program: ExportedProgram, capture: Capture, names: Mapping[str, str]
+    program: ExportedProgram,
+    capture: Capture,
+    names: Mapping[str, str],
+    outputs: Sequence[str],
 ) -> list[Hindrance]:
     """Name what moves or mixes the rows of the batch.
 
@@ -43,11 +46,12 @@ def row_hindrances(
         program: The exported program.
         capture: Its recurrent layers and calls.
         names: Symbol of torch to the name of the axis.
+        outputs: Names of the outputs, in order.
 
     Returns:
         What keeps a layer, or an output, from having the rows of the inputs in their order.
     """
-    followed = _Rows(program, capture, names)
+    followed = _Rows(program, capture, names, outputs)
     return list(dict.fromkeys(followed.hindrances))
 
 
@@ -63,7 +67,11 @@ class _Rows:
     """Where the rows are in each value of a program."""
 
     def __init__(
-        self, program: ExportedProgram, capture: Capture, names: Mapping[str, str]
+        self,
+        program: ExportedProgram,
+        capture: Capture,
+        names: Mapping[str, str],
+        outputs: Sequence[str],
     ) -> None:
         self.hindrances: list[Hindrance] = []
         self._capture = capture
@@ -80,10 +88,10 @@ class _Rows:
             elif node.op == "call_function":
                 self._follow(node)
             elif node.op == "output":
-                self._look_at_outputs(node)
+                self._look_at_outputs(node, outputs)
 
     def _of_input(self, node: fx.Node) -> Any:
-        if not isinstance(node.meta.get("val"), Tensor):
+        if not _is_tensor(node):
             return None
         axes = [
             axis for axis, size in enumerate(self._shape(node.meta["val"])) if size == self._batch
@@ -240,16 +248,12 @@ class _Rows:
         finals = len(node.meta["val"]) - 1
         return (place, *[None if place is None else place.at(1)] * finals)
 
-    def _look_at_outputs(self, node: fx.Node) -> None:
-        for made in node.args[0]:  # type: ignore[union-attr]
-            value = made.meta.get("val") if isinstance(made, fx.Node) else None
-            if not isinstance(value, Tensor) or self._batch not in self._shape(value):
-                continue
-            found = self._at(cast("fx.Node", made))
+    def _look_at_outputs(self, node: fx.Node, names: Sequence[str]) -> None:
+        tensors = [made for made in tensor_nodes(node.args) if _is_tensor(made)]
+        for made, name in zip(tensors, names, strict=False):
+            found = self._at(made) if self._batch in self._shape(made.meta["val"]) else None
             if isinstance(found, _Moved) and found not in self._reported:
-                self.hindrances.append(
-                    Hindrance(f"an output has rows that {found.what}", found.where)
-                )
+                self.hindrances.append(Hindrance(f"{name} has rows that {found.what}", found.where))
 
 
 def _numbers(op: Operation, *, pointwise: bool) -> list[Any]:
@@ -271,6 +275,10 @@ def _only(size: int | torch.SymInt) -> set[sympy.Symbol]:
     """Return the symbol that a size depends on, when there is one only."""
     symbols = size.node.expr.free_symbols if isinstance(size, torch.SymInt) else set()
     return symbols if len(symbols) == 1 else set()
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
 
 
 def _is_number(node: fx.Node) -> bool:

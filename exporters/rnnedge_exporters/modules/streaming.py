@@ -82,7 +82,7 @@ def hindrances(
             for what in _looks_across(node, times, capture):
                 found[Hindrance(what, where(node))] = None
         if node.op == "output":
-            values = [value for value in map(_value, _tensors(node.args)) if value is not None]
+            values = [value for value in map(_value, tensor_nodes(node.args)) if value is not None]
             if any(_timed(size, longest) for value in values for size in value.shape):
                 what = "an output ends at the longest row: give pad_packed_sequence total_length"
                 found[Hindrance(what)] = None
@@ -103,7 +103,7 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         label = path or "it"
         if capture.layers[path].bidirectional:
             yield f"{label} is bidirectional"
-        x, *rest = _tensors(node.args[0])
+        x, *rest = tensor_nodes(node.args[0])
         given = numbers[keys.index(LENGTHS_GIVEN)]
         if given and not _given_or_full(rest[0], x, times):
             yield f"the lengths of {label} are computed"
@@ -111,7 +111,7 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         if any(_comes_from_a_layer(state) for state in states):
             yield f"{label} starts from a state that is computed from the same chunk"
         return
-    tensors = [a for a in _tensors(node.args) if isinstance(a.meta.get("val"), Tensor)]
+    tensors = [a for a in tensor_nodes(node.args) if isinstance(a.meta.get("val"), Tensor)]
     shapes = [tuple(a.meta["val"].shape) for a in tensors]
     if name == "arange" and _has(node.args, times):
         yield "positions are counted from the start of each chunk (arange over time)"
@@ -165,7 +165,7 @@ def _given_or_full(lengths: fx.Node, x: fx.Node, times: set[str]) -> bool:
         lengths = lengths.all_input_nodes[0]
     if _name(lengths) == "full":
         steps = [str(size) for size in _value(x).shape[:2] if _timed(size, times)]
-        return [str(node.meta["val"]) for node in _tensors(lengths.args[1])] == steps
+        return [str(node.meta["val"]) for node in tensor_nodes(lengths.args[1])] == steps
     return lengths.op == "placeholder"
 
 
@@ -221,7 +221,8 @@ def _name(node: fx.Node) -> str:
     return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
 
 
-def _tensors(args: Any) -> list[fx.Node]:
+def tensor_nodes(args: Any) -> list[fx.Node]:
+    """Return the nodes among the arguments of a node, nested as they are."""
     found: list[fx.Node] = []
     fx.map_arg(args, lambda node: found.append(node))
     return found
@@ -240,7 +241,7 @@ def _timed(size: Any, times: set[str]) -> bool:
 
 
 def _has(args: Any, times: set[str]) -> bool:
-    return any(_timed(node.meta.get("val"), times) for node in _tensors(args))
+    return any(_timed(node.meta.get("val"), times) for node in tensor_nodes(args))
 
 
 def where(node: fx.Node) -> str:
