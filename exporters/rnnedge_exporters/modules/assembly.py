@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -22,11 +21,14 @@ from rnnedge_exporters.graph import (
     value,
 )
 from rnnedge_exporters.modules.axis_text import tidy
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
 from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
+from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
+from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
+from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -109,8 +111,9 @@ def assemble(
     calls: list[_Call] = []
     lengths: str | None = None
     for node in [node for node in graph if node.domain == DOMAIN]:
-        if node.op_type == STEPS:
-            _expand_steps(graph, node, names)
+        if node.op_type in PACKED_FORMS:
+            builder = GraphBuilder(node.name or node.op_type, names)
+            _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
@@ -193,6 +196,8 @@ def translate(program: ExportedProgram) -> ir.Model:
         ExportError: When an operator has no translation.
     """
     round_down(program)
+    # A translation leaves symbols behind, which torch would miss in the next one.
+    getattr(environment(program), "pending_fresh_unbacked_symbols", []).clear()
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
@@ -299,14 +304,6 @@ def letters(count: int) -> list[str]:
 def name_state(layer: str, letter: str) -> str:
     """Name the lifted initial state of a layer; its final state ends in `_n`."""
     return f"{layer}.{letter}_0" if layer else f"{letter}_0"
-
-
-def _expand_steps(graph: ir.Graph, node: ir.Node, names: dict[str, int]) -> None:
-    builder = GraphBuilder(node.name or STEPS, names)
-    shape = builder.op("Shape", _given(node.inputs[0]), start=0, end=1)
-    count = builder.op("Squeeze", shape, builder.integers(0))
-    zero, one = (builder.constant(str(n), np.array(n, np.int64)) for n in (0, 1))
-    _replace(graph, node, builder, [builder.op("Range", zero, count, one)])
 
 
 def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:

@@ -48,9 +48,8 @@ def noting_guards(notes: dict[str, str]) -> Iterator[None]:
 
 def calling_line() -> str:
     """Return the line of the user's code, inside a forward, that is running now, or nothing."""
-    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-    inside = [f for f in frames if f.name == "forward"]
-    return _line(inside[-1]) if inside else ""
+    frame = _innermost_forward()
+    return _line(frame) if frame else ""
 
 
 def guard_line(
@@ -77,13 +76,19 @@ def told_line(error: BaseException) -> str:
     if "data-dependent" in text:
         first = (
             "a Python branch, loop or size that depends on the values of a tensor runs at export "
-            "only (torch.where chooses between values)"
+            "only (torch.where chooses between values, and pack_padded_sequence takes lengths as a "
+            "tensor)"
         )
     frames = traceback.extract_tb(error.__traceback__)
     mine = [f for f in frames if not _foreign(f.filename)]
     where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
     at = f" at {_line(where[-1])}" if where else ""
     return f"{' '.join(first.split())}{at}"
+
+
+def _innermost_forward() -> traceback.FrameSummary | None:
+    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
+    return next((f for f in reversed(frames) if f.name == "forward"), None)
 
 
 def _line(frame: traceback.FrameSummary) -> str:

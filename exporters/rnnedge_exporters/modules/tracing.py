@@ -20,8 +20,11 @@ from rnnedge_exporters.modules.arguments import (
 )
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes, Effect, groups, probe
-from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
+from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
+from rnnedge_exporters.modules.lengths import CONSTANT
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
 from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.streaming import where
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -116,7 +119,8 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         names, fixed = _names_as_told(program, capture, arguments, dynamic_axes), []
     capture.weights.update(seen.weights)
     _refuse_limits(program, capture, names)
-    names.update(_longest(program))
+    _refuse_constant_lengths(program)
+    names.update(_longest(program, capture))
     used = _dynamic(program, arguments)
     input_axes = {
         name: tuple(
@@ -461,12 +465,15 @@ def _names_by_layers(capture: Capture) -> dict[str, str]:
     return names
 
 
-def _longest(program: ExportedProgram) -> dict[str, str]:
-    """Name the symbols that stand for the longest row of a packed sequence."""
-    symbols = [str(s) for s in program.range_constraints if str(s).startswith("u")]
-    return {
-        s: LONGEST if number == 0 else f"{LONGEST}_{number}" for number, s in enumerate(symbols)
-    }
+def _longest(program: ExportedProgram, capture: Capture) -> dict[str, str]:
+    """Name the symbols that stand for the longest row of a packed sequence, or all its steps."""
+    packed = set(_symbols(capture.packed.packed_sizes()))
+    names: dict[str, str] = {}
+    for symbol in (str(s) for s in program.range_constraints if str(s).startswith("u")):
+        kind = PACKED if symbol in packed else LONGEST
+        number = sum(name.startswith(kind) for name in names.values())
+        names[symbol] = f"{kind}_{number}" if number else kind
+    return names
 
 
 def _adopt(
@@ -531,6 +538,27 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
                 f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
                 "export only; compute both sides, or use torch.where"
             )
+
+
+def _refuse_constant_lengths(program: ExportedProgram) -> None:
+    """Refuse lengths of packed sequences that depend on no input, where rows or steps are open."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.kwargs.get("domain") != DOMAIN:
+            continue
+        keys, numbers = node.kwargs["attr_keys"], node.kwargs["attr_ints"]
+        given = dict(zip(keys, numbers, strict=True)).get(LENGTHS_GIVEN, node.args[1] == POSITIONS)
+        if not given:
+            continue
+        padded, lengths = node.args[0][:2]
+        waiting, seen = [lengths], {lengths}
+        while waiting:
+            fresh = set(waiting.pop().all_input_nodes) - seen
+            seen |= fresh
+            waiting += fresh
+        open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
+        if open_axes and not any(one.name in inputs for one in seen):
+            raise ExportError(f"{where(node) or 'pack_padded_sequence'}: {CONSTANT}")
 
 
 def _shapes(arguments: Arguments) -> str:
