@@ -1,6 +1,6 @@
 """Writes golden vectors: what a device needs to prove a model again without PyTorch.
 
-The layout is the one of ONNX's own tests (`rnnedge_runtime.golden` draws it), so that
+The layout is the one of ONNX's own tests (`rnnedge_runtime.proof.golden` draws it), so that
 `onnx_test_runner` and other runtimes read the vectors too.
 """
 
@@ -21,8 +21,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge_runtime.errors import GoldenError, ModelError
-from rnnedge_runtime.golden import MODEL, RECORD, SET, Golden, GoldenSet
-from rnnedge_runtime.tensor_file import SUPPORTED
+from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
+from rnnedge_runtime.proof.tensor_file import SUPPORTED
 
 _PACKAGES = ("rnnedge", "numpy", "onnx")
 

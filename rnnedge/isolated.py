@@ -22,11 +22,12 @@ from typing import IO, Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge.errors import CrashError, TimeLimitError
 from rnnedge_runtime import EngineError, ModelError, RnnEdgeError, Session
-from rnnedge_runtime.bench import measure
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.errors import engine_errors
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.latency import measure
+from rnnedge_runtime.loaded_model import RunResult
 
 Arrays = dict[str, NDArray[Any]]
 TIME_LIMIT = 60.0
@@ -37,14 +38,6 @@ _CODE = (
     "import sys; sys.path[:] = filter(None, sys.path); "  # no queue.py of the user's own folder
     "from rnnedge.isolated import serve; serve()"
 )
-
-
-class CrashError(EngineError):
-    """The model ended the process that ran it."""
-
-
-class TimeLimitError(CrashError):
-    """The model was ended at the time limit."""
 
 
 class Worker:
@@ -241,7 +234,7 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what ONNX Runtime prints must not get between the answers
     with suppress(ImportError):  # the first command says what is missing
-        import onnxruntime  # noqa: F401
+        from rnnedge_runtime.engine import library  # noqa: F401
     answers.write(b"\n" + _READY)
     answers.flush()
     sessions: dict[str, Session] = {}
@@ -293,7 +286,7 @@ def probe(model: bytes, feeds: Arrays) -> Arrays:
     Raises:
         EngineError: When ONNX Runtime refuses it.
     """
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -2,6 +2,7 @@
 
     RnnEdgeError
     └── ExportError (ValueError)           the module or the options cannot be exported
+        ├── TrialError                     an input that the module or its file does not take
         └── WeightsError                   a weight cannot be read
 
     UserWarning
@@ -15,6 +16,10 @@ from rnnedge_runtime.errors import RnnEdgeError
 
 class ExportError(RnnEdgeError, ValueError):
     """The module, or an option of the export, is not one that can be exported."""
+
+
+class TrialError(ExportError):
+    """The module, or the file made of it, does not take an input that the export tries."""
 
 
 class WeightsError(ExportError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import TypeIs
 
+from rnnedge_exporters.computed_weights import with_computed_weights
 from rnnedge_exporters.errors import ExportError, WeightsError, WeightsWarning
 from rnnedge_runtime.contract import Cell, LayerInfo
 
@@ -121,12 +122,16 @@ class RecurrentLayer:
         )
 
 
-def read_layer(layer: nn.RNNBase, name: str = "") -> RecurrentLayer:
-    """Read a live layer.
+def read_layer(
+    layer: nn.RNNBase, name: str = "", weights: Mapping[str, Tensor] | None = None
+) -> RecurrentLayer:
+    """Read a live layer; weights that a parametrization or a hook computes are computed first.
 
     Args:
         layer: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, of any floating dtype, on any device.
         name: Its path inside the exported module.
+        weights: Weights that the layer was seen to compute with, by name, where they are not its
+            own parameters.
 
     Raises:
         ExportError: When the layer is none of the three.
@@ -139,8 +144,10 @@ def read_layer(layer: nn.RNNBase, name: str = "") -> RecurrentLayer:
         raise ExportError(f"expected an nn.RNN, nn.LSTM or nn.GRU, got mode {layer.mode!r}")
     cell, nonlinearity = _MODES[layer.mode]
     suffixes = ["", "_reverse"] if layer.bidirectional else [""]
+    computed = with_computed_weights(layer)
+    given = weights or {}
     layers = tuple(
-        tuple(_read_direction(layer, f"l{index}{suffix}", name) for suffix in suffixes)
+        tuple(_read_direction(computed, f"l{index}{suffix}", name, given) for suffix in suffixes)
         for index in range(layer.num_layers)
     )
     return RecurrentLayer(
@@ -157,9 +164,15 @@ def read_layer(layer: nn.RNNBase, name: str = "") -> RecurrentLayer:
     )
 
 
+def is_readable(layer: nn.Module) -> TypeIs[nn.RNNBase]:
+    """Whether `layer` is an `nn.RNN`, `nn.LSTM` or `nn.GRU` that has its weights without a call."""
+    names = layer._flat_weights_names if isinstance(layer, nn.RNNBase) else []
+    return bool(names) and all(isinstance(getattr(layer, name, None), Tensor) for name in names)
+
+
 def is_bare_layer(module: nn.Module) -> TypeIs[nn.RNNBase]:
     """Whether `module` computes just what `nn.RNN`, `nn.LSTM` or `nn.GRU` does."""
-    if not isinstance(module, nn.RNN | nn.LSTM | nn.GRU):
+    if not isinstance(module, nn.RNN | nn.LSTM | nn.GRU) or "forward" in vars(module):
         return False
     return any(type(module).forward is layer.forward for layer in (nn.RNN, nn.LSTM, nn.GRU))
 
@@ -174,9 +187,12 @@ def digest(arrays: Iterable[NDArray[Any]]) -> str:
     return f"sha256:{sha.hexdigest()}"
 
 
-def _read_direction(layer: nn.RNNBase, suffix: str, name: str) -> DirectionWeights:
+def _read_direction(
+    layer: nn.RNNBase, suffix: str, name: str, given: Mapping[str, Tensor]
+) -> DirectionWeights:
     def read(weight: str) -> Float32:
-        return _to_numpy(getattr(layer, f"{weight}_{suffix}"), f"{weight}_{suffix}", name)
+        called = f"{weight}_{suffix}"
+        return _to_numpy(given[called] if called in given else getattr(layer, called), called, name)
 
     weight_ih = read("weight_ih")
     no_bias = np.zeros(len(weight_ih), np.float32)

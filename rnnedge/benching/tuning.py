@@ -13,10 +13,10 @@ from typing import Any
 
 from rnnedge.benching.latency import time_in_turns
 from rnnedge.benching.machine import Machine, this_machine, usable_cores
-from rnnedge.benching.reference import Reference, UnequalError
+from rnnedge.benching.reference import Reference
 from rnnedge.benching.results import FORMAT
 from rnnedge.benching.shapes import Shape
-from rnnedge.errors import ExportError, SourceError
+from rnnedge.errors import ExportError, SourceError, UnequalError
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.validation import validate
 from rnnedge.sources import Source

@@ -11,18 +11,12 @@ from rich.text import Text
 
 from rnnedge.cli.options import json_option
 from rnnedge.cli.output import print_json, print_lines
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge.errors import UnhealthyError
 
 if TYPE_CHECKING:
     from rnnedge.doctor import Diagnosis, Finding, Treatment
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-
-
-class UnhealthyError(RnnEdgeError):
-    """The doctor found an error in the model."""
-
-    exit_code = 3
 
 
 @click.command()

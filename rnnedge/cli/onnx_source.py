@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnedge.cli.options import refuse_others
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar, refuse_unequal
+from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.errors import ParityError
 
 
 def export_onnx(

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from rnnedge.cli.options import calibrate_option, is_onnx, json_option, layer_options, source_of
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.output import print_json, print_lines, progress_bar
+from rnnedge.errors import ParityError
 
 
 @click.command()

@@ -13,7 +13,8 @@ import sys
 from typing import Any
 
 import numpy as np
-import onnxruntime
+
+from rnnedge_runtime.engine.library import onnxruntime
 
 _KEPT = 2
 """Models that stay open; a file and its repaired copy are run in turn."""

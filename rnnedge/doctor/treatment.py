@@ -13,10 +13,10 @@ from typing import Any
 from rnnedge.doctor.examination import check_arguments, diagnose
 from rnnedge.doctor.findings import Diagnosis
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair
+from rnnedge.doctor.repairs.base import Mended, Repair
 from rnnedge.doctor.sandbox import TIME_LIMIT, Sandbox
 from rnnedge.doctor.subject import Subject, observe
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge.errors import NotMendedError, RepairError
 
 _Way = tuple[str, frozenset[str], Callable[[Subject, Path], Mended]]
 
@@ -27,10 +27,6 @@ _IN_PLACE: tuple[_Way, ...] = (
     ("expose states", expose.MENDS, expose.expose_states),
     ("clean", clean.MENDS, clean.clean),
 )
-
-
-class RepairError(RnnEdgeError, ValueError):
-    """Nothing in the model can be repaired, or nothing has to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult
 from rnnedge_exporters.staging import staged
-from rnnedge_runtime.golden import GoldenSet
+from rnnedge_runtime.proof.golden import GoldenSet
 
 _MOST = 12
 _VALUES = 200_000

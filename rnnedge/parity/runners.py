@@ -22,10 +22,11 @@ from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_exporters.recurrent import join
 from rnnedge_runtime import ModelError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.loaded_model import RunResult
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -237,7 +238,7 @@ class ModuleRunner:
         self._finals: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         for path, layer in recurrent_layers(self._module).items():
-            layer.forward = self._with_states(path, layer.forward)  # type: ignore[method-assign]
+            exchange_forward(layer, partial(self._with_states, path))
         for path, conv in self._module.named_modules():
             if f"{path}.context_0" in {pair.input for pair in interface.states}:
                 assert isinstance(conv, nn.Conv1d)  # no other has a context

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from rnnedge.errors import RefusedError
 from rnnedge.isolated import Worker
 from rnnedge.parity.cases import Case
-from rnnedge.parity.collect import Answers, Questioner, RefusedError
+from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance
 from rnnedge.parity.report import CaseResult
 from rnnedge_exporters.weights import RecurrentLayer

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, WeightsWarning
+from rnnedge.errors import ModelError, RefusedError, WeightsWarning
 from rnnedge.isolated import TIME_LIMIT, Worker
 from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import Answers, Questioner, RefusedError, collect
+from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
     Tolerance,
     compare,

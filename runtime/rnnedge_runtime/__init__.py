@@ -19,17 +19,17 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
-from rnnedge_runtime.session import RunResult as RunResult
+from rnnedge_runtime.loaded_model import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.info import SessionInfo as SessionInfo
-    from rnnedge_runtime.pool import StreamPool as StreamPool
-    from rnnedge_runtime.stream import Stream as Stream
+    from rnnedge_runtime.engine.info import SessionInfo as SessionInfo
+    from rnnedge_runtime.pool.pool import StreamPool as StreamPool
+    from rnnedge_runtime.streaming.stream import Stream as Stream
 
 __version__ = "0.1.0"
 
-_LATER = {"SessionInfo": "info", "Stream": "stream", "StreamPool": "pool"}
+_LATER = {"SessionInfo": "engine.info", "Stream": "streaming.stream", "StreamPool": "pool.pool"}
 """What loads on first use, and the module that has it."""
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import rnnedge_runtime
-from rnnedge_runtime.bench import measure, random_inputs
-from rnnedge_runtime.check import Finding, check
 from rnnedge_runtime.errors import InputError, RnnEdgeError
-from rnnedge_runtime.golden import read_golden
-from rnnedge_runtime.golden_check import check_golden
+from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name
+from rnnedge_runtime.proof.golden import read_golden
+from rnnedge_runtime.proof.golden_check import check_golden
+from rnnedge_runtime.proof.self_check import Finding, check
 from rnnedge_runtime.session import Session
 
 
@@ -98,7 +98,7 @@ def _entry(text: str) -> tuple[str, str]:
 
 
 def _machine(session: Session) -> dict[str, str | int | None]:
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     return {
         "platform": platform.platform(),

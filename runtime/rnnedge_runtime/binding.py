@@ -1,4 +1,4 @@
-"""One array against what the graph says of it."""
+"""`Binder`: the inputs of a call, checked against what the graph declares."""
 
 from __future__ import annotations
 
@@ -8,13 +8,187 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.contract import BATCH, TensorSpec
+from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
+"""(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
+
+_MOST_SEEN = 64
+"""How many shapes of calls are remembered, each with zeros for the states that it left out."""
+_MOST_ZEROS = 1 << 16
+"""Bytes of such zeros. A call with more takes so long that its checks do not matter."""
+
+
+class Binder:
+    """Checks the inputs of a call against an interface, and returns what the engine is fed."""
+
+    def __init__(self, interface: Interface) -> None:
+        """Work out once what every call needs: streams call it for every step of a signal."""
+        self._inputs, self._states = interface.data_inputs, interface.state_inputs
+        self._lengths = interface.lengths
+        self._lengths_dtype = next(
+            (spec.dtype for spec in interface.inputs if spec.name == interface.lengths), ""
+        )
+        self._names = tuple(spec.name for spec in self._inputs)
+        self._expected = tuple(
+            (spec.name, dtype_of(spec.dtype)) for spec in (*self._inputs, *self._states)
+        )
+        self._seen: dict[tuple[tuple[int, ...], ...], dict[str, Array]] = {}
+
+    def seen_before(self, data: object, state: object) -> dict[str, Array] | None:
+        """Return the feeds if arrays of these shapes and dtypes passed every check before.
+
+        The checks look at shapes and dtypes only, and take longer than a step of a small layer.
+
+        Args:
+            data: The data inputs of a call without lengths, of any type.
+            state: The state, or None for zeros.
+
+        Returns:
+            None for anything else, which may still pass the checks.
+        """
+        if type(data) is np.ndarray and len(self._names) == 1:
+            arrays: tuple[Any, ...] = (data,)
+        elif type(data) is dict and tuple(data) == self._names:
+            arrays = tuple(data.values())
+        else:
+            return None
+        if state is not None:
+            if type(state) is not tuple or not state:
+                return None
+            arrays += state
+            if len(arrays) != len(self._expected):
+                return None
+        feeds: dict[str, Array] = {}
+        shapes = []
+        for array, (name, dtype) in zip(arrays, self._expected):  # noqa: B905 - or without states
+            if (
+                type(array) is not np.ndarray
+                or array.dtype is not dtype
+                or not array.flags.c_contiguous
+            ):
+                return None
+            feeds[name] = array
+            shapes.append(array.shape)
+        rest = self._seen.get(tuple(shapes))
+        if rest is None:
+            return None
+        if rest:
+            feeds.update(rest)
+        return feeds
+
+    def remember(self, feeds: Mapping[str, Array], *, with_state: bool) -> None:
+        """Remember the shapes of a call that passed, and the zeros that were added to it.
+
+        Args:
+            feeds: Everything that the engine is fed, by name.
+            with_state: Whether the caller passed the state.
+        """
+        given = [name for name, _ in self._expected if with_state or name in self._names]
+        rest = {name: feeds[name] for name in feeds if name not in given}
+        if sum(array.nbytes for array in rest.values()) > _MOST_ZEROS:
+            return
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[tuple([feeds[name].shape for name in given])] = rest
+
+    def data(
+        self, data: ArrayLike | Mapping[str, ArrayLike]
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        """Check the data inputs.
+
+        Returns:
+            The inputs by name, and the sizes of their named axes.
+
+        Raises:
+            InputError: If a name, dtype or shape does not fit.
+        """
+        specs = self._inputs
+        if isinstance(data, Mapping) and not specs:
+            raise InputError("the model has no data inputs")
+        data = by_name(specs, data)
+        given, expected = set(map(str, data)), {spec.name for spec in specs}
+        if given != expected:
+            wrong = sorted(given - expected) or sorted(expected - given)
+            raise InputError(
+                f"expected the inputs {', '.join(s.name for s in specs)}; "
+                f"{'unknown' if given - expected else 'missing'}: {', '.join(wrong)}"
+            )
+        sizes: dict[str, int] = {}
+        return {spec.name: bound(spec, data[spec.name], sizes, InputError) for spec in specs}, sizes
+
+    def state(self, state: State | None, sizes: dict[str, int]) -> dict[str, Array]:
+        """Check a state, or make zeros if it is None.
+
+        Args:
+            state: The state as the caller passed it.
+            sizes: The sizes of named axes; those of the state are added.
+
+        Returns:
+            The initial states by input name, in the order of `Interface.states`.
+
+        Raises:
+            StateError: If it does not fit, or the model has no state.
+        """
+        specs = self._states
+        if state is None:
+            return {spec.name: zeros(spec, sizes) for spec in specs}
+        if not specs:
+            raise StateError("the model takes no state: export it with states (--states)")
+        values = self._in_order(state)
+        return {
+            spec.name: bound(spec, value, sizes, StateError)
+            for spec, value in zip(specs, values, strict=True)
+        }
+
+    def lengths(self, lengths: ArrayLike | None, sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Check the lengths of the rows, or make full ones if they are None.
+
+        Args:
+            lengths: Integers [batch] from 0 to time.
+            sizes: The sizes of the named axes of the inputs.
+
+        Returns:
+            The lengths by input name; empty for a model without lengths.
+
+        Raises:
+            InputError: If they do not fit, or the model takes none.
+        """
+        name = self._lengths
+        if name is None:
+            if lengths is not None:
+                raise InputError(
+                    "the model takes no lengths: export it with lengths=True (--lengths)"
+                )
+            return {}
+        batch, time = sizes.get(BATCH), sizes.get(TIME)
+        if lengths is None:
+            if batch is None or time is None:
+                raise InputError(f"{name}: expected the steps of each row, got none")
+            return {name: np.full(batch, time, self._lengths_dtype)}
+        checked = bound_lengths(name, lengths, batch, time)
+        return {name: checked.astype(self._lengths_dtype, copy=False)}
+
+    def _in_order(self, state: State) -> list[ArrayLike]:
+        """Return the arrays of a state in the order of `Interface.states`."""
+        names = [spec.name for spec in self._states]
+        if isinstance(state, Mapping):
+            if set(state) != set(names):
+                raise StateError(
+                    f"expected the states {', '.join(names)}, got {', '.join(map(str, state))}"
+                )
+            return [state[name] for name in names]
+        values: list[ArrayLike] = [state] if isinstance(state, np.ndarray) else list(state)
+        if len(values) != len(names):
+            raise StateError(
+                f"expected {len(names)} state(s) ({', '.join(names)}), got {len(values)} array(s)"
+            )
+        return values
 
 
 def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) -> Array:

@@ -2,7 +2,7 @@
 
 The exporter writes a `Contract` as JSON into the model's `metadata_props` under `METADATA_KEY`; the
 runtime reads it back. `Interface` is the part that is needed to run a model, and the only part that
-can be known of a model which rnnedge did not make (`rnnedge_runtime.foreign`).
+can be known of a model which rnnedge did not make (`rnnedge_runtime.foreign.interface_from_names`).
 """
 
 from __future__ import annotations

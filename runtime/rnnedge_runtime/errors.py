@@ -6,7 +6,7 @@
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not belong, or a model without one
     ├── GoldenError (ValueError)           golden vectors that cannot be read or written
-    ├── OptionError (ValueError)           an option that ONNX Runtime does not know or take
+    ├── OptionError (ValueError)           an option with an unknown name or a wrong value
     ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
     ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
@@ -61,7 +61,7 @@ class GoldenError(RnnEdgeError, ValueError):
 
 
 class OptionError(RnnEdgeError, ValueError):
-    """A session was opened with an option that ONNX Runtime does not know, or a wrong value."""
+    """An option has a name that is unknown, as to ONNX Runtime, or a value out of its range."""
 
 
 class DeviceError(RnnEdgeError, RuntimeError):

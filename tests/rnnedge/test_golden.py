@@ -19,8 +19,8 @@ from torch import nn
 from rnnedge import export
 from rnnedge.golden import write_golden
 from rnnedge_runtime import Session
-from rnnedge_runtime.golden import Golden, GoldenSet, read_golden
-from rnnedge_runtime.golden_check import FILE, RUNS, check_golden
+from rnnedge_runtime.proof.golden import Golden, GoldenSet, read_golden
+from rnnedge_runtime.proof.golden_check import FILE, RUNS, check_golden
 
 REFERENCE = f"PyTorch {torch.__version__} float64"
 ALLOWED = 1e-6

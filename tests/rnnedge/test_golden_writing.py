@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rnnedge import GoldenError, ModelError
 from rnnedge.golden import write_golden
-from rnnedge_runtime.golden import GoldenSet, read_golden
+from rnnedge_runtime.proof.golden import GoldenSet, read_golden
 
 REFERENCE = "numpy"
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.arguments import bind_by_name
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.recurrent import join
 from rnnedge_exporters.weights import is_bare_layer
 from rnnedge_runtime.contract import Interface
@@ -69,13 +70,14 @@ def collect_moments(
         ExportError: When the module does not take a sequence.
     """
     copied = private_copy(model)
+    bare = is_bare_layer(copied)
     seen = _Seen(single=len(sequences) == 1)
-    hooks = [
-        inner.register_forward_pre_hook(partial(note, seen, path), with_kwargs=True)
-        for path, inner in copied.named_modules()
-        for kind, note in _NOTES.items()
-        if isinstance(inner, kind)
-    ]
+    for path, inner in copied.named_modules():
+        if isinstance(inner, nn.RNN | nn.LSTM | nn.GRU):
+            exchange_forward(inner, partial(_noting_layer, seen, path, inner))
+        elif isinstance(inner, nn.Linear | nn.RNNCellBase):
+            note = _note_linear if isinstance(inner, nn.Linear) else _note_cell
+            inner.register_forward_pre_hook(partial(note, seen, path), with_kwargs=True)
     with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # what PyTorch remarks on its own kernels
         for number, sequence in enumerate(sequences):
@@ -83,7 +85,7 @@ def collect_moments(
             arrays = sequence.with_states(interface)
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             try:
-                if is_bare_layer(copied):
+                if bare:
                     states = [tensors[spec.name] for spec in interface.state_inputs]
                     copied(tensors[interface.inputs[0].name], join(states) if states else None)
                     continue
@@ -96,8 +98,6 @@ def collect_moments(
                     f"{type(model).__name__} does not take {sequence.name} of the calibration "
                     f"data: {type(error).__name__}: {one_line(error)}"
                 ) from error
-    for hook in hooks:
-        hook.remove()
     return seen.moments()
 
 
@@ -167,11 +167,13 @@ def _note_layer(seen: _Seen, path: str, layer: Any, args: Any, kwargs: Any) -> N
             x = torch.cat(outputs, 2)
 
 
-_NOTES: dict[type[nn.Module], Callable[..., None]] = {
-    nn.Linear: _note_linear,
-    nn.RNNCellBase: _note_cell,
-    nn.RNNBase: _note_layer,
-}
+def _noting_layer(seen: _Seen, path: str, layer: Any, forward: Forward) -> Forward:
+    @wraps(forward)  # by the signature of which arguments are bound
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _note_layer(seen, path, layer, args, kwargs)
+        return forward(*args, **kwargs)
+
+    return call
 
 
 def _given(args: Any, kwargs: Any) -> tuple[Any, Any]:

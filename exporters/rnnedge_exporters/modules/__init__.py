@@ -1,13 +1,15 @@
 """Whole modules: any `nn.Module` that has recurrent layers inside.
 
     copying     a private copy of the user's module, so that theirs is never touched
+    forwards    the forward of a recurrent layer, exchanged in such a copy
     arguments   the arguments and results of a forward, as flat named tensors
     capture     each recurrent layer becomes one opaque node while `torch.export` runs
     tracing     `torch.export` with axes that stay dynamic, or an error with the user's line
     streaming   which states can be lifted, and what stands in the way
     causal      convolutions that are streamed with a kept context
+    simplify    constants folded and no-ops removed, by exact rules
     assembly    the opaque nodes become the lowerings that a bare layer gets
     exporting   the steps above, in order
 
-`guards`, `attributes`, `own_cell` and `quiet` each serve one of these.
+`source_lines`, `attributes`, `own_cell` and `quiet` each serve one of these.
 """

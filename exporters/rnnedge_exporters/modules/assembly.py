@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,10 +23,10 @@ from rnnedge_exporters.graph import (
 )
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
-from rnnedge_exporters.modules.guards import environment
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
+from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -70,12 +71,15 @@ class _Call:
     info: LayerInfo
     written: Written | None
     starts_from_zeros: bool
+    steps: Axis
+    rows: Axis
     initial: list[ir.Value]
     finals: list[ir.Value]
 
 
 def assemble(
     traced: Traced,
+    translated: ir.Model,
     *,
     chosen: Choice,
     lift: bool,
@@ -87,6 +91,8 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
+        translated: What `translate` made of it; it is left as it is, since torch translates a
+            program with sizes that depend on values only once.
         chosen: Returns how a recurrent layer is written.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
@@ -94,9 +100,9 @@ def assemble(
         storage: Returns how the weights of a cell of the user's own are written.
 
     Raises:
-        ExportError: When an operator has no translation, or `told` names no input or output.
+        ExportError: When `told` names no input or output.
     """
-    model = _translate(traced.program)
+    model = translated.clone()
     graph = model.graph
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
@@ -117,6 +123,19 @@ def assemble(
         for call in calls
         if not call.starts_from_zeros
         and not all(_origin(state) in graph.inputs for state in call.initial)
+    ]
+    rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    found += [
+        f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
+        for call in calls
+        if call.starts_from_zeros and isinstance(call.rows, str) and call.rows not in rows
+    ]
+    found += [
+        f"{call.name or 'it'} sees {call.steps} step(s), however long the input is"
+        for call in calls
+        if call.starts_from_zeros
+        and isinstance(call.steps, int)
+        and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
 
     for made, name in zip(graph.outputs, traced.outputs, strict=True):
@@ -168,17 +187,21 @@ def assemble(
     )
 
 
-def _translate(program: ExportedProgram) -> ir.Model:
-    # A translation leaves symbols behind, which torch would miss in the next one.
-    getattr(environment(program), "pending_fresh_unbacked_symbols", []).clear()
+def translate(program: ExportedProgram) -> ir.Model:
+    """Translate a program to ONNX, its recurrent layers still opaque.
+
+    Raises:
+        ExportError: When an operator has no translation.
+    """
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
-                program, dynamo=True, opset_version=MODULE_OPSET, optimize=True, verbose=False
+                program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
     except Exception as error:
         raise ExportError(_reason(error)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
+    simplify(translated.model)
     return translated.model
 
 
@@ -229,18 +252,19 @@ def _expand(
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
-    builder = GraphBuilder(name, names, storage(path))
+    batch_first = bool(node.attributes["batch_first"].as_int())
+    builder = GraphBuilder(name, names, storage(path), _outer_axes(x, batch_first, name))
     written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
         info = own_cell_info(layer, name, features)
         output, finals = add_own_cell(
-            builder, layer, features, _translate, x, lengths=lengths, initial=initial
+            builder, layer, features, translate, x, lengths=lengths, initial=initial
         )
     else:
         read = replace(
-            read_layer(layer, path),
-            batch_first=bool(node.attributes["batch_first"].as_int()),
+            read_layer(layer, path, traced.capture.weights.get(path)),
+            batch_first=batch_first,
             follows=is_layer_output(x),
         )
         written = chosen(read, lengths is not None)
@@ -250,7 +274,21 @@ def _expand(
             builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
         )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, written, zeros, states, list(finals))
+    return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
+
+
+def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
+    """Return time and batch of a layer's input [time, batch, features], or batch first."""
+    sizes: list[Axis] = []
+    for size, kind in zip(x.shape or (None, None), ("time", "batch"), strict=False):
+        plain = size if isinstance(size, int) else None if size is None else size.value
+        sizes.append(f"{name}/{kind}" if plain is None else plain)
+    return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
+
+
+def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
+    time, batch = (a if isinstance(a, int) else _tidy(a) for a in (builder.time, builder.batch))
+    return time, batch
 
 
 def letters(count: int) -> list[str]:
@@ -395,7 +433,8 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
 
 def _tidy(expression: str) -> str:
     """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
-    shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
-    shorter = re.sub(r"^\(([^()]*)\)$", r"\1", shorter)
-    return shorter if shorter == expression else _tidy(shorter)
+    try:
+        text = ast.unparse(ast.parse(expression, mode="eval"))
+    except SyntaxError:
+        return expression
+    return text.replace(" // ", "//").replace(" * ", "*")

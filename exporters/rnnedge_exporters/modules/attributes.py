@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Put every attribute and buffer of `module` back after the block."""
+    """Put every attribute, parameter and buffer of `module` back after the block."""
     attributes = {inner: dict(vars(inner)) for inner in module.modules()}
+    parameters = {inner: dict(inner._parameters) for inner in attributes}
     buffers = {
         inner: {name: (b, None if b is None else b.clone()) for name, b in inner._buffers.items()}
         for inner in attributes
@@ -25,6 +26,8 @@ def unchanged(module: nn.Module) -> Iterator[None]:
             for inner, saved in attributes.items():
                 vars(inner).clear()
                 vars(inner).update(saved)
+                inner._parameters.clear()
+                inner._parameters.update(parameters[inner])
                 inner._buffers.clear()
                 for name, (buffer, value) in buffers[inner].items():
                     inner._buffers[name] = buffer
@@ -40,9 +43,8 @@ def kept_in_attributes(module: nn.Module, run: Any) -> dict[str, tuple[nn.Module
         run()
         for path, inner in module.named_modules():
             for name, value in vars(inner).items():
-                # A hook of weight_norm or pruning computes its weight anew: that is no state.
-                computed = f"{name}_g" in inner._parameters or f"{name}_orig" in inner._parameters
-                if name.startswith("_") or computed:
+                # A weight that is computed anew at each call is no state.
+                if name.startswith("_") or name in vars(inner).get("_flat_weights_names", ()):
                     continue
                 if value is not before[inner].get(name):
                     leaves = torch.utils._pytree.tree_leaves(value)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from typing import Any, TypeAlias
 
 import torch
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.modules.packed_functions import packing_traced
 from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume
+from rnnedge_exporters.modules.source_lines import calling_line
 from rnnedge_exporters.recurrent import Recurrent, join
 
 Layer: TypeAlias = nn.RNNBase | Recurrent
@@ -41,6 +43,9 @@ class Capture:
         time: Sizes of the time axis that each call saw, symbolic under `torch.export`.
         batch: Sizes of the batch axis that each call saw.
         cells: How often each cell (`nn.LSTMCell` and its siblings) was called, by path.
+        lines: The line of the user's code that called a layer or a cell first, by path.
+        weights: Weights that a layer was called with and that are not its parameters, by path and
+            name: what a forward, or a hook of the user's own, computes before the call.
         guards: What torch assumed of a size, and the line of the user's code that made it do so.
         packed: The packed sequences that were made.
     """
@@ -50,38 +55,39 @@ class Capture:
     time: list[int | torch.SymInt] = field(default_factory=list)
     batch: list[int | torch.SymInt] = field(default_factory=list)
     cells: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     guards: dict[str, str] = field(default_factory=dict)
     packed: PackedSequences = field(default_factory=PackedSequences)
 
+    def note_call(self, path: str) -> None:
+        """Note that a layer is being called."""
+        self.calls.append(path)
+        self.note_line(path)
+
+    def note_line(self, path: str) -> None:
+        """Note the line that is calling a layer or a cell, once."""
+        if path not in self.lines:
+            self.lines[path] = calling_line()
+
 
 def recurrent_layers(module: nn.Module) -> dict[str, Layer]:
-    """Return the recurrent layers of `module` by path, in order, each once.
-
-    Raises:
-        ExportError: For a subclass of a layer with a forward of its own.
-    """
-    for path, inner in module.named_modules():
-        own = type(inner).forward
-        stock = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
-        if isinstance(inner, nn.RNNBase) and own not in stock:
-            raise ExportError(
-                f"{path or 'the module'}: {type(inner).__name__} has a forward of its own over "
-                "that of the layer: put the layer inside a module instead"
-            )
-    named = module.named_modules()
-    return {path: inner for path, inner in named if isinstance(inner, nn.RNNBase | Recurrent)}
+    """Return the recurrent layers of `module` by path, in order, each once."""
+    kinds = (nn.RNN, nn.LSTM, nn.GRU, Recurrent)
+    return {path: inner for path, inner in module.named_modules() if isinstance(inner, kinds)}
 
 
 @contextmanager
 def observed(module: nn.Module) -> Iterator[Capture]:
     """Note sizes and calls while `module`, a private copy, runs in PyTorch as it is."""
     capture = Capture(recurrent_layers(module))
-    hooks = []
-    for path, layer in capture.layers.items():
+    own = {path: dict(layer._parameters) for path, layer in capture.layers.items()}
 
-        def note(layer: Any, args: Any, kwargs: Any, path: str = path) -> None:
+    def noting(layer: Any, path: str, forward: Forward) -> Forward:
+        def call(*args: Any, **kwargs: Any) -> Any:
             x = args[0] if args else kwargs["input"]
-            capture.calls.append(path)
+            capture.note_call(path)
+            _note_weights(capture, path, layer, own[path])
             if isinstance(x, PackedSequence):
                 capture.time.append(len(x.batch_sizes))
                 capture.batch.append(int(x.batch_sizes[0]))
@@ -91,24 +97,51 @@ def observed(module: nn.Module) -> Iterator[Capture]:
                 capture.batch.append(x.shape[1 - axis])
             else:
                 capture.time.append(x.shape[0])
+            return forward(*args, **kwargs)
 
-        hooks.append(layer.register_forward_pre_hook(note, with_kwargs=True))
-    hooks += _count_cells(module, capture)
+        return wraps(forward)(call)  # by the signature of which arguments are bound
+
+    exchanged = [
+        exchange_forward(layer, partial(noting, layer, path))
+        for path, layer in capture.layers.items()
+    ]
+    hooks = _count_cells(module, capture)
     try:
         yield capture
     finally:
+        for put_back in exchanged:
+            put_back()
         for hook in hooks:
             hook.remove()
 
 
+def _note_weights(capture: Capture, path: str, layer: Layer, own: dict[str, Any]) -> None:
+    """Note the weights of a call that are not the parameters that the layer had before the run."""
+    for name in layer._flat_weights_names if isinstance(layer, nn.RNNBase) else ():
+        weight = getattr(layer, name)
+        if weight is own.get(name):
+            continue
+        noted = capture.weights.setdefault(path, {}).setdefault(name, weight.detach().clone())
+        if not torch.equal(noted, weight):
+            raise ExportError(
+                f"{path}.{name} is computed anew for each call, and differs between two: give each "
+                "call a layer of its own"
+            )
+
+
 def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
-    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch."""
+    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch.
+
+    The cells inside a `Recurrent` are left out: that one walks time itself.
+    """
     hooks = []
+    own = {inner for layer in capture.layers.values() for inner in layer.modules()}
     for path, cell in module.named_modules():
-        if isinstance(cell, nn.RNNCellBase):
+        if isinstance(cell, nn.RNNCellBase) and cell not in own:
 
             def count(_: Any, args: Any, path: str = path) -> None:
                 capture.cells[path] = capture.cells.get(path, 0) + 1
+                capture.note_line(path)
                 if args[0].dim() == 2:
                     capture.batch.append(args[0].shape[0])
 
@@ -124,20 +157,24 @@ def captured(module: nn.Module) -> Iterator[Capture]:
     back after it, also when it fails.
     """
     capture = Capture(recurrent_layers(module))
+    exchanged = []
     for path, layer in capture.layers.items():
-        if isinstance(layer, Recurrent):
-            layer.forward = partial(_emit_own_cell, capture, layer, path)  # type: ignore[method-assign]
-        else:
-            layer.forward = partial(_emit_layer, capture, layer, path)
+        emit: Any = _emit_own_cell if isinstance(layer, Recurrent) else _emit_layer
+        emitted = partial(_instead, partial(emit, capture, layer, path))
+        exchanged.append(exchange_forward(layer, emitted))
     hooks = _count_cells(module, capture)
     try:
         with packing_traced(capture.packed):
             yield capture
     finally:
-        for layer in capture.layers.values():
-            del layer.forward
+        for put_back in exchanged:
+            put_back()
         for hook in hooks:
             hook.remove()
+
+
+def _instead(emit: Forward, _: Forward) -> Forward:
+    return emit
 
 
 def _emit_layer(capture: Capture, layer: nn.RNNBase, path: str, input: Any, hx: Any = None) -> Any:
@@ -216,7 +253,7 @@ def _emit(
         assume(state.shape[1] == batch)  # lets torch know that the two axes are one
         if state.shape[0] != shape[0] or state.shape[2] != shape[2]:
             raise ExportError(f"{path}: expected a state of {shape}, got {list(state.shape)}")
-    capture.calls.append(path)
+    capture.note_call(path)
     capture.time.append(time)
     capture.batch.append(batch)
     output, *finals = torch.onnx.ops.symbolic_multi_out(

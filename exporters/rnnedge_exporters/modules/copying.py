@@ -32,20 +32,29 @@ def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
         for parameter in inner.parameters(recurse=False):
             if parameter.is_meta:
                 raise ExportError(f"{name}: {path or 'it'} has weights on the meta device")
-    # A weight that a hook computed (weight_norm) has a history, which deepcopy refuses to copy.
+    # A weight that was computed (weight_norm) has a history, which deepcopy refuses to copy; a
+    # recurrent layer keeps it in a list too.
     memo = {
         id(value): value.detach().clone()
         for inner in module.modules()
-        for value in vars(inner).values()
+        for value in torch.utils._pytree.tree_leaves(list(vars(inner).values()))
         if isinstance(value, Tensor) and value.grad_fn is not None
     }
+    # A recurrent layer computes the weights that it is parametrized with to be copied, and spectral
+    # norm takes a step of its iteration at each computation while it trains.
+    training = [inner for inner in module.modules() if inner.training]
     try:
+        for inner in training:
+            inner.training = False
         copied = copy.deepcopy(module, memo)
     except Exception as error:
         raise ExportError(
             f"{name} cannot be copied ({type(error).__name__}: {' '.join(str(error).split())}): "
             "keep what is not part of the network out of the module"
         ) from error
+    finally:
+        for inner in training:
+            inner.training = True
     copied = copied.to("cpu").eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)

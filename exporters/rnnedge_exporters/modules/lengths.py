@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.guards import current_line
+from rnnedge_exporters.modules.source_lines import calling_line
 
 CONSTANT = (
     "the lengths of a packed sequence are constants, and would be those of every sequence: give "
@@ -48,7 +48,7 @@ class Listed(Sequence[Any]):
     def __getattr__(self, name: str) -> NoReturn:
         """Refuse what lists and arrays of numpy have besides."""
         raise ExportError(
-            f"{current_line()}: .{name} of a list or numpy array is computed at export only: "
+            f"{calling_line()}: .{name} of a list or numpy array is computed at export only: "
             "compute it with tensors"
         )
 
@@ -72,12 +72,12 @@ def as_lengths(given: Any, rows: int | torch.SymInt, steps: int | torch.SymInt) 
     if all(isinstance(item, Tensor | torch.SymInt) for item in items):
         if isinstance(rows, torch.SymInt):
             raise ExportError(
-                f"{current_line()}: a list with a number for each row fixes the batch to "
+                f"{calling_line()}: a list with a number for each row fixes the batch to "
                 f"{len(items)}: give pack_padded_sequence the tensor itself (lengths, "
                 "lengths.cpu() or lengths.tolist()), or torch.full((x.size(0),), x.size(1))"
             )
         numbers = [n if isinstance(n, Tensor) else torch.full((), n) for n in items]
         return torch.stack(numbers).to(dtype=torch.int64)
     if isinstance(rows, torch.SymInt) or isinstance(steps, torch.SymInt):
-        raise ExportError(f"{current_line()}: {CONSTANT}")
+        raise ExportError(f"{calling_line()}: {CONSTANT}")
     return torch.as_tensor(items, dtype=torch.int64)

@@ -22,9 +22,9 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.guards import current_line
 from rnnedge_exporters.modules.lengths import Listed
 from rnnedge_exporters.modules.packing import PackedSequences
+from rnnedge_exporters.modules.source_lines import calling_line
 
 _traced: ContextVar[PackedSequences | None] = ContextVar("traced", default=None)
 _lock = RLock()
@@ -154,7 +154,7 @@ def _numpy(tensor: Tensor, **options: Any) -> Any:
 
 def _array(tensor: Tensor, *_: Any) -> NoReturn:
     raise ExportError(
-        f"{current_line()}: an array of numpy would hold the example's numbers: compute with "
+        f"{calling_line()}: an array of numpy would hold the example's numbers: compute with "
         "tensors; pack_padded_sequence takes lengths as a tensor"
     )
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from torch import nn
 
 from rnnedge.errors import WeightsWarning
 from rnnedge.parity.cases import Case
@@ -25,7 +24,7 @@ from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.report import Curve, Diagnosis
 from rnnedge.parity.subject import Subject
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.weights import RecurrentLayer, read_layer
+from rnnedge_exporters.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_runtime import RnnEdgeError
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
@@ -136,7 +135,7 @@ def _layers_of(subject: Subject) -> Iterator[RecurrentLayer]:
         yield subject.layer
         return
     for path, inner in recurrent_layers(subject.module).items():
-        if isinstance(inner, nn.RNNBase):
+        if is_readable(inner):
             yield read_layer(inner, path)
 
 

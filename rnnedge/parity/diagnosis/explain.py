@@ -20,7 +20,8 @@ from rnnedge.parity.diagnosis.mistakes import mistakes
 from rnnedge.parity.runners import ModuleRunner, Outputs
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_exporters.weights import RecurrentLayer, read_layer
+from rnnedge_exporters.modules.forwards import exchange_forward
+from rnnedge_exporters.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_runtime.contract import BATCH, Interface
 
 _PATIENCE = 30.0
@@ -171,7 +172,7 @@ def _layers(
         yield "", layer, partial(_answer_layer, interface)
         return
     for path, inner in recurrent_layers(module).items():
-        if isinstance(inner, nn.RNNBase):
+        if is_readable(inner):
             yield path, read_layer(inner, path), _MistakenModule(module, interface, path)
 
 
@@ -202,7 +203,7 @@ class _MistakenModule:
         if self._runner is None:
             twin = private_copy(self.module, torch.float64)
             layer = recurrent_layers(twin)[self.path]
-            layer.forward = self._forward  # type: ignore[method-assign]
+            exchange_forward(layer, lambda _: self._forward)
             self._runner = ModuleRunner(twin, self.interface, torch.float64)
         self._mistake = mistake
         return self._runner(answers.inputs, answers.case)

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnedge.parity.rounding.halves import Halves
 from rnnedge.parity.rounding.integers import Integers, Parts
 from rnnedge.parity.rounding.stored import StoredWeight
+from rnnedge_exporters.computed_weights import compute_weights
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.quantization.channels import halved
 
@@ -66,7 +64,7 @@ def hold(
         calibrated: Parameters that the file holds rounded up or down, by its contract.
     """
     copied = private_copy(module)
-    _compute_parametrizations(copied)
+    compute_weights(copied)
     blocks = Blocks(stored)
     missing, dtypes, rounded = [], set(), 0
     multiplied: dict[str, set[str]] = {"int8": set(), "float16": set()}
@@ -105,25 +103,6 @@ def hold(
 def _joined(blocks: Sequence[StoredWeight]) -> Parts:
     weights = np.concatenate([np.concatenate(block.parts, 1) for block in blocks])
     return Parts(blocks[0].factors, torch.from_numpy(weights))
-
-
-def _compute_parametrizations(module: nn.Module) -> None:
-    """Put computed weights, as those of weight_norm are, in the place of what computes them.
-
-    PyTorch's own `remove_parametrizations` also changes the class, which a copy has in common with
-    the module of the user.
-    """
-    inner: Any
-    for inner in list(module.modules()):
-        if parametrize.is_parametrized(inner):
-            computed = {name: getattr(inner, name) for name in inner.parametrizations}
-            del inner.parametrizations
-            inner.__class__ = type(inner).__bases__[0]
-            for name, weight in computed.items():
-                setattr(inner, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
-        for hook in list(inner._forward_pre_hooks.values()):
-            if isinstance(hook, WeightNorm):
-                nn.utils.remove_weight_norm(inner, hook.name)
 
 
 def _block_heights(module: nn.Module) -> Iterator[tuple[str, int]]:

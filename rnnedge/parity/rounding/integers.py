@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from rnnedge_exporters.modules.forwards import exchange_forward
+
 _STEPS = 255
 _HALF_STEPS = 127
 
@@ -69,9 +71,10 @@ class Integers:
     def install(self, module: nn.Module) -> None:
         """Make a private copy of a module round what its products take."""
         for path, inner in module.named_modules():
-            walker = self.walker(inner, path) if isinstance(inner, nn.RNNBase) else None
+            layer = isinstance(inner, nn.RNN | nn.LSTM | nn.GRU)
+            walker = self.walker(inner, path) if layer else None
             if walker is not None:
-                inner.forward = _layer_forward(inner, walker)
+                exchange_forward(inner, partial(_layer_forward, inner, walker))
             elif f"{path}.weight" in self.names and not isinstance(inner, nn.Embedding):
                 block = self.blocks.get(f"{path}.weight", 0)
                 inner.register_forward_pre_hook(partial(_round_input, self.rounder(), block))
@@ -260,10 +263,10 @@ def _round_input(
     return (rounding(inputs[0], block=block), *inputs[1:])
 
 
-def _layer_forward(layer: nn.RNNBase, walker: Walker) -> Any:
+def _layer_forward(layer: nn.RNNBase, walker: Walker, own: Any) -> Any:
     """Return a forward with the signature of the layer's own."""
 
-    @wraps(layer.forward)  # by which arguments are bound
+    @wraps(own)  # by which arguments are bound
     def forward(input: Any, hx: Any = None) -> Any:
         states = [] if hx is None else list(hx) if isinstance(hx, tuple) else [hx]
         lengths, x, unbatched = None, input, False

@@ -12,7 +12,7 @@ import rnnedge
 import rnnedge_exporters
 from rnnedge.isolated import Worker
 from rnnedge_runtime import Session
-from rnnedge_runtime.check import check
+from rnnedge_runtime.proof.self_check import check
 
 
 class Filter(nn.Module):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import rnnedge
-from rnnedge_runtime.check import check
+from rnnedge_runtime.proof.self_check import check
 
 if TYPE_CHECKING:
     from conftest import Exported

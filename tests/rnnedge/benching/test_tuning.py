@@ -13,9 +13,8 @@ from torch import nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.benching import Shape, tuning
-from rnnedge.benching.reference import UnequalError
 from rnnedge.benching.tuning import Candidate, Tuning, choose, tune
-from rnnedge.errors import ExportError, SourceError
+from rnnedge.errors import ExportError, SourceError, UnequalError
 from rnnedge.strict_json import finite
 from rnnedge_exporters.lowerings import LOWERINGS
 from rnnedge_runtime import Session

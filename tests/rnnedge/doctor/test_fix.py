@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from rnnedge import ExportError
-from rnnedge.doctor import RepairError, Treatment, fix
+from rnnedge.doctor import Treatment, fix
+from rnnedge.errors import RepairError
 from rnnedge_runtime import Session
 
 

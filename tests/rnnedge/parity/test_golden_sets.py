@@ -19,7 +19,7 @@ from rnnedge import Report, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import make_inputs
 from rnnedge_runtime import GoldenError
-from rnnedge_runtime.golden import Golden, read_golden
+from rnnedge_runtime.proof.golden import Golden, read_golden
 
 
 class Tagger(nn.Module):

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exporter import versions
+from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.checks import check_array

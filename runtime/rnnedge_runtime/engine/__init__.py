@@ -1,0 +1,1 @@
+"""Opening ONNX Runtime, and what it tells of an opened model."""

@@ -1,0 +1,1 @@
+"""One running sequence whose state is kept between calls."""
