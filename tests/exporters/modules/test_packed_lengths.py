@@ -139,6 +139,15 @@ def test_full_rows_are_taken(tmp_path: Path) -> None:
         compare(in_onnx(session, x, lengths), in_torch(made, x, lengths))
 
 
+def test_rows_cut_to_the_longest_keep_their_time_open(tmp_path: Path) -> None:
+    made = module(lambda m, x, n: m.rnn(x[:, : n.max()])[0] * n.view(-1, 1, 1))
+    session, _ = export(made, tmp_path)
+    assert session.interface.inputs[0].axes == ("batch", "time", 4)
+    for lengths in UNSORTED:
+        x = rows(lengths)
+        compare(in_onnx(session, x, lengths), in_torch(made, x, lengths))
+
+
 def test_lists_of_a_fixed_batch_are_taken(tmp_path: Path) -> None:
     made = module(lambda m, x, n: [run(m, x, list(n)), run(m, x, [item.item() for item in n])])
     session, _ = export(made, tmp_path, dynamic_axes={"x": {1: "time"}})
