@@ -28,7 +28,6 @@ from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
-from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -196,8 +195,6 @@ def translate(program: ExportedProgram) -> ir.Model:
         ExportError: When an operator has no translation.
     """
     round_down(program)
-    # A translation leaves symbols behind, which torch would miss in the next one.
-    getattr(environment(program), "pending_fresh_unbacked_symbols", []).clear()
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(

@@ -86,11 +86,6 @@ def told_line(error: BaseException) -> str:
     return f"{' '.join(first.split())}{at}"
 
 
-def _innermost_forward() -> traceback.FrameSummary | None:
-    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-    return next((f for f in reversed(frames) if f.name == "forward"), None)
-
-
 def _line(frame: traceback.FrameSummary) -> str:
     code = f" ({frame.line})" if frame.line else ""
     return f"line {frame.lineno} of {Path(frame.filename).name}{code}"

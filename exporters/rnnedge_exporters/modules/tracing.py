@@ -159,7 +159,7 @@ def _open_what_layers_see(
         The program, what its layers saw, the names of its symbols, and the axes that were fixed
         although torch could have kept them dynamic, or the module runs at other sizes of them.
     """
-    names = _names_by_layers(capture)
+    names = _names_by_layers(program, capture)
     used = _dynamic(program, arguments)
     free = _refuse_fixed_sizes(module, arguments, seen, program, capture)
     _adopt(module, arguments, seen, names, used)
@@ -176,7 +176,7 @@ def _open_what_layers_see(
     ]
     if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
         program, capture = _export(module, arguments, kept)
-        names = _names_by_layers(capture)
+        names = _names_by_layers(program, capture)
         _adopt(module, arguments, seen, names, _dynamic(program, arguments))
     return program, capture, names, list(dict.fromkeys([*unseen, *free]))
 
@@ -455,14 +455,29 @@ def _symbols(sizes: Iterable[int | torch.SymInt]) -> list[str]:
     return sorted(found, key=lambda symbol: found[symbol])
 
 
-def _names_by_layers(capture: Capture) -> dict[str, str]:
+def _names_by_layers(program: ExportedProgram, capture: Capture) -> dict[str, str]:
     """Name the symbols that the recurrent layers see as batch and time."""
     names: dict[str, str] = {}
+    whole = _before_cuts(program)
     for kind, sizes in ((BATCH, capture.batch), (TIME, capture.time)):
-        fresh = [symbol for symbol in _symbols(sizes) if symbol not in names]
+        seen = (whole.get(symbol, symbol) for symbol in _symbols(sizes))
+        fresh = [symbol for symbol in dict.fromkeys(seen) if symbol not in names]
         for number, symbol in enumerate(fresh):
             names[symbol] = kind if number == 0 else f"{kind}_{number}"
     return names
+
+
+def _before_cuts(program: ExportedProgram) -> dict[str, str]:
+    """Return the symbol of the axis that was cut, by that of what is left: `x[:, :n.max()]`."""
+    found = {}
+    for node in program.graph.nodes:
+        if node.target not in (torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default):
+            continue
+        before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+        for whole, left in zip(before, after, strict=True):
+            if len(_free(whole)) == 1:
+                found.update({s: _free(whole)[0] for s in _free(left) if s.startswith("u")})
+    return found
 
 
 def _longest(program: ExportedProgram, capture: Capture) -> dict[str, str]:

@@ -129,10 +129,20 @@ def test_constants_of_a_fixed_size_are_taken(tmp_path: Path) -> None:
 
 
 def test_full_rows_are_taken(tmp_path: Path) -> None:
-    made = module(lambda m, x, n: run(m, x, torch.full((x.size(0),), x.size(1))))
+    full = lambda m, x: run(m, x, torch.full((x.size(0),), x.size(1)))  # noqa: E731
+    made = module(lambda m, x, n: full(m, x) * n.view(-1, 1, 1))
     session, result = export(made, tmp_path)
     assert session.interface.states
     assert not result.contract.hindrances
+    for lengths in UNSORTED:
+        x = rows(lengths)
+        compare(in_onnx(session, x, lengths), in_torch(made, x, lengths))
+
+
+def test_rows_cut_to_the_longest_keep_their_time_open(tmp_path: Path) -> None:
+    made = module(lambda m, x, n: m.rnn(x[:, : n.max()])[0] * n.view(-1, 1, 1))
+    session, _ = export(made, tmp_path)
+    assert session.interface.inputs[0].axes == ("batch", "time", 4)
     for lengths in UNSORTED:
         x = rows(lengths)
         compare(in_onnx(session, x, lengths), in_torch(made, x, lengths))
@@ -148,8 +158,8 @@ def test_lists_of_a_fixed_batch_are_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [lambda x, n: n.clamp(min=1), lambda x, n: n - 1, lambda x, n: torch.full((x.size(0),), 2)],
-    ids=["clamp", "shorter", "fixed"],
+    [lambda x, n: n.clamp(min=1), lambda x, n: torch.full((x.size(0),), 2)],
+    ids=["clamp", "fixed"],
 )
 def test_computed_lengths_keep_states_from_being_lifted(
     form: Callable[[Tensor, Tensor], Tensor], tmp_path: Path
