@@ -48,8 +48,9 @@ def noting_guards(notes: dict[str, str]) -> Iterator[None]:
 
 def calling_line() -> str:
     """Return the line of the user's code, inside a forward, that is running now, or nothing."""
-    frame = _innermost_forward()
-    return _line(frame) if frame else ""
+    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
+    inside = [f for f in frames if f.name == "forward"]
+    return _line(inside[-1]) if inside else ""
 
 
 def guard_line(
