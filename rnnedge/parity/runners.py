@@ -140,6 +140,9 @@ class LayerRunner:
         interface: Gives the answers the names that the exported model has.
         dtype: What to compute in.
         integers: Which products are made of integers; None where none are.
+
+    Attributes:
+        source: The copy that is run.
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class LayerRunner:
         integers: Integers | None = None,
     ) -> None:
         """Copy `layer` to the CPU, in `dtype` and in eval mode."""
-        self._layer = private_copy(layer, dtype)
+        self._layer = self.source = private_copy(layer, dtype)
         self._walker = integers.walker(self._layer) if integers else None
         self._batch_first = bool(getattr(layer, "batch_first", False))
         self._interface = interface
@@ -219,6 +222,9 @@ class ModuleRunner:
         interface: Gives names to arguments and answers.
         dtype: What to compute in.
         integers: Which products are made of integers; None where none are.
+
+    Attributes:
+        source: The copy that is run.
     """
 
     def __init__(
@@ -229,7 +235,7 @@ class ModuleRunner:
         integers: Integers | None = None,
     ) -> None:
         """Copy `module` to the CPU, in `dtype` and in eval mode."""
-        self._module = private_copy(module, dtype)
+        self._module = self.source = private_copy(module, dtype)
         if integers:
             integers.install(self._module)
         self._interface = interface

@@ -114,8 +114,13 @@ def flatten_result(result: Any) -> list[Tensor]:
 
 
 def name_results(module: nn.Module, result: Any, taken: Sequence[str]) -> list[str]:
-    """Name the tensors of a result, without the names in `taken`."""
+    """Name the tensors of a result, without the names in `taken`.
+
+    A module that is a subclass of a recurrent layer leaves its states' names to those lifted.
+    """
     names = _names_of(result, "output", _returned(module))
+    if isinstance(module, nn.RNNBase):
+        taken = [*taken, "h_0", "c_0", "h_n", "c_n"]
     unique: list[str] = []
     for name in names:
         number, candidate = 0, name

@@ -17,11 +17,12 @@ from rnnedge_exporters.lowerings import Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
-from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_exporters.modules.repeatable import seeded
+from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
@@ -85,16 +86,11 @@ def build_module_graph(
     copied = private_copy(module)
     weights_digest = digest(t.numpy() for t in copied.state_dict().values())
     compute_weights(copied)
-    cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
-    if not recurrent_layers(copied) and not cells:
-        raise ExportError(
-            f"{type(module).__name__}: expected nn.RNN, nn.LSTM, nn.GRU or their cells inside, "
-            "found none: torch.onnx.export serves it"
-        )
     arguments = bind(copied, example_inputs)
     notes = _training_notes(module)
     with quiet(verbose):
         kept = _state_attributes(copied, arguments)
+        notes += check_source(copied, arguments, kept)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
@@ -215,7 +211,7 @@ def _state_attributes(copied: nn.Module, arguments: Arguments) -> Kept:
     """
 
     def run() -> None:
-        with torch.inference_mode():
+        with seeded(0), torch.inference_mode():
             copied(**arguments.values)
 
     try:
@@ -254,6 +250,7 @@ def _traced_from(
 
 def _set(kept: Kept, values: list[Any]) -> None:
     for (inner, name), value in zip(kept.values(), values, strict=True):
+        inner._buffers.pop(name, None)  # a state that starts from nothing is no buffer
         setattr(inner, name, value)
 
 

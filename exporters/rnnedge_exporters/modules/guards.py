@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx.experimental import symbolic_shapes
 
@@ -18,6 +21,7 @@ from rnnedge_exporters.modules.capture import Capture
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent.parent
+_NOT_THE_USERS = ("torch", "rnnedge", "rnnedge_exporters", "rnnedge_runtime")
 
 
 @contextmanager
@@ -45,6 +49,41 @@ def noting_guards(capture: Capture) -> Iterator[None]:
         setattr(symbolic_shapes, "ShapeGuard", original)  # noqa: B010
 
 
+def running_lines() -> list[tuple[str, int]]:
+    """Return file and line of the user's code that is running, from the forward inwards.
+
+    There are none where no forward of the user's runs.
+    """
+    found: list[tuple[str, int]] = []
+    inside = 0
+    for frame in _frames():
+        if str(frame.f_globals.get("__name__", "")).split(".")[0] in _NOT_THE_USERS:
+            continue
+        found.append((frame.f_code.co_filename, frame.f_lineno))
+        if frame.f_code.co_name == "forward":
+            inside = len(found)
+    return found[:inside][::-1]
+
+
+def running_module() -> nn.Module | None:
+    """Return the innermost module whose forward is running."""
+    owners = (f.f_locals.get("self") for f in _frames() if f.f_code.co_name == "forward")
+    return next((owner for owner in owners if isinstance(owner, nn.Module)), None)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def shown_line(file: str, number: int) -> str:
+    """Return the words for a line of the user's code, with the code itself where it is found."""
+    code = linecache.getline(file, number).strip()
+    return f"line {number} of {Path(file).name}" + (f" ({code})" if code else "")
+
+
 def guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int) -> str | None:
     """Return the line of the user's code that fixed an axis."""
     shapes = environment(program)
@@ -69,6 +108,11 @@ def told_line(error: BaseException) -> str:
             "a Python branch, loop or size that depends on the values of a tensor runs at export "
             "only (torch.where chooses between values)"
         )
+    if "found a fake tensor in the exported program" in text:
+        first = (
+            "a weight or another tensor of the module is written to while it runs (.data, or a "
+            "hook): write to it before the export"
+        )
     frames = traceback.extract_tb(error.__traceback__)
     mine = [f for f in frames if not _foreign(f.filename)]
     where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
@@ -77,8 +121,7 @@ def told_line(error: BaseException) -> str:
 
 
 def _line(frame: traceback.FrameSummary) -> str:
-    code = f" ({frame.line})" if frame.line else ""
-    return f"line {frame.lineno} of {Path(frame.filename).name}{code}"
+    return shown_line(frame.filename, frame.lineno or 0)
 
 
 def environment(program: ExportedProgram) -> Any:

@@ -21,6 +21,7 @@ from rnnedge_exporters.modules.arguments import (
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
 from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -127,7 +128,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     try:
-        with unchanged(module), observed(module) as capture, torch.inference_mode():
+        with seeded(0), unchanged(module), observed(module) as capture, torch.inference_mode():
             result = module(**arguments.values)
     except ExportError:
         raise
