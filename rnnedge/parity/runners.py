@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnedge.parity.cases import Case, Inputs, chunks
 from rnnedge.parity.rounding.integers import Integers, Walker
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
+from rnnedge_exporters.modules.arguments import flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
@@ -257,7 +258,7 @@ class ModuleRunner:
             name: t.to(self._dtype) if t.is_floating_point() else t for name, t in tensors.items()
         }
         self._finals, self._calls = {}, {}
-        arguments = bind_by_name(self._module, self._given)
+        arguments = arguments_of(self._module, self._interface, self._given)
         default = torch.get_default_dtype()
         torch.set_default_dtype(self._dtype)  # what a forward makes with torch.zeros(...)
         try:

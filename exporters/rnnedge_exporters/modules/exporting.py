@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from rnnedge_exporters.lowerings import Target, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
+from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.causal import find_causal
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import refuse_exchanged
@@ -88,6 +90,7 @@ def build_module_graph(
     compute_weights(copied)
     arguments = bind(copied, example_inputs)
     notes = _training_notes(module)
+    notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(verbose):
         kept = _state_attributes(copied, arguments)
         notes += check_source(copied, arguments, kept)
@@ -150,7 +153,7 @@ def build_module_graph(
     ]
     report += store_constants(graph, stored, copied, moments, integers=target != "cuda")
     contract = Contract(
-        interface=made.interface,
+        interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,
         dtype=dtype,
         quantization=quantize,

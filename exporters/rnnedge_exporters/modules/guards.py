@@ -90,7 +90,7 @@ def guard_line(program: ExportedProgram, capture: Capture, name: str, axis: int)
     symbols = {
         str(symbol)
         for source, symbol in shapes.source_to_var.items()
-        if source.replace("']['", "_").replace("[", "_").startswith(f"L_'{name}'")
+        if source.replace("']['", "_").replace("[", "_").startswith((f"L_'{name}'", f"L_'{name}_'"))
         and source.endswith(f".size()[{axis}]")
     }
     for guard in shapes.guards:

@@ -19,6 +19,7 @@ from rnnedge_exporters.modules.arguments import (
     name_results,
 )
 from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.call_structure import forward_of_tensors
 from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
 from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
 from rnnedge_exporters.modules.repeatable import seeded
@@ -214,11 +215,13 @@ def _export(
             noting_guards(capture),
             torch.no_grad(),
         ):
+            called, module.forward = forward_of_tensors(module, arguments)
+            shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
                 (),
-                arguments.values,
-                dynamic_shapes=map_tensors(arguments, hints),
+                {name: arguments.values[own] for name, own in called.items()},
+                dynamic_shapes={name: shapes[own] for name, own in called.items()},
                 strict=False,
             )
     except ExportError:
