@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -105,6 +106,8 @@ def assemble(
     """
     model = translated.clone()
     graph = model.graph
+    for made, name in zip(graph.inputs, traced.input_axes, strict=True):
+        made.name = name  # as it is written: torch makes it lower-case, and an identifier
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
     calls: list[_Call] = []
@@ -161,7 +164,9 @@ def assemble(
         if kept is None:
             found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
         pairs += kept or []
+    _check_unique(graph)
     for clean in (
+        passes.NameFixPass(),  # what is inside makes way for the names of inputs and outputs
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
         passes.ClearMetadataAndDocStringPass(),
@@ -389,6 +394,17 @@ def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) 
             if before in graph.inputs and after in graph.outputs:
                 pairs.append(StatePair(before.name or "", after.name or ""))
     return pairs
+
+
+def _check_unique(graph: ir.Graph) -> None:
+    """Refuse a lifted state with the name of an argument or a result."""
+    names = Counter(made.name for made in (*graph.inputs, *graph.outputs))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ExportError(
+            f"{twice[0]!r} is the name of an argument or a result, and of a state lifted out of a "
+            "layer: call it otherwise, or export with states=False"
+        )
 
 
 def _check_pairs(interface: Interface) -> None:

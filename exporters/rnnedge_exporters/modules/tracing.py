@@ -20,9 +20,11 @@ from rnnedge_exporters.modules.arguments import (
 )
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes, Effect, groups, probe
+from rnnedge_exporters.modules.call_structure import forward_of_tensors
 from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
 from rnnedge_exporters.modules.lengths import CONSTANT
 from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
+from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
 from rnnedge_exporters.modules.streaming import where
 from rnnedge_runtime.contract import BATCH, TIME, Axis
@@ -313,7 +315,7 @@ def _seen(module: nn.Module, arguments: Arguments) -> Capture:
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     try:
-        with unchanged(module), observed(module) as capture, torch.inference_mode():
+        with seeded(0), unchanged(module), observed(module) as capture, torch.inference_mode():
             result = module(**arguments.values)
     except ExportError:
         raise
@@ -406,11 +408,13 @@ def _export(
             noting_guards(capture.guards),
             torch.no_grad(),
         ):
+            called, module.forward = forward_of_tensors(module, arguments)
+            shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
                 (),
-                arguments.values,
-                dynamic_shapes=map_tensors(arguments, hints),
+                {name: arguments.values[own] for name, own in called.items()},
+                dynamic_shapes={name: shapes[own] for name, own in called.items()},
                 strict=False,
             )
     except ExportError:
