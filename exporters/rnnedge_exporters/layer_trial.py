@@ -72,9 +72,9 @@ def try_layer(layer: nn.RNNBase, graph: ir.Graph, interface: Interface) -> Trial
     for seed, sizes in enumerate(_SIZES):
         tensors = made(example, axes, sizes, seed=seed, lengths=interface.lengths)
         try:
-            with quiet(verbose=False):  # a warning of torch, such as of projections, is no error
+            with quiet(verbose=False):  # PyTorch remarks on its kernels for projections
                 expected, _ = side.run(tensors)
-            found = differences(side, tensors, expected, file.run(tensors, {}))
+                found = differences(side, tensors, expected, file.run(tensors, {}))
         except TrialError as error:
             raise ExportError(f"at {shown_sizes(sizes)} the layer cannot be run: {error}") from None
         if found:

@@ -3,6 +3,8 @@
     copying     a private copy of the user's module, so that theirs is never touched
     forwards    the forward of a recurrent layer, exchanged in such a copy
     arguments   the arguments and results of a forward, as flat named tensors
+    call_structure  how a forward is called, plain values and all, as the contract keeps it
+    source_check    what a module must be so that a file can answer what it does
     capture     each recurrent layer becomes one opaque node while `torch.export` runs
     tracing     `torch.export` with axes that stay dynamic, or an error with the user's line
     streaming   which states can be lifted, and what stands in the way

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -22,9 +21,13 @@ from rnnedge_exporters.graph import (
     uses_microsoft,
     value,
 )
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
+from rnnedge_exporters.modules.axis_text import tidy
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
+from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
+from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
+from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
@@ -103,13 +106,16 @@ def assemble(
     """
     model = translated.clone()
     graph = model.graph
+    for made, name in zip(graph.inputs, traced.input_axes, strict=True):
+        made.name = name  # as it is written: torch makes it lower-case, and an identifier
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
     calls: list[_Call] = []
     lengths: str | None = None
     for node in [node for node in graph if node.domain == DOMAIN]:
-        if node.op_type == STEPS:
-            _expand_steps(graph, node, names)
+        if node.op_type in PACKED_FORMS:
+            builder = GraphBuilder(node.name or node.op_type, names)
+            _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
@@ -158,7 +164,9 @@ def assemble(
         if kept is None:
             found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
         pairs += kept or []
+    _check_unique(graph)
     for clean in (
+        passes.NameFixPass(),  # what is inside makes way for the names of inputs and outputs
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
         passes.ClearMetadataAndDocStringPass(),
@@ -191,6 +199,7 @@ def translate(program: ExportedProgram) -> ir.Model:
     Raises:
         ExportError: When an operator has no translation.
     """
+    round_down(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
@@ -285,7 +294,7 @@ def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
 
 
 def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
-    time, batch = (a if isinstance(a, int) else _tidy(a) for a in (builder.time, builder.batch))
+    time, batch = (a if isinstance(a, int) else tidy(a) for a in (builder.time, builder.batch))
     return time, batch
 
 
@@ -297,14 +306,6 @@ def letters(count: int) -> list[str]:
 def name_state(layer: str, letter: str) -> str:
     """Name the lifted initial state of a layer; its final state ends in `_n`."""
     return f"{layer}.{letter}_0" if layer else f"{letter}_0"
-
-
-def _expand_steps(graph: ir.Graph, node: ir.Node, names: dict[str, int]) -> None:
-    builder = GraphBuilder(node.name or STEPS, names)
-    shape = builder.op("Shape", _given(node.inputs[0]), start=0, end=1)
-    count = builder.op("Squeeze", shape, builder.integers(0))
-    zero, one = (builder.constant(str(n), np.array(n, np.int64)) for n in (0, 1))
-    _replace(graph, node, builder, [builder.op("Range", zero, count, one)])
 
 
 def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:
@@ -323,7 +324,7 @@ def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
     rows, batch, size = state.shape or (None, None, None)
     if not isinstance(rows, int) or not isinstance(size, int):
         raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, batch if isinstance(batch, int) else _tidy(str(batch)), size
+    return rows, batch if isinstance(batch, int) else tidy(str(batch)), size
 
 
 def _given(inner: ir.Value | None) -> ir.Value:
@@ -395,6 +396,17 @@ def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) 
     return pairs
 
 
+def _check_unique(graph: ir.Graph) -> None:
+    """Refuse a lifted state with the name of an argument or a result."""
+    names = Counter(made.name for made in (*graph.inputs, *graph.outputs))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ExportError(
+            f"{twice[0]!r} is the name of an argument or a result, and of a state lifted out of a "
+            "layer: call it otherwise, or export with states=False"
+        )
+
+
 def _check_pairs(interface: Interface) -> None:
     """Refuse a state whose output could not be its next input."""
     specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
@@ -432,15 +444,6 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
         raise ExportError(f"{made.name}: torch.export gave it no type")
     if axes is None:
         axes = tuple(
-            size if isinstance(size, int) else _tidy(str(size.value)) for size in made.shape
+            size if isinstance(size, int) else tidy(str(size.value)) for size in made.shape
         )
     return TensorSpec(made.name or "", str(made.dtype.numpy()), axes)
-
-
-def _tidy(expression: str) -> str:
-    """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    try:
-        text = ast.unparse(ast.parse(expression, mode="eval"))
-    except SyntaxError:
-        return expression
-    return text.replace(" // ", "//").replace(" * ", "*")

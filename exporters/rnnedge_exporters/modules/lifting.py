@@ -14,6 +14,7 @@ from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.assembly import Assembled
 from rnnedge_exporters.modules.causal import CausalConv, find_causal
+from rnnedge_exporters.modules.rows import row_hindrances
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide
@@ -80,6 +81,7 @@ def decide(
     """
     causal = find_causal(traced.program, module, time_symbols(traced.names))
     found = hindrances(traced.program, traced.capture, traced.names, causal)
+    found += row_hindrances(traced.program, traced.capture, traced.names, traced.outputs)
     told = states if isinstance(states, Mapping) else None
     lift = states is True or (states is None and not found)
     made = assemble(lift=lift, told=told, causal=causal if lift else ())

@@ -20,8 +20,13 @@ from rnnedge_exporters.modules.arguments import (
 )
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes, Effect, groups, probe
-from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
+from rnnedge_exporters.modules.call_structure import forward_of_tensors
+from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
+from rnnedge_exporters.modules.lengths import CONSTANT
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
+from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.streaming import where
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -96,10 +101,9 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
     seen, result = _run(module, arguments)
     outputs = name_results(module, result, list(arguments.flat()))
     if dynamic_axes is None:
-        for sizes in ("batch", "time"):
-            if 1 in getattr(seen, sizes):
-                arguments = _enlarged(module, arguments, sizes)
-                seen, _ = _run(module, arguments)
+        for sizes in ("batch", "time", "calls"):
+            arguments = _enlarged(module, arguments, seen, sizes)
+            seen, _ = _run(module, arguments)
         wanted = {name: set(range(t.dim())) for name, t in arguments.flat().items()}
     else:
         _check_axes(arguments, dynamic_axes)
@@ -117,7 +121,8 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         names, fixed = _names_as_told(program, capture, arguments, dynamic_axes), []
     capture.weights.update(seen.weights)
     _refuse_limits(program, capture, names)
-    names.update(_longest(program))
+    _refuse_constant_lengths(program)
+    names.update(_longest(program, capture))
     used = _dynamic(program, arguments)
     input_axes = {
         name: tuple(
@@ -156,7 +161,7 @@ def _open_what_layers_see(
         The program, what its layers saw, the names of its symbols, and the axes that were fixed
         although torch could have kept them dynamic, or the module runs at other sizes of them.
     """
-    names = _names_by_layers(capture)
+    names = _names_by_layers(program, capture)
     used = _dynamic(program, arguments)
     free = _refuse_fixed_sizes(module, arguments, seen, program, capture)
     _adopt(module, arguments, seen, names, used)
@@ -173,7 +178,7 @@ def _open_what_layers_see(
     ]
     if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
         program, capture = _export(module, arguments, kept)
-        names = _names_by_layers(capture)
+        names = _names_by_layers(program, capture)
         _adopt(module, arguments, seen, names, _dynamic(program, arguments))
     return program, capture, names, list(dict.fromkeys([*unseen, *free]))
 
@@ -200,9 +205,8 @@ def _refuse_fixed_sizes(
         name, axis = inside[0]
         if steps:
             raise _unrolls(effect, seen, steps[0], name, axis)
-        if effect.resized and not effect.looped:
-            size = flat[name].shape[axis]
-            kind = TIME if size in seen.time or size not in seen.batch else BATCH
+        kind = _frozen(effect, seen, capture)
+        if kind:
             raise _fixed(program, capture, arguments, name, axis, kind)
         free += [(n, a, flat[n].shape[a]) for n, a in inside]
     _refuse_sizes_of_weights(arguments, seen, program, capture, fixed)
@@ -224,7 +228,8 @@ def _refuse_sizes_of_weights(
     for name, axes in fixed.items():
         shape = arguments.flat()[name].shape
         for axis in axes:
-            features = len(shape) > 2 and axis == len(shape) - 1
+            floats = arguments.flat()[name].is_floating_point()
+            features = floats and len(shape) > 1 and axis == len(shape) - 1
             kind = None if features else constant.get(shape[axis])
             if kind and guard_line(program, capture.guards, name, axis):
                 raise _fixed(program, capture, arguments, name, axis, kind)
@@ -249,8 +254,9 @@ def _refuse_hidden_counts(
             steps = _unrolled(effect, capture)
             if steps:
                 raise _unrolls(effect, seen, steps[0], name, axis)
-            if effect.resized and not effect.looped and symbol not in visible:
-                raise _fixed(program, capture, arguments, name, axis, TIME)
+            kind = None if symbol in visible else _frozen(effect, seen, capture)
+            if kind:
+                raise _fixed(program, capture, arguments, name, axis, kind)
 
 
 def _by_symbol(used: Mapping[str, Mapping[int, str]]) -> dict[str, Axes]:
@@ -274,6 +280,23 @@ def _unrolled(effect: Effect, capture: Capture) -> list[str]:
     return [path for path in effect.looped if path not in whole]
 
 
+def _frozen(effect: Effect, seen: Capture, capture: Capture) -> str | None:
+    """Return `time` or `batch` where a layer is given more of it, and always as much in the trace.
+
+    An axis that only adds to a dynamic one is fixed to the example's, and that is a note.
+    """
+    if effect.looped:
+        return None
+    for kind, before, after, traced in (
+        (TIME, seen.time, effect.time, capture.time),
+        (BATCH, seen.batch, effect.batch, capture.batch),
+    ):
+        changes = zip(before, after, traced, strict=False)
+        if any(old != new and not _free(size) for old, new, size in changes):
+            return kind
+    return None
+
+
 def _unrolls(effect: Effect, seen: Capture, path: str, name: str, axis: int) -> ExportError:
     line = effect.lines.get(path)
     times = seen.calls.count(path) + seen.cells.get(path, 0)
@@ -292,7 +315,7 @@ def _seen(module: nn.Module, arguments: Arguments) -> Capture:
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     try:
-        with unchanged(module), observed(module) as capture, torch.inference_mode():
+        with seeded(0), unchanged(module), observed(module) as capture, torch.inference_mode():
             result = module(**arguments.values)
     except ExportError:
         raise
@@ -306,14 +329,17 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     return capture, result
 
 
-def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
+def _enlarged(module: nn.Module, arguments: Arguments, seen: Capture, sizes: str) -> Arguments:
     """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
 
     Of the choices that run, the one with the most axes is taken: where fewer would do, the others
-    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1).
+    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1). For
+    `calls` it is any choice that changes what the layers see: six rows made of a batch of 1.
     """
     flat = arguments.flat()
     ones = [(name, axis) for name, t in flat.items() for axis, n in enumerate(t.shape) if n == 1]
+    if not ones or (sizes != "calls" and 1 not in getattr(seen, sizes)):
+        return arguments
     taken = {size for tensor in flat.values() for size in tensor.shape}
     size = next(size for size in _OTHER_SIZES if size not in taken)
     tries = itertools.chain.from_iterable(
@@ -325,10 +351,14 @@ def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
             larger[name] = larger[name].repeat_interleave(size, dim=axis)
         attempt = arguments.with_tensors(larger)
         try:
-            seen, _ = _run(module, attempt)
+            after, _ = _run(module, attempt)
         except ExportError:
             continue
-        if 1 not in getattr(seen, sizes):
+        if sizes != "calls":
+            served = 1 not in getattr(after, sizes)
+        else:
+            served = (seen.batch, seen.time, seen.cells) != (after.batch, after.time, after.cells)
+        if served:
             return attempt
     return arguments  # a layer inside runs at 1 always, as a policy that sees one step does
 
@@ -378,11 +408,13 @@ def _export(
             noting_guards(capture.guards),
             torch.no_grad(),
         ):
+            called, module.forward = forward_of_tensors(module, arguments)
+            shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
                 (),
-                arguments.values,
-                dynamic_shapes=map_tensors(arguments, hints),
+                {name: arguments.values[own] for name, own in called.items()},
+                dynamic_shapes={name: shapes[own] for name, own in called.items()},
                 strict=False,
             )
     except ExportError:
@@ -427,22 +459,40 @@ def _symbols(sizes: Iterable[int | torch.SymInt]) -> list[str]:
     return sorted(found, key=lambda symbol: found[symbol])
 
 
-def _names_by_layers(capture: Capture) -> dict[str, str]:
+def _names_by_layers(program: ExportedProgram, capture: Capture) -> dict[str, str]:
     """Name the symbols that the recurrent layers see as batch and time."""
     names: dict[str, str] = {}
+    whole = _before_cuts(program)
     for kind, sizes in ((BATCH, capture.batch), (TIME, capture.time)):
-        fresh = [symbol for symbol in _symbols(sizes) if symbol not in names]
+        seen = (whole.get(symbol, symbol) for symbol in _symbols(sizes))
+        fresh = [symbol for symbol in dict.fromkeys(seen) if symbol not in names]
         for number, symbol in enumerate(fresh):
             names[symbol] = kind if number == 0 else f"{kind}_{number}"
     return names
 
 
-def _longest(program: ExportedProgram) -> dict[str, str]:
-    """Name the symbols that stand for the longest row of a packed sequence."""
-    symbols = [str(s) for s in program.range_constraints if str(s).startswith("u")]
-    return {
-        s: LONGEST if number == 0 else f"{LONGEST}_{number}" for number, s in enumerate(symbols)
-    }
+def _before_cuts(program: ExportedProgram) -> dict[str, str]:
+    """Return the symbol of the axis that was cut, by that of what is left: `x[:, :n.max()]`."""
+    found = {}
+    for node in program.graph.nodes:
+        if node.target not in (torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default):
+            continue
+        before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+        for whole, left in zip(before, after, strict=True):
+            if len(_free(whole)) == 1:
+                found.update({s: _free(whole)[0] for s in _free(left) if s.startswith("u")})
+    return found
+
+
+def _longest(program: ExportedProgram, capture: Capture) -> dict[str, str]:
+    """Name the symbols that stand for the longest row of a packed sequence, or all its steps."""
+    packed = set(_symbols(capture.packed.packed_sizes()))
+    names: dict[str, str] = {}
+    for symbol in (str(s) for s in program.range_constraints if str(s).startswith("u")):
+        kind = PACKED if symbol in packed else LONGEST
+        number = sum(name.startswith(kind) for name in names.values())
+        names[symbol] = f"{kind}_{number}" if number else kind
+    return names
 
 
 def _adopt(
@@ -507,6 +557,27 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
                 f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
                 "export only; compute both sides, or use torch.where"
             )
+
+
+def _refuse_constant_lengths(program: ExportedProgram) -> None:
+    """Refuse lengths of packed sequences that depend on no input, where rows or steps are open."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.kwargs.get("domain") != DOMAIN:
+            continue
+        keys, numbers = node.kwargs["attr_keys"], node.kwargs["attr_ints"]
+        given = dict(zip(keys, numbers, strict=True)).get(LENGTHS_GIVEN, node.args[1] == POSITIONS)
+        if not given:
+            continue
+        padded, lengths = node.args[0][:2]
+        waiting, seen = [lengths], {lengths}
+        while waiting:
+            fresh = set(waiting.pop().all_input_nodes) - seen
+            seen |= fresh
+            waiting += fresh
+        open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
+        if open_axes and not any(one.name in inputs for one in seen):
+            raise ExportError(f"{where(node) or 'pack_padded_sequence'}: {CONSTANT}")
 
 
 def _shapes(arguments: Arguments) -> str:
