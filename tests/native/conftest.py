@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,14 @@ import torch
 import rnnedge
 
 sys.path.append(str(Path(__file__).parent / "helpers"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_warning_of_projections() -> None:
+    """PyTorch warns once a process that oneDNN has no LSTM with projections."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.nn.LSTM(2, 3, proj_size=2)(torch.zeros(1, 1, 2))
 
 
 @pytest.fixture(scope="session")

@@ -131,8 +131,8 @@ def test_a_view_instead_of_a_copy(sessions):
         (np.zeros((2, 6), np.float32), r"expected float32\[batch, 5\] for one step"),
         (np.zeros((2, 5)), "got float64"),
         (np.zeros((3, 5), np.float32), "expected 2 row"),
-        (np.full((2, 5), np.nan, np.float32), "expected finite numbers, got nan"),
-        (np.full((2, 5), -np.inf, np.float32), "expected finite numbers, got -inf"),
+        (np.full((2, 5), np.nan, np.float32), "expected finite values, got nan"),
+        (np.full((2, 5), -np.inf, np.float32), "expected finite values, got -inf"),
     ],
     ids=["features", "dtype", "batch", "nan", "infinity"],
 )
