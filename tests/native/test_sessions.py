@@ -339,6 +339,17 @@ def test_without_the_wheel(monkeypatch):
         Session(one("Neg"), engine="native")
 
 
+def test_auto_without_onnx_runtime(exported, monkeypatch):
+    _, model = exported(cell="gru", hidden_size=600)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name in ("library", "onnx_runtime", "inference_session"):
+        monkeypatch.delitem(sys.modules, f"rnnedge_runtime.engine.{name}", raising=False)
+    engine = Session(model).engine
+    assert (engine.name, engine.reason) == ("native", "onnxruntime is not installed")
+    with pytest.raises(ModelError, match="the native engine has no Asin"):
+        Session(one("Asin"))
+
+
 def test_a_model_without_states_has_no_stream():
     session = Session(one("Neg"), engine="native")
     with pytest.raises(StateError, match="no states to keep"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model
@@ -46,13 +47,19 @@ def open_engine(
         if not isinstance(found, str):
             return found
         reason = found
-    # Imported here: ONNX Runtime takes ten times as long to import as the rest of this package.
-    from rnnedge_runtime.engine.onnx_runtime import OnnxRuntimeEngine
-
+    try:
+        # Imported here: ONNX Runtime takes ten times as long to import as the rest of this package.
+        from rnnedge_runtime.engine.onnx_runtime import OnnxRuntimeEngine
+    except MissingPackageError:
+        if engine == "auto" and device != "cuda" and find_spec("rnnedge_native") is not None:
+            return _native(model, device, options, reason="onnxruntime is not installed")
+        raise
     return OnnxRuntimeEngine(model, device=device, options=options, reason=reason)
 
 
-def _native(model: Model, device: Device, options: EngineOptions) -> NativeEngine:
+def _native(
+    model: Model, device: Device, options: EngineOptions, *, reason: str = "it was asked for"
+) -> NativeEngine:
     if device == "cuda":
         raise DeviceError("device 'cuda': the native engine runs on the CPU: use device='cpu'")
     hindrance = _hindrance(options)
@@ -64,7 +71,7 @@ def _native(model: Model, device: Device, options: EngineOptions) -> NativeEngin
         raise MissingPackageError(
             "engine='native'", "rnnedge-native", "pip install 'rnnedge-runtime[native]'"
         ) from error
-    return NativeEngine(read_plan(model), options=options, reason="it was asked for")
+    return NativeEngine(read_plan(model), options=options, reason=reason)
 
 
 def _native_if_no_slower(
