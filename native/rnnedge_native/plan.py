@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -111,6 +112,7 @@ class Plan:
         self.states = _states(read.metadata)
         self._dtypes = {info.name: _dtype_of(info) for info in self.inputs}
         self._kept = Kept()
+        self._lock = threading.Lock()
         self.hidden_sizes: tuple[int, ...] = ()
         self._layouts: dict[tuple[tuple[int, ...], ...], Layout] = {}
         _check_operators(read.graph)
@@ -124,11 +126,15 @@ class Plan:
         """
         key = tuple(shapes)
         found = self._layouts.get(key)
-        if found is None:
-            found = Layout(self._trace(key))
-            while len(self._layouts) >= _MOST_LAYOUTS:
-                self._layouts.pop(next(iter(self._layouts)), None)
-            self._layouts[key] = found
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._layouts.get(key)
+            if found is None:
+                found = Layout(self._trace(key))
+                while len(self._layouts) >= _MOST_LAYOUTS:
+                    self._layouts.pop(next(iter(self._layouts)))
+                self._layouts[key] = found
         return found
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

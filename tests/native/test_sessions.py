@@ -239,6 +239,25 @@ def test_run_from_many_threads(sessions):
     assert not wrong
 
 
+def test_new_shapes_from_many_threads(sessions):
+    ours, theirs = sessions
+    inputs = [frames(time, 2) for time in range(1, 90)]  # more than the shapes that are kept
+    wrong = []
+
+    def work():
+        for x in inputs:
+            if np.abs(ours.run(x).output - expected[len(x)]).max() > 1e-6:
+                wrong.append(len(x))
+
+    expected = {len(x): theirs.run(x).output for x in inputs}
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_an_unknown_engine():
     with pytest.raises(OptionError, match="engine: expected auto, native, onnxruntime, got 'ort'"):
         Session(one("Neg"), engine="ort")
