@@ -6,7 +6,9 @@ import sys
 import pytest
 
 native = pytest.importorskip(
-    "rnnedge_native", reason="rnnedge-native is not built", exc_type=ImportError
+    "rnnedge_native",
+    reason="rnnedge-native is not built, which takes a C compiler",
+    exc_type=ImportError,
 )
 
 CHILD = """

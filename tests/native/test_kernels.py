@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 native = pytest.importorskip(
-    "rnnedge_native", reason="rnnedge-native is not built", exc_type=ImportError
+    "rnnedge_native",
+    reason="rnnedge-native is not built, which takes a C compiler",
+    exc_type=ImportError,
 )
 import small_models  # noqa: E402
 

@@ -7,7 +7,9 @@ import rnnedge
 from rnnedge_runtime import Session
 
 native = pytest.importorskip(
-    "rnnedge_native", reason="rnnedge-native is not built", exc_type=ImportError
+    "rnnedge_native",
+    reason="rnnedge-native is not built, which takes a C compiler",
+    exc_type=ImportError,
 )
 
 CELLS = {

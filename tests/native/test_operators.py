@@ -5,7 +5,9 @@ import onnxruntime
 import pytest
 
 native = pytest.importorskip(
-    "rnnedge_native", reason="rnnedge-native is not built", exc_type=ImportError
+    "rnnedge_native",
+    reason="rnnedge-native is not built, which takes a C compiler",
+    exc_type=ImportError,
 )
 from small_models import model, normal, one  # noqa: E402
 

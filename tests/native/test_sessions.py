@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 native = pytest.importorskip(
-    "rnnedge_native", reason="rnnedge-native is not built", exc_type=ImportError
+    "rnnedge_native",
+    reason="rnnedge-native is not built, which takes a C compiler",
+    exc_type=ImportError,
 )
 from small_models import one  # noqa: E402
 
