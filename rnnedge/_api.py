@@ -25,6 +25,7 @@ from rnnedge.errors import UnequalError as UnequalError
 from rnnedge.errors import UnhealthyError as UnhealthyError
 from rnnedge.errors import WeightsError as WeightsError
 from rnnedge.errors import WeightsWarning as WeightsWarning
+from rnnedge.errors import WriteError as WriteError
 from rnnedge.max_error import export_within as export_within
 from rnnedge.parity import OutputReport as OutputReport
 from rnnedge.parity import Report as Report

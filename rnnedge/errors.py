@@ -5,13 +5,14 @@
     │   └── ContractError                   its contract is damaged, or of a newer format
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
-    ├── GoldenError (ValueError)            golden vectors cannot be read or written
+    ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
     ├── OptionError (ValueError)            an option has an unknown name or a wrong value
     ├── DeviceError (RuntimeError)          the device cannot be had
     ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          the engine failed while it ran the model
     │   └── CrashError                      the model ended the process that ran it
     │       └── TimeLimitError              the model was ended at the time limit
+    ├── WriteError (OSError)                a file must not or cannot be written there
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
     │   ├── TrialError                      an input that the module or its file does not take
@@ -32,7 +33,9 @@
 Each leaf is also the built-in exception that a caller would expect to catch.
 """
 
+from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
 from rnnedge_exporters.errors import TrialError as TrialError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
@@ -47,6 +50,7 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
+from rnnedge_runtime.errors import WriteError as WriteError
 
 
 class SpecError(RnnEdgeError, ValueError):
@@ -59,14 +63,6 @@ class SourceError(RnnEdgeError, ValueError):
 
 class RefusedError(SourceError):
     """PyTorch itself does not run the source on an input."""
-
-
-class CrashError(EngineError):
-    """The model ended the process that ran it."""
-
-
-class TimeLimitError(CrashError):
-    """The model was ended at the time limit."""
 
 
 class ParityError(RnnEdgeError, ValueError):

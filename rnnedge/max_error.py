@@ -19,6 +19,7 @@ from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, NamedSequence, read_sequences
 from rnnedge_exporters.exporter import ExportResult, export
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_runtime.contract import Interface
 
@@ -73,6 +74,7 @@ def export_within(
         raise ExportError(f"max_error: expected above 0, got {max_error}")
     if options.get("quantize") is None and options.get("dtype", "float32") == "float32":
         raise ExportError("max_error: goes with quantize='int8' or dtype='float16'")
+    model = unwrapped(model)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
         whole = export(model, trial, **options)

@@ -1,17 +1,20 @@
 """What the exporter raises beside the errors of the runtime.
 
     RnnEdgeError
-    └── ExportError (ValueError)           the module or the options cannot be exported
-        ├── TrialError                     an input that the module or its file does not take
-        └── WeightsError                   a weight cannot be read
+    ├── ExportError (ValueError)           the module or the options cannot be exported
+    │   ├── TrialError                     an input that the module or its file does not take
+    │   └── WeightsError                   a weight cannot be read
+    └── EngineError (RuntimeError)
+        └── CrashError                     the model ended the process that ran it
+            └── TimeLimitError             the model was ended at the time limit
 
     UserWarning
     └── WeightsWarning                     weights hold NaN or infinity
 
-`RnnEdgeError` is the runtime's.
+`RnnEdgeError` and `EngineError` are the runtime's.
 """
 
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.errors import EngineError, RnnEdgeError
 
 
 class ExportError(RnnEdgeError, ValueError):
@@ -24,6 +27,25 @@ class TrialError(ExportError):
 
 class WeightsError(ExportError):
     """A weight cannot be read from the layer."""
+
+
+class CrashError(EngineError):
+    """The model ended the process that ran it.
+
+    Attributes:
+        how: How the process ended: `SIGABRT`, `exit code 3`, `did not end within 60 s`.
+    """
+
+    how = ""
+
+    def __init__(self, *message: object, how: str = "") -> None:
+        """Take the message, and how the process ended."""
+        super().__init__(*message)
+        self.how = how
+
+
+class TimeLimitError(CrashError):
+    """The model was ended at the time limit."""
 
 
 class WeightsWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from torch import nn
 
 from rnnedge_exporters.bare_layer import build_bare_layer
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
-from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import HIGHEST_OPSET as HIGHEST_OPSET
 from rnnedge_exporters.exported_graph import LOWEST_OPSET as LOWEST_OPSET
@@ -21,12 +22,14 @@ from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
 from rnnedge_exporters.lowerings import Target as Target
 from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
-from rnnedge_exporters.staging import staged
 from rnnedge_exporters.weights import is_bare_layer
+from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.write_target import ONNX, check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class ExportResult:
         path: The file.
         contract: What the file promises.
         bytes: Size of the file.
+        sha256: Digest of the file, 64 hexadecimal digits.
         notes: What the caller should know: eval mode, states that could not be lifted.
         quantization: What was done to the weights of each layer; empty in float32.
         report: What was run beside the module before the file was written.
@@ -45,14 +49,18 @@ class ExportResult:
     path: Path
     contract: Contract
     bytes: int
+    sha256: str
     notes: tuple[str, ...] = ()
     quantization: tuple[LayerQuantization, ...] = ()
     report: Trial = field(default_factory=Trial)
 
     def __str__(self) -> str:
-        """Return one line with file, size and digest."""
-        digest = self.contract.weights_digest[:19]
-        return f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, {digest}...)"
+        """Return one line with the file, its size, and the first 12 digits of both digests."""
+        weights = self.contract.weights_digest.removeprefix("sha256:")
+        return (
+            f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, sha256 "
+            f"{self.sha256[:12]}, weights digest {weights[:12]})"
+        )
 
 
 def export(
@@ -71,6 +79,7 @@ def export(
     calibrate: Data | Moments | None = None,
     opset: int | None = None,
     validate: bool = True,
+    force: bool = False,
     verbose: bool = False,
 ) -> ExportResult:
     """Export a recurrent layer, or a module with such layers inside, to ONNX.
@@ -81,7 +90,8 @@ def export(
 
     Args:
         model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, or any module that contains such layers.
-        path: The `.onnx` file to write; an existing one is replaced.
+        path: The `.onnx` file to write; an existing one is replaced, a file that holds something
+            else is not.
         example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name.
         dynamic_axes: For a module, input name to axis to the name of the axis, such as
             `{"x": {0: "batch", 1: "time"}}`; None makes dynamic what the recurrent layers see as
@@ -119,18 +129,21 @@ def export(
         validate: Whether the graph, with float32 weights, is run beside the module before it is
             written, at lengths and batches that it was not exported with; `result.report` says
             which. States are lifted only after chunks were run, whatever this says.
+        force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
     Raises:
-        ExportError: When the module, an option or the path cannot be used, or the file would
-            answer something else than the module.
+        ExportError: When the module or an option cannot be used, or the file would answer
+            something else than the module.
+        WriteError: When the file must not or cannot be written.
         WeightsError: When a weight cannot be written in the type that was asked for.
         InputError: When the sequences are not what the model takes.
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
     """
-    path = Path(path)
+    protected = data_files(calibrate)
+    check_target(path, ONNX, protected=protected, force=force)
     if opset is not None and (
         not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
     ):
@@ -142,6 +155,7 @@ def export(
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
         raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
@@ -178,9 +192,14 @@ def export(
             calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
         options = replace(options, moments=calibrate)
     made = build(options)
-    with staged(path) as temporary:
-        content = serialize(made.graph, made.contract)
-        temporary.write_bytes(content)
+    content = serialize(made.graph, made.contract)
+    write_file(path, content, ONNX, protected=protected, force=force)
     return ExportResult(
-        path, made.contract, len(content), made.notes, made.quantization, made.trial
+        path=Path(path),
+        contract=made.contract,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        notes=made.notes,
+        quantization=made.quantization,
+        report=made.trial,
     )

@@ -12,6 +12,7 @@ from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import made
 from rnnedge_runtime.contract import BATCH, TIME, Interface
@@ -70,8 +71,9 @@ def try_layer(layer: nn.RNNBase, graph: ir.Graph, interface: Interface) -> Trial
     for seed, sizes in enumerate(_SIZES):
         tensors = made(example, axes, sizes, seed=seed, lengths=interface.lengths)
         try:
-            expected, _ = side.run(tensors)
-            found = differences(side, tensors, expected, file.run(tensors, {}))
+            with quiet(verbose=False):  # PyTorch remarks on its kernels for projections
+                expected, _ = side.run(tensors)
+                found = differences(side, tensors, expected, file.run(tensors, {}))
         except TrialError as error:
             raise ExportError(f"at {shown_sizes(sizes)} the layer cannot be run: {error}") from None
         if found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from rnnedge.isolated import IsolatedSession, Worker
+from rnnedge_exporters.sandbox.session import IsolatedSession, Worker
 from rnnedge_runtime import Session
 from rnnedge_runtime.contract import Contract, Interface
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from rnnedge.errors import ModelError, RefusedError, WeightsWarning
-from rnnedge.isolated import TIME_LIMIT, Worker
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
@@ -39,10 +38,10 @@ from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weigh
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
-from rnnedge.sources import Source, load_source
-from rnnedge.spec import RNNSpec
+from rnnedge.sources import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
@@ -64,6 +63,7 @@ def validate(
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     calibrate: Data | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
@@ -99,6 +99,7 @@ def validate(
             with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
             measured too, as `export` takes them. They do not decide whether the file passes.
+        force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -108,9 +109,11 @@ def validate(
         ModelError: When the file cannot be opened.
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
-        GoldenError: When the folder for golden vectors cannot be written.
+        WriteError: When `golden` or `failing` must not or cannot be written.
     """
     began = time.perf_counter()
+    read = [model, *data_files(against), *data_files(calibrate)]
+    _check_writable(golden, failing, read, force)
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
@@ -166,7 +169,8 @@ def validate(
         if failing is not None and diagnosis is not None:
             from rnnedge.parity.golden_sets import save_failing
 
-            save_failing(failing, ask(diagnosis.smallest))
+            answers = ask(diagnosis.smallest)
+            save_failing(failing, answers, protected=read, force=force)
     if golden is not None and diagnosis is None:
         from rnnedge.golden import write_golden
         from rnnedge.parity.golden_sets import golden_sets
@@ -198,6 +202,23 @@ def validate(
     )
 
 
+def _check_writable(
+    golden: str | os.PathLike[str] | None,
+    failing: str | os.PathLike[str] | None,
+    read: Sequence[str | os.PathLike[str]],
+    force: bool,
+) -> None:
+    """Refuse what could not be written in the end."""
+    if golden is not None:
+        from rnnedge.golden import check_golden_folder
+
+        check_golden_folder(golden)
+    if failing is not None:
+        from rnnedge_runtime.write_target import NPZ, check_target
+
+        check_target(failing, NPZ, protected=read, force=force)
+
+
 def _fit(
     opened: OpenedModel, source: Source, stored: Sequence[StoredWeight]
 ) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
@@ -219,17 +240,15 @@ def _fit(
     elif opened.contract is None:
         face = fit_module(opened.interface, source.module)
         notes += frozen_axes(opened.interface, face)
-    return source, layer, face, notes
+    return source, layer, face, [*source.notes, *notes]
 
 
 def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) -> Source:
     if isinstance(against, Source):
         return against
-    if not isinstance(against, nn.Module):
-        return load_source(against, choose=partial(layer_in_file, model))
-    if is_bare_layer(against):
-        return Source(against, str(RNNSpec.from_layer(against)))
-    return Source(against, type(against).__name__)
+    if isinstance(against, nn.Module):
+        return source_of_module(against)
+    return load_source(against, choose=partial(layer_in_file, model))
 
 
 def _answers_like(

@@ -1,7 +1,7 @@
 """Run exported recurrent networks with ONNX Runtime, without PyTorch.
 
-What a session needs to run loads at once, the rest on first use: a fresh process that runs a model
-once is what a phone or a server without memory of earlier calls starts.
+The modules that a session needs are loaded at once, the others on first use: a fresh process that
+runs a model once, as on a phone or a serverless platform, starts faster.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
+from rnnedge_runtime.errors import WriteError as WriteError
 from rnnedge_runtime.loaded_model import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
 

@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rnnedge_runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {
-        "info": "what the model takes and gives, and its contract",
-        "check": "prove on this device what can be proved without PyTorch, with golden vectors too",
+        "info": "inputs, outputs, states and contract of the model",
+        "check": "check the model on this device, without PyTorch; with golden vectors too",
         "bench": "latency over batch and length",
     }
     for name, text in helps.items():
@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
         command.add_argument("--threads", type=_count, help="threads inside one operator")
         command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
-        command.add_argument("--no-arena", action="store_true", help="memory is not kept")
-        command.add_argument("--memory-pattern", action="store_true", help="memory is planned")
+        command.add_argument("--no-arena", action="store_true", help="free memory after each call")
+        command.add_argument("--memory-pattern", action="store_true", help="plan memory by shape")
         command.add_argument("--tf32", action="store_true", help="CUDA may multiply in TF32")
         command.add_argument(
             "--session-option",
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="an entry of ONNX Runtime's session configuration; may be given again",
+            help="an entry of ONNX Runtime's session configuration; may be repeated",
         )
         command.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "bench":
@@ -115,23 +115,23 @@ def _machine(session: Session) -> dict[str, str | int | None]:
 
 
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    face, info = session.interface, session.info
+    interface, info = session.interface, session.info
     contract = asdict(session.contract) if session.contract else None
     lines = [f"model    {options.model}"]
     lines.append(f"device   {', '.join((session.device, *info.options.changed))}")
-    lines += [f"input    {spec}" for spec in face.inputs]
-    lines += [f"output   {spec}" for spec in face.outputs]
-    lines += [f"state    {pair.output} -> {pair.input}" for pair in face.states]
-    lines += [f"stream   no: {why}" for why in info.hindrances]
+    lines += [f"input    {spec}" for spec in interface.inputs]
+    lines += [f"output   {spec}" for spec in interface.outputs]
+    lines += [f"state    {pair.output} -> {pair.input}" for pair in interface.states]
+    lines += [f"stream   not possible: {why}" for why in info.hindrances]
     if info.delay is not None:
-        size = "known at a call" if info.state_bytes is None else f"{info.state_bytes:,}"
+        size = "depends on the call" if info.state_bytes is None else f"{info.state_bytes:,}"
         lines.append(f"stream   bytes of state for a row: {size}")
         lines.append(f"stream   delay {info.delay} step(s)" + _UNKNOWN * (contract is None))
     lines += [f"nodes    {count} on {name}" for name, count in info.nodes_by_provider.items()]
     lines += [f"on CPU   {node.operator} {node.name}" for node in info.fell_back]
     lines += [f"note     {remark}" for remark in info.remarks]
     if session.contract is None:
-        lines.append("contract none: rnnedge did not make this model")
+        lines.append("contract none: rnnedge did not export this model")
     else:
         for layer in session.contract.layers:
             words = [layer.name] if layer.name else []
@@ -141,7 +141,7 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
         lines.append(f"opset    {session.contract.opset}")
         lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
-    return {"interface": asdict(face), "contract": contract, "session": info.to_dict()}, lines
+    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()}, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -151,7 +151,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     except InputError as error:
         if golden is None:
             raise
-        findings = [Finding("what holds for every recurrent network", None, str(error))]
+        findings = [Finding("checks of every recurrent network", None, str(error))]
     if golden is not None:
         findings += check_golden(session, golden, model=options.model)
     passed = all(finding.passed is not False for finding in findings)
@@ -183,7 +183,7 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
 
 
-_UNKNOWN = ", where it does not read ahead: without a contract nobody says"
+_UNKNOWN = ", if it does not read ahead: there is no contract that says so"
 _COMMANDS = {"info": _info, "check": _check, "bench": _bench}
 
 if __name__ == "__main__":

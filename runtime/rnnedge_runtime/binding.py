@@ -192,7 +192,7 @@ class Binder:
 
 
 def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) -> Array:
-    """Return `value` as an array; `error` where numpy can make none of it."""
+    """Return `value` as an array; raise `error` if numpy cannot convert it."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as raised:
@@ -204,10 +204,10 @@ def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) 
 def by_name(
     specs: Sequence[TensorSpec], data: ArrayLike | Mapping[str, ArrayLike]
 ) -> Mapping[str, ArrayLike]:
-    """Return what a model is given by the name of the input; one array is for the only input.
+    """Return the inputs of a call by name; a single array is the only input.
 
     Raises:
-        InputError: When it is one array, and the model has not one input.
+        InputError: If it is a single array, and the model has several inputs or none.
     """
     if isinstance(data, Mapping):
         return data
@@ -220,7 +220,7 @@ def by_name(
 def bound(
     spec: TensorSpec, value: ArrayLike, sizes: dict[str, int], error: type[InputError | StateError]
 ) -> Array:
-    """Check `value` against `spec`, and record in `sizes` what its named axes stand for."""
+    """Check `value` against `spec`, and record the sizes of its named axes in `sizes`."""
     array = value if type(value) is np.ndarray else as_array(spec.name, value, error)
     fits = array.dtype == dtype_of(spec.dtype) and array.ndim == len(spec.axes)
     if fits:
@@ -235,7 +235,7 @@ def bound(
 
 
 def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | None) -> Array:
-    """Check lengths of rows, integers [batch] from 0 to time; None is a size that is not known."""
+    """Check the lengths of rows, integers [batch] from 0 to time; None is an unknown size."""
     values = as_array(name, lengths, InputError)
     if values.dtype.kind not in "iu" and values.size:
         raise InputError(
@@ -250,14 +250,14 @@ def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | 
     longest = time if time is not None else np.inf
     if values.size and (values.min() < 0 or values.max() > longest):
         row = int(np.argmax((values < 0) | (values > longest)))
-        allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
+        allowed = "of 0 or more" if time is None else f"from 0 to {time}, the number of steps"
         raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
     return values
 
 
 @cache
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return a dtype by its name; one of nothing where numpy has none, as for strings."""
+    """Return the numpy dtype of that name; an empty void dtype if there is none, as for strings."""
     try:
         return np.dtype(name)
     except TypeError:
@@ -272,7 +272,7 @@ def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
     if str(array.dtype) != spec.dtype and array.dtype.kind in "fiu":
         message += f"; convert it with .astype('{spec.dtype}')"
     elif array.ndim == len(spec.axes) - 1 and BATCH in spec.axes:
-        message += f"; one sequence is a batch of 1: x[{_one(spec)}]"
+        message += f"; one sequence is a batch of 1: x[{_new_batch_axis(spec)}]"
     return message
 
 
@@ -280,17 +280,17 @@ def _axes(spec: TensorSpec, sizes: Mapping[str, int]) -> str:
     return "[" + ", ".join(str(sizes.get(str(a), a)) for a in spec.axes) + "]"
 
 
-def _one(spec: TensorSpec) -> str:
+def _new_batch_axis(spec: TensorSpec) -> str:
     return ", ".join(["None" if axis == BATCH else ":" for axis in spec.axes])
 
 
 def zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
-    """Return zeros of the axes of `spec`, whose names stand for `sizes`."""
+    """Return zeros with the axes of `spec`; `sizes` has the sizes of named axes."""
     try:
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
     except KeyError as missing:
         raise StateError(
             f"{spec.name}: the size of its axis {missing} does not follow from the inputs: "
-            "give the state"
+            "pass the state"
         ) from missing
     return np.zeros(shape, spec.dtype)

@@ -41,13 +41,16 @@ def measure(
     seconds: float = 0.5,
     least: int = 10,
 ) -> dict[str, Latency]:
-    """Time several calls in turn, so that what slows the machine slows all of them.
+    """Time several calls in turn, so that other load on the machine slows all of them alike.
 
     Args:
         calls: What to time, by name.
         warmup: Calls of each that are not measured, 0 or more.
         seconds: Time to measure for, all calls together, above 0.
-        least: Calls of each to measure at least, 1 or more.
+        least: The fewest calls of each to measure, 1 or more.
+
+    Returns:
+        The latency of each call, by name.
     """
     for call in calls.values():
         for _ in range(warmup):
@@ -65,12 +68,19 @@ def measure(
 
 
 def random_inputs(model: LoadedModel, time: int, batch: int, seed: int = 0) -> dict[str, Array]:
-    """Make inputs of one shape for a model whose axes are named batch and time.
+    """Make random data inputs of one shape, for a model whose dynamic axes are batch and time.
 
-    Numbers are drawn from a normal distribution, integers and flags are 0 or 1.
+    Args:
+        model: The opened model.
+        time: Steps, 0 or more.
+        batch: Rows, 0 or more.
+        seed: Seed of the random numbers.
+
+    Returns:
+        float32 inputs drawn from a normal distribution, integers and flags that are 0 or 1.
 
     Raises:
-        InputError: When an axis of an input is neither of the two.
+        InputError: If an input has another dynamic axis, or another dtype.
     """
     sizes = {TIME: time, BATCH: batch}
     random = np.random.default_rng(seed)

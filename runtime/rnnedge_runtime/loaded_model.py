@@ -1,11 +1,12 @@
 """`LoadedModel`: an engine and what is known of its model, with checked inputs.
 
-The checks are not a courtesy. ONNX Runtime's CPU kernels end the whole process on an LSTM or GRU
-with an empty batch and on a GRU without time steps, so those never reach it.
+The checks protect the process: ONNX Runtime's CPU kernels end it on an LSTM or GRU with an empty
+batch and on a GRU without time steps, so such inputs never reach the engine.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,7 @@ class LoadedModel:
         interface: The inputs, outputs, states and lengths of the model.
         contract: What the exporter promised, or None for a model that rnnedge did not make.
         device: The device in use, `cpu` or `cuda`.
+        path: The file that the model was opened from; None for bytes.
         binder: Checks the inputs of a call.
     """
 
@@ -56,6 +58,7 @@ class LoadedModel:
     interface: Interface
     contract: Contract | None
     device: Literal["cpu", "cuda"]
+    path: str | os.PathLike[str] | None
     binder: Binder
 
     def __init__(
@@ -75,7 +78,8 @@ class LoadedModel:
             StateError: If `states` does not fit the model.
         """
         self.engine, self.device = engine, engine.device
-        name = "the model" if isinstance(model, bytes) else str(model)
+        self.path = None if isinstance(model, bytes) else model
+        name = "the model" if self.path is None else str(model)
         text = engine.metadata.get(METADATA_KEY)
         # With a contract the model is not needed again, and its bytes may be many.
         self._model = model if text is None else None

@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as far as it takes to read an ONNX file without the onnx package.
+"""Reads the wire format of protobuf, for ONNX files on a device without the onnx package.
 
 https://protobuf.dev/programming-guides/encoding
 """
@@ -20,14 +20,18 @@ _ANY = (VARINT, FIXED64, BYTES, FIXED32)
 def read_fields(
     content: Bytes, wires: Mapping[int, tuple[int, ...]] | None = None
 ) -> Iterator[tuple[int, Bytes]]:
-    """Give each field's number and payload; of a number its varint, as in a packed field.
+    """Read the fields of a message.
 
     Args:
-        content: A serialized message; payloads of a view are views of it.
-        wires: How fields may be encoded, by their numbers; those that are not in it in any way.
+        content: A serialized message; the payloads of a memoryview are views of it.
+        wires: The wire types that are allowed, by field number; a field that is not listed may have
+            any of them.
+
+    Yields:
+        Number and payload of each field; the payload of a varint is its bytes.
 
     Raises:
-        ValueError: When the message is cut off, or a field is encoded otherwise.
+        ValueError: If the message is cut off, or a field has another wire type.
     """
     wires = wires or {}
     at = 0
@@ -35,7 +39,7 @@ def read_fields(
         key, start = _varint(content, at)
         number, wire = key >> 3, key & 7
         if number == 0 or wire not in wires.get(number, _ANY):
-            raise ValueError(f"at byte {at}, field {number} is encoded as none of ONNX's")
+            raise ValueError(f"field {number} at byte {at} has an encoding that ONNX does not use")
         if wire == VARINT:
             _, end = _varint(content, start)
         elif wire == BYTES:
@@ -44,13 +48,13 @@ def read_fields(
         else:
             end = start + (8 if wire == FIXED64 else 4)
         if end > len(content):
-            raise ValueError(f"it is cut off in field {number}, which ends at byte {end}")
+            raise ValueError(f"the data is cut off in field {number}, which ends at byte {end}")
         yield number, content[start:end]
         at = end
 
 
 def read_numbers(payloads: Iterable[Bytes]) -> NDArray[np.int64]:
-    """Return the varints in all payloads, as int64."""
+    """Return the varints of all payloads, as int64."""
     found = []
     for payload in payloads:
         at = 0
@@ -61,13 +65,13 @@ def read_numbers(payloads: Iterable[Bytes]) -> NDArray[np.int64]:
 
 
 def _varint(content: Bytes, at: int) -> tuple[int, int]:
-    """Return the number at `at` and where it ends."""
+    """Return the number that starts at byte `at`, and the byte after it."""
     number = 0
     for shift in range(0, 70, 7):
         if at >= len(content):
-            raise ValueError(f"it is cut off at byte {at}, in the middle of a number")
+            raise ValueError(f"the data is cut off at byte {at}, in the middle of a number")
         number |= (content[at] & 0x7F) << shift
         at += 1
         if content[at - 1] < 0x80:
             return number & 2**64 - 1, at
-    raise ValueError(f"at byte {at}, a number is longer than 10 bytes")
+    raise ValueError(f"the number before byte {at} is longer than 10 bytes")

@@ -62,5 +62,5 @@ def test_a_tensor_of_onnx_that_is_cut_off_anywhere_is_an_error(dtype: str) -> No
     whole = onnx.numpy_helper.from_array(values, "h_0").SerializeToString()
     assert_reads(onnx.numpy_helper.from_array(values, "h_0"), values)
     for end in range(len(whole)):
-        with pytest.raises(GoldenError, match=r"^x\.pb cannot be read as a tensor of ONNX: "):
+        with pytest.raises(GoldenError, match=r"^x\.pb cannot be read as an ONNX tensor: "):
             read_tensor(whole[:end], "x.pb")

@@ -8,6 +8,7 @@ from rnnedge.doctor.findings import Finding, listing
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import MOVEMENT, Cell, follow_back
 from rnnedge.doctor.subject import Subject
+from rnnedge_runtime.contract import Contract
 
 
 def check_states(subject: Subject) -> Iterator[Finding]:
@@ -28,8 +29,19 @@ def check_states(subject: Subject) -> Iterator[Finding]:
         "note",
         listing([cell.name for cell in hidden]),
         f"{problem}: the model runs whole sequences, and cannot be streamed in chunks",
-        "export with the states as inputs and outputs (rnnedge export does)",
+        _remedy(subject.file.contract),
     )
+
+
+def _remedy(contract: Contract | None) -> str:
+    if contract is None:
+        return (
+            "export with the states as inputs and outputs: rnnedge export does, where chunks give "
+            "what the whole sequence gives"
+        )
+    if contract.hindrances:
+        return f"run whole sequences: {'; '.join(contract.hindrances)}"
+    return "export it again with states=True (--states)"
 
 
 def is_hidden(file: OnnxFile, cell: Cell) -> bool:

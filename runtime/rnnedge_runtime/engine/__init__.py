@@ -1,1 +1,1 @@
-"""Opening ONNX Runtime, and what it tells of an opened model."""
+"""The engines that run models: how they are opened, and what they report."""

@@ -1,4 +1,4 @@
-"""Opening ONNX Runtime: every option and every provider decision is made here."""
+"""Opens ONNX Runtime: every option is set and every provider is chosen here."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rnnedge_runtime.errors import (
 
 _CUDA = "CUDAExecutionProvider"
 _CONVOLUTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-"""ONNX Runtime tries every algorithm at each length that it has not seen: two layers of 96 channels
-took 588 ms for the first call and 22 for each new length, and 31 and 8 with this."""
+"""By default, cuDNN tries every algorithm at each length that it has not seen. For two layers of 96
+channels, the first call took 588 ms and each new length 22 ms; with this, 31 ms and 8 ms."""
 _FATAL_ONLY = 4
-"""ONNX Runtime's severity: what it logs as an error it raises too, and then it is in our message;
-warnings of the optimizer are no business of an app's stderr."""
+"""The severity at which ONNX Runtime logs. Its errors are raised too, and are part of our messages;
+warnings of its optimizer do not belong on an application's stderr."""
 
 _AREAS = r"(?:session|optimization|memory|mlas|ep)\."
-"""What the names of its session configuration begin with."""
+"""How the names of its session configuration entries start."""
 _ASSIGNMENT = "session.record_ep_graph_assignment_info"
-"""Asked for at each opening: `SessionInfo` tells from it where each node runs. It costs nothing
-that could be measured (5.35 ms against 5.37 to open a model of 40 nodes)."""
+"""Set for every session: `SessionInfo` reads from it where each node runs. No cost was measured
+(opening a model of 40 nodes took 5.35 ms with it and 5.37 ms without)."""
 
 
 def open_inference_session(
@@ -38,17 +38,16 @@ def open_inference_session(
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
-        device: `cpu`; `cuda`, which is CUDA or an error; `auto`, which is CUDA where it works.
-        options: What is set on ONNX Runtime.
+        device: `cpu`; `cuda`, which is CUDA or an error; `auto`, which is CUDA if it works.
+        options: The options for ONNX Runtime.
 
     Returns:
         The session and the device that it runs on.
 
     Raises:
-        MissingPackageError: When onnxruntime is not installed.
-        DeviceError: When `device` is not a device, or CUDA was asked for and cannot be had.
-        ModelError: When the model is missing, damaged, or refused by ONNX Runtime.
-        OptionError: For an option that this ONNX Runtime does not know, or a value that is none.
+        DeviceError: If `device` is not a device, or is `cuda` and CUDA is not available.
+        ModelError: If the model is missing, damaged, or refused by ONNX Runtime.
+        OptionError: If this ONNX Runtime does not know an option, or a value is wrong.
     """
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(f"device: expected 'cpu', 'cuda' or 'auto', got {device!r}")
@@ -65,7 +64,7 @@ def open_inference_session(
                 path_or_bytes,
                 settings,
                 providers=list(providers),
-                # Its Python layer answers an error by a print and a second try on the CPU.
+                # Its Python layer would print an error and try again on the CPU.
                 enable_fallback=0,
             )
             made.disable_fallback()  # while running, a failing CUDA must not become the CPU
@@ -80,7 +79,7 @@ def open_inference_session(
         try:
             opened = session((_CUDA, {**_CONVOLUTIONS, "use_tf32": str(int(options.tf32))}), CPU)
         except ModelError as error:
-            session(CPU)  # a model that is at fault is refused here too
+            session(CPU)  # a faulty model fails here too
             why = one_line(error.__cause__ or error)
         else:
             # A provider that fails to start (no driver, no cuDNN) is left out with only a warning.
@@ -93,35 +92,35 @@ def open_inference_session(
         )
     if device == "cuda":
         raise DeviceError(
-            f"device='cuda': ONNX Runtime {onnxruntime.__version__} offers no CUDA here: {reason}"
+            f"device='cuda': ONNX Runtime {onnxruntime.__version__} has no CUDA here: {reason}"
         )
     return session(CPU), "cpu"
 
 
 def _load_cuda_libraries() -> str:
-    """Load CUDA and cuDNN from the packages that pip has of them, which ONNX Runtime does not.
+    """Load CUDA and cuDNN from NVIDIA's pip packages, which ONNX Runtime does not do by itself.
 
-    They are looked for there first, as torch does: two versions of cuDNN in one process fail.
+    torch looks there first too, and two versions of cuDNN in one process fail.
 
     Returns:
-        What ONNX Runtime says of a library that it did not find; empty where it has all.
+        What ONNX Runtime reports of libraries that it did not find; empty if it found all.
     """
     import contextlib
     import io
 
     preload = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on
-    said = io.StringIO()
+    output = io.StringIO()
     if preload is not None:
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(output):
             preload()
-    return "; ".join(line for line in said.getvalue().splitlines() if line.startswith("Failed"))
+    return "; ".join(line for line in output.getvalue().splitlines() if line.startswith("Failed"))
 
 
 def _why_no_cuda(available: list[str]) -> str | None:
     if _CUDA in available:
         return None
     return (
-        f"this build has {', '.join(available)} only; replace onnxruntime by onnxruntime-gpu "
+        f"this build has only {', '.join(available)}; replace onnxruntime by onnxruntime-gpu "
         '(pip uninstall onnxruntime, then pip install "rnnedge-runtime[gpu]"), or use device="cpu"'
     )
 
@@ -151,11 +150,11 @@ def _settings(options: EngineOptions) -> onnxruntime.SessionOptions:
 
 
 def _check_entry(name: str) -> None:
-    """Refuse a name that ONNX Runtime does not know: itself it takes any, and ignores it.
+    """Check that ONNX Runtime knows an entry: by itself it accepts any name, and ignores it.
 
-    There is no list of them to ask for. A name that the library acts on is in its read-only data.
+    It has no list of its entries. A name that the library acts on is in its read-only data.
     """
-    # Here and not above, where they would be a tenth of what the import of this package takes.
+    # Imported here: at the top they would be a tenth of the import time of this package.
     import difflib
     import mmap
     import re
@@ -170,4 +169,4 @@ def _check_entry(name: str) -> None:
         known = [match.decode() for match in re.findall(pattern, data)]
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise OptionError(f"options: this ONNX Runtime knows no session entry {name!r}{hint}")
+    raise OptionError(f"options: this ONNX Runtime has no session entry {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""What an opened model is, beyond its inputs and outputs: where it runs, and what it keeps."""
+"""`SessionInfo`: where the nodes of an opened model run, and what state a stream keeps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rnnedge_runtime.machine import cpu_features
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """What `Session.info` tells.
+    """The value of `Session.info`.
 
     Attributes:
         device: The device in use.
-        options: What was set on ONNX Runtime.
-        providers: The providers that it opened, in the order of their preference.
-        nodes: Where each node runs, those of inner graphs among them; None when this ONNX Runtime
-            does not tell (before 1.24).
-        states: What a stream keeps between calls.
-        state_bytes: Bytes of that for one row, or None where a size is not known before a call.
-        delay: Steps by which an answer is behind its frame: 0 for a model that can be streamed,
-            None for one that cannot.
-        hindrances: Why not.
-        remarks: What an app should know of this device, in a line each.
+        options: The options that the model was opened with.
+        providers: The execution providers that were opened, in order of preference.
+        nodes: Where each node runs, including those of inner graphs; None if the engine does not
+            report it (ONNX Runtime before 1.24).
+        states: The states that a stream keeps between calls.
+        state_bytes: Bytes of state for one row; None if a size is not known before a call.
+        delay: Steps by which an output is behind its frame: 0 for a model that can be streamed,
+            None for a model that cannot.
+        hindrances: Why it cannot.
+        remarks: What an application should know about this device, one line each.
     """
 
     device: Literal["cpu", "cuda"]
@@ -46,7 +46,7 @@ class SessionInfo:
 
     @property
     def nodes_by_provider(self) -> dict[str, int]:
-        """How many nodes run where; empty when this ONNX Runtime does not tell."""
+        """How many nodes run on each provider; empty if the engine does not report it."""
         counts: dict[str, int] = {}
         for node in self.nodes or ():
             counts[node.provider] = counts.get(node.provider, 0) + 1
@@ -54,17 +54,17 @@ class SessionInfo:
 
     @property
     def fell_back(self) -> tuple[Node, ...]:
-        """The nodes that run on the CPU though the device is another.
+        """The nodes that run on the CPU although the device is another.
 
         ONNX Runtime leaves some there on purpose, such as those that compute a shape; a recurrent
-        operator among them is what makes a model slow.
+        operator among them makes a model slow.
         """
         if self.device == "cpu":
             return ()
         return tuple(node for node in self.nodes or () if node.provider == CPU)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return values that JSON can hold, with what is reckoned from the others."""
+        """Return values that JSON can hold, including those that are computed from others."""
         return {
             **asdict(self),
             "nodes_by_provider": self.nodes_by_provider,

@@ -1,1 +1,1 @@
-"""Models without a contract: what their names and graph tell."""
+"""Models without a contract: what their names and their graph reveal."""

@@ -1,7 +1,7 @@
-"""What can be known of an ONNX model that carries no contract: its `Interface`, read from outside.
+"""The `Interface` of a model without a contract, guessed from its names.
 
-Names of graph inputs and outputs say which tensors are states and lengths; nothing else is
-guessed. Where the guess is wrong, `Session(..., states={output: input})` says it outright.
+The names of graph inputs and outputs decide which tensors are states and lengths; nothing else is
+guessed. If the guess is wrong, `Session(..., states={output: input})` names the pairs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from rnnedge_runtime.engine.tensor_info import TensorInfo, tensor_spec
 from rnnedge_runtime.errors import StateError
 
 _LENGTHS = re.compile(r"(?:(?:seq|sequence|input|x)_?)?(?:lengths?|lens?)$")
-# What tells an initial state from a final one: `h_0`/`h_n`, `hx`/`hy`, `state`/`stateN`, `h_in`/
-# `h_out`, `initial_h`/`Y_h`, `past_…`/`present_…`. What is left must be the same on both sides.
+# The parts of a name that differ between an initial and a final state: `h_0`/`h_n`, `hx`/`hy`,
+# `state`/`stateN`, `h_in`/`h_out`, `initial_h`/`Y_h`, `past_…`/`present_…`. The rest is equal.
 _MARKS = {
     *("0", "n", "in", "out", "input", "output", "initial", "init", "final", "new", "next"),
     *("prev", "previous", "last", "past", "present", "x", "y"),
@@ -29,15 +29,19 @@ def read_interface(
     outputs: Sequence[TensorInfo],
     states: Mapping[str, str] | None = None,
 ) -> Interface:
-    """Describe a model from what ONNX Runtime says of its inputs and outputs.
+    """Describe a model from the inputs and outputs that ONNX Runtime reports.
 
     Args:
         inputs: `InferenceSession.get_inputs()`.
         outputs: `InferenceSession.get_outputs()`.
-        states: Output name to the input that it feeds on the next call; None goes by the names.
+        states: Output name to the input that it feeds on the next call; None pairs them by their
+            names.
+
+    Returns:
+        The inputs, outputs, states and lengths.
 
     Raises:
-        StateError: When `states` names a tensor that the model does not have.
+        StateError: If `states` names a tensor that the model does not have.
     """
     ins, outs = (tuple(map(tensor_spec, infos)) for infos in (inputs, outputs))
     return interface_from_names(ins, outs, states)
@@ -56,10 +60,13 @@ def interface_from_names(
         states: Output name to the input that it feeds on the next call; None pairs them by their
             names.
 
+    Returns:
+        The inputs, outputs, states and lengths.
+
     Raises:
         StateError: If `states` names a tensor that the model does not have.
     """
-    pairs = _pairs_by_name(ins, outs) if states is None else _pairs_as_told(ins, outs, states)
+    pairs = _pairs_by_name(ins, outs) if states is None else _given_pairs(ins, outs, states)
     lengths = next(
         (
             spec.name
@@ -99,7 +106,7 @@ def _may_feed(out: TensorSpec, spec: TensorSpec) -> bool:
     return same_rank and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in sizes)
 
 
-def _pairs_as_told(
+def _given_pairs(
     ins: Sequence[TensorSpec], outs: Sequence[TensorSpec], states: Mapping[str, str]
 ) -> tuple[StatePair, ...]:
     for names, specs, kind in ((states.values(), ins, "input"), (states, outs, "output")):
@@ -112,14 +119,14 @@ def _pairs_as_told(
     return tuple(StatePair(into, out) for out, into in states.items())
 
 
-def _name_batch_and_time(face: Interface) -> Interface:
-    """Call a state's only dynamic axis `batch`, and the other dynamic one of the data `time`."""
+def _name_batch_and_time(interface: Interface) -> Interface:
+    """Name the only dynamic axis of a state `batch`, and the other dynamic axis of data `time`."""
     names: dict[str, str] = {}
-    for spec in face.state_inputs:
+    for spec in interface.state_inputs:
         dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
         if len(dynamic) == 1:
             names[dynamic.pop()] = BATCH
-    for spec in face.data_inputs:
+    for spec in interface.data_inputs:
         dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
         rest = dynamic - set(names)
         if len(spec.axes) == 3 and len(dynamic) == 2 and len(rest) == 1:
@@ -132,4 +139,5 @@ def _name_batch_and_time(face: Interface) -> Interface:
             for s in specs
         )
 
-    return replace(face, inputs=renamed(face.inputs), outputs=renamed(face.outputs))
+    inputs, outputs = renamed(interface.inputs), renamed(interface.outputs)
+    return replace(interface, inputs=inputs, outputs=outputs)

@@ -1,4 +1,4 @@
-"""What a model without a contract shows in its graph: nodes that run backwards over time.
+"""Finds the nodes of a model without a contract that run backwards over time.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 """
@@ -22,19 +22,19 @@ _WORDS = {"reverse": "runs backwards", "bidirectional": "is bidirectional"}
 
 
 def backward_nodes(model: Model) -> tuple[str, ...]:
-    """Name the recurrent nodes of a model that read the future, those of inner graphs among them.
+    """Name the recurrent nodes of a model that read the future, including those of inner graphs.
 
     Args:
         model: Path of an `.onnx` file, or its bytes.
 
     Returns:
-        One line for each, such as `node 'encoder' (GRU) is bidirectional`; none where the model is
-        not there any more, or of another format.
+        One line for each, such as `node 'encoder' (GRU) is bidirectional`; empty if the file no
+        longer exists, or has another format.
     """
     try:
         content = model if isinstance(model, bytes) else Path(os.fspath(model)).read_bytes()
         return tuple(dict.fromkeys(_found(memoryview(content))))
-    except (OSError, ValueError):  # ONNX Runtime opens its own format too, which is not protobuf
+    except (OSError, ValueError):  # ONNX Runtime's own format, which it opens too, is not protobuf
         return ()
 
 
@@ -68,7 +68,7 @@ def _in_node(node: Bytes) -> Iterator[str]:
             for graph in inner:
                 yield from _in_graph(graph, _GRAPH_NODE)
     if operator == "ReverseSequence":
-        words = "turns time around"
+        words = "reverses time"
     if words:
         yield f"node {name!r} ({operator}) {words}" if name else f"a node ({operator}) {words}"
 

@@ -1,1 +1,1 @@
-"""Many streams over one session, stepped as one batch."""
+"""Pools: many streams over one model, stepped as one batch."""

@@ -1,4 +1,4 @@
-"""Frames of many streams as the rows of one batch, and its answers taken apart again."""
+"""Joins the frames of many streams into one batch, and splits its outputs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rnnedge_runtime.streaming.silence_and_nan import check_finite, is_finite
 from rnnedge_runtime.streaming.step_output import Answer
 
 Frame: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
-"""What one stream is given: without a batch axis."""
+"""The input of one stream: without a batch axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Frames of one shape, side by side.
+    """Frames of one shape, joined on the batch axis.
 
     Attributes:
-        streams: Whose they are, in the order of the rows.
+        streams: The stream of each row.
         batch: The inputs by name, as `Session.run` takes them.
-        single: Whether the frames came without a time axis.
+        single: Whether the frames had no time axis.
     """
 
     streams: list[int]
@@ -35,14 +35,17 @@ class Group:
 
 
 def grouped(specs: Sequence[TensorSpec], frames: Mapping[int, Frame]) -> list[Group]:
-    """Check all frames, and put those of one shape side by side.
+    """Check all frames, and join frames of one shape.
 
     Args:
         specs: The data inputs of the model.
         frames: Stream to frame.
 
+    Returns:
+        One group for each shape.
+
     Raises:
-        InputError: When a frame does not fit, or holds NaN or infinity; `streams` says which.
+        InputError: If a frame does not fit, or holds NaN or infinity; `streams` has the streams.
     """
     if len(specs) == 1 and (group := _at_once(specs[0], list(frames), list(frames.values()))):
         return [group]
@@ -74,8 +77,16 @@ def grouped(specs: Sequence[TensorSpec], frames: Mapping[int, Frame]) -> list[Gr
 def owned(specs: Sequence[TensorSpec], stream: int, frame: Frame) -> Frame:
     """Copy a frame, and check the copy: the caller may change the original at any time.
 
+    Args:
+        specs: The data inputs of the model.
+        stream: The stream of the frame.
+        frame: The frame.
+
+    Returns:
+        The copy.
+
     Raises:
-        InputError: When it does not fit, or holds NaN or infinity.
+        InputError: If it does not fit, or holds NaN or infinity.
     """
     try:
         arrays = _checked(specs, frame, copy=True)
@@ -87,12 +98,15 @@ def owned(specs: Sequence[TensorSpec], stream: int, frame: Frame) -> Frame:
 def taken_apart(
     specs: Sequence[TensorSpec], outputs: Mapping[str, Array], group: Group
 ) -> Iterable[Answer]:
-    """Take a batch's outputs apart again, row by row.
+    """Split the outputs of a batch into rows.
 
     Args:
         specs: The data outputs of the model.
-        outputs: What it gave, by name.
-        group: What it was given.
+        outputs: The outputs by name.
+        group: The frames that were run.
+
+    Returns:
+        The output of each stream of the group.
     """
     if not specs:
         return [{} for _ in group.streams]
@@ -105,7 +119,7 @@ def taken_apart(
 def rows_in_front(
     specs: Sequence[TensorSpec], outputs: Mapping[str, Array], group: Group
 ) -> dict[str, Array]:
-    """Return a batch's outputs by name, each with the rows of the group as its first axis."""
+    """Return the outputs of a batch by name, each with the rows of the group as its first axis."""
     parts = {}
     for spec in specs:
         axes, array = list(spec.axes), outputs[spec.name]
@@ -121,14 +135,22 @@ def stacked(
     streams: Sequence[int],
     frames: ArrayLike | Mapping[str, ArrayLike],
 ) -> Group:
-    """Check frames that lie in one array for each input, their rows in front.
+    """Check frames in one array for each input, with rows as the first axis.
+
+    Args:
+        specs: The data inputs of the model.
+        streams: The stream of each row.
+        frames: An array, or arrays by input name.
+
+    Returns:
+        The frames as one group.
 
     Raises:
-        InputError: When they do not fit, hold NaN or infinity, or a stream comes twice.
+        InputError: If they do not fit, hold NaN or infinity, or a stream comes twice.
     """
     members = list(streams)
     if not members or len(set(members)) < len(members):
-        raise InputError(f"streams: expected one or more, none of them twice, got {members}")
+        raise InputError(f"streams: expected one or more different streams, got {members}")
     given = by_name(specs, frames)
     arrays = {name: as_array(name, value, InputError) for name, value in given.items()}
     for name, array in arrays.items():
@@ -147,16 +169,16 @@ def stacked(
 
 
 def to_front(array: Array, axis: int) -> Array:
-    """Return a view with `axis` first; `numpy.moveaxis` would take longer than a small model."""
+    """Return a view with `axis` first; `numpy.moveaxis` takes longer than a small model."""
     if axis == 0:
         return array
     return array.transpose(axis, *range(axis), *range(axis + 1, array.ndim))
 
 
 def _at_once(spec: TensorSpec, streams: list[int], rows: list[Frame]) -> Group | None:
-    """Check frames of the usual kind together; None when one of them is not.
+    """Check arrays of one shape and dtype together; None for anything else.
 
-    To look at each alone takes 4 microseconds, and the model may take no longer.
+    A check of each frame alone takes 4 microseconds, as long as a small model.
     """
     if {type(row) for row in rows} != {np.ndarray}:
         return None
@@ -184,20 +206,20 @@ def _checked(specs: Sequence[TensorSpec], frame: Frame, *, copy: bool = False) -
         for axis, size in zip(axes, shape, strict=True):
             if isinstance(axis, str) and sizes.setdefault(axis, size) != size:
                 raise InputError(
-                    f"{spec.name}: expected {axis}={sizes[axis]} as in the inputs before it, "
+                    f"{spec.name}: expected {axis}={sizes[axis]}, as the other inputs have it, "
                     f"got {size}"
                 )
     return checked
 
 
 def _side_by_side(spec: TensorSpec, rows: Sequence[Array]) -> tuple[Array, bool]:
-    """Join frames of one shape on the batch axis; whether they came without a time axis."""
+    """Join frames of one shape on the batch axis; and whether they had no time axis."""
     shape = rows[0].shape
     return _with_batch(spec, np.concatenate(rows).reshape(-1, *shape) if shape else np.array(rows))
 
 
 def _with_batch(spec: TensorSpec, rows: Array) -> tuple[Array, bool]:
-    """Put the first axis of `rows` where the batch is; whether they came without a time axis."""
+    """Move the first axis of `rows` to the batch axis; and whether they had no time axis."""
     shape = rows.shape[1:]
     single = TIME in spec.axes and len(shape) == len(spec.axes) - 2
     axes = [axis for axis in spec.axes if not (single and axis == TIME)]
@@ -210,7 +232,7 @@ def _with_batch(spec: TensorSpec, rows: Array) -> tuple[Array, bool]:
 
 
 def _axes(spec: TensorSpec, ndim: int) -> list[str | int]:
-    """Return the axes of a frame: without the batch, and without time where the rank says so."""
+    """Return the axes of a frame: without batch, and without time if the rank shows it."""
     axes = [axis for axis in spec.axes if axis != BATCH]
     return axes if ndim == len(axes) else [axis for axis in axes if axis != TIME]
 
@@ -229,10 +251,10 @@ def _fits(spec: TensorSpec, array: Array) -> bool:
 
 
 def _fitting(spec: TensorSpec, value: ArrayLike, *, copy: bool) -> Array:
-    """Return `value` as an array that fits, of its own where it is to be copied.
+    """Return `value` as an array that fits.
 
     Raises:
-        InputError: When it does not, or holds NaN or infinity.
+        InputError: If it does not fit, or holds NaN or infinity.
     """
     array = as_array(spec.name, value, InputError)
     if copy:
@@ -244,8 +266,8 @@ def _fitting(spec: TensorSpec, value: ArrayLike, *, copy: bool) -> Array:
             dict.fromkeys(f"{spec.dtype}[{', '.join(map(str, form))}]" for form in forms)
         )
         raise InputError(
-            f"{spec.name}: expected {either}, got {array.dtype}{list(array.shape)}; the frames of "
-            "a pool have no batch axis"
+            f"{spec.name}: expected {either}, got {array.dtype}{list(array.shape)}; frames of a "
+            "pool have no batch axis"
         )
     check_finite(spec, array)
     return array

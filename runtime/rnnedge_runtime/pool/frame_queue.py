@@ -1,4 +1,4 @@
-"""`FrameQueue`: frames that wait a little for others, so that they run as one batch."""
+"""`FrameQueue`: frames wait a short time for others, so that they run as one batch."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class _Waiting:
     """One frame.
 
     Attributes:
-        stream: Whose it is.
-        frame: Checked, and the queue's own.
-        since: When it was given, by `time.monotonic`.
-        answer: What its giver holds.
-        admitted: Set when it has its place among the `max_waiting`; None where nobody waits for it.
+        stream: Its stream.
+        frame: A checked copy.
+        since: When it was submitted, by `time.monotonic`.
+        answer: The future that the caller holds.
+        admitted: Set when it has a place among the `max_waiting`; None if nobody waits for that.
     """
 
     stream: int
@@ -54,18 +54,18 @@ class _Waiting:
     admitted: Event | None = None
 
     def wanted(self) -> bool:
-        """Whether its giver still waits for the answer."""
+        """Whether the caller still waits for the output."""
         if isinstance(self.answer, Future):
             return self.answer.set_running_or_notify_cancel()
         return not self.answer.cancelled()
 
 
 class FrameQueue:
-    """Runs frames of a pool in a thread of its own.
+    """Runs frames of a pool in a separate thread.
 
-    A batch is run when each open stream has a frame in it, when its oldest frame has waited for
-    `max_delay_ms`, or when no more may wait. A stream has one frame in a batch; its next one waits
-    for the next batch.
+    A batch runs when each open stream has a frame in it, when its oldest frame has waited for
+    `max_delay_ms`, or when `max_waiting` frames are waiting. A stream has one frame in a batch; its
+    next frame waits for the next batch.
     """
 
     def __init__(self, pool: Steps, max_delay_ms: float, max_waiting: int) -> None:
@@ -80,49 +80,49 @@ class FrameQueue:
         self._thread.start()
 
     def put(self, stream: int, frame: Frame, timeout: float | None) -> Future[Answer]:
-        """Add a frame; wait for room for `timeout` seconds, None is for ever.
+        """Add a frame; wait for a place for `timeout` seconds, or without a limit for None.
 
         Raises:
-            StreamError: When there was no room, or the pool was shut down.
+            StreamError: If there was no place, or the pool was shut down.
         """
         answer: Future[Answer] = Future()
         admitted = Event()
         waiting = _Waiting(stream, frame, monotonic(), answer, admitted)
         self._add(waiting)
         if current_thread() is self._thread:
-            return answer  # a callback of an answer, which would wait for itself
+            return answer  # called by a callback of a future: it would wait for itself
         if not admitted.wait(timeout):
             with self._changed:
                 if waiting in self._outside:
                     self._outside.remove(waiting)
                     raise StreamError(
-                        f"stream {stream}: {self._max_waiting} frame(s) wait already, and none "
-                        f"was done in {timeout} s: give them slower, or raise max_waiting"
+                        f"stream {stream}: {self._max_waiting} frame(s) are waiting, and none "
+                        f"finished in {timeout} s: submit them slower, or raise max_waiting"
                     )
         return answer
 
     def line_up(self, stream: int, frame: Frame) -> asyncio.Future[Answer]:
-        """Add a frame that waits outside where there is no room; call it in an event loop.
+        """Add a frame, which waits for a place if there is none; call it in an event loop.
 
         Raises:
-            StreamError: When the pool was shut down.
+            StreamError: If the pool was shut down.
         """
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._add(_Waiting(stream, frame, monotonic(), answer))
         return answer
 
     def close(self) -> None:
-        """Run what waits, and end the thread."""
+        """Run the waiting frames, and end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if current_thread() is self._thread:
-            self._work()  # a callback of an answer: what waits is run from here
+            self._work()  # called by a callback of a future: the frames run here
         else:
             self._thread.join()
 
     def look_again(self) -> None:
-        """Look whether the frames that wait are a batch, now that a stream was closed."""
+        """Check again whether the waiting frames are a batch, after a stream was closed."""
         with self._changed:
             self._changed.notify_all()
 
@@ -132,12 +132,12 @@ class FrameQueue:
                 raise StreamError("the pool was shut down: make another with Session.pool")
             self._outside.append(waiting)
             self._admit()
-            # To wake the thread for every frame would cost more than the frame.
+            # Waking the thread for every frame would cost more than the frame.
             if len(self._frames) == 1 or self._complete():
                 self._changed.notify_all()
 
     def _admit(self) -> None:
-        """Let in who waits outside, in the order in which they came."""
+        """Give places to the frames that wait for one, in their order."""
         while self._outside and len(self._frames) < self._max_waiting:
             waiting = self._outside.popleft()
             self._frames.append(waiting)
@@ -155,7 +155,7 @@ class FrameQueue:
             self._run(batch)
 
     def _next(self) -> list[_Waiting]:
-        """Return the next batch; an empty one when the queue is closed and nothing waits."""
+        """Return the next batch; an empty one if the queue is closed and nothing waits."""
         with self._changed:
             while not self._frames:
                 if self._closing:
@@ -181,12 +181,12 @@ class FrameQueue:
             return list(taken.values())
 
     def _run(self, batch: list[_Waiting]) -> None:
-        batch = [each for each in batch if each.wanted()]  # else the stream does not move
+        batch = [each for each in batch if each.wanted()]  # a cancelled frame changes no state
         results = self._answered({each.stream: each.frame for each in batch})
         _hand_over([(each.answer, results[each.stream]) for each in batch])
 
     def _answered(self, frames: Mapping[int, Frame]) -> dict[int, _Result]:
-        """Step; where the model fails, each stream alone, so that one does not harm the others."""
+        """Step; if the model fails, step each stream alone, so that one does not affect others."""
         answers: dict[int, _Result] = {
             stream: StreamError(f"stream {stream}: was closed while its frame waited")
             for stream in frames
@@ -196,7 +196,7 @@ class FrameQueue:
             return answers | self._answered({s: f for s, f in frames.items() if s not in answers})
         try:
             return {**self._pool.step(frames)}
-        except StreamError:  # one was closed since the look
+        except StreamError:  # a stream was closed meanwhile
             return self._answered(frames)
         except Exception as error:  # the thread goes on, for the others
             if len(frames) == 1:
@@ -207,7 +207,7 @@ class FrameQueue:
 
 
 def _hand_over(results: list[tuple[_Promise, _Result]]) -> None:
-    """Give answers to who waits for them; an event loop is woken once for all of its own."""
+    """Set the results of futures; an event loop is woken once for all of its futures."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Promise, _Result]]] = {}
     for promise, result in results:
         if isinstance(promise, asyncio.Future):
@@ -215,13 +215,13 @@ def _hand_over(results: list[tuple[_Promise, _Result]]) -> None:
         else:
             _keep(promise, result)
     for loop, own in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits anymore
             loop.call_soon_threadsafe(_keep_all, own)
 
 
 def _keep_all(results: list[tuple[_Promise, _Result]]) -> None:
     for promise, result in results:
-        if not promise.done():  # as one is that was cancelled meanwhile
+        if not promise.done():  # it may have been cancelled meanwhile
             _keep(promise, result)
 
 

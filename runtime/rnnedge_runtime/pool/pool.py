@@ -1,4 +1,4 @@
-"""`StreamPool`: streams that come and go over one session, stepped together."""
+"""`StreamPool`: streams that come and go over one model, stepped together."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 
 class StreamPool:
-    """Streams over one session, each with a state of its own, stepped together.
+    """Streams over one model, each with its own state, stepped together.
 
-    Made by `Session.pool`. A step takes frames of any of the streams, runs them as one batch, and
-    leaves the others as they are, to the bit. A pool may be used from any number of threads.
+    Made by `Session.pool`. A step takes frames of any of the streams and runs them as one batch;
+    the state of other streams does not change by a bit. A pool may be used from any number of
+    threads.
 
-    What a stream is answered does not depend on who else is in the batch: to the bit for LSTM and
-    GRU, and to about 1e-7 for a plain RNN.
+    The output of a stream does not depend on the other streams in the batch: bit for bit for LSTM
+    and GRU, to about 1e-7 for a plain RNN.
     """
 
     def __init__(
@@ -52,21 +53,21 @@ class StreamPool:
         max_waiting: int = 1024,
         constants: Mapping[str, ArrayLike] | None = None,
     ) -> None:
-        """Make room for streams.
+        """Allocate the states of all streams.
 
         Args:
             model: The opened model.
-            capacity: The most streams that may be open at once, 1 or more. Each holds
+            capacity: The most streams that may be open at once, 1 or more. Each takes
                 `Session.info.state_bytes`.
-            max_delay_ms: Milliseconds that a frame given to `submit` waits for others, 0 or more.
+            max_delay_ms: Milliseconds that a frame passed to `submit` waits for others, 0 or more.
             max_waiting: The most frames that may wait, 1 or more.
             constants: Inputs without a batch axis that are the same at every step, by name.
 
         Raises:
-            StateError: When the model has no states to keep, reads the future, or has a state or
-                an output without a batch axis.
-            InputError: When a number is out of its range, an input has no batch axis and is no
-                constant, or a constant has one or does not fit.
+            StateError: If the model has no states to keep, reads the future, or has a state or an
+                output without a batch axis.
+            InputError: If a number is out of its range, an input has no batch axis and is not a
+                constant, or a constant has a batch axis or does not fit.
         """
         for name, number in (("capacity", capacity), ("max_waiting", max_waiting)):
             if not isinstance(number, int | np.integer) or number < 1:
@@ -74,32 +75,32 @@ class StreamPool:
         if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
             raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
         model.check_streamable()
-        face = model.interface
-        self._inputs, self._constants = take_constants(face, constants, {BATCH: 1})
-        for spec in face.data_inputs:
+        interface = model.interface
+        self._inputs, self._constants = take_constants(interface, constants, {BATCH: 1})
+        for spec in interface.data_inputs:
             if spec.name in self._constants and BATCH in spec.axes:
                 raise InputError(
-                    f"constants: {spec} has a {BATCH} axis: each stream gives its own with a frame"
+                    f"constants: {spec} has a {BATCH} axis: pass it with the frames of each stream"
                 )
-        remedy = "; give it once, as Session.pool(constants={name: value})"
+        remedy = ": pass it once, as Session.pool(constants={name: value})"
         _check_batch_axes(self._inputs, InputError, remedy)
-        _check_batch_axes((*face.state_inputs, *face.data_outputs), StateError)
+        _check_batch_axes((*interface.state_inputs, *interface.data_outputs), StateError)
         self._model = model
         self._capacity = int(capacity)
-        self._outputs = face.data_outputs
+        self._outputs = interface.data_outputs
         self._blocks = model.zero_state(self._capacity)
         self._rows = [
             to_front(block, spec.axes.index(BATCH))
-            for spec, block in zip(face.state_inputs, self._blocks, strict=True)
+            for spec, block in zip(interface.state_inputs, self._blocks, strict=True)
         ]
-        self._axes = [spec.axes.index(BATCH) for spec in face.state_inputs]
+        self._axes = [spec.axes.index(BATCH) for spec in interface.state_inputs]
         self._free = list(range(self._capacity))[::-1]
-        self._left: list[int] | None = None  # slots of streams closed during a step, until it ends
+        self._left: list[int] | None = None  # slots of streams that were closed during this step
         self._slots: dict[int, int] = {}
         self._opened = 0
         self._steps = np.zeros(self._capacity, np.int64)
         self._stepping = RLock()  # one step at a time
-        self._lock = RLock()  # never held while the model runs: an event loop may want it
+        self._lock = RLock()  # never held while the model runs: an event loop may wait for it
         self._limits = (float(max_delay_ms), int(max_waiting))
         self._queue: FrameQueue | None = None
         self._shut = False
@@ -116,26 +117,26 @@ class StreamPool:
         """Open a stream.
 
         Args:
-            state: What it starts from, each [layers, 1, hidden] as `Stream.state` gives it; None is
+            state: The initial state, each [layers, 1, hidden] as `Stream.state` returns it; None is
                 zeros.
 
         Returns:
-            Its number; no other stream of this pool ever has the same.
+            Its number, which no other stream of this pool ever has.
 
         Raises:
-            StreamError: When the pool is full, or was shut down.
-            StateError: When the state does not fit.
+            StreamError: If the pool is full, or was shut down.
+            StateError: If the state does not fit.
         """
         rows = None if state is None else self._checked_state(state)
         if not self._free and self._left:
             with self._stepping:
-                pass  # what was closed during a step is free at its end
+                pass  # slots of streams that were closed during a step are free at its end
         with self._lock:
             self._check_not_shut()
             if not self._free:
                 raise StreamError(
-                    f"the pool is full with {self._capacity} stream(s): close one, or make it "
-                    "larger with Session.pool(capacity=...)"
+                    f"the pool is full with {self._capacity} stream(s): close one, or make a "
+                    "larger pool with Session.pool(capacity=...)"
                 )
             stream, slot = self._opened, self._free.pop()
             self._opened += 1
@@ -145,10 +146,13 @@ class StreamPool:
         return stream
 
     def close(self, stream: int) -> None:
-        """Close a stream; its state is gone, and frames of it that wait are refused.
+        """Close a stream: its state is lost, and its waiting frames are refused.
+
+        Args:
+            stream: The stream.
 
         Raises:
-            StreamError: When it is not open.
+            StreamError: If it is not open.
         """
         with self._lock:
             slot = self._slot(stream)
@@ -161,8 +165,11 @@ class StreamPool:
     def state(self, stream: int) -> tuple[Array, ...]:
         """Return a copy of a stream's state, each [layers, 1, hidden].
 
+        Args:
+            stream: The stream.
+
         Raises:
-            StreamError: When the stream is not open.
+            StreamError: If it is not open.
         """
         with self._lock:
             slot = [self._slot(stream)]
@@ -170,27 +177,34 @@ class StreamPool:
             return tuple(np.take(block, slot, axis) for block, axis in pairs)
 
     def set_state(self, stream: int, state: State) -> None:
-        """Set a stream's state; waits for a step that runs.
+        """Set a stream's state, after a step that is running.
+
+        Args:
+            stream: The stream.
+            state: The state, each [layers, 1, hidden].
 
         Raises:
-            StreamError: When the stream is not open.
-            StateError: When the state does not fit; the old one stays.
+            StreamError: If the stream is not open.
+            StateError: If the state does not fit; the old state is kept.
         """
         rows = self._checked_state(state)
         with self._stepping, self._lock:
             self._put(self._slot(stream), rows)
 
     def reset(self, stream: int) -> None:
-        """Go back to a state of zeros; waits for a step that runs.
+        """Set a stream's state to zeros, after a step that is running.
+
+        Args:
+            stream: The stream.
 
         Raises:
-            StreamError: When the stream is not open.
+            StreamError: If it is not open.
         """
         with self._stepping, self._lock:
             self._put(self._slot(stream), None)
 
     def step(self, frames: Mapping[int, Frame]) -> dict[int, Answer]:
-        """Run a frame of each of some streams, in one batch for each size of chunk.
+        """Run one frame for each of some streams, in one batch for each chunk length.
 
         Args:
             frames: Stream to frame: float32 [features] for one step, or [time, features] for a
@@ -198,13 +212,13 @@ class StreamPool:
 
         Returns:
             Stream to output, without a batch axis, and without a time axis for one step; for a
-            model of several outputs, a dict by name. They are views of the batch's output.
+            model of several outputs, a dict by name. The outputs are views of the batch's output.
 
         Raises:
-            StreamError: When a stream is not open; no state changes.
-            InputError: When a frame does not fit, or holds NaN or infinity; its attribute `streams`
-                says which. No state changes.
-            EngineError: When ONNX Runtime fails; no state changes.
+            StreamError: If a stream is not open; no state changes.
+            InputError: If a frame does not fit, or holds NaN or infinity; its attribute `streams`
+                has the streams. No state changes.
+            EngineError: If the engine fails; no state changes.
         """
         groups = grouped(self._inputs, frames)
         answers: dict[int, Answer] = {}
@@ -216,21 +230,21 @@ class StreamPool:
     def step_rows(
         self, streams: Sequence[int], frames: ArrayLike | Mapping[str, ArrayLike]
     ) -> Answer:
-        """Do as `step` does with frames that lie in one array, without a look at each.
+        """Do the same as `step` with frames in one array, which are checked together.
 
         Args:
-            streams: Whose each row is; none comes twice.
+            streams: The stream of each row, each of them once.
             frames: float32 [streams, features] for one step, or [streams, time, features] for
                 chunks; for a model of several inputs, a mapping by name.
 
         Returns:
-            The output with its rows in front, in the order of `streams`; for a model of several
-            outputs, a dict by name.
+            The output with its rows as the first axis, in the order of `streams`; for a model of
+            several outputs, a dict by name.
 
         Raises:
-            StreamError: When a stream is not open; no state changes.
-            InputError: When the frames do not fit, or hold NaN or infinity; no state changes.
-            EngineError: When ONNX Runtime fails; no state changes.
+            StreamError: If a stream is not open; no state changes.
+            InputError: If the frames do not fit, or hold NaN or infinity; no state changes.
+            EngineError: If the engine fails; no state changes.
         """
         group = stacked(self._inputs, streams, frames)
         (outputs,) = self._run([group])
@@ -238,32 +252,44 @@ class StreamPool:
         return only(rows)
 
     def submit(self, stream: int, frame: Frame, *, timeout: float | None = None) -> Future[Answer]:
-        """Give a frame to be run with those of other streams that come within `max_delay_ms`.
+        """Queue a frame, to be run with frames of other streams that come within `max_delay_ms`.
 
-        Frames of one stream are run in the order in which they were given.
+        Frames of one stream run in the order in which they were submitted.
 
         Args:
             stream: The stream.
             frame: As `step` takes it; it is copied.
-            timeout: Seconds to wait for room where `max_waiting` frames wait already; None is for
-                ever, 0 not at all.
+            timeout: Seconds to wait for a place if `max_waiting` frames are waiting; None waits
+                without a limit, 0 does not wait.
 
         Returns:
-            What the frame will be answered. Where ONNX Runtime fails on a batch, each of its
-            frames is run alone, so that only those that it refuses end with an `EngineError`.
+            The future output. If the engine fails on a batch, each of its frames is run alone, so
+            that only the frames it fails on end with an `EngineError`.
 
         Raises:
-            StreamError: When the stream is not open, or there was no room.
-            InputError: When the frame does not fit, or holds NaN or infinity.
+            StreamError: If the stream is not open, or there was no place.
+            InputError: If the frame does not fit, or holds NaN or infinity.
         """
         frames = self._waiting()
         self._slot(stream)
         return frames.put(stream, owned(self._inputs, stream, frame), timeout)
 
     async def step_async(self, stream: int, frame: Frame) -> Answer:
-        """Do as `submit` does, and await the answer, for servers that use asyncio.
+        """Do the same as `submit` in asyncio, and await the output.
 
-        Where `max_waiting` frames wait already, this one waits for its turn to.
+        If `max_waiting` frames are waiting, this one waits for a place without a limit.
+
+        Args:
+            stream: The stream.
+            frame: As `step` takes it; it is copied.
+
+        Returns:
+            The output, as `step` returns it for one stream.
+
+        Raises:
+            StreamError: If the stream is not open, or the pool was shut down.
+            InputError: If the frame does not fit, or holds NaN or infinity.
+            EngineError: If the engine fails on this frame.
         """
         frames = self._waiting()
         self._slot(stream)
@@ -271,7 +297,7 @@ class StreamPool:
         return await frames.line_up(stream, frame)
 
     def shutdown(self) -> None:
-        """Answer the frames that wait, and close all streams."""
+        """Run the waiting frames, and close all streams."""
         with self._lock:
             frames, self._queue, self._shut = self._queue, None, True
         if frames is not None:
@@ -306,7 +332,7 @@ class StreamPool:
         return [result.outputs for result in results]
 
     def _with_constants(self, batch: dict[str, Array]) -> dict[str, Array]:
-        """Return all inputs, in the order in which `Session.run` knows them soonest."""
+        """Return all inputs, in the order of the graph, which `Session.run` checks fastest."""
         if not self._constants:
             return batch
         given = batch | self._constants
@@ -316,7 +342,7 @@ class StreamPool:
     def _states_of(
         self, groups: Sequence[Group]
     ) -> Iterator[tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]]:
-        """Give the slots and states of each group; no slot changes hands before the block ends."""
+        """Yield the slots and states of each group; no slot is reused before the block ends."""
         with self._lock:
             places = [self._places(group.streams) for group in groups]
             pairs = list(zip(self._blocks, self._axes, strict=True))
@@ -332,9 +358,9 @@ class StreamPool:
                 self._left = None
 
     def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
-        """Put the states of a group back, those that have had enough steps without tiny numbers.
+        """Store the states of a group; every few steps of a stream, tiny numbers become zero.
 
-        Each stream's steps are counted, so that its numbers do not depend on the others'.
+        The steps of each stream are counted, so that its state does not depend on other streams.
         """
         steps = self._steps[slots] + 1
         self._steps[slots] = steps
@@ -385,6 +411,6 @@ def _check_batch_axes(
     for spec in specs:
         if spec.axes.count(BATCH) != 1:
             raise error(
-                f"{spec}: has no axis called {BATCH}, so that streams cannot share a call"
+                f"{spec}: has no axis named {BATCH}, so streams cannot share a call"
                 + remedy * (TIME not in spec.axes)
             )

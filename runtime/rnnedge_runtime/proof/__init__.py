@@ -1,1 +1,1 @@
-"""What can be proved of a model on the device itself."""
+"""Proofs on the device itself: checks of any recurrent model, and golden vectors."""

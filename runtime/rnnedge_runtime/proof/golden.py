@@ -1,14 +1,14 @@
-"""Golden vectors: inputs of a model and the answers that its PyTorch source gave to them.
+"""Golden vectors: inputs of a model, and the outputs of its PyTorch source for them.
 
-They lie beside a copy of the model in the layout of ONNX's own tests, which other programs read:
+They lie next to a copy of the model in the layout of ONNX's own tests, which other programs read:
 
     model.onnx
     test_data_set_0/input_0.pb, input_1.pb, …, output_0.pb, …
     test_data_set_1/…
-    golden.json                            who made them, and how far each answer may be off
+    golden.json                            their source, and the allowed error of each output
 
-`golden.json` is rnnedge's; vectors of another maker have none. The toolkit writes what is read here
-(`rnnedge.golden`), and `rnnedge_runtime.proof.golden_check` proves a model against it.
+`golden.json` is written by rnnedge only. The toolkit writes vectors (`rnnedge.golden`), and
+`rnnedge_runtime.proof.golden_check` checks a model against them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rnnedge_runtime.atomic_file import restore_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
 from rnnedge_runtime.proof.tensor_file import read_tensor
@@ -36,7 +37,7 @@ _T = TypeVar("_T")
 
 
 def position(index: int) -> str:
-    """Return what stands for the name of a tensor that has none, at `index` from 0."""
+    """Return the replacement for the name of a tensor without one, at `index` from 0."""
     return f"#{index}"
 
 
@@ -45,11 +46,11 @@ class GoldenSet:
     """One call of the model.
 
     Attributes:
-        case: What is special in it, such as `time 5, batch 2, random state`; may be empty.
-        inputs: Every graph input by name, lengths and states among them, in the dtype and with the
-            axes of the model; of a tensor without a name, by `position`.
+        case: A description, such as `time 5, batch 2, random state`; may be empty.
+        inputs: Every graph input by name, including lengths and states, with the dtype and axes of
+            the model; a tensor without a name by its `position`.
         outputs: Every expected graph output, likewise.
-        allowed: The absolute error allowed in each output, 0 or more; None when nobody said.
+        allowed: The absolute error allowed in each output, 0 or more; None if it is not known.
         directory: Name of its folder, `test_data_set_0`; empty before it is written.
     """
 
@@ -60,7 +61,7 @@ class GoldenSet:
     directory: str = ""
 
     def __post_init__(self) -> None:
-        """Raise a `GoldenError` when the set proves nothing, or `allowed` does not fit it."""
+        """Raise a `GoldenError` if the set has no outputs, or `allowed` does not fit it."""
         if not self.case.isprintable():
             raise GoldenError(f"case: expected one line of printable text, got {self.case!r}")
         if not self.outputs:
@@ -89,11 +90,11 @@ class Golden:
 
     Attributes:
         sets: One or more.
-        reference: What gave the expected outputs, such as `PyTorch 2.13.0 float64`; None, as the
-            other two, without a `golden.json`.
+        reference: The source of the expected outputs, such as `PyTorch 2.13.0 float64`; None
+            without a `golden.json`, like the two below.
         model_sha256: Digest of the model file that the vectors were made with, 64 hexadecimal
             digits.
-        versions: Package name to version, of what wrote the vectors.
+        versions: Package name to version, of the packages that wrote the vectors.
     """
 
     sets: tuple[GoldenSet, ...]
@@ -102,7 +103,7 @@ class Golden:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise a `GoldenError` when a text cannot be what it should be."""
+        """Raise a `GoldenError` if a text has the wrong form."""
         if not (self.reference or "").isprintable():
             raise GoldenError(
                 f"reference: expected one line of printable text, got {self.reference!r}"
@@ -113,7 +114,7 @@ class Golden:
             )
 
     def to_json(self) -> str:
-        """Return the text of `golden.json`, which depends on the values alone."""
+        """Return the text of `golden.json`, which depends only on the values."""
         record = {
             "format": FORMAT_VERSION,
             "model": MODEL,
@@ -132,13 +133,18 @@ def read_golden(directory: str | os.PathLike[str]) -> Golden:
     """Read the vectors in a folder.
 
     Args:
-        directory: Holds `test_data_set_0` and any more, and `golden.json` if rnnedge wrote them.
+        directory: A folder with `test_data_set_0` and any others, and `golden.json` if rnnedge
+            wrote them.
+
+    Returns:
+        All sets.
 
     Raises:
-        GoldenError: When there are none, a file is missing, cut off or not what it should be, or
-            `golden.json` is of a newer format or speaks of other folders.
+        GoldenError: If there are none, a file is missing, cut off or has the wrong content, or
+            `golden.json` has a newer format or lists other folders.
     """
     folder = Path(directory)
+    restore_folder(folder)
     try:
         if not folder.is_dir():
             raise GoldenError(f"{folder}: expected a folder with {SET}0, found no such folder")
@@ -162,7 +168,7 @@ def _with_record(folder: Path, names: list[str]) -> Golden:
         version = values["format"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise GoldenError(
-            f"{path} is no readable record of golden vectors: write or copy them again"
+            f"{path} is not a readable record of golden vectors: write or copy them again"
         ) from error
     if type(version) is not int or version > FORMAT_VERSION:
         raise GoldenError(
@@ -173,7 +179,7 @@ def _with_record(folder: Path, names: list[str]) -> Golden:
         items = {_take(item, "directory", str): item for item in _take(values, "sets", list)}
         if set(items) != set(names):
             raise GoldenError(
-                f"{path} speaks of {', '.join(items) or 'no sets'}, and beside it are "
+                f"{path} lists {', '.join(items) or 'no sets'}, and its folder has "
                 f"{', '.join(names)}: write or copy them again"
             )
         return Golden(
@@ -219,13 +225,13 @@ def _read_tensors(folder: Path, kind: str) -> dict[str, Array]:
     files = [f"{kind}_{index}.pb" for index in range(len(found))]
     if set(files) != found:
         missing = next(file for file in files if file not in found)
-        raise GoldenError(f"{folder}: expected {missing} beside {', '.join(sorted(found))}")
+        raise GoldenError(f"{folder}: expected {missing} next to {', '.join(sorted(found))}")
     tensors: dict[str, Array] = {}
     for index, file in enumerate(files):
         path = folder / file
         name, values = read_tensor(path.read_bytes(), str(path))
         name = name or position(index)
         if name in tensors:
-            raise GoldenError(f"{path}: expected a name of its own, got {name} a second time")
+            raise GoldenError(f"{path}: expected a unique name, got {name} a second time")
         tensors[name] = values
     return tensors

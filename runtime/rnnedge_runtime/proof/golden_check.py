@@ -1,4 +1,4 @@
-"""Proves on the device that a model still gives the answers of its golden vectors."""
+"""Proves on the device that a model still gives the outputs of its golden vectors."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ from rnnedge_runtime.session import Session
 ONNX_RTOL, ONNX_ATOL = 1e-3, 1e-7
 """What ONNX's own tests allow: https://github.com/onnx/onnx/tree/main/onnx/backend/test/loader"""
 
-FILE = "the file is the one of the vectors"
+FILE = "the model file is that of the vectors"
 RUNS = "every set of vectors runs"
 _MOST_NAMES = 3
-"""How many failing sets a finding names."""
+"""How many failing sets a finding lists."""
 
 
 def check_golden(session: Session, golden: Golden, *, model: Model | None = None) -> list[Finding]:
-    """Run every set of vectors and compare what comes out.
+    """Run every set of vectors and compare the outputs.
 
     Args:
         session: The opened model.
-        golden: What `read_golden` gave.
-        model: Path or bytes that the session was opened from, to compare the digest; None leaves
-            that out.
+        golden: The vectors from `read_golden`.
+        model: Path or bytes that the session was opened from, whose digest is compared; with None
+            it is not.
 
     Returns:
-        Whether the file is the one that the vectors were made with, whether every set runs, and a
-        finding for each output, however many sets there are. NaN in the same place and the same
-        infinity are equal.
+        A finding for the model file, one for whether every set runs, and one for each output over
+        all sets. NaN in the same place, and the same infinity, are equal.
 
     Raises:
-        GoldenError: When `model` cannot be read.
+        GoldenError: If `model` cannot be read.
     """
     collected: list[tuple[GoldenSet, Mapping[str, Array]]] = []
     failures = []
@@ -53,7 +52,7 @@ def check_golden(session: Session, golden: Golden, *, model: Model | None = None
         except RnnEdgeError as error:
             failures.append(f"{vectors}: {error}")
     count = len(golden.sets)
-    detail = f"{count} set(s), expected outputs by {golden.reference or 'an unknown maker'}"
+    detail = f"{count} set(s), expected outputs from {golden.reference or 'an unknown source'}"
     if failures:
         detail = f"{len(failures)} of {count} set(s) fail; {failures[0]}"
     findings = [_same_file(golden, model), Finding(RUNS, not failures, detail)]
@@ -65,9 +64,9 @@ def check_golden(session: Session, golden: Golden, *, model: Model | None = None
 
 def _same_file(golden: Golden, model: Model | None) -> Finding:
     if golden.model_sha256 is None:
-        return Finding(FILE, None, "no golden.json says which file they were made with")
+        return Finding(FILE, None, "not known: there is no golden.json with its digest")
     if model is None:
-        return Finding(FILE, None, "not checked: give the file as model=")
+        return Finding(FILE, None, "not checked: pass the file as model=")
     try:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
     except OSError as error:
@@ -75,17 +74,17 @@ def _same_file(golden: Golden, model: Model | None) -> Finding:
     digest = hashlib.sha256(content).hexdigest()
     if digest == golden.model_sha256:
         return Finding(FILE, passed=True, detail=f"sha256 {digest}")
-    detail = f"its sha256 is {digest}, and the vectors were made with {golden.model_sha256}"
-    detail += ": it was changed or damaged, or is another model"
+    detail = f"its sha256 is {digest}, that of the vectors is {golden.model_sha256}"
+    detail += ": the file was changed or damaged, or is another model"
     return Finding(FILE, passed=False, detail=detail)
 
 
-def _named(vectors: GoldenSet, face: Interface) -> GoldenSet:
-    """Return the set with the names of the graph, where tensors went by their position."""
-    outputs = _names("outputs", vectors.outputs, face.outputs)
+def _named(vectors: GoldenSet, interface: Interface) -> GoldenSet:
+    """Return the set with the names of the graph, if its tensors are named by their position."""
+    outputs = _names("outputs", vectors.outputs, interface.outputs)
     return replace(
         vectors,
-        inputs=_renamed(vectors.inputs, _names("inputs", vectors.inputs, face.inputs)),
+        inputs=_renamed(vectors.inputs, _names("inputs", vectors.inputs, interface.inputs)),
         outputs=_renamed(vectors.outputs, outputs),
         allowed=vectors.allowed and {outputs[name]: e for name, e in vectors.allowed.items()},
     )
@@ -108,18 +107,18 @@ def _renamed(tensors: Mapping[str, Array], names: Mapping[str, str]) -> dict[str
 
 
 def _run(session: Session, vectors: GoldenSet) -> Mapping[str, Array]:
-    face, inputs = session.interface, vectors.inputs
+    interface, inputs = session.interface, vectors.inputs
     result = session.run(
-        {spec.name: inputs[spec.name] for spec in face.data_inputs},
-        lengths=inputs[face.lengths] if face.lengths else None,
-        state=tuple(inputs[spec.name] for spec in face.state_inputs) or None,
+        {spec.name: inputs[spec.name] for spec in interface.data_inputs},
+        lengths=inputs[interface.lengths] if interface.lengths else None,
+        state=tuple(inputs[spec.name] for spec in interface.state_inputs) or None,
     )
     return result.outputs
 
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """One output of one set, at the value that is worst; `badness` above 1 fails."""
+    """One output of one set, at its worst value; `badness` above 1 fails."""
 
     vectors: GoldenSet
     badness: float = 0.0
@@ -160,7 +159,7 @@ def _errors(given: Array, expected: Array, both_nan: Array) -> NDArray[np.float6
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(given.astype(np.float64) - expected.astype(np.float64))
     if expected.dtype.kind != "f":
-        error = np.maximum(error, 1.0)  # integers that differ may be one number in float64
+        error = np.maximum(error, 1.0)  # integers that differ may be equal in float64
     error = np.where((given == expected) | both_nan, 0.0, error)
     return np.where(np.isnan(error), np.inf, error)  # NaN on one side
 
@@ -184,14 +183,14 @@ def _summary(name: str, differences: Sequence[_Difference]) -> Finding:
         detail += f"{worst.problem} in {worst.vectors}"
     else:
         detail += (
-            f"error {worst.error:.1e} where {worst.allowed:.1e} is allowed, "
+            f"error {worst.error:.1e}, allowed {worst.allowed:.1e}, "
             f"at {list(worst.at)} of {worst.vectors}"
         )
     if worst.vectors.allowed is None:
         detail += (
-            f"; allowed is what ONNX's tests allow, {ONNX_ATOL:g} + {ONNX_RTOL:g} of the value"
+            f"; the tolerance is that of ONNX's tests, {ONNX_ATOL:g} + {ONNX_RTOL:g} of the value"
         )
     nans = sum(difference.nans for difference in differences)
     if nans:
         detail += f"; NaN on both sides in {nans} value(s)"
-    return Finding(f"{name} is the expected one", not failed, detail)
+    return Finding(f"{name} matches the vectors", not failed, detail)

@@ -1,4 +1,4 @@
-"""Reads a tensor from its ONNX file, one serialized `TensorProto`, without the onnx package.
+"""Reads a tensor from a file with one serialized `TensorProto`, without the onnx package.
 
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 """
@@ -31,7 +31,7 @@ _DTYPES = {
     12: ("uint32", _UINT64S),
     13: ("uint64", _UINT64S),
 }
-"""TensorProto.DataType to numpy's name, and the field that holds values which are not raw."""
+"""TensorProto.DataType to numpy's name, and the field that holds the values if they are not raw."""
 SUPPORTED = tuple(name for name, _ in _DTYPES.values())
 """The dtypes that can be read."""
 
@@ -50,10 +50,10 @@ _WIRES = {
     _EXTERNAL: (BYTES,),
     _LOCATION: (VARINT,),
 }
-"""How each field may be encoded: numbers one by one, or packed as bytes."""
+"""The wire types of each field: numbers one by one, or packed as bytes."""
 _VALUES = {_FLOATS, _INT32S, _STRINGS, _INT64S, _RAW, _DOUBLES, _UINT64S}
 _MOST_AXES = 32
-"""What numpy 1 can hold."""
+"""The limit of numpy 1."""
 
 
 def read_tensor(content: bytes, source: str) -> tuple[str, Array]:
@@ -61,20 +61,20 @@ def read_tensor(content: bytes, source: str) -> tuple[str, Array]:
 
     Args:
         content: The bytes of a `.pb` file.
-        source: What they were read from, for the error message.
+        source: Where they were read from, for the error message.
 
     Returns:
         The name, which may be empty, and the values, of any shape and any dtype in `SUPPORTED`.
 
     Raises:
-        GoldenError: When the bytes are cut off or no tensor, or its dtype is not in `SUPPORTED`,
-            or its values lie in another file.
+        GoldenError: If the bytes are cut off or not a tensor, its dtype is not in `SUPPORTED`, or
+            its values lie in another file.
     """
     try:
         return _tensor(content)
     except ValueError as error:
         raise GoldenError(
-            f"{source} cannot be read as a tensor of ONNX: {error}: write or copy it again"
+            f"{source} cannot be read as an ONNX tensor: {error}: write or copy it again"
         ) from error
 
 
@@ -132,7 +132,7 @@ def _little_endian(content: bytes, dtype: np.dtype[Any]) -> Array:
 
 
 def _fitting(numbers: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `numbers` as `dtype`, which none of them may leave."""
+    """Return `numbers` as `dtype`, if it holds all of them."""
     if dtype == numbers.dtype:
         return numbers
     values = numbers.astype(dtype)

@@ -1,1 +1,1 @@
-"""One running sequence whose state is kept between calls."""
+"""Streams: running sequences whose state is kept between calls."""

@@ -1,4 +1,4 @@
-"""Inputs that are the same at every step, such as a sample rate: checked and given once."""
+"""Inputs that are the same at every step, such as a sample rate: checked and passed once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 def take_constants(
     interface: Interface, constants: Mapping[str, ArrayLike] | None, sizes: Mapping[str, int]
 ) -> tuple[tuple[TensorSpec, ...], dict[str, Array]]:
-    """Check constants and copy them, so that no step is changed by what the caller does later.
+    """Check constants and copy them, so that later changes by the caller have no effect.
 
     Args:
-        interface: What the model takes.
-        constants: Values by the name of the input, or None. A Python number takes the dtype of its
-            input where that holds it.
-        sizes: What named axes stand for.
+        interface: The inputs of the model.
+        constants: Values by the name of the input, or None. A Python number is converted to the
+            dtype of its input if that can hold it.
+        sizes: The sizes of named axes.
 
     Returns:
-        The inputs that are left for the frames, and the constants by name.
+        The inputs that frames have, and the constants by name.
 
     Raises:
-        InputError: For a name, dtype or shape that does not fit, for numbers that are not finite,
-            for an input with a time axis, and when no input is left for the frames.
+        InputError: For a name, dtype or shape that does not fit, for NaN or infinity, for an input
+            with a time axis, and if no input is left for the frames.
     """
     specs = {spec.name: spec for spec in interface.data_inputs}
     if constants is None:
@@ -47,22 +47,22 @@ def take_constants(
         spec = specs.get(name)
         if spec is None:
             names = ", ".join(specs)
-            raise InputError(
-                f"constants: expected inputs that steps are given, {names}; got {name!r}"
-            )
+            raise InputError(f"constants: expected names of data inputs ({names}), got {name!r}")
         if TIME in spec.axes:
-            raise InputError(f"constants: {spec} has a {TIME} axis, and so comes with each frame")
+            raise InputError(f"constants: {spec} has a {TIME} axis: pass it with each frame")
         array = bound(spec, _of_its_dtype(spec, value), known, InputError)
         check_finite(spec, array)
         taken[name] = array.copy()
     frames = tuple(spec for spec in specs.values() if spec.name not in taken)
     if not frames:
-        raise InputError(f"constants: leave one of {', '.join(specs)} to be given with each frame")
+        raise InputError(
+            f"constants: expected at least one of {', '.join(specs)} to be left for the frames"
+        )
     return frames, taken
 
 
 def _of_its_dtype(spec: TensorSpec, value: ArrayLike) -> ArrayLike:
-    """Return a Python number in the dtype of its input, which it cannot know itself."""
+    """Return a Python number in the dtype of its input; other values as they are."""
     if type(value) not in (bool, int, float):
         return value
     number, dtype = np.asarray(value), dtype_of(spec.dtype)

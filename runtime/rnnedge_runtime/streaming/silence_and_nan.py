@@ -1,4 +1,4 @@
-"""Numbers that must not get into a state: NaN, infinity, and those that are too small."""
+"""Numbers that must not enter a state: NaN, infinity, and numbers close to zero."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.errors import InputError
 
 TINY = 1e-18
-"""Smaller numbers become zero. They are far below what float32 can add to anything near one. Their
-squares, which the kernels of tanh and of the gates form, are denormal numbers, and so become their
-products with weights: processors multiply those slowly. With a state of 1e-19 to 1e-25, a step of
-hidden 256 took twice as long, and ten times with one that was denormal itself."""
+"""Smaller numbers become zero. They are far too small to change a float32 sum near one. Their
+squares, which the kernels of tanh and of the gates compute, are denormal, and so are their products
+with weights; processors multiply denormal numbers slowly. A step of hidden 256 took twice as long
+with a state of 1e-19 to 1e-25, and ten times as long with a denormal state."""
 
 FLUSHED_EVERY = 16
-"""Steps of a stream, alone or in a pool, after which tiny numbers of its state become zero. To look
-at a state of 256 numbers takes 1.6 microseconds."""
+"""Steps of a stream, alone or in a pool, after which tiny numbers of its state become zero. A state
+of 256 numbers is checked in 1.6 microseconds."""
 
 
 def flush_tiny(array: NDArray[Any]) -> None:
-    """Make numbers below `TINY` zero, in place, where the dtype is floating."""
+    """Set numbers below `TINY` to zero, in place, if the dtype is floating."""
     if array.dtype.kind == "f":
         array[np.abs(array) < TINY] = 0
 
@@ -30,9 +30,9 @@ def flush_tiny(array: NDArray[Any]) -> None:
 def is_finite(array: NDArray[Any]) -> bool:
     """Whether an array holds neither NaN nor infinity.
 
-    The sum of squares tells it in a third of the time that a look at each number takes. Only where
-    that overflows is each looked at. `vdot` does not ask the processor for overflows and underflows
-    as `dot` does, which would warn or raise as `np.seterr` has it.
+    The sum of squares shows it in a third of the time of a check of each number; only if the sum
+    overflows is each number checked. `vdot` does not report overflows and underflows, while `dot`
+    warns or raises as `np.seterr` says.
     """
     if array.dtype.kind != "f":
         return True
@@ -41,14 +41,18 @@ def is_finite(array: NDArray[Any]) -> bool:
 
 
 def check_finite(spec: TensorSpec, array: NDArray[Any]) -> None:
-    """Refuse what is not finite: it would stay in the state for ever.
+    """Check that an array is finite: NaN and infinity would stay in the state.
+
+    Args:
+        spec: The input.
+        array: Its value, of any shape and dtype.
 
     Raises:
-        InputError: When `array`, the value of input `spec`, holds NaN or infinity.
+        InputError: If it holds NaN or infinity.
     """
     if not is_finite(array):
         wrong = array[~np.isfinite(array)]
         raise InputError(
-            f"{spec.name}: expected finite numbers, got {wrong[0]} "
-            f"({wrong.size} of {array.size}); it would stay in the state"
+            f"{spec.name}: expected finite values, got {wrong[0]} "
+            f"({wrong.size} of {array.size}), which would stay in the state"
         )

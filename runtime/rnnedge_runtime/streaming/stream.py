@@ -21,18 +21,17 @@ from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, 
 from rnnedge_runtime.streaming.stream_state import StreamState
 
 _MOST_BOUND = 4
-"""Shapes whose buffers are kept."""
+"""How many shapes keep their buffers."""
 
 
 class Stream:
     """A running sequence, or `batch` of them side by side, whose state is kept between calls.
 
-    Made by `Session.stream`. What the model answers chunk by chunk is what it would have answered
-    for the whole sequence in one call. A stream belongs to one thread at a time: a call from a
-    second one while the first is inside is refused.
+    Made by `Session.stream`. The outputs of chunks are those of the whole sequence in one call. A
+    stream belongs to one thread at a time: a call from a second thread during a call is refused.
 
-    On the CPU, numbers of the state below 1e-18 become zero every few steps. A state that decays
-    into denormal numbers would make each step ten times as slow.
+    On the CPU, numbers of the state below 1e-18 become zero every few steps. With a state that has
+    decayed into denormal numbers, each step would take ten times as long.
     """
 
     def __init__(
@@ -44,9 +43,14 @@ class Stream:
     ) -> None:
         """Start at a state of zeros, and run one frame of zeros so that the first is not slow.
 
+        Args:
+            model: The opened model.
+            batch: Rows that run side by side, 1 or more.
+            constants: Inputs that are the same at every step, by name.
+
         Raises:
-            StateError: When the model has no states to keep, or reads the future.
-            InputError: When `batch` is not 1 or more, or a constant does not fit.
+            StateError: If the model has no states to keep, or reads the future.
+            InputError: If `batch` is not 1 or more, or a constant does not fit.
         """
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
@@ -81,13 +85,13 @@ class Stream:
             self._state.write(list(arrays.values()))
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Go back to a state of zeros.
+        """Set the state to zeros.
 
         Args:
-            rows: Which rows of the batch; None is all. The others keep their state to the bit.
+            rows: Which rows of the batch; None is all. The state of other rows does not change.
 
         Raises:
-            StateError: For a row that the stream has not.
+            StateError: For a row that the stream does not have, or a state without a batch axis.
         """
         if rows is None:
             with self._alone():
@@ -100,7 +104,9 @@ class Stream:
         specs = self._model.interface.state_inputs
         for spec in specs:
             if BATCH not in spec.axes:
-                raise StateError(f"{spec.name}: has no batch axis, and so no rows: {spec}")
+                raise StateError(
+                    f"rows: {spec} has no {BATCH} axis: use reset() for the whole state"
+                )
         with self._alone():
             state = self._state.read()
             for spec, array in zip(specs, state, strict=True):
@@ -108,35 +114,39 @@ class Stream:
             self._state.write(state)
 
     def clone(self) -> Stream:
-        """Return a second stream that goes on from the same state."""
+        """Return a second stream that continues from the same state."""
         twin = Stream(self._model, self._batch, constants=self._constants)
         with self._alone():
             twin._state.write(self._state.read())
             twin._state.steps = self._state.steps
         return twin
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to a file, from which any process can go on to the bit.
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the state to a file, from which any process can continue, bit for bit.
 
         Args:
             path: An `.npz` file; an existing one is replaced, whole or not at all.
+            force: Whether a file that holds something else may be replaced.
 
         Raises:
-            StateError: When the file cannot be written.
+            WriteError: When the file must not or cannot be written.
         """
-        write_state(path, self._model, self.state)
+        write_state(path, self._model, self.state, force=force)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a state that `save` wrote.
+        """Continue from a state that `save` wrote.
+
+        Args:
+            path: The `.npz` file.
 
         Raises:
-            StateError: When the file cannot be read, or holds the state of another model or batch;
-                the state stays as it was.
+            StateError: If the file cannot be read, or has the state of another model or batch; the
+                state of the stream does not change.
         """
         self.state = read_state(path, self._model)
 
     def close(self) -> None:
-        """Take no more calls, and let the buffers go."""
+        """Free the buffers; later calls are refused."""
         with self._alone():
             self._closed = True
             self._bound, self._usual = {}, None
@@ -157,22 +167,22 @@ class Stream:
 
         Args:
             frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
-                it, for a chunk. For a model of several inputs, a mapping by name; constants are
-                left out.
-            out: What the output is written into, of its very shape and dtype; for a model of
-                several outputs, a mapping by name. It is returned.
-            copy: Whether the output is the caller's to keep. False may give a read-only view that
-                is valid until the next step; it saves the one allocation of a step.
+                it, for a chunk. For a model of several inputs, a mapping by name, without the
+                constants.
+            out: An array of the output's shape and dtype that the output is written into; for a
+                model of several outputs, a mapping by name. It is returned.
+            copy: Whether the output is a new array. With False it may be a read-only view that is
+                valid until the next step, which saves the one allocation of a step.
 
         Returns:
-            The output without its time axis for one step, with it for a chunk; for a model of
+            The output, without its time axis for one step, with it for a chunk; for a model of
             several outputs, a dict by name.
 
         Raises:
-            InputError: When the frame does not fit, or holds NaN or infinity, or `out` does not
-                fit; the state stays as it was.
-            EngineError: When ONNX Runtime fails; the state stays as it was.
-            StreamError: When the stream is closed, or another thread is inside a call of it.
+            InputError: If the frame does not fit, or holds NaN or infinity, or `out` does not fit;
+                the state does not change.
+            EngineError: If the engine fails; the state does not change.
+            StreamError: If the stream is closed, or in use by another thread.
         """
         try:
             self._free.pop()  # as `_alone` does it, which would cost another microsecond
@@ -191,8 +201,7 @@ class Stream:
     def _step_of_any_shape(
         self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
     ) -> Answer:
-        """Check everything; a shape that comes a second time in a row is bound for the next."""
-        face = self._model.interface
+        """Check everything; a shape that comes twice in a row is bound for the next time."""
         chunk, single = self._chunk(frame)
         key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
         bound = self._bound.get(key)
@@ -202,7 +211,7 @@ class Stream:
             return bound.answer(out, copy=copy)
         result = self._model.run({**chunk, **self._constants}, state=self._state.read())
         answers = {}
-        for spec in face.data_outputs:
+        for spec in self._model.interface.data_outputs:
             value = result.outputs[spec.name]
             dropped = single and TIME in spec.axes
             answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
@@ -219,11 +228,11 @@ class Stream:
         return only(answers) if out is None else written_into(answers, out)
 
     def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
-        """Return the inputs by name with their time axes, and whether the frame came without."""
+        """Return the inputs by name with their time axes, and whether the frame had none."""
         given = by_name(self._inputs, frame)
         for name in self._constants:
             if name in given:
-                raise InputError(f"{name}: is a constant of the stream, and comes with no frame")
+                raise InputError(f"{name}: is a constant of the stream: leave it out of the frame")
         chunk = {name: as_array(name, value, InputError) for name, value in given.items()}
         single = False
         for spec in self._inputs:
@@ -244,19 +253,18 @@ class Stream:
         rows = value.shape[spec.axes.index(BATCH)]
         if rows != self._batch:
             raise InputError(
-                f"{spec.name}: expected {self._batch} row(s), as the stream was opened with, "
-                f"got {rows}"
+                f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
             )
 
     def _warm_up(self) -> BoundStep | None:
-        """Run a frame of zeros, where the inputs say what that is, and bind its buffers."""
+        """Run a frame of zeros, if the inputs determine its shape, and bind its buffers."""
         sizes = {BATCH: self._batch, TIME: 1}
         zeros = {}
         specs = self._inputs
         for spec in specs:
             shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
-            # One input without a time axis is a frame; beside others it may be a number, such as a
-            # rate, for which zero means nothing.
+            # A single input without a time axis is a frame; one of several may be a number, such as
+            # a sample rate, for which zero has no meaning.
             if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
@@ -288,7 +296,7 @@ class Stream:
 
 
 def _check_frame(spec: TensorSpec, frame: Array) -> None:
-    """Refuse a frame by the shape that it was given with, before it gets a time axis."""
+    """Check a frame with the shape that the caller passed, before it gets a time axis."""
     axes = [axis for axis in spec.axes if axis != TIME]
     sizes = zip(axes, frame.shape, strict=True)
     if frame.dtype != dtype_of(spec.dtype) or any(
@@ -306,10 +314,9 @@ def _check_frame(spec: TensorSpec, frame: Array) -> None:
 
 def _busy() -> StreamError:
     return StreamError(
-        "the stream is in use by another thread: give each thread a stream of its own, "
-        "or take turns"
+        "the stream is in use by another thread: use one stream for each thread, or a lock"
     )
 
 
 def _closed() -> StreamError:
-    return StreamError("the stream is closed: open another with Session.stream")
+    return StreamError("the stream is closed: open a new one with Session.stream")

@@ -41,14 +41,14 @@ class StreamState:
             tensor.write(array)
 
     def swap(self) -> None:
-        """Take the half that was written as the state."""
+        """Make the half that was written the state."""
         self.half = 1 - self.half
         self.steps += 1
         if not self.steps % FLUSHED_EVERY:
             self._flush()
 
     def advance(self, state: Sequence[Array]) -> None:
-        """Take what a step through other buffers gave as the state."""
+        """Set the state that a step through other buffers returned."""
         self.write(state)
         self.steps += 1
         if not self.steps % FLUSHED_EVERY:

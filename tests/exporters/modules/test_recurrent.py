@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import rnnedge
 from rnnedge import Recurrent, StateError
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 

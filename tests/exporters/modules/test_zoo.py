@@ -19,7 +19,7 @@ from rnnedge_runtime.proof.self_check import check
 if TYPE_CHECKING:
     from conftest import Exported
 
-    from rnnedge.isolated import Worker
+    from rnnedge_exporters.sandbox.session import Worker
 
 SHAPES = [(1, 1), (2, 3), (4, 5), (6, 2), (10, 1), (22, 4), (50, 3)]
 """(time, batch); time is even where it is not 1, for the module that joins two steps."""
@@ -104,7 +104,7 @@ def test_a_second_export_is_the_same_and_leaves_the_module_as_it_was(exported: E
     hooks = [dict(inner._forward_pre_hooks) for inner in module.modules()]
     forwards = [vars(inner).get("forward") for inner in module.modules()]
     kind = type(module)
-    again = exported.path.with_suffix(".again")
+    again = exported.path.with_name("again.onnx")
     rnnedge.export(module, again, example_inputs=exported.example)
     assert again.read_bytes() == exported.path.read_bytes()
     assert type(module) is kind

@@ -23,10 +23,10 @@ Model\t\t: Raspberry Pi 4 Model B Rev 1.1
 @pytest.mark.parametrize(
     ("operators", "features", "words"),
     [
-        (ROWS, OLD, "no AVX2: layers that compute in int8 take 1.3 to 3 times as long"),
-        ({"DynamicQuantizeLSTM"}, OLD, "no AVX2: layers that compute in int8 take 1.3 to 3"),
-        (BLOCKS, OLD, "no AVX2: layers that compute in int8 take 8 to 16 times as long"),
-        (ROWS, frozenset({"asimd"}), r"no dot product of integers \(asimddp\): .* not measured"),
+        (ROWS, OLD, "no AVX2, so layers computed in int8 take 1.3 to 3 times as long"),
+        ({"DynamicQuantizeLSTM"}, OLD, "no AVX2, so layers computed in int8 take 1.3 to 3"),
+        (BLOCKS, OLD, "no AVX2, so layers computed in int8 take 8 to 16 times as long"),
+        (ROWS, frozenset({"asimd"}), r"no integer dot product \(asimddp\), .* not measured"),
     ],
 )
 def test_it_says_what_it_costs(operators, features, words):

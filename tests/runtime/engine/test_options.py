@@ -46,7 +46,7 @@ def test_options_reach_onnxruntime():
 
 def test_a_wrong_name_is_refused_and_the_nearest_is_told():
     message = (
-        "options: this ONNX Runtime knows no session entry 'session.disable_prepaking'; "
+        "options: this ONNX Runtime has no session entry 'session.disable_prepaking'; "
         "did you mean 'session.disable_prepacking'?"
     )
     with pytest.raises(OptionError, match=re.escape(message)):
@@ -54,7 +54,7 @@ def test_a_wrong_name_is_refused_and_the_nearest_is_told():
 
 
 def test_a_name_that_is_like_no_other():
-    with pytest.raises(OptionError, match=r"knows no session entry 'fast'$"):
+    with pytest.raises(OptionError, match=r"has no session entry 'fast'$"):
         Session(LSTM.content, options={"fast": "1"})
 
 

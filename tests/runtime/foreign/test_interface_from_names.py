@@ -147,7 +147,7 @@ def test_silero_style_first_call_without_a_state():
 
 def test_a_state_whose_size_cannot_be_known_has_to_be_given():
     tiny, session = silero({"batch": None})
-    message = "state: the size of its axis 'batch' does not follow from the inputs: give the state"
+    message = "state: the size of its axis 'batch' does not follow from the inputs: pass the state"
     with pytest.raises(StateError, match=message):
         session.run({"input": tiny.input(1, 2)[0], "sr": np.array(16000)})
 

@@ -29,7 +29,7 @@ FOUND = {
     "scan-input": (turned("Scan", scan_input_directions=[0, 1]), ("a node (Scan) runs backwards",)),
     "scan-output": (turned("Scan", scan_output_directions=[1]), ("a node (Scan) runs backwards",)),
     "scan-forward": (turned("Scan", scan_input_directions=[0], scan_output_directions=[0]), ()),
-    "turned-around": (turned("ReverseSequence"), ("a node (ReverseSequence) turns time around",)),
+    "turned-around": (turned("ReverseSequence"), ("a node (ReverseSequence) reverses time",)),
     "other": (turned("Transpose", perm=[1, 0, 2]), ()),
     "no-protobuf": (b"ORTM, the format of its own", ()),
     "cut-off": (turned("GRU", direction="reverse")[:-9], ()),

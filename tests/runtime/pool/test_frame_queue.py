@@ -109,8 +109,8 @@ def test_a_full_queue_refuses_a_frame_after_the_timeout(make, timeout):
     pool, _, stream, inputs, _ = full(make)
     start = time.monotonic()
     message = (
-        rf"^stream {stream}: 2 frame\(s\) wait already, and none was done in {timeout} s: "
-        "give them slower, or raise max_waiting$"
+        rf"^stream {stream}: 2 frame\(s\) are waiting, and none finished in {timeout} s: "
+        "submit them slower, or raise max_waiting$"
     )
     with pytest.raises(StreamError, match=message):
         pool.submit(stream, inputs[3], timeout=timeout)
@@ -129,7 +129,7 @@ def test_a_full_queue_does_not_wait_for_streams_that_could_not_get_in(make):
 
 def test_a_frame_that_was_refused_does_not_move_the_state(make):
     pool, engine, stream, inputs, given = full(make)
-    with pytest.raises(StreamError, match="wait already"):
+    with pytest.raises(StreamError, match="are waiting"):
         pool.submit(stream, inputs[0], timeout=0)
     engine.gate.set()
     given.append(pool.submit(stream, inputs[3]))

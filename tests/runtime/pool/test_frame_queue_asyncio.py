@@ -155,7 +155,7 @@ def test_a_bad_frame_reaches_its_client_alone(make):
     good, bad = run(main())
     np.testing.assert_array_equal(good, alone([frame])[0])
     assert isinstance(bad, InputError)
-    assert str(bad).startswith(f"stream {b}: input: expected finite numbers, got nan")
+    assert str(bad).startswith(f"stream {b}: input: expected finite values, got nan")
 
 
 def test_a_stream_that_is_closed_while_its_client_waits(make):

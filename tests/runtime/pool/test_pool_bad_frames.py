@@ -15,7 +15,7 @@ WRONG = {
     "features": (np.zeros(5, np.float32), f"input: {FORMS}, got float32[5]"),
     "with-a-batch-axis": (
         np.zeros((1, 1, 2), np.float32),
-        f"input: {FORMS}, got float32[1, 1, 2]; the frames of a pool have no batch axis",
+        f"input: {FORMS}, got float32[1, 1, 2]; frames of a pool have no batch axis",
     ),
     "float64": (np.zeros(2), f"input: {FORMS}, got float64[2]"),
     "no-steps": (np.zeros((0, 2), np.float32), f"input: {FORMS}, got float32[0, 2]"),
@@ -24,10 +24,10 @@ WRONG = {
     "nothing": (None, f"input: {FORMS}, got object[]"),
     "unknown-name": ({"x": GOOD}, "expected the inputs input; got x"),
     "no-names": ({}, "expected the inputs input; got "),
-    "nan": (GOOD * np.nan, "input: expected finite numbers, got nan (2 of 2); it would stay"),
+    "nan": (GOOD * np.nan, "input: expected finite values, got nan (2 of 2), which would stay"),
     "infinity": (
         np.array([1, -np.inf], np.float32),
-        "input: expected finite numbers, got -inf (1 of 2)",
+        "input: expected finite values, got -inf (1 of 2)",
     ),
 }
 
@@ -133,7 +133,7 @@ def test_inputs_of_one_frame_that_do_not_fit_each_other(left, right, first, seco
     pool = Session(content, threads=1).pool()
     a, b = pool.open(), pool.open()
     good = {"left": np.zeros(1, np.float32), "right": np.zeros(1, np.float32)}
-    message = f"stream {b}: right: expected time={first} as in the inputs before it, got {second}"
+    message = f"stream {b}: right: expected time={first}, as the other inputs have it, got {second}"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$") as caught:
         pool.step({a: good, b: {"left": left, "right": right}})
     assert caught.value.streams == (b,)
@@ -150,7 +150,7 @@ def test_one_array_for_several_inputs():
 def test_an_input_without_a_batch_axis_cannot_be_pooled():
     session = Session(silero_style()[1], threads=1)
     message = (
-        "sr int64[]: has no axis called batch, so that streams cannot share a call; give it once, "
+        "sr int64[]: has no axis named batch, so streams cannot share a call: pass it once, "
         "as Session.pool(constants={name: value})"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
@@ -163,7 +163,7 @@ def test_a_state_without_a_batch_axis_cannot_be_pooled():
     graph.inputs[1] = replace(graph.inputs[1], axes=(1, 1, 3))
     interface = replace(tiny.interface, inputs=tuple(graph.inputs))
     session = Session(graph.content(replace(tiny.contract, interface=interface)), threads=1)
-    with pytest.raises(StateError, match=r"^h_0.*: has no axis called batch, so that streams"):
+    with pytest.raises(StateError, match=r"^h_0.*: has no axis named batch, so streams"):
         session.pool()
 
 
@@ -173,7 +173,7 @@ def test_an_output_without_a_batch_axis_cannot_be_pooled():
     graph.outputs[0] = replace(graph.outputs[0], axes=("time", "rows", 3))
     interface = replace(tiny.interface, outputs=tuple(graph.outputs))
     session = Session(graph.content(replace(tiny.contract, interface=interface)), threads=1)
-    with pytest.raises(StateError, match=r"^output.*: has no axis called batch, so that streams"):
+    with pytest.raises(StateError, match=r"^output.*: has no axis named batch, so streams"):
         session.pool()
 
 

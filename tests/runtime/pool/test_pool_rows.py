@@ -60,7 +60,7 @@ WRONG = {
     "scalar": (np.float32(0), "input: expected a row for each of 3 stream(s), got float32[]"),
     "features": (np.zeros((3, 5), np.float32), "input: expected float32[2] or float32[time, 2],"),
     "dtype": (np.zeros((3, 2)), "input: expected float32[2] or float32[time, 2], got float64[2]"),
-    "nan": (NAN, "input: expected finite numbers, got nan (1 of 6)"),
+    "nan": (NAN, "input: expected finite values, got nan (1 of 6)"),
     "name": ({"x": np.zeros((3, 2), np.float32)}, "expected the inputs input; got x"),
 }
 
@@ -79,7 +79,7 @@ def test_rows_that_do_not_fit_change_no_state(frames, message):
 @pytest.mark.parametrize("streams", [[], [0, 0]], ids=["none", "twice"])
 def test_streams_that_come_twice_or_not_at_all(streams):
     pool, _ = opened(Tiny("gru").content)
-    message = f"streams: expected one or more, none of them twice, got {streams}"
+    message = f"streams: expected one or more different streams, got {streams}"
     with pytest.raises(InputError, match=re.escape(message)):
         pool.step_rows(streams, np.zeros((len(streams), 2), np.float32))
 

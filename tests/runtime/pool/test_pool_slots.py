@@ -91,7 +91,7 @@ def test_a_full_pool_opens_no_more_until_one_is_closed(session):
     pool.open()
     second = pool.open()
     message = (
-        "the pool is full with 2 stream(s): close one, or make it larger with "
+        "the pool is full with 2 stream(s): close one, or make a larger pool with "
         "Session.pool(capacity=...)"
     )
     with pytest.raises(StreamError, match=f"^{re.escape(message)}$"):

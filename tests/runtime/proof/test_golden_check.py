@@ -13,8 +13,8 @@ from rnnedge_runtime.proof.golden_check import FILE, RUNS, check_golden
 
 LSTM = Tiny("lstm", lengths=True)
 OUTPUTS = ("output", "h_n", "c_n")
-VALUES = "y is the expected one"
-LIKE_ONNX = "allowed is what ONNX's tests allow, 1e-07 + 0.001 of the value"
+VALUES = "y matches the vectors"
+LIKE_ONNX = "the tolerance is that of ONNX's tests, 1e-07 + 0.001 of the value"
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ CELLS = [Tiny(cell, lengths=ends) for cell in ("rnn", "lstm", "gru") for ends in
 def test_a_model_equals_its_own_vectors(folder, tiny):
     write_vectors(folder, tiny, 3)
     given = findings(Session(tiny.content), read_golden(folder), model=tiny.content)
-    names = [FILE, RUNS, *(f"{spec.name} is the expected one" for spec in tiny.interface.outputs)]
+    names = [FILE, RUNS, *(f"{spec.name} matches the vectors" for spec in tiny.interface.outputs)]
     assert list(given) == names
     assert {passed for passed, _ in given.values()} == {True}
 
 
 def test_the_finding_of_an_output_has_the_error_and_what_is_allowed(vectors):
-    _, detail = findings(Session(LSTM.content), read_golden(vectors))["h_n is the expected one"]
-    assert " where 1.0e-06 is allowed, at [0, " in detail
+    _, detail = findings(Session(LSTM.content), read_golden(vectors))["h_n matches the vectors"]
+    assert ", allowed 1.0e-06, at [0, " in detail
     assert "of test_data_set_" in detail
 
 
@@ -61,9 +61,9 @@ def test_another_model_fails_in_every_output(vectors):
     given = findings(Session(other.content), read_golden(vectors), model=other.content)
     assert [name for name, (passed, _) in given.items() if passed is False] == [
         FILE,
-        *(f"{name} is the expected one" for name in OUTPUTS),
+        *(f"{name} matches the vectors" for name in OUTPUTS),
     ]
-    assert given["output is the expected one"][1].startswith(
+    assert given["output matches the vectors"][1].startswith(
         "2 of 2 sets fail (test_data_set_0, test_data_set_1); worst: error "
     )
 
@@ -71,7 +71,7 @@ def test_another_model_fails_in_every_output(vectors):
 def test_many_failing_sets_are_not_all_named(folder):
     write_vectors(folder, LSTM, 6)
     _, detail = findings(Session(Tiny("lstm", lengths=True, seed=5).content), read_golden(folder))[
-        "output is the expected one"
+        "output matches the vectors"
     ]
     assert detail.startswith(
         "6 of 6 sets fail (test_data_set_0, test_data_set_1, test_data_set_2, ...); worst: "
@@ -89,7 +89,7 @@ def test_the_file_is_compared_by_path_and_by_bytes(vectors, tmp_path):
 
 def test_without_the_file_its_digest_is_not_checked(vectors):
     given = findings(Session(LSTM.content), read_golden(vectors))
-    assert given[FILE] == (None, "not checked: give the file as model=")
+    assert given[FILE] == (None, "not checked: pass the file as model=")
 
 
 def test_a_file_that_is_gone_is_an_error(vectors, tmp_path):
@@ -105,7 +105,7 @@ def test_a_flipped_bit_in_the_weights_is_another_file(vectors, byte, bit):
     given = findings(Session(bytes(flipped)), read_golden(vectors), model=bytes(flipped))
     passed, detail = given[FILE]
     assert passed is False
-    assert detail.endswith(": it was changed or damaged, or is another model")
+    assert detail.endswith(": the file was changed or damaged, or is another model")
 
 
 def echoing(given, expected, allowed=None):
@@ -126,14 +126,14 @@ SAME = {
     "zeros-of-two-signs": ([0.0, 0.0], [-0.0, 0.0], 0.0),
 }
 DIFFERENT = {
-    "past-the-limit": ([1.5, 2.0], [1.0, 2.0], 0.49, "error 5.0e-01 where 4.9e-01 is allowed"),
-    "by-a-little": ([1.0, 2.0], [1.001, 2.0], 0.0, "error 1.0e-03 where 0.0e+00 is allowed"),
-    "nan-given": ([1.0, NAN], [1.0, 2.0], 1e30, "error inf where 1.0e+30 is allowed, at [1]"),
-    "nan-expected": ([1.0, 2.0], [1.0, NAN], 1e30, "error inf where 1.0e+30 is allowed, at [1]"),
-    "infinity-given": ([1.0, INF], [1.0, 2.0], 1e30, "error inf where"),
-    "infinity-expected": ([1.0, 2.0], [1.0, INF], 1e30, "error inf where"),
-    "two-infinities": ([1.0, -INF], [1.0, INF], 1e30, "error inf where"),
-    "nan-and-infinity": ([1.0, NAN], [1.0, INF], 1e30, "error inf where"),
+    "past-the-limit": ([1.5, 2.0], [1.0, 2.0], 0.49, "error 5.0e-01, allowed 4.9e-01"),
+    "by-a-little": ([1.0, 2.0], [1.001, 2.0], 0.0, "error 1.0e-03, allowed 0.0e+00"),
+    "nan-given": ([1.0, NAN], [1.0, 2.0], 1e30, "error inf, allowed 1.0e+30, at [1]"),
+    "nan-expected": ([1.0, 2.0], [1.0, NAN], 1e30, "error inf, allowed 1.0e+30, at [1]"),
+    "infinity-given": ([1.0, INF], [1.0, 2.0], 1e30, "error inf, allowed"),
+    "infinity-expected": ([1.0, 2.0], [1.0, INF], 1e30, "error inf, allowed"),
+    "two-infinities": ([1.0, -INF], [1.0, INF], 1e30, "error inf, allowed"),
+    "nan-and-infinity": ([1.0, NAN], [1.0, INF], 1e30, "error inf, allowed"),
 }
 
 
@@ -157,7 +157,7 @@ def test_what_is_outside_the_limit_fails(given, expected, limit, detail, dtype):
 def test_nan_on_both_sides_is_said():
     assert echoing(np.array([NAN, 1, NAN], F32), np.array([NAN, 1, NAN], F32), 0.0)[VALUES] == (
         True,
-        "error 0.0e+00 where 0.0e+00 is allowed, at [0] of set; NaN on both sides in 2 value(s)",
+        "error 0.0e+00, allowed 0.0e+00, at [0] of set; NaN on both sides in 2 value(s)",
     )
 
 
@@ -182,8 +182,8 @@ def test_without_a_record_the_limit_is_that_of_onnx_and_said(given, expected, pa
     found = echoing(np.array(given, F32), np.array(expected, F32))
     assert found[VALUES][0] is passed
     assert LIKE_ONNX in found[VALUES][1]
-    assert found[FILE] == (None, "no golden.json says which file they were made with")
-    assert found[RUNS] == (True, "1 set(s), expected outputs by an unknown maker")
+    assert found[FILE] == (None, "not known: there is no golden.json with its digest")
+    assert found[RUNS] == (True, "1 set(s), expected outputs from an unknown source")
 
 
 def test_the_limit_of_onnx_is_the_one_of_numpy():
@@ -211,7 +211,7 @@ def test_a_scalar():
     golden = Golden((GoldenSet("", {"x": np.array(1, F32)}, {"y": np.array(2, F32)}, {"y": 0.5}),))
     assert findings(session, golden)[VALUES] == (
         False,
-        "error 1.0e+00 where 5.0e-01 is allowed, at [] of set",
+        "error 1.0e+00, allowed 5.0e-01, at [] of set",
     )
 
 
@@ -325,7 +325,7 @@ def test_a_set_that_cannot_run_does_not_hide_the_others(vectors):
     found = findings(Session(LSTM.content), read_golden(vectors))
     assert found[RUNS][0] is False
     assert found[RUNS][1].startswith("1 of 2 set(s) fail; test_data_set_0 (time 1, batch 2): input")
-    assert found["output is the expected one"][0] is True
+    assert found["output matches the vectors"][0] is True
 
 
 @pytest.fixture
@@ -344,7 +344,7 @@ def test_the_command_passes(check):
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line[:6] for line in lines[:-1]] == ["pass  "] * 14
-    assert lines[10] == f"pass  {RUNS}: 2 set(s), expected outputs by numpy 2 float64"
+    assert lines[10] == f"pass  {RUNS}: 2 set(s), expected outputs from numpy 2 float64"
     assert lines[-1].startswith("PASS: model.onnx on ")
 
 
@@ -384,6 +384,6 @@ def test_vectors_stand_in_where_no_input_can_be_made_up(python, tmp_path):
     done = python("-m", "rnnedge_runtime", "check", "model.onnx", ".")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "  -   what holds for every recurrent network: sr int64[]: expected a float32, int64 or"
+        "  -   checks of every recurrent network: sr int64[]: expected a float32, int64 or"
     )
     assert done.stdout.count("pass  ") == 3

@@ -10,14 +10,14 @@ from rnnedge_runtime import InputError, Session
 from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.proof.self_check import check
 
-SHAPES = "shapes are the promised ones"
+SHAPES = "outputs have the declared shapes"
 FINITE = "values are finite"
 REPEAT = "two runs are equal"
-ROWS = "rows do not see each other"
-CHUNKS = "chunks equal the whole"
+ROWS = "rows are independent"
+CHUNKS = "chunks give the result of the whole"
 PADDING = "padding is not read"
 EMPTY_ROWS = "rows of length zero keep their state"
-EMPTY_BATCH = "an empty batch is answered"
+EMPTY_BATCH = "an empty batch gives empty outputs"
 NO_STEPS = "a sequence without steps is refused"
 ALL = {SHAPES, FINITE, REPEAT, ROWS, CHUNKS, PADDING, EMPTY_ROWS, EMPTY_BATCH, NO_STEPS}
 
@@ -101,15 +101,15 @@ NOISE = [
 ]
 PLUS_ONE = [("Cos", ["raw"], ["output"], {})]  # cos(0) is 1, in the padding too
 BROKEN = {
-    "wrong-width": (SHAPES, promising_another_width(), "output is [1, 1, 3], promised [1, 1, 4]"),
+    "wrong-width": (SHAPES, promising_another_width(), "output is [1, 1, 3], declared [1, 1, 4]"),
     "time-and-batch-swapped": (
         SHAPES,
         swapping_time_and_batch(),
-        "output is [3, 1, 3], promised [1, 3, 3]",
+        "output is [3, 1, 3], declared [1, 3, 3]",
     ),
-    "wrong-rank": (SHAPES, promising_another_rank(), "output is [1, 1, 3], promised [1, 1]"),
+    "wrong-rank": (SHAPES, promising_another_rank(), "output is [1, 1, 3], declared [1, 1]"),
     "nan-weights": (FINITE, not_a_number(), "output has NaN or infinity at time 1, batch 1"),
-    "noise": (REPEAT, ending_in(*NOISE), "the same input gave two answers"),
+    "noise": (REPEAT, ending_in(*NOISE), "the same input gave different outputs"),
     "mean-over-rows": (ROWS, ending_in(*PLUS_BATCH_MEAN), "largest difference "),
     "nan-in-rows": (ROWS, not_a_number(), "largest difference nan"),
     "mean-over-time": (CHUNKS, ending_in(*PLUS_TIME_MEAN), "largest difference "),
@@ -122,7 +122,7 @@ BROKEN = {
     "lengths-ignored": (
         PADDING,
         WITH_LENGTHS.graph(ends=False).content(WITH_LENGTHS.contract),
-        "the padding changes the answer",
+        "outputs depend on the padding",
     ),
     "one-in-the-padding": (
         PADDING,
@@ -132,7 +132,7 @@ BROKEN = {
     "empty-rows-lose-their-state": (
         EMPTY_ROWS,
         losing_the_state_of_empty_rows(),
-        "the state of a row of length zero was changed",
+        "the state of a row of length zero changed",
     ),
     "one-length-only": (SHAPES, joining_steps(5), "ONNX Runtime failed: Reshape node"),
     "even-lengths-of-a-layer": (
@@ -216,6 +216,29 @@ def test_a_model_that_refuses_some_lengths_is_checked_at_the_others():
     }
     assert given[SHAPES].detail.startswith("at 2 of 6 shapes; refused at time 1: ONNX Runtime fa")
     assert given[CHUNKS].detail.startswith("the model refuses some lengths: ONNX Runtime failed: ")
+
+
+ROUNDED = [
+    ("DynamicQuantizeLinear", ["raw"], ["bytes", "scale", "zero_point"], {}),
+    ("DequantizeLinear", ["bytes", "scale", "zero_point"], ["output"], {}),
+]
+INT8 = replace(GRU.contract, quantization="int8")
+
+
+def test_a_model_that_rounds_activations_moves_rows_and_chunks_a_little():
+    assert findings(ending_in(*ROUNDED))[ROWS].passed is False
+    given = findings(ending_in(*ROUNDED, contract=INT8))
+    assert {name for name, finding in given.items() if finding.passed is False} == set()
+    for name in (ROWS, CHUNKS):
+        assert given[name].passed is None
+        assert given[name].detail.startswith("int8 rounds by all rows and steps of a call, which ")
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"), [(ROWS, PLUS_BATCH_MEAN), (CHUNKS, PLUS_TIME_MEAN)], ids=["rows", "chunks"]
+)
+def test_a_model_that_rounds_activations_moves_them_no_more(name, nodes):
+    assert findings(ending_in(*nodes, contract=INT8))[name].passed is False
 
 
 def test_a_model_of_one_step_has_no_time_to_check():

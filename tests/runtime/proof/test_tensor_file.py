@@ -135,14 +135,14 @@ UNREADABLE = {
     "huge": (head("int8", [2**62, 2**62]) + content(9, b"1"), "expected 2126764"),
     "huge-and-empty": (head("int8", [0, *[2**62] * 3]), "cannot be read"),
     "name-not-utf8": (head("int8", [1]) + content(8, b"\xff") + content(9, b"1"), "utf-8"),
-    "field-zero": (b"\0\0" + RAW, "at byte 0, field 0 is encoded as none of ONNX's"),
-    "group": (b"\x0b" + RAW, "at byte 0, field 1 is encoded as none"),
-    "wire-type-7": (b"\xa7\x06" + RAW, "at byte 0, field 100 is encoded as none"),
-    "dims-as-float": (b"\x0d1234", "at byte 0, field 1 is encoded as none"),
-    "text": (b"this is not a tensor", "is encoded as none"),
-    "endless-number": (b"\x08" + b"\xff" * 11, "a number is longer than 10 bytes"),
+    "field-zero": (b"\0\0" + RAW, "field 0 at byte 0 has an encoding that ONNX does not use"),
+    "group": (b"\x0b" + RAW, "field 1 at byte 0 has an encoding"),
+    "wire-type-7": (b"\xa7\x06" + RAW, "field 100 at byte 0 has an encoding"),
+    "dims-as-float": (b"\x0d1234", "field 1 at byte 0 has an encoding"),
+    "text": (b"this is not a tensor", "has an encoding that ONNX does not use"),
+    "endless-number": (b"\x08" + b"\xff" * 11, "is longer than 10 bytes"),
     "length-past-the-end": (content(9, b"12345678")[:-1], "cut off in field 9, .* at byte 10"),
-    "endless-length": (b"\x4a" + b"\xff" * 9 + b"\1", "it is cut off in field 9"),
+    "endless-length": (b"\x4a" + b"\xff" * 9 + b"\1", "the data is cut off in field 9"),
 }
 
 
@@ -150,14 +150,14 @@ UNREADABLE = {
 def test_anything_else_is_an_error(file, message):
     with pytest.raises(GoldenError, match=message) as caught:
         read_tensor(file, "input_0.pb")
-    assert str(caught.value).startswith("input_0.pb cannot be read as a tensor of ONNX: ")
+    assert str(caught.value).startswith("input_0.pb cannot be read as an ONNX tensor: ")
     assert str(caught.value).endswith(": write or copy it again")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("end", range(len(RAW)))
 def test_a_file_that_is_cut_off_is_an_error(end):
-    with pytest.raises(GoldenError, match=r"^input_0.pb cannot be read as a tensor"):
+    with pytest.raises(GoldenError, match=r"^input_0.pb cannot be read as an ONNX tensor"):
         read_tensor(RAW[:end], "input_0.pb")
 
 

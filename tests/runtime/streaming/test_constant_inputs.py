@@ -93,11 +93,11 @@ WRONG = {
     "no-mapping": (16000, "constants: expected a mapping by input name, got int"),
     "unknown": (
         {"rate": 16000},
-        "constants: expected inputs that steps are given, input, sr; got 'rate'",
+        "constants: expected names of data inputs (input, sr), got 'rate'",
     ),
     "state": (
         {"state": np.zeros((2, 1, 3), np.float32)},
-        "constants: expected inputs that steps are given, input, sr; got 'state'",
+        "constants: expected names of data inputs (input, sr), got 'state'",
     ),
     "dtype": (
         {"sr": np.float32(16000)},
@@ -108,7 +108,7 @@ WRONG = {
     "text": ({"sr": "16 kHz"}, "sr: expected int64[], got <U6[]"),
     "all": (
         {"sr": 16000, "input": np.zeros((1, 4), np.float32)},
-        "constants: leave one of input, sr to be given with each frame",
+        "constants: expected at least one of input, sr to be left for the frames",
     ),
 }
 
@@ -127,13 +127,13 @@ def test_an_integer_that_its_dtype_cannot_hold_is_refused():
 
 
 def test_nan_is_refused():
-    with pytest.raises(InputError, match=r"^speed: expected finite numbers, got nan"):
+    with pytest.raises(InputError, match=r"^speed: expected finite values, got nan"):
         Session(with_speed("float32", ())).stream(constants={"speed": float("nan")})
 
 
 def test_an_input_with_a_time_axis_is_no_constant():
     session = Session(two_inputs()[1])
-    message = r"^constants: left float32\[time, batch, 1\] has a time axis, and so comes with each"
+    message = r"^constants: left float32\[time, batch, 1\] has a time axis: pass it with each"
     with pytest.raises(InputError, match=message):
         session.stream(constants={"left": np.zeros((1, 1, 1), np.float32)})
 
@@ -141,7 +141,9 @@ def test_an_input_with_a_time_axis_is_no_constant():
 def test_a_constant_comes_with_no_frame(session):
     stream = session.stream(constants={"sr": 16000})
     frame = {"input": np.zeros((1, 4), np.float32), "sr": np.array(8000)}
-    with pytest.raises(InputError, match=r"^sr: is a constant of the stream, and comes with no fr"):
+    with pytest.raises(
+        InputError, match=r"^sr: is a constant of the stream: leave it out of the fr"
+    ):
         stream.step(frame)
 
 
@@ -154,6 +156,8 @@ def test_a_constant_of_a_pool_comes_with_no_frame(session):
 
 def test_a_pool_takes_no_constant_for_each_row():
     session = Session(with_speed("float32", ("batch", 1)))
-    message = r"^constants: speed float32\[batch, 1\] has a batch axis: each stream gives its own"
+    message = (
+        r"^constants: speed float32\[batch, 1\] has a batch axis: pass it with the frames of each"
+    )
     with pytest.raises(InputError, match=message):
         session.pool(constants={"speed": np.ones((1, 1), np.float32)})

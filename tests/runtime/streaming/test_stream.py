@@ -144,10 +144,13 @@ WRONG_FRAMES = {
     ),
     "rows": (
         np.zeros((3, 2), np.float32),
-        "input: expected 2 row(s), as the stream was opened with, got 3",
+        "input: expected 2 row(s), the batch of the stream, got 3",
     ),
-    "rows-of-a-chunk": (np.zeros((4, 1, 2), np.float32), "input: expected 2 row(s), as the stream"),
-    "no-rows": (np.zeros((0, 2), np.float32), "input: expected 2 row(s), as the stream was opened"),
+    "rows-of-a-chunk": (
+        np.zeros((4, 1, 2), np.float32),
+        "input: expected 2 row(s), the batch of the stream",
+    ),
+    "no-rows": (np.zeros((0, 2), np.float32), "input: expected 2 row(s), the batch of the stream"),
     "no-steps": (
         np.zeros((0, 2, 2), np.float32),
         "input: expected a time axis of 1 or more steps, got 0",

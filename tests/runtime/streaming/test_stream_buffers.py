@@ -152,7 +152,7 @@ def test_what_is_not_finite_is_refused(tiny, bad, chunk):
     before = stream.state
     frame = frame.copy()
     frame[..., -1] = bad
-    message = f"input: expected finite numbers, got {np.float32(bad)} ("
+    message = f"input: expected finite values, got {np.float32(bad)} ("
     with pytest.raises(InputError, match=re.escape(message)):
         stream.step(frame)
     for given, kept in zip(stream.state, before, strict=True):
@@ -168,7 +168,7 @@ def test_large_numbers_are_not_refused():
 def test_a_closed_stream_takes_no_step(tiny):
     stream = Session(tiny.content).stream()
     stream.close()
-    with pytest.raises(StreamError, match=r"^the stream is closed: open another with Session"):
+    with pytest.raises(StreamError, match=r"^the stream is closed: open a new one with Session"):
         stream.step(frames(tiny, 1)[0])
 
 
@@ -203,7 +203,7 @@ def test_a_second_thread_is_refused_while_the_first_is_inside(call, monkeypatch)
     first = threading.Thread(target=stream.step, args=(frame,))
     first.start()
     assert inside.wait(10)
-    with pytest.raises(StreamError, match=r"^the stream is in use by another thread: give each"):
+    with pytest.raises(StreamError, match=r"^the stream is in use by another thread: use one"):
         call(stream, frame)
     go_on.set()
     first.join()
@@ -292,5 +292,5 @@ def test_a_model_without_a_time_axis_takes_the_short_way(monkeypatch):
     x = tiny.input(5, 2)
     steps = [stream.step(frame) for frame in x]
     np.testing.assert_allclose(steps, tiny.expected(x)[0], rtol=1e-5, atol=2e-6)
-    with pytest.raises(InputError, match="frame: expected finite numbers"):
+    with pytest.raises(InputError, match="frame: expected finite values"):
         stream.step(np.full((2, 4), np.nan, np.float32))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import Tiny, silero_style
 
-from rnnedge_runtime import Session, StateError
+from rnnedge_runtime import Session, StateError, WriteError
 
 LSTM, GRU = Tiny("lstm"), Tiny("gru")
 
@@ -80,7 +80,7 @@ def test_a_clone_rounds_tiny_numbers_away_at_the_same_step():
 
 
 def test_saved_and_loaded_to_the_bit(tiny, tmp_path):
-    stream, file = started(tiny), tmp_path / "state"
+    stream, file = started(tiny), tmp_path / "state.npz"
     stream.save(file)
     other = Session(tiny.content).stream(3)
     other.load(file)
@@ -106,7 +106,7 @@ def test_another_process_goes_on_to_the_bit(tmp_path, python):
 
 def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path):
     stream, file = started(GRU), tmp_path / "state.npz"
-    file.write_text("older")
+    np.savez(file, older=np.zeros(3))
     stream.save(file)
     stream.save(file)
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
@@ -114,7 +114,7 @@ def test_saving_replaces_the_file_and_leaves_nothing_else(tmp_path):
 
 def test_a_file_that_cannot_be_written(tmp_path):
     file = tmp_path / "no" / "state.npz"
-    with pytest.raises(StateError, match=r"state\.npz: the state cannot be written: No such file"):
+    with pytest.raises(WriteError, match=r"state\.npz: expected an existing folder, found no fold"):
         started(GRU).save(file)
 
 
@@ -124,7 +124,9 @@ def test_the_state_of_another_model_is_refused(tmp_path):
     contract = replace(GRU.contract, weights_digest="sha256:" + 64 * "1")
     stream = Session(GRU.graph().content(contract)).stream()
     before = stream.state
-    message = r"holds a state of the model sha256:.*, and this one is sha256:.*: open the model"
+    message = (
+        r"the state belongs to the model sha256:.*, and this model is sha256:.*: open the model"
+    )
     with pytest.raises(StateError, match=message):
         stream.load(file)
     assert_equal(stream.state, before)
@@ -142,11 +144,11 @@ def test_the_state_of_another_batch_is_refused(tmp_path):
 
 FILES = {
     "missing": (None, "the state cannot be read: No such file"),
-    "empty": (b"", "is no state that Stream.save wrote, or is damaged"),
-    "text": (b"not a state", "is no state that Stream.save wrote, or is damaged"),
-    "cut": ("cut", "is no state that Stream.save wrote, or is damaged"),
-    "other-npz": ("other", "is no state that Stream.save wrote, or is damaged"),
-    "npy": ("npy", "is no state that Stream.save wrote, or is damaged"),
+    "empty": (b"", "expected a state from Stream.save, found another or a damaged file"),
+    "text": (b"not a state", "expected a state from Stream.save, found another or a damaged file"),
+    "cut": ("cut", "expected a state from Stream.save, found another or a damaged file"),
+    "other-npz": ("other", "expected a state from Stream.save, found another or a damaged file"),
+    "npy": ("npy", "expected a state from Stream.save, found another or a damaged file"),
 }
 
 
