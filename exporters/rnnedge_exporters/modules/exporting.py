@@ -30,6 +30,7 @@ from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.quantization.written import Written, write_layer
+from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
@@ -78,6 +79,7 @@ def build_module_graph(
     weights_digest = digest(t.numpy() for t in copied.state_dict().values())
     compute_weights(copied)
     arguments = bind(copied, example_inputs)
+    shared_sandbox().start()  # it gets ready while torch exports
     notes = _training_notes(module)
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(options.verbose):
