@@ -25,6 +25,7 @@ from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
+from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.told_states import chunks_equal_the_whole
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
@@ -106,6 +107,7 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        notes += check_squeezes(traced.program, traced.names)
         if storage != "float32":
             _refuse_computed_weights(traced.capture.weights, copied)
         causal = find_causal(traced.program, copied, time_symbols(traced.names))

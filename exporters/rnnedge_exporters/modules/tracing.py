@@ -23,6 +23,7 @@ from rnnedge_exporters.modules.call_structure import forward_of_tensors
 from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
 from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
 from rnnedge_exporters.modules.repeatable import seeded
+from rnnedge_exporters.modules.traced_forward import traced_forward
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -215,7 +216,8 @@ def _export(
             noting_guards(capture),
             torch.no_grad(),
         ):
-            called, module.forward = forward_of_tensors(module, arguments)
+            called, forward = forward_of_tensors(module, arguments)
+            module.forward = traced_forward(module, forward)
             shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
@@ -354,9 +356,26 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
             lines = [note for note in notes if note]
             raise ExportError(
                 f"axis {names[str(symbol)]} would be limited to {limits.upper} by "
-                f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
-                "export only; compute both sides, or use torch.where"
+                f"{lines[0] if lines else 'the module'}: {_limit(program, int(limits.upper))}"
             )
+
+
+def _limit(program: ExportedProgram, size: int) -> str:
+    """Say what may limit an axis to a size, and what to do about it."""
+    signature = program.graph_signature
+    held = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    held |= signature.inputs_to_lifted_tensor_constants
+    tensors = {**program.state_dict, **program.constants}
+    for node in program.graph.nodes:
+        tensor = tensors.get(held.get(node.name, "")) if node.users else None
+        if isinstance(tensor, Tensor) and size in tensor.shape:
+            name = f"self.{held[node.name]} has {size} entries along an axis"
+            if tensor.any():
+                return f"{name}; compute what is needed of it from the size, as torch.arange does"
+            return f"{name}; make zeros of the size that is needed instead, x.new_zeros(...)"
+    return (
+        "a Python branch on a size is taken at export only; compute both sides, or use torch.where"
+    )
 
 
 def _refuse_loops_over_cells(
