@@ -25,6 +25,7 @@ from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
+from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
@@ -97,6 +98,7 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        notes += check_squeezes(traced.program, traced.names)
         if storage != "float32":
             _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))
