@@ -113,13 +113,18 @@ class LoadedModel:
         """What keeps chunks from giving what the whole sequence gives, as far as it is known."""
         if self.contract is not None:
             return self.contract.hindrances
-        axes = {axis for spec in self.interface.data_inputs for axis in spec.axes}
-        if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
-            return ()  # frames have a fixed size: a backward node sees no more than one of them
+        from rnnedge_runtime.foreign.loses_state import lost_states
         from rnnedge_runtime.foreign.reads_future import backward_nodes
 
         assert self._model is not None, "a model without a contract is kept"
-        return backward_nodes(self._model)
+        axes = {axis for spec in self.interface.data_inputs for axis in spec.axes}
+        # Where frames have a fixed size, a backward node sees no more than one of them.
+        open_time = any(isinstance(axis, str) and axis != BATCH for axis in axes)
+        found = backward_nodes(self._model) if open_time else ()
+        states = [pair.input for pair in self.interface.states]
+        if states:
+            found += lost_states(self._model, states, open_time=open_time)
+        return found
 
     @cached_property
     def digest(self) -> str:

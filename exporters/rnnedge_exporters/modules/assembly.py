@@ -29,6 +29,7 @@ from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
+from rnnedge_exporters.modules.streaming import line_of
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -206,14 +207,14 @@ def translate(program: ExportedProgram) -> ir.Model:
                 program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
     except Exception as error:
-        raise ExportError(_reason(error)) from error
+        raise ExportError(_reason(error, program)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
     simplify(translated.model)
     return translated.model
 
 
-def _reason(error: BaseException) -> str:
-    """Find the operator without translation in a chain of torch's exceptions."""
+def _reason(error: BaseException, program: ExportedProgram) -> str:
+    """Find the operator without translation in a chain of torch's exceptions, and its line."""
     seen: BaseException | None = error
     texts = []
     while seen is not None:
@@ -221,15 +222,26 @@ def _reason(error: BaseException) -> str:
         seen = seen.__cause__ or seen.__context__
     text = "\n".join(texts)
     missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if missing:
+        name = missing[1].split(".")[1]
+        place = next((n for n in program.graph.nodes if name in str(n.target)), None)
+        where = f" at {line_of(place)}" if place is not None and line_of(place) else ""
+        return (
+            f"the operator {missing[1]}{where} has no translation to ONNX: "
+            f"{_INSTEAD.get(name, 'replace it by other operators')}, or keep it outside the "
+            "exported module"
+        )
     line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
-    if missing:
-        return (
-            f"the operator {missing[1]}{where} has no translation to ONNX: replace it by other "
-            "operators, or keep it outside the exported module"
-        )
     last = [t for t in texts[-1].splitlines() if t.strip()]
     return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
+
+
+_INSTEAD = {
+    "median": "x.sort(dim).values.select(dim, (x.size(dim) - 1) // 2) is x.median(dim).values",
+    "kthvalue": "x.sort(dim).values.select(dim, k - 1) is x.kthvalue(k, dim).values",
+}
+"""What computes the same by operators that have a translation."""
 
 
 def _expand(

@@ -25,11 +25,13 @@ from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
+from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.quantization.written import Written, write_layer
+from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
@@ -78,6 +80,7 @@ def build_module_graph(
     weights_digest = digest(t.numpy() for t in copied.state_dict().values())
     compute_weights(copied)
     arguments = bind(copied, example_inputs)
+    shared_sandbox().start()  # it gets ready while torch exports
     notes = _training_notes(module)
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(options.verbose):
@@ -95,6 +98,7 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        notes += check_squeezes(traced.program, traced.names)
         if storage != "float32":
             _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))

@@ -26,7 +26,8 @@ from rnnedge_exporters.modules.lengths import CONSTANT
 from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
-from rnnedge_exporters.modules.streaming import where
+from rnnedge_exporters.modules.streaming import line_of
+from rnnedge_exporters.modules.traced_forward import traced_forward
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -408,7 +409,8 @@ def _export(
             noting_guards(capture.guards),
             torch.no_grad(),
         ):
-            called, module.forward = forward_of_tensors(module, arguments)
+            called, forward = forward_of_tensors(module, arguments)
+            module.forward = traced_forward(module, forward)
             shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
@@ -554,8 +556,7 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
             lines = [note for note in notes if note]
             raise ExportError(
                 f"axis {names[str(symbol)]} would be limited to {limits.upper} by "
-                f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
-                "export only; compute both sides, or use torch.where"
+                f"{lines[0] if lines else 'the module'}: {_limit(program, int(limits.upper))}"
             )
 
 
@@ -577,7 +578,25 @@ def _refuse_constant_lengths(program: ExportedProgram) -> None:
             waiting += fresh
         open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
         if open_axes and not any(one.name in inputs for one in seen):
-            raise ExportError(f"{where(node) or 'pack_padded_sequence'}: {CONSTANT}")
+            raise ExportError(f"{line_of(node) or 'pack_padded_sequence'}: {CONSTANT}")
+
+
+def _limit(program: ExportedProgram, size: int) -> str:
+    """Say what may limit an axis to a size, and what to do about it."""
+    signature = program.graph_signature
+    held = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    held |= signature.inputs_to_lifted_tensor_constants
+    tensors = {**program.state_dict, **program.constants}
+    for node in program.graph.nodes:
+        tensor = tensors.get(held.get(node.name, "")) if node.users else None
+        if isinstance(tensor, Tensor) and size in tensor.shape:
+            name = f"self.{held[node.name]} has {size} entries along an axis"
+            if tensor.any():
+                return f"{name}; compute what is needed of it from the size, as torch.arange does"
+            return f"{name}; make zeros of the size that is needed instead, x.new_zeros(...)"
+    return (
+        "a Python branch on a size is taken at export only; compute both sides, or use torch.where"
+    )
 
 
 def _shapes(arguments: Arguments) -> str:
