@@ -50,6 +50,7 @@ class Draft:
         features: Size of the last axis of `x`.
         inputs: Arguments of the forward, in order.
         keeps_time: Whether `x` has to stay as long as the input: there are lengths.
+        streams: Whether most pieces are such that chunks give what the whole gives.
         timed: Whether `x` still has its time axis; else it is [batch, features].
         final: Expression for the last layer's final state [batch, final_size], or empty.
         results: Expressions that the forward returns beside `x`, by name.
@@ -61,6 +62,7 @@ class Draft:
     features: int
     inputs: dict[str, InputSpec] = field(default_factory=dict)
     keeps_time: bool = False
+    streams: bool = False
     timed: bool = True
     final: str = ""
     final_size: int = 0
@@ -132,7 +134,9 @@ class Draft:
 
     def pad(self, before: str, after: str, value: str = "x", *rest: str) -> str:
         """Return `F.pad` over the time axis."""
-        widths = f"(0, 0, {before}, {after})" if self.batch_first else f"(0, 0, 0, 0, {before}, {after})"
+        widths = (
+            f"(0, 0, {before}, {after})" if self.batch_first else f"(0, 0, 0, 0, {before}, {after})"
+        )
         return f"F.pad({', '.join([value, widths, *rest])})"
 
     def source(self, seed: int, result: list[str]) -> str:
@@ -167,11 +171,13 @@ class Option:
         name: What `Draft.contains` calls it.
         write: Adds it to a draft.
         keeps_time: Whether `x` is as long after it as before.
+        streams: Whether it looks at no step but the one at hand, or only back.
     """
 
     name: str
     write: Piece
     keeps_time: bool = True
+    streams: bool = False
 
 
 class Pieces:
@@ -180,11 +186,11 @@ class Pieces:
     def __init__(self) -> None:
         self.options: list[Option] = []
 
-    def piece(self, *, keeps_time: bool = True) -> Callable[[Piece], Piece]:
+    def piece(self, *, keeps_time: bool = True, streams: bool = False) -> Callable[[Piece], Piece]:
         """Register a piece under its function's name."""
 
         def register(write: Piece) -> Piece:
-            self.options.append(Option(write.__name__, write, keeps_time))
+            self.options.append(Option(write.__name__, write, keeps_time, streams))
             return write
 
         return register
@@ -192,6 +198,8 @@ class Pieces:
     def add(self, draft: Draft) -> None:
         """Add one of the pieces that the draft can take."""
         fitting = [one for one in self.options if one.keeps_time or not draft.keeps_time]
+        if draft.streams and draft.chance(0.85):
+            fitting = [one for one in fitting if one.streams] or fitting
         option = draft.pick(fitting)
         draft.tag(option.name)
         option.write(draft)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import random_modules.front_windows  # noqa: F401 - adds its pieces to FRONT_ENDS
 from random_modules.draft import Draft, InputSpec
 from random_modules.front_ends import FRONT_ENDS
 from random_modules.heads import POOLING, RESULTS, STEPWISE, head_linear, write_results
-from random_modules.recurrent_parts import PACKED, RECURRENT
+from random_modules.packed_parts import PACKED
+from random_modules.recurrent_parts import RECURRENT
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ def generate(seed: int) -> Generated:
     source = random.Random(seed)
     draft = Draft(source, batch_first=source.random() < 0.6, features=source.randint(3, 6))
     draft.keeps_time = packed = draft.chance(0.3)
+    draft.streams = draft.chance(0.4)
     sizes = {
         "batch": draft.pick([1, 2, 2, 3, 3, 4]),
         "time": draft.random.randint(6, 10),

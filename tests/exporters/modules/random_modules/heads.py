@@ -26,16 +26,20 @@ def _mask(draft: Draft) -> str:
     return f"({steps}.unsqueeze(1) < lengths.unsqueeze(0)).unsqueeze(2)"
 
 
-@STEPWISE.piece()
+@STEPWISE.piece(streams=True)
 def head_linear(draft: Draft) -> None:
     width = draft.size()
     draft.x(f"{draft.attribute('head', f'nn.Linear({draft.features}, {width})')}(x)")
     draft.features = width
 
 
-@STEPWISE.piece()
+@STEPWISE.piece(streams=True)
 def softmax_over_features(draft: Draft) -> None:
-    draft.x(draft.pick(["x.softmax(-1)", "F.log_softmax(x, dim=-1)", "x.softmax(2)", "torch.sigmoid(x)"]))
+    draft.x(
+        draft.pick(
+            ["x.softmax(-1)", "F.log_softmax(x, dim=-1)", "x.softmax(2)", "torch.sigmoid(x)"]
+        )
+    )
 
 
 @STEPWISE.piece()
@@ -47,7 +51,9 @@ def softmax_over_time(draft: Draft) -> None:
 def multi_head_attention(draft: Draft) -> None:
     width = 4
     squeeze = draft.attribute("squeeze", f"nn.Linear({draft.features}, {width})")
-    attend = draft.attribute("attend", f"nn.MultiheadAttention({width}, 2, batch_first={draft.batch_first})")
+    attend = draft.attribute(
+        "attend", f"nn.MultiheadAttention({width}, 2, batch_first={draft.batch_first})"
+    )
     draft.line(f"q = {squeeze}(x)")
     options = ""
     if "lengths" in draft.inputs and draft.chance(0.7):
@@ -76,28 +82,37 @@ def joined_with_the_final_state(draft: Draft) -> None:
         return head_linear(draft)
     final = f"{draft.final}.unsqueeze({draft.t})"
     sizes = draft.shape("-1", f"x.size({draft.t})", "-1")
+    times = draft.shape("1", f"x.size({draft.t})", "1")
     draft.x(
-        draft.pick([f"torch.cat([x, {final}.expand({sizes})], dim=2)"]
-                   + [f"torch.cat((x, {final}.repeat({draft.shape('1', f'x.size({draft.t})', '1')})), -1)"])
+        draft.pick(
+            [
+                f"torch.cat([x, {final}.expand({sizes})], dim=2)",
+                f"torch.cat((x, {final}.repeat({times})), -1)",
+            ]
+        )
     )
     draft.features += draft.final_size
     return None
 
 
-@STEPWISE.piece()
+@STEPWISE.piece(streams=True)
 def top_features(draft: Draft) -> None:
     k = draft.pick([1, 2])
     draft.x(draft.pick([f"x.topk({k}, dim=-1).values", f"x.topk({k}, -1, sorted=True)[0]"]))
     draft.features = k
 
 
-@STEPWISE.piece()
+@STEPWISE.piece(streams=True)
 def steps_flattened(draft: Draft) -> None:
     """Rows and steps joined for a head, and taken apart again."""
     width = draft.size()
     head = draft.attribute("head", f"nn.Linear({draft.features}, {width})")
-    flat = draft.pick([f"x.reshape(-1, {draft.features})", "x.flatten(0, 1)", "x.reshape((-1, x.shape[2]))"])
-    back = draft.pick([f"x.size(0), x.size(1), {width}", f"x.size(0), -1, {width}", f"-1, x.size(1), {width}"])
+    flat = draft.pick(
+        [f"x.reshape(-1, {draft.features})", "x.flatten(0, 1)", "x.reshape((-1, x.shape[2]))"]
+    )
+    back = draft.pick(
+        [f"x.size(0), x.size(1), {width}", f"x.size(0), -1, {width}", f"-1, x.size(1), {width}"]
+    )
     draft.x(f"{head}({flat}).view({back})")
     draft.features = width
 
@@ -107,7 +122,9 @@ def masked_steps(draft: Draft) -> None:
     if "lengths" not in draft.inputs:
         return softmax_over_features(draft)
     mask = _mask(draft)
-    draft.x(draft.pick([f"x * {mask}", f"x.masked_fill(~{mask}, 0.0)", f"torch.where({mask}, x, -x)"]))
+    draft.x(
+        draft.pick([f"x * {mask}", f"x.masked_fill(~{mask}, 0.0)", f"torch.where({mask}, x, -x)"])
+    )
     return None
 
 
@@ -119,14 +136,28 @@ def conv_behind(draft: Draft) -> None:
     draft.features = width
 
 
-@POOLING.piece()
+@POOLING.piece(streams=True)
 def last_step(draft: Draft) -> None:
-    _pooled(draft, draft.pick([draft.along("-1"), f"x.select({draft.t}, -1)", f"{draft.along('-1:')}.squeeze({draft.t})"]))
+    _pooled(
+        draft,
+        draft.pick(
+            [
+                draft.along("-1"),
+                f"x.select({draft.t}, -1)",
+                f"{draft.along('-1:')}.squeeze({draft.t})",
+            ]
+        ),
+    )
 
 
 @POOLING.piece()
 def step_by_position(draft: Draft) -> None:
-    _pooled(draft, draft.along(draft.pick(["0", "1", "-2", f"x.size({draft.t}) // 2", f"x.size({draft.t}) - 1"])))
+    _pooled(
+        draft,
+        draft.along(
+            draft.pick(["0", "1", "-2", f"x.size({draft.t}) // 2", f"x.size({draft.t}) - 1"])
+        ),
+    )
 
 
 @POOLING.piece()
@@ -135,18 +166,31 @@ def pooled_over_time(draft: Draft) -> None:
     _pooled(
         draft,
         draft.pick(
-            [f"x.mean({t})", f"x.max({t}).values", f"x.amax(dim={t})", f"x.sum({t}) / x.size({t})"]
-            + [f"torch.max(x, dim={t})[0]", f"x.std({t})", f"x.logsumexp({t})", f"x.min({t})[0]"]
-            + [f"x.sum({t}) / math.sqrt(x.shape[{t}])", f"x.norm(dim={t})", f"x.var({t}, correction=0)"]
-            + [f"F.adaptive_max_pool1d({draft.channels_first()}, 1).squeeze(-1)"]
-            + [f"F.max_pool1d({draft.channels_first()}, x.size({t})).squeeze(2)", f"x.prod({t})"]
+            [
+                f"x.mean({t})",
+                f"x.max({t}).values",
+                f"x.amax(dim={t})",
+                f"x.sum({t}) / x.size({t})",
+                f"torch.max(x, dim={t})[0]",
+                f"x.std({t})",
+                f"x.logsumexp({t})",
+                f"x.min({t})[0]",
+                f"x.sum({t}) / math.sqrt(x.shape[{t}])",
+                f"x.norm(dim={t})",
+                f"x.var({t}, correction=0)",
+                f"F.adaptive_max_pool1d({draft.channels_first()}, 1).squeeze(-1)",
+                f"F.max_pool1d({draft.channels_first()}, x.size({t})).squeeze(2)",
+                f"x.prod({t})",
+            ]
         ),
     )
 
 
 @POOLING.piece()
 def mean_and_max(draft: Draft) -> None:
-    _pooled(draft, f"torch.cat([x.mean({draft.t}), x.max({draft.t}).values], 1)", 2 * draft.features)
+    _pooled(
+        draft, f"torch.cat([x.mean({draft.t}), x.max({draft.t}).values], 1)", 2 * draft.features
+    )
 
 
 @POOLING.piece()
@@ -177,7 +221,7 @@ def query_of_the_final_state(draft: Draft) -> None:
     return None
 
 
-@POOLING.piece()
+@POOLING.piece(streams=True)
 def final_state_alone(draft: Draft) -> None:
     if draft.final:
         _pooled(draft, draft.final, draft.final_size)
@@ -185,7 +229,7 @@ def final_state_alone(draft: Draft) -> None:
         last_step(draft)
 
 
-@POOLING.piece()
+@POOLING.piece(streams=True)
 def stacked_with_the_final_state(draft: Draft) -> None:
     if not draft.final:
         return mean_and_max(draft)
@@ -209,7 +253,9 @@ def step_at_the_end_of_each_row(draft: Draft) -> None:
     rows = "torch.arange(lengths.size(0), device=x.device)"
     picked = f"x[{rows}, lengths - 1]" if draft.batch_first else f"x[lengths - 1, {rows}]"
     shape = "(-1, 1, 1)" if draft.batch_first else "(1, -1, 1)"
-    gathered = f"x.gather({draft.t}, (lengths - 1).view{shape}.expand({draft.shape('x.size(%d)' % draft.b, '1', 'x.size(2)')})).squeeze({draft.t})"
+    index = f"(lengths - 1).view{shape}"
+    index += f".expand({draft.shape(f'x.size({draft.b})', '1', 'x.size(2)')})"
+    gathered = f"x.gather({draft.t}, {index}).squeeze({draft.t})"
     _pooled(draft, draft.pick([picked, gathered]))
     return None
 
@@ -242,8 +288,14 @@ def sizes_as_a_result(draft: Draft) -> None:
     """A number made of the sizes, as a tensor."""
     size = f"x.shape[{draft.t if draft.timed else 0}]"
     draft.line(
-        draft.pick([f"count = torch.full((1,), {size})", f"count = x.sum() / {size}"]
-                   + [f"count = torch.tensor([{size}])", f"count = torch.arange({size})"])
+        draft.pick(
+            [
+                f"count = torch.full((1,), {size})",
+                f"count = x.sum() / {size}",
+                f"count = torch.tensor([{size}])",
+                f"count = torch.arange({size})",
+            ]
+        )
     )
     draft.results["count"] = "count"
 
@@ -267,16 +319,19 @@ def the_input_again(draft: Draft) -> None:
 
 @RESULTS.piece()
 def transposed_result(draft: Draft) -> None:
-    draft.results["turned"] = draft.pick(["x.transpose(0, 1)", "x.unsqueeze(-1)", "x.t()" if not draft.timed else "x.mT"])
+    draft.results["turned"] = draft.pick(
+        ["x.transpose(0, 1)", "x.unsqueeze(-1)", "x.t()" if not draft.timed else "x.mT"]
+    )
 
 
 def write_results(draft: Draft) -> list[str]:
     """Return the lines of the forward that give the results back."""
     named = {"out": "x", **draft.results}
-    way = draft.pick(["tuple", "tuple", "dict", "named", "dataclass", "nested", "list"])
-    if len(named) == 1 and way not in ("dict", "named", "dataclass"):
+    way = draft.pick(["tuple", "tuple", "tuple", "dict", "dict", "named", "nested", "list"])
+    if len(named) == 1 and way not in ("dict", "named"):
         draft.tag("result_tensor")
         return ["return x"]
+    way = "dataclass" if draft.chance(0.04) else way
     draft.tag(f"result_{way}")
     if way == "dict":
         return ["return {" + ", ".join(f"{key!r}: {value}" for key, value in named.items()) + "}"]
@@ -284,7 +339,9 @@ def write_results(draft: Draft) -> list[str]:
         fields = [f"    {key}: Tensor" for key in named]
         head = ["class Answer(NamedTuple):"] if way == "named" else ["@dataclass", "class Answer:"]
         draft.before.append("\n".join([*head, *fields]))
-        return ["return Answer(" + ", ".join(f"{key}={value}" for key, value in named.items()) + ")"]
+        return [
+            "return Answer(" + ", ".join(f"{key}={value}" for key, value in named.items()) + ")"
+        ]
     values = list(named.values())
     if way == "nested" and len(values) > 2:
         return [f"return {values[0]}, ({', '.join(values[1:])})"]

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-
 from random_modules.draft import InputSpec
 from random_modules.generate import Generated
+from torch import Tensor, nn
 
 Array = NDArray[Any]
 
 
-class DoesNotRun(Exception):
+class DoesNotRunError(Exception):
     """The module raises at these inputs: there is nothing to compare with."""
 
 
@@ -79,7 +78,7 @@ class Reference:
         """Answer in float64, or float32, by name.
 
         Raises:
-            DoesNotRun: When the module raises.
+            DoesNotRunError: When the module raises.
         """
         module = self._double if double else self._single
         tensors = {
@@ -94,7 +93,9 @@ class Reference:
                 warnings.simplefilter("ignore")
                 result = module(**tensors)
         except Exception as error:
-            raise DoesNotRun(str(error).splitlines()[0] if str(error) else repr(error)) from error
+            raise DoesNotRunError(
+                str(error).splitlines()[0] if str(error) else repr(error)
+            ) from error
         finally:
             torch.set_default_dtype(torch.float32)
         return {name: leaf.numpy() for name, leaf in flat(result)}

@@ -46,7 +46,9 @@ def add_layer(
     hidden = draft.size() if hidden is None else hidden
     layers = draft.pick([1, 1, 1, 2]) if layers is None else layers
     batch_first = draft.batch_first if batch_first is None else batch_first
-    bidirectional = draft.chance(0.3) if bidirectional is None else bidirectional
+    bidirectional = (
+        draft.chance(0.05 if draft.streams else 0.3) if bidirectional is None else bidirectional
+    )
     options = [str(features), str(hidden)]
     if layers > 1:
         options += [f"num_layers={layers}", "dropout=0.2"]
@@ -104,7 +106,7 @@ def initial_state(draft: Draft, layer: Layer, batch: str) -> str:
         batch: Expression for the number of rows.
     """
     ways = [_none, _none, _argument, _zeros, _zeros, _learned, _from_the_input, _sliced, _buffer]
-    way = draft.pick(ways)
+    way = draft.pick([_none, _none, _zeros, _buffer] if draft.streams else ways)
     draft.tag(f"state{way.__name__}")
     states = way(draft, layer, batch)
     if not states:
@@ -125,12 +127,17 @@ def _argument(draft: Draft, layer: Layer, batch: str) -> list[str]:
 
 def _zeros(draft: Draft, layer: Layer, batch: str) -> list[str]:
     way = draft.pick(
-        ["torch.zeros({rows}, {batch}, {size})", "x.new_zeros({rows}, {batch}, {size})"]
-        + ["torch.zeros({rows}, {batch}, {size}, dtype=x.dtype, device=x.device)"]
-        + ["torch.zeros(({rows}, {batch}, {size})).to(x)", "x.new_zeros([{rows}, {batch}, {size}])"]
-        + ["torch.zeros(1, 1, {size}).expand({rows}, {batch}, {size}).contiguous()"]
-        + ["torch.zeros({batch}, {rows}, {size}).transpose(0, 1).contiguous()"]
-        + ["torch.empty({rows}, {batch}, {size}).fill_(0)", "0 * torch.ones({rows}, {batch}, {size})"]
+        [
+            "torch.zeros({rows}, {batch}, {size})",
+            "x.new_zeros({rows}, {batch}, {size})",
+            "torch.zeros({rows}, {batch}, {size}, dtype=x.dtype, device=x.device)",
+            "torch.zeros(({rows}, {batch}, {size})).to(x)",
+            "x.new_zeros([{rows}, {batch}, {size}])",
+            "torch.zeros(1, 1, {size}).expand({rows}, {batch}, {size}).contiguous()",
+            "torch.zeros({batch}, {rows}, {size}).transpose(0, 1).contiguous()",
+            "torch.empty({rows}, {batch}, {size}).fill_(0)",
+            "0 * torch.ones({rows}, {batch}, {size})",
+        ]
     )
     return [way.format(rows=layer.rows, batch=batch, size=size) for size in layer.state_sizes]
 
@@ -155,7 +162,9 @@ def _from_the_input(draft: Draft, layer: Layer, batch: str) -> list[str]:
         draft.inputs[value] = InputSpec(("batch", features))
     for size in layer.state_sizes:
         start = draft.attribute("to_state", f"nn.Linear({features}, {layer.rows * size})")
-        states.append(f"{start}({value}).view(-1, {layer.rows}, {size}).transpose(0, 1).contiguous()")
+        states.append(
+            f"{start}({value}).view(-1, {layer.rows}, {size}).transpose(0, 1).contiguous()"
+        )
     return states
 
 
@@ -164,7 +173,9 @@ def _sliced(draft: Draft, layer: Layer, batch: str) -> list[str]:
     name, rows = draft.name("states"), layer.rows
     if len(set(layer.state_sizes)) > 1:
         return _argument(draft, layer, batch)
-    draft.inputs[name] = InputSpec((rows * len(layer.state_sizes) + 1, "batch", layer.state_sizes[0]))
+    draft.inputs[name] = InputSpec(
+        (rows * len(layer.state_sizes) + 1, "batch", layer.state_sizes[0])
+    )
     return [f"{name}[{n * rows} : {(n + 1) * rows}]" for n in range(len(layer.state_sizes))]
 
 

@@ -1,4 +1,4 @@
-"""The written file in plain ONNX Runtime: its axes, its answers, and what the engine complains of."""
+"""The written file in plain ONNX Runtime: its axes, its answers, the complaints of the engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DTYPES = {
 }
 
 
-class EngineRefuses(Exception):
+class EngineRefusesError(Exception):
     """ONNX Runtime raises."""
 
 
@@ -52,7 +52,7 @@ class OnnxFile:
                     path, options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:
-                raise EngineRefuses(_first_line(error)) from error
+                raise EngineRefusesError(_first_line(error)) from error
         self.inputs = {one.name: list(one.shape) for one in self._session.get_inputs()}
         self.outputs = {one.name: list(one.shape) for one in self._session.get_outputs()}
         self.dtypes = {one.name: _DTYPES[one.type] for one in self._session.get_inputs()}
@@ -61,14 +61,14 @@ class OnnxFile:
         """Answer by name; inputs that the file has not are left out.
 
         Raises:
-            EngineRefuses: When ONNX Runtime does.
+            EngineRefusesError: When ONNX Runtime does.
         """
         feeds = {name: inputs[name] for name in self.inputs if name in inputs}
         with self._listening():
             try:
                 values = self._session.run(None, feeds)
             except Exception as error:
-                raise EngineRefuses(_first_line(error)) from error
+                raise EngineRefusesError(_first_line(error)) from error
         return dict(zip(self.outputs, values, strict=True))
 
     @contextmanager
@@ -137,11 +137,11 @@ def axis_size(axis: Any, sizes: Mapping[str, int]) -> int:
     """Return the size that an axis of an input has to have.
 
     Raises:
-        EngineRefuses: When the names of the file do not tell.
+        EngineRefusesError: When the names of the file do not tell.
     """
     size = axis if isinstance(axis, int) else sizes.get(axis, _reckoned(axis, sizes))
     if size is None:
-        raise EngineRefuses(f"nobody knows how long an axis of {axis!r} has to be")
+        raise EngineRefusesError(f"nobody knows how long an axis of {axis!r} has to be")
     return size
 
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from random_modules.compare import difference, is_chaotic
+from random_modules.generate import Generated
+from random_modules.in_torch import DoesNotRunError, Reference, load, make_inputs
+from random_modules.onnx_file import EngineRefusesError, OnnxFile, wrong_axes, zero_states
+from random_modules.streams import stream_faults
 from torch import nn
 
-from random_modules.compare import difference, is_chaotic
-from random_modules.draft import InputSpec
-from random_modules.generate import Generated
-from random_modules.in_torch import DoesNotRun, Reference, load, make_inputs
-from random_modules.onnx_file import EngineRefuses, OnnxFile, wrong_axes, zero_states
-from random_modules.streams import stream_faults
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import ExportResult, export
 
@@ -75,7 +74,7 @@ def examine(generated: Generated, folder: Path) -> Verdict:
     example = make_inputs(generated.inputs, generated.sizes, generated.seed)
     try:
         reference(example), reference(example, double=False)
-    except DoesNotRun as error:
+    except DoesNotRunError as error:
         verdict.reason = str(error)
         return verdict
     path = folder / f"random_module_{generated.seed}.onnx"
@@ -117,7 +116,7 @@ def judge(
             lengths = result.contract.interface.lengths
             ways, faults = stream_faults(generated, reference, file, path, result, lengths)
             verdict.streamed, verdict.faults = ways, verdict.faults + faults
-    except EngineRefuses as error:
+    except EngineRefusesError as error:
         verdict.faults.append(f"ONNX Runtime refuses the file: {error}")
     else:
         verdict.faults += [f"ONNX Runtime warns: {text}" for text in file.complaints]
@@ -139,14 +138,14 @@ def _compare_shapes(
         inputs = make_inputs(generated.inputs, sizes, generated.seed + number + 1)
         try:
             expected, single = reference(inputs), reference(inputs, double=False)
-        except DoesNotRun:
+        except DoesNotRunError:
             continue
         verdict.shapes.append(key)
         verdict.chaotic |= any(is_chaotic(expected[name], single[name]) for name in expected)
         fed = inputs | zero_states(file, inputs)
         try:
             given = file(fed)
-        except EngineRefuses as error:
+        except EngineRefusesError as error:
             verdict.faults.append(f"{sizes}: ONNX Runtime fails: {error}")
             continue
         named: dict[str, int] = {}
@@ -216,7 +215,7 @@ def _runs_elsewhere(generated: Generated, reference: Reference, size: str) -> bo
         try:
             sizes = generated.sizes | {size: other[size]}
             reference(make_inputs(generated.inputs, sizes, generated.seed))
-        except DoesNotRun:
+        except DoesNotRunError:
             continue
         return True
     return False

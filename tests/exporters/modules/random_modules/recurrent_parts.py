@@ -8,11 +8,8 @@ from random_modules.layers import Layer, add_layer, call_layer, initial_state, l
 RECURRENT = Pieces()
 piece = RECURRENT.piece
 
-PACKED = Pieces()
-"""What goes with lengths: each piece packs `x`, and leaves it padded."""
 
-
-def _took(draft: Draft, y: str, layer: Layer, finals: list[str], padded: bool = True) -> None:
+def took(draft: Draft, y: str, layer: Layer, finals: list[str], padded: bool = True) -> None:
     """Make an output the current value, and offer the final states."""
     if padded and y != "x":
         draft.x(y)
@@ -24,15 +21,15 @@ def _took(draft: Draft, y: str, layer: Layer, finals: list[str], padded: bool = 
         draft.results |= {f"{name}_n" if "_" not in name else name: name for name in finals}
 
 
-def _rows(draft: Draft) -> str:
+def rows_of(draft: Draft) -> str:
     return draft.pick([f"x.size({draft.b})", f"x.shape[{draft.b}]"])
 
 
-@piece()
+@piece(streams=True)
 def one_layer(draft: Draft) -> None:
     layer = add_layer(draft)
-    state = initial_state(draft, layer, _rows(draft))
-    _took(draft, *_called(draft, layer, "x", state))
+    state = initial_state(draft, layer, rows_of(draft))
+    took(draft, *_called(draft, layer, "x", state))
 
 
 def _called(draft: Draft, layer: Layer, x: str, state: str = "") -> tuple[str, Layer, list[str]]:
@@ -40,34 +37,34 @@ def _called(draft: Draft, layer: Layer, x: str, state: str = "") -> tuple[str, L
     return y, layer, finals
 
 
-@piece()
+@piece(streams=True)
 def other_layout(draft: Draft) -> None:
     """A layer with the other batch_first, between two transposes."""
     layer = add_layer(draft, batch_first=not draft.batch_first)
-    state = initial_state(draft, layer, _rows(draft))
+    state = initial_state(draft, layer, rows_of(draft))
     y, finals = call_layer(draft, layer, "x.transpose(0, 1)", state)
-    _took(draft, f"{y}.transpose(0, 1)", layer, finals)
+    took(draft, f"{y}.transpose(0, 1)", layer, finals)
 
 
-@piece()
+@piece(streams=True)
 def layers_in_a_row(draft: Draft) -> None:
     first = add_layer(draft)
-    y, finals = call_layer(draft, first, "x", initial_state(draft, first, _rows(draft)))
+    y, finals = call_layer(draft, first, "x", initial_state(draft, first, rows_of(draft)))
     second = add_layer(draft, features=first.width)
     same = (second.rows, second.state_sizes) == (first.rows, first.state_sizes)
     if same and draft.chance(0.7):
         draft.tag("state_handed_on")
         state = f"({', '.join(finals)})" if len(finals) > 1 else finals[0]
     else:
-        state = initial_state(draft, second, _rows(draft))
-    _took(draft, *_called(draft, second, y, state))
+        state = initial_state(draft, second, rows_of(draft))
+    took(draft, *_called(draft, second, y, state))
 
 
-@piece()
+@piece(streams=True)
 def residual(draft: Draft) -> None:
     layer = add_layer(draft, bidirectional=False, hidden=draft.features)
-    y, finals = call_layer(draft, layer, "x", initial_state(draft, layer, _rows(draft)))
-    _took(draft, f"x + {y}", layer, finals)
+    y, finals = call_layer(draft, layer, "x", initial_state(draft, layer, rows_of(draft)))
+    took(draft, f"x + {y}", layer, finals)
 
 
 @piece()
@@ -80,7 +77,7 @@ def called_twice(draft: Draft) -> None:
     )
     state = draft.pick(["", f"({', '.join(finals)})" if len(finals) > 1 else finals[0]])
     two, finals = call_layer(draft, layer, other, state)
-    _took(draft, draft.pick([f"{one} + {two}", f"{one} * {two}", two]), layer, finals)
+    took(draft, draft.pick([f"{one} + {two}", f"{one} * {two}", two]), layer, finals)
 
 
 @piece()
@@ -90,18 +87,20 @@ def backward_reading(draft: Draft) -> None:
     one, finals = call_layer(draft, left, "x")
     two, _ = call_layer(draft, right, f"x.flip({draft.t})")
     back = draft.pick([f"{two}.flip({draft.t})", two])
-    _took(draft, f"torch.cat([{one}, {back}], dim=-1)", left, finals)
+    took(draft, f"torch.cat([{one}, {back}], dim=-1)", left, finals)
     draft.features = left.width + right.width
 
 
-@piece()
+@piece(streams=True)
 def list_of_layers(draft: Draft) -> None:
     """`nn.ModuleList` of layers with norms, walked in a loop."""
     width, cell = draft.features, draft.pick(["RNN", "GRU"])
     options = f"{width}, {width}, batch_first={draft.batch_first}"
     rnns = draft.attribute("rnns", f"nn.ModuleList(nn.{cell}({options}) for _ in range(2))")
     norms = draft.attribute("norms", f"nn.ModuleList(nn.LayerNorm({width}) for _ in range(2))")
-    draft.line(f"for rnn, norm in zip({rnns}, {norms}):", "    y_i, h_i = rnn(norm(x))", "    x = x + y_i")
+    draft.line(
+        f"for rnn, norm in zip({rnns}, {norms}):", "    y_i, h_i = rnn(norm(x))", "    x = x + y_i"
+    )
     draft.tag(f"layer_{cell.lower()}")
     draft.final, draft.final_size = "h_i[-1]", width
 
@@ -111,7 +110,7 @@ def step_loop_over_slices(draft: Draft) -> None:
     """A layer that is stepped in a Python loop over slices of one step."""
     layer = add_layer(draft, bidirectional=False)
     hidden, outputs = draft.name("hidden"), draft.name("outputs")
-    state = draft.pick(["None", initial_state(draft, layer, _rows(draft)) or "None"])
+    state = draft.pick(["None", initial_state(draft, layer, rows_of(draft)) or "None"])
     draft.line(f"{hidden} = {state}", f"{outputs} = []")
     draft.line(f"for t in range({draft.pick(['x.size({})', 'x.shape[{}]']).format(draft.t)}):")
     index = draft.pick(["t : t + 1", "[t]"])
@@ -142,7 +141,7 @@ def cell_loop(draft: Draft) -> None:
     cell, width = draft.pick(["RNNCell", "LSTMCell", "GRUCell"]), draft.size()
     rnn = draft.attribute("cell", f"nn.{cell}({draft.features}, {width})")
     draft.tag(f"cell_{cell.lower()}")
-    h, outputs, rows = draft.name("hx"), draft.name("outputs"), _rows(draft)
+    h, outputs, rows = draft.name("hx"), draft.name("outputs"), rows_of(draft)
     zeros = f"x.new_zeros({rows}, {width})"
     start = f"({zeros}, {zeros})" if cell == "LSTMCell" else zeros
     draft.line(f"{h}, {outputs} = {draft.pick([start, 'None'])}, []")
@@ -177,32 +176,33 @@ def rows_joined(draft: Draft) -> None:
     y, finals = call_layer(draft, layer, "x")
     batch = f"{finals[0]}.shape[1]"
     shape = draft.shape(batch, "-1", str(layer.width))
-    _took(draft, f"{y}.reshape(({shape}))", layer, finals)
+    took(draft, f"{y}.reshape(({shape}))", layer, finals)
 
 
 @piece()
 def words_in_sentences(draft: Draft) -> None:
     """The steps of each row are read two by two, then the pairs: a batch inside a batch."""
-    inner, rows = add_layer(draft, batch_first=True), _rows(draft)
+    inner, rows = add_layer(draft, batch_first=True), rows_of(draft)
     draft.line(f"pairs = x.size({draft.t}) // 2")
     x = draft.along(": pairs * 2")
     x = x if draft.batch_first else f"{x}.transpose(0, 1)"
     draft.line(f"words = {x}.reshape({rows} * pairs, 2, {draft.features})")
     _, finals = call_layer(draft, inner, "words")
-    draft.line(f"x = {last_layer(inner, finals[0])}.view({rows if draft.batch_first else '-1'}, pairs, {inner.width})")
+    shape = f"{rows if draft.batch_first else '-1'}, pairs, {inner.width}"
+    draft.x(f"{last_layer(inner, finals[0])}.view({shape})")
     outer = add_layer(draft, batch_first=True, features=inner.width)
     y, finals = call_layer(draft, outer, "x")
-    _took(draft, y if draft.batch_first else f"{y}.transpose(0, 1)", outer, finals)
+    took(draft, y if draft.batch_first else f"{y}.transpose(0, 1)", outer, finals)
 
 
-@piece()
+@piece(streams=True)
 def each_feature_alone(draft: Draft) -> None:
     """Every feature is a row of its own: the batch is rows times features."""
-    layer, rows = add_layer(draft, batch_first=True, features=1), _rows(draft)
+    layer, rows = add_layer(draft, batch_first=True, features=1), rows_of(draft)
     width = draft.features
     x = "x" if draft.batch_first else "x.transpose(0, 1)"
     draft.line(f"lanes = {x}.transpose(1, 2).reshape({rows} * {width}, -1, 1)")
-    y, finals = call_layer(draft, layer, "lanes")
+    y, _ = call_layer(draft, layer, "lanes")
     draft.line(f"y_lanes = {y}.reshape({rows}, {width}, -1, {layer.width}).mean(1)")
     draft.x("y_lanes" if draft.batch_first else "y_lanes.transpose(0, 1)")
     draft.features = layer.width
@@ -227,7 +227,7 @@ def encoder_and_decoder(draft: Draft) -> None:
     draft.line(f"scores = ({one} @ {two}.transpose(1, 2)).softmax(-1)")
     context = f"scores @ {two}"
     context = context if draft.batch_first else f"({context}).transpose(0, 1)"
-    _took(draft, f"torch.cat([{y}, {context}], -1)", decoder, finals)
+    took(draft, f"torch.cat([{y}, {context}], -1)", decoder, finals)
     draft.features = decoder.width + encoder.width
 
 
@@ -243,154 +243,5 @@ def two_signals(draft: Draft) -> None:
     _, others = call_layer(draft, second, name)
     side = last_layer(second, others[0])
     sizes = draft.shape("-1", f"{y}.size({draft.t})", "-1")
-    _took(draft, f"torch.cat([{y}, {side}.unsqueeze({draft.t}).expand({sizes})], -1)", first, finals)
+    took(draft, f"torch.cat([{y}, {side}.unsqueeze({draft.t}).expand({sizes})], -1)", first, finals)
     draft.features = first.width + second.width
-
-
-@PACKED.piece()
-def packed_layer(draft: Draft) -> None:
-    _packed(draft, lambda draft, packed, width: width)
-
-
-@PACKED.piece()
-def packed_data_changed(draft: Draft) -> None:
-    """Work on the data of a packed sequence, before or behind the layer."""
-    _packed(draft, _work_on_data)
-
-
-@PACKED.piece()
-def packed_layers_in_a_row(draft: Draft) -> None:
-    """A second layer takes the packed sequence as the first gave it, or changed."""
-
-    def second(draft: Draft, packed: str, width: int) -> int:
-        width = _work_on_data(draft, packed, width) if draft.chance(0.5) else width
-        layer = add_layer(draft, features=width)
-        y, finals = call_layer(draft, layer, packed)
-        draft.line(f"{packed} = {y}")
-        return layer.width
-
-    _packed(draft, second)
-
-
-def _packed(draft: Draft, then) -> None:
-    lengths, order = _lengths(draft)
-    packed, t = draft.name("packed"), draft.t
-    given = draft.pick(
-        [lengths, lengths, lengths, f"{lengths}.cpu()", f"{lengths}.tolist()", f"list({lengths})"]
-        + [f"{lengths}.cpu().numpy()", f"{lengths}.to('cpu')", f"[int(n) for n in {lengths}]"]
-    )
-    if given != lengths:
-        draft.tag("lengths_as_" + given.split(".")[-1].strip("()").split("(")[0].strip("[")[:8])
-    sorted_rows = draft.inputs["lengths"].kind == "sorted_lengths" or bool(order)
-    options = [given] + (["batch_first=True"] if draft.batch_first else [])
-    options += [] if sorted_rows else ["enforce_sorted=False"]
-    draft.line(f"{packed} = pack(x, {', '.join(options)})")
-    if draft.chance(0.2):
-        draft.tag("packed_data_before")
-        draft.features = _work_on_data(draft, packed, draft.features)
-    layer = add_layer(draft)
-    y, finals = call_layer(draft, layer, packed, initial_state(draft, layer, _rows(draft)))
-    draft.line(f"{packed} = {y}")
-    width = then(draft, packed, layer.width)
-    options = [packed] + (["batch_first=True"] if draft.batch_first else [])
-    if draft.chance(0.6):
-        options.append(f"total_length=x.size({t})")
-        draft.tag("total_length")
-        draft.keeps_time = True
-    else:
-        draft.keeps_time = False  # it ends at the longest row
-    if draft.chance(0.2):
-        options.append("padding_value=-1.0")
-        draft.tag("padding_value")
-    seen = draft.pick(["_", "_", "lengths"])
-    draft.line(f"x, {seen} = unpack({', '.join(options)})")
-    if order:
-        back = draft.pick([f"x.index_select({draft.b}, {order})", "x" + (f"[{order}]" if draft.batch_first else f"[:, {order}]")])
-        draft.x(back)
-        draft.line(*(f"{final} = {final}.index_select(1, {order})" for final in finals))
-        if seen == "lengths":
-            draft.line(f"lengths = lengths[{order}]")
-    _took(draft, "x", layer, finals)
-    draft.final_size, draft.features = layer.width, width
-
-
-def _lengths(draft: Draft) -> tuple[str, str]:
-    """Write where the lengths come from: their name, and that of the order to go back by."""
-    way = draft.pick(["any", "any", "any", "sorted", "by_hand"])
-    draft.tag(f"lengths_{way}")
-    if "lengths" not in draft.inputs:
-        kind = "sorted_lengths" if way == "sorted" else "lengths"
-        draft.inputs["lengths"] = InputSpec(("batch",), kind)
-    if way != "by_hand":
-        return "lengths", ""
-    rows = draft.pick(
-        ["lengths_sorted, order = lengths.sort(descending=True)"]
-        + ["lengths_sorted, order = torch.sort(lengths, 0, True)"]
-        + ["order = lengths.argsort(descending=True); lengths_sorted = lengths[order]"]
-        + ["lengths_sorted, order = lengths.topk(lengths.size(0))"]
-    )
-    draft.line(*rows.split("; "))
-    x = draft.pick([f"x.index_select({draft.b}, order)", "x[order]" if draft.batch_first else "x[:, order]"])
-    draft.x(x)
-    draft.line("back = order.argsort()")
-    return "lengths_sorted", "back"
-
-
-def _work_on_data(draft: Draft, packed: str, width: int) -> int:
-    """Change the data of a packed sequence; returns its features."""
-    way = draft.pick(
-        ["elementwise", "elementwise", "linear", "linear", "softmax", "log_softmax", "batch_norm"]
-        + ["layer_norm", "mean", "sum_features", "rows", "cumsum", "picked", "cat", "returned"]
-        + ["less_its_mean", "constructor", "dropout", "max", "sort"]
-    )
-    draft.tag(f"data_{way}")
-    data, made = f"{packed}.data", ""
-    if way == "elementwise":
-        made = draft.pick([f"torch.tanh({data})", f"{data} * 2 + 1", f"torch.relu({data}) + 0.1"])
-    elif way in ("linear", "constructor", "dropout"):
-        wide = draft.size()
-        layer = draft.attribute("data_fc", f"nn.Linear({width}, {wide})")
-        made, width = f"{layer}({data})", wide
-        made = f"F.dropout(torch.relu({made}), 0.3, self.training)" if way == "dropout" else made
-    elif way in ("softmax", "log_softmax"):
-        made = f"{data}.{way}({draft.pick(['-1', '1', 'dim=-1'])})"
-    elif way == "batch_norm":
-        norm = draft.attribute("data_bn", f"nn.BatchNorm1d({width})")
-        draft.init.append(f"{norm}.running_mean.normal_()")
-        made = f"{norm}({data})"
-    elif way == "layer_norm":
-        made = f"{draft.attribute('data_norm', f'nn.LayerNorm({width})')}({data})"
-    elif way == "cumsum":
-        made = f"{data}.cumsum({draft.pick(['0', '1', '-1'])})"
-    elif way == "sort":
-        made = f"{data}.sort({draft.pick(['0', '1', '-1'])}).values"
-    elif way == "picked":
-        width = width - 1
-        made = draft.pick([f"{data}[:, :{width}]", f"{data}[..., :{width}]", f"{data}.narrow(1, 0, {width})"])
-    elif way == "cat":
-        made, width = f"torch.cat([{data}, {data}.abs()], {draft.pick(['1', '-1'])})", 2 * width
-    elif way == "less_its_mean":
-        made = f"{data} - {data}.mean({draft.pick(['0', '0, keepdim=True', '1, keepdim=True'])})"
-    elif way == "sum_features":
-        made, width = f"{data}.sum({draft.pick(['1', '-1'])}, keepdim=True)", 1
-    elif way == "max":
-        draft.results["data_max"] = draft.pick([f"{data}.max(0).values", f"{data}.max()", f"{data}.amax(1)"])
-    elif way == "mean":
-        draft.results["data_mean"] = draft.pick([f"{data}.mean(0)", f"{data}.mean()", f"{data}.sum(0)"])
-    elif way == "rows":
-        draft.results["data_rows"] = draft.pick(
-            [f"torch.tensor({data}.shape[0])", f"{data}.sum() / {data}.size(0)", f"{data}.norm() / len({data})"]
-        )
-    elif way == "returned":
-        draft.results["data"] = data
-    if made and way == "constructor":
-        old = packed
-        rest = f"{old}.batch_sizes, {old}.sorted_indices, {old}.unsorted_indices"
-        draft.line(f"{packed} = PackedSequence({made}, {rest})")
-    elif made:
-        draft.line(f"{packed} = {packed}._replace(data={made})")
-    for name in ("data_max", "data_mean", "data_rows", "data"):
-        if not made and name in draft.results and draft.results[name] != name:
-            draft.line(f"{name} = {draft.results[name]}")
-            draft.results[name] = name
-    return width

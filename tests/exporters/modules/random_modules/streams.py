@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from random_modules.compare import difference
 from random_modules.generate import Generated
-from random_modules.in_torch import DoesNotRun, Reference, make_inputs
-from random_modules.onnx_file import EngineRefuses, OnnxFile, zero_states
+from random_modules.in_torch import DoesNotRunError, Reference, make_inputs
+from random_modules.onnx_file import EngineRefusesError, OnnxFile, zero_states
+
 from rnnedge_exporters.exporter import ExportResult
 from rnnedge_runtime import Session
 from rnnedge_runtime.errors import RnnEdgeError
@@ -36,8 +36,6 @@ def stream_faults(
     Returns:
         The ways of cutting that were compared, and what is wrong.
     """
-    if not _timed_inputs(result):
-        return [], []
     numbers = np.random.default_rng(generated.seed)
     batch = 3 if "batch" in _names(file) else generated.sizes["batch"]
     cuts = {
@@ -45,6 +43,13 @@ def stream_faults(
         "random": numbers.integers(1, 6, (5, batch)),
         "halves": numbers.integers(4, 10, (2, batch)),
     }
+    if not _timed_inputs(generated, result):
+        return [], []
+    fixed = {axis for axis in _declared(generated, result) if isinstance(axis, int)}
+    if fixed - {generated.sizes["time"]}:
+        return [], []
+    if fixed:  # chunks of the only length that the file takes
+        cuts = {"chunks of the example": np.full((2, batch), generated.sizes["time"])}
     ways, faults = [], []
     for way, sizes in cuts.items():
         if lengths is None:
@@ -55,9 +60,9 @@ def stream_faults(
             sizes[1] = sizes[0][np.argsort(np.argsort(-sizes[0]))]  # the order of rows turns round
         try:
             told = _cut(generated, reference, file, path, result, sizes, lengths)
-        except DoesNotRun:
+        except DoesNotRunError:
             continue
-        except (EngineRefuses, RnnEdgeError) as error:
+        except (EngineRefusesError, RnnEdgeError) as error:
             told = [f"fails: {error}"]
         ways.append(way)
         faults += [f"stream in {way}: {text}" for text in told]
@@ -68,14 +73,21 @@ def _names(file: OnnxFile) -> set[str]:
     return {axis for axes in file.inputs.values() for axis in axes if isinstance(axis, str)}
 
 
-def _timed_inputs(result: ExportResult) -> dict[str, int]:
+def _timed_inputs(generated: Generated, result: ExportResult) -> dict[str, int]:
     """Return the time axis of each data input that has one."""
     return {
         spec.name: axis
         for spec in result.contract.interface.data_inputs
-        for axis, name in enumerate(spec.axes)
+        for axis, name in enumerate(generated.inputs[spec.name].axes)
         if isinstance(name, str) and name.startswith("time")
     }
+
+
+def _declared(generated: Generated, result: ExportResult) -> list[int | str]:
+    """Return what the file says of those axes: a name, or a size that it fixed."""
+    specs = {spec.name: spec for spec in result.contract.interface.data_inputs}
+    timed = _timed_inputs(generated, result)
+    return [specs[name].axes[axis] for name, axis in timed.items()]
 
 
 def _cut(
@@ -88,7 +100,7 @@ def _cut(
     lengths: str | None,
 ) -> list[str]:
     """Compare one way of cutting: `sizes` has the steps of each row in each chunk."""
-    interface, timed = result.contract.interface, _timed_inputs(result)
+    interface, timed = result.contract.interface, _timed_inputs(generated, result)
     totals, batch = sizes.sum(0), sizes.shape[1]
     whole = make_inputs(
         generated.inputs,
@@ -123,6 +135,8 @@ def _cut(
         last = chunk == len(sizes) - 1
         for name, key in twin.items():
             axis = axes[name]
+            if axis is None and given[name].ndim == expected[key].ndim:  # of a fixed length
+                axis = _longer(given[name], expected[key])
             if axis is None and last:
                 told = difference(given[name], expected[key], single[key])
                 faults += [f"{name}: {told}"] if told else []
@@ -201,3 +215,8 @@ def _time_axis(axes: tuple[int | str, ...]) -> int | None:
     found = [n for n, axis in enumerate(axes) if isinstance(axis, str) and "time" in axis]
     return found[0] if found else None
 
+
+def _longer(chunk: Array, whole: Array) -> int | None:
+    """Return the axis on which a whole answer is longer than a chunk's; None where none is."""
+    pairs = enumerate(zip(chunk.shape, whole.shape, strict=True))
+    return next((axis for axis, (part, size) in pairs if part < size), None)

@@ -1,4 +1,4 @@
-"""A table of verdicts: what is right, refused for which reason, and wrong, by piece of the grammar."""
+"""A table of verdicts: right, refused for which reason, and wrong, by piece of the grammar."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ def summarize(verdicts: Sequence[Verdict]) -> str:
     fixed = sum(bool(verdict.get("fixed")) for verdict in verdicts)
     chaotic = sum(bool(verdict.get("chaotic")) for verdict in verdicts)
     lines = [
-        f"{len(verdicts)} modules: " + ", ".join(f"{n} {name}" for name, n in outcomes.most_common()),
+        f"{len(verdicts)} modules: "
+        + ", ".join(f"{n} {name}" for name, n in outcomes.most_common()),
         f"{streamed} streamed, {fixed} with an axis that was reported as fixed, {chaotic} chaotic",
         "",
         "refused:",
         *_counted(reason_class(v["reason"]) for v in verdicts if v["outcome"] == "refused"),
         "",
         "wrong:",
-        *_counted(fault_class(v["faults"][0]) for v in verdicts if v["outcome"] in ("wrong", "tool")),
+        *_counted(
+            fault_class(v["faults"][0]) for v in verdicts if v["outcome"] in ("wrong", "tool")
+        ),
         "",
         f"{'piece':36} {'right':>7} {'refused':>8} {'wrong':>7} {'invalid':>8}",
     ]

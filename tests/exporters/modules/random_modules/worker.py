@@ -1,4 +1,4 @@
-"""A process that examines seeds: one on each line of standard input, a verdict on each of output."""
+"""A process that examines seeds: reads one a line, and answers each with a verdict in JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for a verdict
     import torch
-
     from random_modules.generate import generate
     from random_modules.oracle import examine
 

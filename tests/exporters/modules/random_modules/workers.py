@@ -38,7 +38,9 @@ def examine_all(seeds: Sequence[int], *, jobs: int, time_limit: float) -> Iterat
             yield verdicts.get()
 
 
-def _examine_part(seeds: Sequence[int], time_limit: float, report: Callable[[Verdict], None]) -> None:
+def _examine_part(
+    seeds: Sequence[int], time_limit: float, report: Callable[[Verdict], None]
+) -> None:
     left = list(seeds)
     while left:
         process = subprocess.Popen(
