@@ -10,6 +10,18 @@ import pytest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
 
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `tests/exporters/modules/test_random_modules.py`."""
+    parser.addoption(
+        "--random-modules",
+        type=int,
+        metavar="N",
+        help="examine the random modules 0 to N - 1 instead of the few that CI does",
+    )
+
 
 def pytest_collection_finish() -> None:
     """Leave what is there now, 14,000 tests among it, out of every later garbage collection."""

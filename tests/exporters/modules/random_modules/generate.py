@@ -98,10 +98,16 @@ def covering(count: int, among: range) -> list[int]:
         among: The seeds to choose from.
     """
     contents = {seed: set(generate(seed).contains) for seed in among}
+    wanted = all_names()
     seen: set[str] = set()
+
+    def gain(seed: int) -> tuple[int, int]:
+        new = contents[seed] - seen
+        return len(new & wanted) * 2 + len(new), -seed
+
     chosen: list[int] = []
     while len(chosen) < count:
-        best = max(contents, key=lambda seed: (len(contents[seed] - seen), -seed))
+        best = max(contents, key=gain)
         seen |= contents.pop(best)
         chosen.append(best)
     return chosen

@@ -17,8 +17,55 @@ from random_modules.generate import generate
 WORKER = Path(__file__).with_name("worker.py")
 SEEDS_EACH = 40
 """Seeds that one process examines; its memory goes with it."""
+_STARTING = 60
+"""Seconds more for the first seed of a process, which imports torch."""
 
 Verdict = dict[str, Any]
+
+
+class ExaminingProcess:
+    """A process that examines seeds, and is started again when it died."""
+
+    def __init__(self, time_limit: float, script: Path = WORKER) -> None:
+        """Take seconds for one seed, and the script that answers."""
+        self._time_limit = time_limit
+        self._script = script
+        self._process: subprocess.Popen[str] | None = None
+
+    def examine(self, seed: int) -> Verdict:
+        """Return the verdict on a seed; a death or no answer in time is one, too."""
+        limit = self._time_limit
+        if self._process is None:
+            limit += _STARTING
+            self._process = subprocess.Popen(
+                [sys.executable, str(self._script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(seed, file=self._process.stdin, flush=True)
+        ready, _, _ = select.select([self._process.stdout], [], [], limit)
+        line = self._process.stdout.readline() if ready else ""
+        if line:
+            verdict: Verdict = json.loads(line)
+            return verdict
+        if ready:
+            told = f"the process died: exit status {self._process.wait(timeout=60)}"
+        else:
+            told = f"no answer after {limit:g} s"
+        self.close()
+        contains = list(generate(seed).contains)
+        return {"seed": seed, "outcome": "wrong", "faults": [told], "contains": contains}
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
 def examine_all(seeds: Sequence[int], *, jobs: int, time_limit: float) -> Iterator[Verdict]:
@@ -27,7 +74,7 @@ def examine_all(seeds: Sequence[int], *, jobs: int, time_limit: float) -> Iterat
     Args:
         seeds: What to examine.
         jobs: Processes side by side.
-        time_limit: Seconds for one seed; the first of a process has a minute more, to import torch.
+        time_limit: Seconds for one seed.
     """
     parts = [seeds[n : n + SEEDS_EACH] for n in range(0, len(seeds), SEEDS_EACH)]
     verdicts: Queue[Verdict] = Queue()
@@ -41,39 +88,9 @@ def examine_all(seeds: Sequence[int], *, jobs: int, time_limit: float) -> Iterat
 def _examine_part(
     seeds: Sequence[int], time_limit: float, report: Callable[[Verdict], None]
 ) -> None:
-    left = list(seeds)
-    while left:
-        process = subprocess.Popen(
-            [sys.executable, str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        limit = time_limit + 60
-        try:
-            while left:
-                seed = left.pop(0)
-                print(seed, file=process.stdin, flush=True)
-                ready, _, _ = select.select([process.stdout], [], [], limit)
-                line = process.stdout.readline() if ready else ""
-                if not line:
-                    report(_lost(seed, process, ended=bool(ready), limit=limit))
-                    break
-                report(json.loads(line))
-                limit = time_limit
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _lost(seed: int, process: subprocess.Popen[str], *, ended: bool, limit: float) -> Verdict:
-    """Return the verdict on a module that ended its process, or did not end at all."""
-    if ended:
-        told = f"the process died: exit status {process.wait(timeout=60)}"
-    else:
-        told = f"no answer after {limit:g} s"
-    contains = list(generate(seed).contains)
-    return {"seed": seed, "outcome": "wrong", "faults": [told], "reason": "", "contains": contains}
+    process = ExaminingProcess(time_limit)
+    try:
+        for seed in seeds:
+            report(process.examine(seed))
+    finally:
+        process.close()
