@@ -19,9 +19,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence
 from torch.nn.utils.rnn import pack_padded_sequence as pack
 from torch.nn.utils.rnn import pad_packed_sequence as unpack
+
+from rnnedge import Recurrent
 '''
 
 
@@ -31,7 +34,8 @@ class InputSpec:
 
     Attributes:
         axes: A size, or the name of the number that is drawn for it: `batch`, `time`, `time_1`.
-        kind: `float`, `ids` (below `below`), `lengths` (1 to time) or `sorted_lengths`.
+        kind: `float`, `ids` (below `below`), `padded_ids` (zeros behind each row's end), `mask`
+            (true up to each row's end), `lengths` (1 to time) or `sorted_lengths`.
         below: Upper limit of ids.
     """
 
@@ -49,6 +53,9 @@ class Draft:
         batch_first: Whether `x` is [batch, time, features]; else [time, batch, features].
         features: Size of the last axis of `x`.
         inputs: Arguments of the forward, in order.
+        groups: Names of a tuple among them, and of its members.
+        baked: Arguments with a default that no caller gives.
+        has_lengths: Whether the forward has a variable `lengths`.
         keeps_time: Whether `x` has to stay as long as the input: there are lengths.
         streams: Whether most pieces are such that chunks give what the whole gives.
         timed: Whether `x` still has its time axis; else it is [batch, features].
@@ -61,6 +68,9 @@ class Draft:
     batch_first: bool
     features: int
     inputs: dict[str, InputSpec] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    baked: dict[str, str] = field(default_factory=dict)
+    has_lengths: bool = False
     keeps_time: bool = False
     streams: bool = False
     timed: bool = True
@@ -141,7 +151,11 @@ class Draft:
 
     def source(self, seed: int, result: list[str]) -> str:
         """Return the text of the whole file."""
-        forward = ", ".join(["self", *(f"{name}: Tensor" for name in self.inputs)])
+        members = {name: group for group, names in self.groups.items() for name in names}
+        parameters = dict.fromkeys(members.get(name, name) for name in self.inputs)
+        forward = ", ".join(
+            ["self", *parameters, *(f"{name}={value}" for name, value in self.baked.items())]
+        )
         blocks = [
             HEAD.format(seed=seed, contains=", ".join(self.contains)),
             *self.before,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from random_modules.draft import Draft, InputSpec, Pieces
+from random_modules.draft import Draft, Pieces
 
 FRONT_ENDS = Pieces()
 piece = FRONT_ENDS.piece
@@ -318,18 +318,47 @@ def attention_before(draft: Draft) -> None:
     draft.x(way if draft.batch_first else f"{way}.transpose(0, 1)")
 
 
+@piece()
+def functional_layer_norm(draft: Draft) -> None:
+    draft.x(draft.pick(["F.layer_norm(x, x.shape[-1:])", "F.layer_norm(x, x.shape[1:])"]))
+
+
 @piece(streams=True)
-def embedded_side_input(draft: Draft) -> None:
-    """Ids beside the signal, such as speakers: one for a row, or one for a step."""
-    width, name = draft.size(), draft.name("speaker")
-    layer = draft.attribute("embed_side", f"nn.Embedding(20, {width})")
-    if draft.keeps_time and draft.chance(0.5):
-        axes: tuple[int | str, ...] = ("batch", "time") if draft.batch_first else ("time", "batch")
-        side = f"{layer}({name})"
-    else:
-        axes = ("batch",)
-        sizes = draft.shape("-1", f"x.size({draft.t})", "-1")
-        side = f"{layer}({name}).unsqueeze({draft.t}).expand({sizes})"
-    draft.inputs[name] = InputSpec(axes, "ids")
-    draft.x(f"torch.cat([x, {side}], dim=-1)")
-    draft.features += width
+def exponential_softmax(draft: Draft) -> None:
+    draft.x(
+        draft.pick(
+            [
+                "x.exp() / x.exp().sum(-1, keepdim=True)",
+                "x - torch.logsumexp(x, -1, keepdim=True)",
+                "F.softmax(x / 0.7, dim=-1) * x.size(-1)",
+                "torch.stack([x, -x], dim=-1).amax(-1)",
+                "torch.lerp(x, x.tanh(), 0.3)",
+                "torch.addcmul(x, x, x, value=0.1)",
+                "(x > 0).float() * 2 - 1 + x",
+            ]
+        )
+    )
+
+
+@piece()
+def even_and_odd_steps(draft: Draft) -> None:
+    """The steps sorted by even and odd: a dilation by hand."""
+    even, odd = draft.along("::2"), draft.along("1::2")
+    draft.x(f"torch.cat([{even}, {odd}], {draft.t})")
+
+
+@piece()
+def outer_reduction(draft: Draft) -> None:
+    """Numbers of the whole input, taken with no axis."""
+    draft.x(
+        draft.pick(
+            [
+                "x - x.min()",
+                "x * (x.sum() > 0)",
+                "x / (x.var() + 1)",
+                "x + x.flatten().mean()",
+                "x * torch.sigmoid(x.mean((0, 1)))",
+                "x / x.reshape(-1).norm().clamp(min=1e-6)",
+            ]
+        )
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import random_modules.front_inputs
 import random_modules.front_windows  # noqa: F401 - adds its pieces to FRONT_ENDS
 from random_modules.draft import Draft, InputSpec
 from random_modules.front_ends import FRONT_ENDS
@@ -23,6 +24,7 @@ class Generated:
         inputs: Arguments of its forward, in order.
         sizes: `batch`, `time` and `time_1` of the example.
         contains: Names of the pieces in it.
+        groups: Names of tuples among the arguments, and of their members.
     """
 
     seed: int
@@ -30,6 +32,7 @@ class Generated:
     inputs: dict[str, InputSpec]
     sizes: dict[str, int]
     contains: tuple[str, ...]
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
 
 def generate(seed: int) -> Generated:
@@ -62,7 +65,12 @@ def generate(seed: int) -> Generated:
         RESULTS.add(draft)
     results = write_results(draft)
     return Generated(
-        seed, draft.source(seed, results), dict(draft.inputs), sizes, tuple(draft.contains)
+        seed,
+        draft.source(seed, results),
+        dict(draft.inputs),
+        sizes,
+        tuple(draft.contains),
+        draft.groups,
     )
 
 

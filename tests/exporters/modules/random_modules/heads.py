@@ -56,7 +56,7 @@ def multi_head_attention(draft: Draft) -> None:
     )
     draft.line(f"q = {squeeze}(x)")
     options = ""
-    if "lengths" in draft.inputs and draft.chance(0.7):
+    if draft.has_lengths and draft.chance(0.7):
         draft.tag("key_padding_mask")
         mask = f"torch.arange(x.size({draft.t})).unsqueeze(0) >= lengths.unsqueeze(1)"
         options = f", key_padding_mask={mask}"
@@ -119,7 +119,7 @@ def steps_flattened(draft: Draft) -> None:
 
 @STEPWISE.piece()
 def masked_steps(draft: Draft) -> None:
-    if "lengths" not in draft.inputs:
+    if not draft.has_lengths:
         return softmax_over_features(draft)
     mask = _mask(draft)
     draft.x(
@@ -248,7 +248,7 @@ def strongest_steps(draft: Draft) -> None:
 
 @POOLING.piece()
 def step_at_the_end_of_each_row(draft: Draft) -> None:
-    if "lengths" not in draft.inputs:
+    if not draft.has_lengths:
         return last_step(draft)
     rows = "torch.arange(lengths.size(0), device=x.device)"
     picked = f"x[{rows}, lengths - 1]" if draft.batch_first else f"x[lengths - 1, {rows}]"
@@ -262,7 +262,7 @@ def step_at_the_end_of_each_row(draft: Draft) -> None:
 
 @POOLING.piece()
 def mean_inside_each_row(draft: Draft) -> None:
-    if "lengths" not in draft.inputs:
+    if not draft.has_lengths:
         return pooled_over_time(draft)
     _pooled(draft, f"(x * {_mask(draft)}).sum({draft.t}) / lengths.unsqueeze(1)")
     return None

@@ -42,7 +42,7 @@ def load(generated: Generated, folder: Path) -> nn.Module:
 
 
 def make_inputs(
-    inputs: Mapping[str, InputSpec], sizes: Mapping[str, int], seed: int
+    inputs: Mapping[str, InputSpec], sizes: Mapping[str, int], seed: int, *, full: bool = False
 ) -> dict[str, Array]:
     """Draw the arguments of one call.
 
@@ -50,6 +50,7 @@ def make_inputs(
         inputs: What the forward takes.
         sizes: What `batch`, `time` and `time_1` stand for.
         seed: Of the numbers.
+        full: Whether masks and padded ids have no row that is shorter than the others.
     """
     numbers = np.random.default_rng(seed)
     made: dict[str, Array] = {}
@@ -59,18 +60,42 @@ def make_inputs(
             made[name] = numbers.standard_normal(shape).astype(np.float32)
         elif spec.kind == "ids":
             made[name] = numbers.integers(0, spec.below, shape)
+        elif spec.kind in ("mask", "padded_ids"):
+            rows = _lengths(numbers, sizes, [sizes["batch"]])
+            rows = np.full_like(rows, sizes["time"]) if full else rows
+            inside = np.arange(sizes["time"]) < rows[:, None]
+            inside = inside if spec.axes[0] == "batch" else inside.T
+            made[name] = inside
+            if spec.kind == "padded_ids":
+                made[name] = np.where(inside, numbers.integers(1, spec.below, shape), 0)
         else:
-            lengths = numbers.integers(1, sizes["time"] + 1, shape)
-            if numbers.random() < 0.5:
-                lengths[numbers.integers(len(lengths))] = sizes["time"]
+            lengths = _lengths(numbers, sizes, shape)
             made[name] = np.sort(lengths)[::-1].copy() if "sorted" in spec.kind else lengths
     return made
+
+
+def _lengths(
+    numbers: np.random.Generator, sizes: Mapping[str, int], shape: list[int]
+) -> NDArray[np.int64]:
+    """Draw lengths from 1 to time; every other time one of them is the whole time."""
+    lengths = numbers.integers(1, sizes["time"] + 1, shape)
+    if numbers.random() < 0.5:
+        lengths[numbers.integers(len(lengths))] = sizes["time"]
+    return lengths
+
+
+def nested(values: Mapping[str, Any], groups: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return arguments with tuples made of their members."""
+    members = {name for names in groups.values() for name in names}
+    plain = {name: value for name, value in values.items() if name not in members}
+    return plain | {group: tuple(values[name] for name in names) for group, names in groups.items()}
 
 
 class Reference:
     """The module in two precisions."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, groups: Mapping[str, list[str]] | None = None) -> None:
+        self._groups = groups or {}
         self._single = copy.deepcopy(module).float().eval()
         self._double = copy.deepcopy(module).double().eval()
 
@@ -91,7 +116,7 @@ class Reference:
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                result = module(**tensors)
+                result = module(**nested(tensors, self._groups))
         except Exception as error:
             raise DoesNotRunError(
                 str(error).splitlines()[0] if str(error) else repr(error)

@@ -68,6 +68,13 @@ def add_layer(
         options.append("bias=False")
     draft.tag(f"layer_{cell.lower()}", "batch_first" if batch_first else "time_first")
     call = draft.attribute("rnn", f"nn.{cell}({', '.join(options)})")
+    if draft.chance(0.06):
+        draft.tag("weight_norm")
+        norm = draft.pick(["weight_norm", "spectral_norm", "orthogonal"])
+        draft.init.append(f"parametrizations.{norm}({call}, 'weight_hh_l0')")
+    if draft.chance(0.05):
+        draft.tag("flattens_parameters")
+        draft.line(f"{call}.flatten_parameters()")
     directions = 2 if bidirectional else 1
     output = hidden - 1 if projected else hidden
     sizes = [output, hidden] if cell == "LSTM" else [output]
@@ -90,11 +97,23 @@ def call_layer(draft: Draft, layer: Layer, x: str, state: str = "") -> tuple[str
     return y, finals
 
 
-def last_layer(layer: Layer, final: str) -> str:
+def last_layer(draft: Draft, layer: Layer, final: str) -> str:
     """Return the final state of the last layer as [batch, features], both directions joined."""
+    directions, width = (2, layer.width // 2) if layer.bidirectional else (1, layer.width)
+    layers = layer.rows // directions
+    viewed = f"{final}.view({layers}, {directions}, -1, {width})[-1]"
     if layer.bidirectional:
-        return f"torch.cat([{final}[-2], {final}[-1]], -1)"
-    return f"{final}[-1]"
+        return draft.pick(
+            [
+                f"torch.cat([{final}[-2], {final}[-1]], -1)",
+                f"torch.cat(({final}[-2, :, :], {final}[-1, :, :]), dim=1)",
+                f"{viewed}.transpose(0, 1).reshape(-1, {layer.width})",
+                f"torch.hstack([{viewed}[0], {viewed}[1]])",
+            ]
+        )
+    ways = [f"{final}[-1]", f"{final}[-1]", f"{viewed}.squeeze(0)"]
+    ways += [f"{final}.squeeze(0)", f"{final}.permute(1, 0, 2).flatten(1)"] if layers == 1 else []
+    return draft.pick(ways)
 
 
 def initial_state(draft: Draft, layer: Layer, batch: str) -> str:
@@ -120,9 +139,15 @@ def _none(draft: Draft, layer: Layer, batch: str) -> list[str]:
 
 def _argument(draft: Draft, layer: Layer, batch: str) -> list[str]:
     names = [draft.name(stem) for stem in ("h_0", "c_0")[: len(layer.state_sizes)]]
+    found = list(names)
+    if len(names) > 1 and draft.chance(0.4):
+        draft.tag("state_in_a_tuple")
+        group = draft.name("state")
+        names, found = [f"{group}_0", f"{group}_1"], [f"{group}[0]", f"{group}[1]"]
+        draft.groups[group] = names
     for name, size in zip(names, layer.state_sizes, strict=True):
         draft.inputs[name] = InputSpec((layer.rows, "batch", size))
-    return names
+    return found
 
 
 def _zeros(draft: Draft, layer: Layer, batch: str) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from random_modules.compare import difference, is_chaotic
 from random_modules.generate import Generated
-from random_modules.in_torch import DoesNotRunError, Reference, load, make_inputs
+from random_modules.in_torch import DoesNotRunError, Reference, load, make_inputs, nested
 from random_modules.onnx_file import EngineRefusesError, OnnxFile, wrong_axes, zero_states
 from random_modules.streams import stream_faults
 from torch import nn
@@ -70,7 +70,7 @@ def examine(generated: Generated, folder: Path) -> Verdict:
     start = time.perf_counter()
     verdict = Verdict(generated.seed, "invalid", contains=list(generated.contains))
     module = load(generated, folder)
-    reference = Reference(module)
+    reference = Reference(module, generated.groups)
     example = make_inputs(generated.inputs, generated.sizes, generated.seed)
     try:
         reference(example), reference(example, double=False)
@@ -79,7 +79,7 @@ def examine(generated: Generated, folder: Path) -> Verdict:
         return verdict
     path = folder / f"random_module_{generated.seed}.onnx"
     try:
-        result = export_quietly(module, path, example)
+        result = export_quietly(module, path, nested(example, generated.groups))
     except ExportError as error:
         verdict.outcome, verdict.reason = "refused", str(error)
         verdict.faults += ["a refused export left a file behind"] if path.exists() else []
@@ -96,9 +96,9 @@ def examine(generated: Generated, folder: Path) -> Verdict:
     return verdict
 
 
-def export_quietly(module: nn.Module, path: Path, example: Mapping[str, Array]) -> ExportResult:
+def export_quietly(module: nn.Module, path: Path, example: Mapping[str, Any]) -> ExportResult:
     """Export as a user does, without the remarks of the libraries."""
-    inputs = {name: torch.from_numpy(array.copy()) for name, array in example.items()}
+    inputs = torch.utils._pytree.tree_map(lambda array: torch.from_numpy(array.copy()), example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return export(module, path, example_inputs=inputs)

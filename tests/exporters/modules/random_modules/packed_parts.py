@@ -55,7 +55,7 @@ def _packed(draft: Draft, then: Callable[[Draft, str, int], int]) -> None:
     )
     if given != lengths:
         draft.tag("lengths_as_" + given.split(".")[-1].strip("()").split("(")[0].strip("[")[:8])
-    sorted_rows = draft.inputs["lengths"].kind == "sorted_lengths" or bool(order)
+    sorted_rows = bool(order) or any(s.kind == "sorted_lengths" for s in draft.inputs.values())
     options = [given, *(["batch_first=True"] if draft.batch_first else [])]
     options += [] if sorted_rows else ["enforce_sorted=False"]
     draft.line(f"{packed} = pack(x, {', '.join(options)})")
@@ -97,9 +97,21 @@ def _lengths(draft: Draft) -> tuple[str, str]:
     """Write where the lengths come from: their name, and that of the order to go back by."""
     way = draft.pick(["any", "any", "any", "sorted", "by_hand"])
     draft.tag(f"lengths_{way}")
-    if "lengths" not in draft.inputs:
+    axes = ("batch", "time") if draft.batch_first else ("time", "batch")
+    if "tokens" in draft.inputs and way != "sorted" and draft.chance(0.4):
+        draft.tag("lengths_of_padded_ids")
+        draft.inputs["tokens"] = InputSpec(axes, "padded_ids")
+        draft.line(f"lengths = (tokens != 0).sum({draft.t})")
+    elif way != "sorted" and draft.chance(0.15):
+        draft.tag("lengths_of_a_mask")
+        draft.inputs["mask"] = InputSpec(axes, "mask")
+        draft.line(
+            draft.pick([f"lengths = mask.sum({draft.t})", f"lengths = mask.long().sum({draft.t})"])
+        )
+    else:
         kind = "sorted_lengths" if way == "sorted" else "lengths"
         draft.inputs["lengths"] = InputSpec(("batch",), kind)
+    draft.has_lengths = True
     if way != "by_hand":
         return "lengths", ""
     rows = draft.pick(
@@ -121,8 +133,11 @@ def _lengths(draft: Draft) -> tuple[str, str]:
 
 def _work_on_data(draft: Draft, packed: str, width: int) -> int:
     """Change the data of a packed sequence; returns its features."""
+    harmless = ["elementwise", "linear", "constructor", "dropout"]
     way = draft.pick(
-        [
+        harmless
+        if draft.streams
+        else [
             "elementwise",
             "elementwise",
             "linear",

@@ -14,7 +14,7 @@ def took(draft: Draft, y: str, layer: Layer, finals: list[str], padded: bool = T
     if padded and y != "x":
         draft.x(y)
     draft.features = layer.width
-    draft.final = last_layer(layer, finals[0])
+    draft.final = last_layer(draft, layer, finals[0])
     draft.final_size = layer.width
     if draft.chance(0.4):
         draft.tag("returns_states")
@@ -119,7 +119,7 @@ def step_loop_over_slices(draft: Draft) -> None:
     finals = [f"{hidden}[0]"] if layer.cell == "LSTM" else [hidden]
     draft.x(f"torch.cat({outputs}, {draft.t})")
     draft.features = layer.width
-    draft.final, draft.final_size = last_layer(layer, finals[0]), layer.width
+    draft.final, draft.final_size = last_layer(draft, layer, finals[0]), layer.width
 
 
 @piece()
@@ -189,7 +189,7 @@ def words_in_sentences(draft: Draft) -> None:
     draft.line(f"words = {x}.reshape({rows} * pairs, 2, {draft.features})")
     _, finals = call_layer(draft, inner, "words")
     shape = f"{rows if draft.batch_first else '-1'}, pairs, {inner.width}"
-    draft.x(f"{last_layer(inner, finals[0])}.view({shape})")
+    draft.x(f"{last_layer(draft, inner, finals[0])}.view({shape})")
     outer = add_layer(draft, batch_first=True, features=inner.width)
     y, finals = call_layer(draft, outer, "x")
     took(draft, y if draft.batch_first else f"{y}.transpose(0, 1)", outer, finals)
@@ -241,7 +241,112 @@ def two_signals(draft: Draft) -> None:
     draft.inputs[name] = InputSpec((*time, features))
     second = add_layer(draft, features=features, batch_first=draft.batch_first)
     _, others = call_layer(draft, second, name)
-    side = last_layer(second, others[0])
+    side = last_layer(draft, second, others[0])
     sizes = draft.shape("-1", f"{y}.size({draft.t})", "-1")
     took(draft, f"torch.cat([{y}, {side}.unsqueeze({draft.t}).expand({sizes})], -1)", first, finals)
     draft.features = first.width + second.width
+
+
+@piece(streams=True)
+def own_cell(draft: Draft) -> None:
+    """`rnnedge.Recurrent` with a cell of the module's own."""
+    width = draft.size()
+    lines = [
+        "class Cell(nn.Module):",
+        "    def __init__(self, features, hidden_size):",
+        "        super().__init__()",
+        "        self.hidden_size = hidden_size",
+        "        self.gates = nn.Linear(features + hidden_size, 2 * hidden_size)",
+        "",
+        "    def forward(self, x, h):",
+        "        z, n = self.gates(torch.cat([x, h], 1)).chunk(2, 1)",
+        "        h = h + torch.sigmoid(z) * (torch.tanh(n) - h)",
+        "        return h, h",
+    ]
+    if "\n".join(lines) not in draft.before:
+        draft.before.append("\n".join(lines))
+    cell = f"Cell({draft.features}, {width})"
+    rnn = draft.attribute("own", f"Recurrent({cell}, batch_first={draft.batch_first})")
+    h = draft.name("h")
+    draft.line(f"x, {h} = {rnn}(x)")
+    draft.features = width
+    draft.final, draft.final_size = f"{h}[-1]", width
+
+
+@piece(streams=True)
+def wrapped_in_a_sequential(draft: Draft) -> None:
+    """`nn.Sequential` with a layer, and a module that picks its output."""
+    lines = [
+        "class Output(nn.Module):",
+        "    def forward(self, result):",
+        "        return result[0]",
+    ]
+    if "\n".join(lines) not in draft.before:
+        draft.before.append("\n".join(lines))
+    width, cell = draft.size(), draft.pick(["RNN", "LSTM", "GRU"])
+    options = f"{draft.features}, {width}, batch_first={draft.batch_first}"
+    parts = [f"nn.{cell}({options})", "Output()", f"nn.Linear({width}, {width})", "nn.ReLU()"]
+    draft.tag(f"layer_{cell.lower()}")
+    rnn = draft.attribute("stack", f"nn.Sequential({', '.join(parts)})")
+    draft.x(f"{rnn}(x)")
+    draft.features = width
+
+
+@piece()
+def halves_of_directions(draft: Draft) -> None:
+    """A bidirectional layer whose directions are taken apart."""
+    layer = add_layer(draft, bidirectional=True)
+    y, finals = call_layer(draft, layer, "x")
+    half = layer.width // 2
+    took(
+        draft,
+        draft.pick(
+            [
+                f"{y}[..., :{half}] + {y}[..., {half}:]",
+                f"{y}.view({y}.size(0), {y}.size(1), 2, {half}).sum(2)",
+                f"{y}.unflatten(-1, (2, {half})).mean(2)",
+                f"torch.mul(*{y}.chunk(2, -1))",
+            ]
+        ),
+        layer,
+        finals,
+    )
+    draft.features = half
+
+
+@piece()
+def image_columns(draft: Draft) -> None:
+    """Text recognition: the columns of an image are the steps, beside the signal."""
+    name, channels = draft.name("image"), draft.pick([2, 3])
+    draft.inputs[name] = InputSpec(("batch", 1, 6, "time_1"))
+    conv = draft.attribute("conv2d", f"nn.Conv2d(1, {channels}, 3, padding=1)")
+    pool = draft.pick(["nn.MaxPool2d((2, 1))", "nn.MaxPool2d(2)", "nn.AvgPool2d((2, 1))"])
+    see = draft.attribute("see", f"nn.Sequential({conv}, nn.ReLU(), {pool})")
+    maps = draft.name("maps")
+    draft.line(f"{maps} = {see}({name})")
+    columns = draft.pick(
+        [f"{maps}.flatten(1, 2)", f"{maps}.reshape({maps}.size(0), -1, {maps}.size(3))"]
+    )
+    draft.x(draft.channels_last(columns))
+    draft.features = channels * 3
+    one_layer(draft)
+
+
+@piece()
+def frames_of_a_video(draft: Draft) -> None:
+    """A convolution over every frame of a clip."""
+    name = draft.name("clip")
+    draft.inputs[name] = InputSpec(("batch", "time_1", 2, 4, 4))
+    conv = draft.attribute("look", "nn.Conv2d(2, 5, 3)")
+    flat = draft.pick([f"{name}.flatten(0, 1)", f"{name}.reshape(-1, 2, 4, 4)"])
+    back = draft.pick(
+        [
+            f"{name}.shape[0], {name}.shape[1], -1",
+            f"{name}.size(0), -1, 5",
+            f"-1, {name}.size(1), 5",
+        ]
+    )
+    rows = f"{conv}({flat}).mean((2, 3)).view({back})"
+    draft.x(rows if draft.batch_first else f"{rows}.transpose(0, 1)")
+    draft.features = 5
+    one_layer(draft)

@@ -106,6 +106,7 @@ def _cut(
         generated.inputs,
         {"batch": batch, "time": int(totals.max()), "time_1": int(totals.max())},
         generated.seed,
+        full=True,
     )
     if lengths is not None:
         whole[lengths] = totals
