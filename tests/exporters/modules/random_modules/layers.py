@@ -125,7 +125,7 @@ def initial_state(draft: Draft, layer: Layer, batch: str) -> str:
         batch: Expression for the number of rows.
     """
     ways = [_none, _none, _argument, _zeros, _zeros, _learned, _from_the_input, _sliced, _buffer]
-    way = draft.pick([_none, _none, _zeros, _buffer] if draft.streams else ways)
+    way = draft.pick([_none, _none, _zeros, _zeros] if draft.streams else ways)
     draft.tag(f"state{way.__name__}")
     states = way(draft, layer, batch)
     if not states:
