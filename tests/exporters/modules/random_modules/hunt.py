@@ -26,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--seeds", default="0:200", help="first:end, or seeds with commas")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
-    parser.add_argument("--time-limit", type=float, default=120, help="seconds for one seed")
+    parser.add_argument("--time-limit", type=float, default=600, help="seconds for one seed")
     parser.add_argument("-o", "--out", type=Path, default=Path("random_modules.jsonl"))
     parser.add_argument("--again", choices=["wrong", "refused"], help="repeat these of the file")
     parser.add_argument("--summary", action="store_true", help="print what the file has, and stop")

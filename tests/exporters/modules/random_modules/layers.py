@@ -116,16 +116,21 @@ def last_layer(draft: Draft, layer: Layer, final: str) -> str:
     return draft.pick(ways)
 
 
-def initial_state(draft: Draft, layer: Layer, batch: str) -> str:
+def initial_state(draft: Draft, layer: Layer, batch: str, *, reordered: bool = False) -> str:
     """Write where the states of a call come from; an empty string is nowhere.
 
     Args:
         draft: The draft.
         layer: The layer that is going to be called.
         batch: Expression for the number of rows.
+        reordered: Whether the rows stand in another order than those of the arguments.
     """
-    ways = [_none, _none, _argument, _zeros, _zeros, _learned, _from_the_input, _sliced, _buffer]
-    way = draft.pick([_none, _none, _zeros, _zeros] if draft.streams else ways)
+    ways = [_none, _none, _zeros, _zeros]
+    if not draft.streams:
+        ways += [_learned, _buffer]
+    if not draft.streams and not reordered:
+        ways += [_argument, _from_the_input, _sliced]
+    way = draft.pick(ways)
     draft.tag(f"state{way.__name__}")
     states = way(draft, layer, batch)
     if not states:

@@ -63,7 +63,8 @@ def _packed(draft: Draft, then: Callable[[Draft, str, int], int]) -> None:
         draft.tag("packed_data_before")
         draft.features = _work_on_data(draft, packed, draft.features)
     layer = add_layer(draft)
-    y, finals = call_layer(draft, layer, packed, initial_state(draft, layer, rows_of(draft)))
+    state = initial_state(draft, layer, rows_of(draft), reordered=bool(order))
+    y, finals = call_layer(draft, layer, packed, state)
     draft.line(f"{packed} = {y}")
     width = then(draft, packed, layer.width)
     options = [packed, *(["batch_first=True"] if draft.batch_first else [])]
