@@ -25,7 +25,7 @@ from random_modules.workers import ExaminingProcess
 from rnnedge_exporters.exporter import export
 
 IN_CI = 30
-AMONG = range(2000)
+AMONG = range(4000)
 FRAMES = {"x": InputSpec(("batch", "time", 4))}
 SIZES = {"batch": 2, "time": 7, "time_1": 6}
 
@@ -119,7 +119,7 @@ def test_chunks_that_are_not_the_whole_are_found(plain: Generated, tmp_path: Pat
     torch.manual_seed(plain.seed)
     other = load(otherwise, tmp_path)
     other.load_state_dict(module.state_dict())
-    ways, faults = stream_faults(otherwise, Reference(other), OnnxFile(path), path, result, None)
+    ways, faults = stream_faults(otherwise, Reference(other), OnnxFile(path), path, result)
     assert len(ways) == 3
     assert any(fault.startswith("stream in single steps: y in chunk 0") for fault in faults)
 

@@ -42,7 +42,11 @@ def load(generated: Generated, folder: Path) -> nn.Module:
 
 
 def make_inputs(
-    inputs: Mapping[str, InputSpec], sizes: Mapping[str, int], seed: int, *, full: bool = False
+    inputs: Mapping[str, InputSpec],
+    sizes: Mapping[str, int],
+    seed: int,
+    *,
+    lengths: NDArray[np.int64] | None = None,
 ) -> dict[str, Array]:
     """Draw the arguments of one call.
 
@@ -50,7 +54,7 @@ def make_inputs(
         inputs: What the forward takes.
         sizes: What `batch`, `time` and `time_1` stand for.
         seed: Of the numbers.
-        full: Whether masks and padded ids have no row that is shorter than the others.
+        lengths: Steps of each row where the inputs have lengths, masks or padded ids; None draws.
     """
     numbers = np.random.default_rng(seed)
     made: dict[str, Array] = {}
@@ -61,16 +65,15 @@ def make_inputs(
         elif spec.kind == "ids":
             made[name] = numbers.integers(0, spec.below, shape)
         elif spec.kind in ("mask", "padded_ids"):
-            rows = _lengths(numbers, sizes, [sizes["batch"]])
-            rows = np.full_like(rows, sizes["time"]) if full else rows
+            rows = _lengths(numbers, sizes, [sizes["batch"]]) if lengths is None else lengths
             inside = np.arange(sizes["time"]) < rows[:, None]
             inside = inside if spec.axes[0] == "batch" else inside.T
             made[name] = inside
             if spec.kind == "padded_ids":
                 made[name] = np.where(inside, numbers.integers(1, spec.below, shape), 0)
         else:
-            lengths = _lengths(numbers, sizes, shape)
-            made[name] = np.sort(lengths)[::-1].copy() if "sorted" in spec.kind else lengths
+            rows = _lengths(numbers, sizes, shape) if lengths is None else lengths
+            made[name] = np.sort(rows)[::-1].copy() if "sorted" in spec.kind else rows
     return made
 
 

@@ -113,9 +113,7 @@ def judge(
         file = OnnxFile(path)
         _compare_shapes(verdict, generated, reference, file, result)
         if not verdict.faults and result.contract.interface.states and not verdict.hindrances:
-            given = [name for name, spec in generated.inputs.items() if "lengths" in spec.kind]
-            lengths = given[0] if given and given[0] in file.inputs else None
-            ways, faults = stream_faults(generated, reference, file, path, result, lengths)
+            ways, faults = stream_faults(generated, reference, file, path, result)
             verdict.streamed, verdict.faults = ways, verdict.faults + faults
     except EngineRefusesError as error:
         verdict.faults.append(f"ONNX Runtime refuses the file: {error}")

@@ -19,6 +19,8 @@ from rnnedge_runtime.errors import RnnEdgeError
 
 Array = NDArray[Any]
 
+ENDS_ROWS = {"lengths", "sorted_lengths", "mask", "padded_ids"}
+"""Kinds of input that say where each row ends."""
 STEPS = 18
 """Steps of a whole sequence: more than a module was exported with."""
 
@@ -29,7 +31,6 @@ def stream_faults(
     file: OnnxFile,
     path: Path,
     result: ExportResult,
-    lengths: str | None,
 ) -> tuple[list[str], list[str]]:
     """Run chunk after chunk, each from the states of the one before.
 
@@ -51,15 +52,16 @@ def stream_faults(
     if fixed:  # chunks of the only length that the file takes
         cuts = {"chunks of the example": np.full((2, batch), generated.sizes["time"])}
     ways, faults = [], []
+    kinds = {generated.inputs[name].kind for name in file.inputs if name in generated.inputs}
     for way, sizes in cuts.items():
-        if lengths is None:
+        if not kinds & ENDS_ROWS:
             sizes = np.repeat(sizes[:, :1], batch, 1)
-        elif generated.inputs[lengths].kind == "sorted_lengths":
+        elif "sorted_lengths" in kinds:
             sizes = np.sort(sizes, 1)[:, ::-1]
         elif way == "halves":
             sizes[1] = sizes[0][np.argsort(np.argsort(-sizes[0]))]  # the order of rows turns round
         try:
-            told = _cut(generated, reference, file, path, result, sizes, lengths)
+            told = _cut(generated, reference, file, path, result, sizes, kinds)
         except DoesNotRunError:
             continue
         except (EngineRefusesError, RnnEdgeError) as error:
@@ -97,7 +99,7 @@ def _cut(
     path: Path,
     result: ExportResult,
     sizes: NDArray[np.int64],
-    lengths: str | None,
+    kinds: set[str],
 ) -> list[str]:
     """Compare one way of cutting: `sizes` has the steps of each row in each chunk."""
     interface, timed = result.contract.interface, _timed_inputs(generated, result)
@@ -106,10 +108,8 @@ def _cut(
         generated.inputs,
         {"batch": batch, "time": int(totals.max()), "time_1": int(totals.max())},
         generated.seed,
-        full=True,
+        lengths=totals,
     )
-    if lengths is not None:
-        whole[lengths] = totals
     zeros = zero_states(file, whole)
     states = {spec.name: (whole | zeros)[spec.name] for spec in interface.state_inputs}
     expected, single = reference(whole), reference(whole, double=False)
@@ -117,7 +117,9 @@ def _cut(
     twin = dict(zip(names, expected, strict=True))
     axes = {spec.name: _time_axis(spec.axes) for spec in interface.outputs}
 
-    stream = Session(path, threads=1).stream(batch) if lengths is None else None
+    ragged = bool(kinds & ENDS_ROWS)
+    # A stream takes no lengths: with those, the states are handed on here.
+    stream = Session(path, threads=1).stream(batch) if interface.lengths is None else None
     if stream is not None:
         stream.state = tuple(states.values())
     done, faults = np.zeros(batch, int), []
@@ -125,9 +127,11 @@ def _cut(
         pieces = dict(whole)
         for name, axis in timed.items():
             rows = _rows_axis(generated, name)
-            pieces[name] = _piece(whole[name], axis, rows, done, taken)
-        if lengths is not None:
-            pieces[lengths] = taken
+            empty = 0 if generated.inputs[name].kind in ENDS_ROWS else 7
+            pieces[name] = _piece(whole[name], axis, rows, done, taken, empty)
+        for name, spec in generated.inputs.items():
+            if spec.kind in ("lengths", "sorted_lengths"):
+                pieces[name] = taken.astype(np.int64)
         given = file(pieces | states)
         if stream is not None:
             data = {spec.name: pieces[spec.name] for spec in interface.data_inputs}
@@ -142,7 +146,7 @@ def _cut(
                 told = difference(given[name], expected[key], single[key])
                 faults += [f"{name}: {told}"] if told else []
             elif axis is not None:
-                told = _part(given[name], expected[key], single[key], axis, done, taken, lengths)
+                told = _part(given[name], expected[key], single[key], axis, done, taken, ragged)
                 faults += [f"{name} in chunk {chunk}: {told}"] if told else []
         done = done + taken
         if faults:
@@ -167,10 +171,10 @@ def _part(
     axis: int,
     done: NDArray[np.int64],
     taken: NDArray[np.int64],
-    lengths: str | None,
+    ragged: bool,
 ) -> str:
     """Compare what a chunk gave with its place in the whole, each row at its own steps."""
-    if lengths is None:
+    if not ragged:
         steps = range(int(done[0]), int(done[0] + taken[0]))
         if expected.shape[axis] < steps.stop:
             return f"the whole has {expected.shape[axis]} steps, and the chunk ends at {steps.stop}"
@@ -193,13 +197,18 @@ def _part(
 
 
 def _piece(
-    array: Array, axis: int, rows: int, done: NDArray[np.int64], taken: NDArray[np.int64]
+    array: Array,
+    axis: int,
+    rows: int,
+    done: NDArray[np.int64],
+    taken: NDArray[np.int64],
+    empty: int,
 ) -> Array:
-    """Return the next steps of each row, filled up with numbers that mean nothing."""
+    """Return the next steps of each row, filled up with `empty`."""
     longest = int(taken.max())
     shape = list(array.shape)
     shape[axis] = longest
-    made = np.full(shape, 7, array.dtype)
+    made = np.full(shape, empty, array.dtype)
     for row, (start, count) in enumerate(zip(done, taken, strict=True)):
         source, target = ([slice(None)] * array.ndim for _ in range(2))
         source[rows] = target[rows] = row  # type: ignore[call-overload]
