@@ -19,6 +19,7 @@ from random_modules.generate import Generated, all_names, covering, generate
 from random_modules.in_torch import Reference, load, make_inputs
 from random_modules.onnx_file import OnnxFile
 from random_modules.oracle import Verdict, examine, export_quietly, judge
+from random_modules.pools import pool_faults
 from random_modules.streams import stream_faults
 from random_modules.workers import ExaminingProcess
 
@@ -132,3 +133,14 @@ def test_a_process_that_dies_is_a_verdict(tmp_path: Path) -> None:
         verdict = process.examine(7)
         assert verdict["outcome"] == "wrong"
         assert verdict["faults"] == ["the process died: exit status -6"]
+
+
+def test_rows_that_are_not_their_own_are_found(plain: Generated, tmp_path: Path) -> None:
+    module, path = load(plain, tmp_path), tmp_path / "m.onnx"
+    result = export_quietly(module, path, make_inputs(FRAMES, SIZES, 0))
+    otherwise = written(10**6 + 2, "y.flip(0)")
+    other = load(otherwise, tmp_path)
+    other.load_state_dict(module.state_dict())
+    assert not pool_faults(plain, Reference(module), path, result)
+    (fault,) = pool_faults(otherwise, Reference(other), path, result)
+    assert fault.startswith("pool, rows")

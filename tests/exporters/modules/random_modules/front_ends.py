@@ -362,3 +362,24 @@ def outer_reduction(draft: Draft) -> None:
             ]
         )
     )
+
+
+@piece()
+def across_rows(draft: Draft) -> None:
+    """Rows that know of each other."""
+    b = draft.b
+    draft.x(
+        draft.pick(
+            [
+                f"x.flip({b})",
+                f"x.roll(1, {b})",
+                f"x - x.mean({b}, keepdim=True)",
+                f"x.cumsum({b})",
+                f"x / x.size({b})",
+                f"x.sort({b}).values",
+                f"x * x.softmax({b})",
+                f"x - x.amax({b}, True)",
+                f"x + torch.arange(x.size({b})).view({'-1, 1, 1' if b == 0 else '1, -1, 1'})",
+            ]
+        )
+    )

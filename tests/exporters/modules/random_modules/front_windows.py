@@ -138,7 +138,25 @@ def average_pool(draft: Draft) -> None:
 
 @piece(keeps_time=False)
 def slice_of_steps(draft: Draft) -> None:
-    draft.x(draft.along(draft.pick(["::2", "1::2", "1:", ":-1", "2:", "-4:", ":5", "1:-1", "::3"])))
+    draft.x(
+        draft.along(
+            draft.pick(
+                [
+                    "::2",
+                    "1::2",
+                    "1:",
+                    ":-1",
+                    "2:",
+                    "-4:",
+                    ":5",
+                    f": x.size({draft.t}) // 2",
+                    f": int(x.size({draft.t}) * 0.5)",
+                    "1:-1",
+                    "::3",
+                ]
+            )
+        )
+    )
 
 
 @piece(keeps_time=False)

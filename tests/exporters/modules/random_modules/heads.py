@@ -136,6 +136,17 @@ def conv_behind(draft: Draft) -> None:
     draft.features = width
 
 
+@STEPWISE.piece()
+def transformer_layer(draft: Draft) -> None:
+    width = 4
+    squeeze = draft.attribute("squeeze", f"nn.Linear({draft.features}, {width})")
+    layer = draft.attribute(
+        "encode", f"nn.TransformerEncoderLayer({width}, 2, 8, batch_first={draft.batch_first})"
+    )
+    draft.x(f"{layer}({squeeze}(x))")
+    draft.features = width
+
+
 @POOLING.piece(streams=True)
 def last_step(draft: Draft) -> None:
     _pooled(

@@ -20,6 +20,7 @@ from random_modules.compare import difference, is_chaotic
 from random_modules.generate import Generated
 from random_modules.in_torch import DoesNotRunError, Reference, load, make_inputs, nested
 from random_modules.onnx_file import EngineRefusesError, OnnxFile, wrong_axes, zero_states
+from random_modules.pools import pool_faults
 from random_modules.streams import stream_faults
 from torch import nn
 
@@ -114,7 +115,10 @@ def judge(
         _compare_shapes(verdict, generated, reference, file, result)
         if not verdict.faults and result.contract.interface.states and not verdict.hindrances:
             ways, faults = stream_faults(generated, reference, file, path, result)
-            verdict.streamed, verdict.faults = ways, verdict.faults + faults
+            verdict.streamed = ways
+            if ways and not faults:
+                faults = pool_faults(generated, reference, path, result)
+            verdict.faults += faults
     except EngineRefusesError as error:
         verdict.faults.append(f"ONNX Runtime refuses the file: {error}")
     else:
