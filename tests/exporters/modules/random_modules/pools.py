@@ -74,4 +74,4 @@ def _frame(spec: TensorSpec, array: Array, row: int, step: int) -> Array:
     index = tuple(
         row if axis == "batch" else step if axis == "time" else slice(None) for axis in spec.axes
     )
-    return np.ascontiguousarray(array[index])
+    return np.array(array[index])  # `ascontiguousarray` would give a number an axis
