@@ -6,8 +6,6 @@ import gc
 import os
 from collections.abc import Iterator
 
-import pytest
-
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
 
 import pytest
