@@ -123,6 +123,7 @@ def _cut(
     if stream is not None:
         stream.state = tuple(states.values())
     done, faults = np.zeros(batch, int), []
+    answered = dict.fromkeys(twin, 0)
     for chunk, taken in enumerate(sizes):
         pieces = dict(whole)
         for name, axis in timed.items():
@@ -146,7 +147,13 @@ def _cut(
                 told = difference(given[name], expected[key], single[key])
                 faults += [f"{name}: {told}"] if told else []
             elif axis is not None:
-                told = _part(given[name], expected[key], single[key], axis, done, taken, ragged)
+                arrays = (given[name], expected[key], single[key])
+                told = (
+                    _rows(arrays, axis, done, taken)
+                    if ragged
+                    else _steps(arrays, axis, answered[name], last=last)
+                )
+                answered[name] += given[name].shape[axis]
                 faults += [f"{name} in chunk {chunk}: {told}"] if told else []
         done = done + taken
         if faults:
@@ -164,27 +171,32 @@ def _disagree(answer: Any, given: Mapping[str, Array], names: list[str]) -> list
     ]
 
 
-def _part(
-    given: Array,
-    expected: Array,
-    single: Array,
+def _steps(arrays: tuple[Array, Array, Array], axis: int, start: int, *, last: bool) -> str:
+    """Compare what a chunk gave with what follows in the whole; the last has to reach its end."""
+    given, expected, single = arrays
+    stop = start + given.shape[axis]
+    if stop > expected.shape[axis] or (last and stop < expected.shape[axis]):
+        return f"the whole has {expected.shape[axis]} steps, and the chunk ends at {stop}"
+    steps = range(start, stop)
+    return difference(given, expected.take(steps, axis), single.take(steps, axis))
+
+
+def _rows(
+    arrays: tuple[Array, Array, Array],
     axis: int,
     done: NDArray[np.int64],
     taken: NDArray[np.int64],
-    ragged: bool,
 ) -> str:
     """Compare what a chunk gave with its place in the whole, each row at its own steps."""
-    if not ragged:
-        steps = range(int(done[0]), int(done[0] + taken[0]))
-        if expected.shape[axis] < steps.stop:
-            return f"the whole has {expected.shape[axis]} steps, and the chunk ends at {steps.stop}"
-        return difference(given, expected.take(steps, axis), single.take(steps, axis))
+    given, expected, single = arrays
     if expected.ndim < 2:
         return ""
-    rows = 1 - axis
+    rows = 0 if axis else 1
     for row, (start, count) in enumerate(zip(done, taken, strict=True)):
         if expected.shape[axis] < start + count:
             return f"row {row}: the whole has {expected.shape[axis]} steps"
+        if given.shape[axis] < count:
+            return f"row {row}: {given.shape[axis]} steps instead of {count}"
         steps = range(int(start), int(start + count))
         parts = [
             np.take(array, [row], rows).take(where, axis)
