@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from time import thread_time
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -27,6 +26,7 @@ from torch import nn
 import rnnedge
 from benchmarks.machine import describe
 from rnnedge_runtime import Session
+from rnnedge_runtime.engine.library import onnxruntime
 
 FEATURES = 16
 HIDDEN = (64, 256)
@@ -118,7 +118,7 @@ def _block(step: Step, frames: list[Array]) -> float:
 
 
 def _stream(model: bytes) -> Step:
-    stream = Session(model, threads=1).stream()
+    stream = Session(model, engine="onnxruntime", threads=1).stream()
     return lambda frame: stream.step(frame, copy=False)
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 import rnnedge
 from benchmarks.machine import describe
 from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_runtime.engine.library import onnxruntime
 
 ROUNDS = 7
 

@@ -3,9 +3,9 @@
 import os
 import platform
 
-import onnxruntime
 import torch
 
+from rnnedge_runtime.engine.library import onnxruntime
 from rnnedge_runtime.machine import cpu_name
 
 

@@ -33,6 +33,7 @@ from benchmarks.instructions import LEVELS, show_only
 from benchmarks.machine import describe
 from benchmarks.speed import Side, in_onnxruntime
 from benchmarks.timing import Time, time_in_blocks
+from rnnedge_runtime.engine import library  # noqa: F401 - before onnxruntime.quantization
 
 INPUT_SIZE = 64
 HIDDEN = (32, 64, 128, 192, 256, 384, 512, 768, 1024)

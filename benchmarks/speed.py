@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
@@ -30,6 +29,7 @@ import rnnedge
 from benchmarks.machine import describe
 from benchmarks.timing import time_in_blocks
 from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_runtime.engine.library import onnxruntime
 
 INPUT_SIZE = 64
 HIDDEN = (32, 128, 256, 512)

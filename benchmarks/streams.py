@@ -15,7 +15,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
@@ -23,6 +22,7 @@ import rnnedge
 from benchmarks.machine import describe
 from benchmarks.timing import time_in_blocks
 from rnnedge_runtime import Session
+from rnnedge_runtime.engine.library import onnxruntime
 
 INPUT_SIZE = 64
 HIDDEN = (32, 64, 128, 256, 512)
@@ -109,7 +109,7 @@ def _pools() -> list[str]:
             {
                 "pool": lambda pool=pool, frames=frames: pool.step(frames),
                 "rows": partial(pool.step_rows, list(frames), rows),
-                "model": lambda feeds=feeds: session._engine.run(None, feeds),
+                "model": lambda feeds=feeds: session.engine.session.run(None, feeds),
                 "alone": lambda: stream.step(x),
             },
             SECONDS,
@@ -160,7 +160,7 @@ def _opened(kind: str, hidden: int, **options: int) -> tuple[nn.Module, Session]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         rnnedge.export(layer, path)
-        return layer, Session(path.read_bytes(), **{"threads": 1, **options})
+        return layer, Session(path.read_bytes(), engine="onnxruntime", **{"threads": 1, **options})
 
 
 def _frames(batch: int) -> np.ndarray:
@@ -169,7 +169,7 @@ def _frames(batch: int) -> np.ndarray:
 
 
 def _bound_by_hand(session: Session, hidden: int, x: np.ndarray) -> Call:
-    engine, pairs = session._engine, session.interface.states
+    engine, pairs = session.engine.session, session.interface.states
     frame, answer = np.zeros((1, 1, INPUT_SIZE), np.float32), np.zeros((1, 1, hidden), np.float32)
     halves = [[np.zeros((1, 1, hidden), np.float32) for _ in pairs] for _ in range(2)]
     bindings, kept = [], []
@@ -199,7 +199,7 @@ def _bound_by_hand(session: Session, hidden: int, x: np.ndarray) -> Call:
 
 
 def _with_dictionaries(session: Session, x: np.ndarray) -> Call:
-    engine, pairs = session._engine, session.interface.states
+    engine, pairs = session.engine.session, session.interface.states
     names = ["output", *(pair.output for pair in pairs)]
     state = {pair.input: array for pair, array in zip(pairs, session.zero_state(1), strict=True)}
 

@@ -2,6 +2,7 @@
 
 from rnnedge.builder import build as build
 from rnnedge.errors import ContractError as ContractError
+from rnnedge.errors import CrashError as CrashError
 from rnnedge.errors import DeviceError as DeviceError
 from rnnedge.errors import EngineError as EngineError
 from rnnedge.errors import ExportError as ExportError
@@ -9,12 +10,22 @@ from rnnedge.errors import GoldenError as GoldenError
 from rnnedge.errors import InputError as InputError
 from rnnedge.errors import MissingPackageError as MissingPackageError
 from rnnedge.errors import ModelError as ModelError
+from rnnedge.errors import OptionError as OptionError
+from rnnedge.errors import ParityError as ParityError
+from rnnedge.errors import PeerError as PeerError
+from rnnedge.errors import RepairError as RepairError
 from rnnedge.errors import RnnEdgeError as RnnEdgeError
 from rnnedge.errors import SourceError as SourceError
 from rnnedge.errors import SpecError as SpecError
 from rnnedge.errors import StateError as StateError
+from rnnedge.errors import StreamError as StreamError
+from rnnedge.errors import TimeLimitError as TimeLimitError
+from rnnedge.errors import TrialError as TrialError
+from rnnedge.errors import UnequalError as UnequalError
+from rnnedge.errors import UnhealthyError as UnhealthyError
 from rnnedge.errors import WeightsError as WeightsError
 from rnnedge.errors import WeightsWarning as WeightsWarning
+from rnnedge.errors import WriteError as WriteError
 from rnnedge.max_error import export_within as export_within
 from rnnedge.parity import OutputReport as OutputReport
 from rnnedge.parity import Report as Report

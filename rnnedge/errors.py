@@ -5,22 +5,38 @@
     │   └── ContractError                   its contract is damaged, or of a newer format
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
-    ├── GoldenError (ValueError)            golden vectors cannot be read or written
-    ├── OptionError (ValueError)            an option that ONNX Runtime does not know
+    ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
+    ├── OptionError (ValueError)            an option has an unknown name or a wrong value
     ├── DeviceError (RuntimeError)          the device cannot be had
     ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
-    ├── EngineError (RuntimeError)          ONNX Runtime failed while it ran
+    ├── EngineError (RuntimeError)          the engine failed while it ran the model
+    │   └── CrashError                      the model ended the process that ran it
+    │       └── TimeLimitError              the model was ended at the time limit
+    ├── WriteError (OSError)                a file must not or cannot be written there
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
+    │   ├── TrialError                      an input that the module or its file does not take
     │   └── WeightsError                    a weight cannot be read
-    ├── RepairError (ValueError)            rnnedge.doctor: nothing has to be, or can be, repaired
     ├── SpecError (ValueError)              a specification has a wrong key, type or value
-    └── SourceError (ValueError)            a source cannot be read, or does not fit
+    ├── SourceError (ValueError)            a source cannot be read, or does not fit
+    │   └── RefusedError                    PyTorch itself does not run the source on an input
+    ├── ParityError (ValueError)            a model does not compute what its source computes
+    ├── UnequalError (ValueError)           a model does not compute what it is compared with
+    ├── PeerError (RuntimeError)            another engine does not run the network
+    ├── UnhealthyError (ValueError)         the doctor found an error in a model
+    └── RepairError (ValueError)            nothing in a model has to be, or can be, repaired
+        └── NotMendedError                  one repair is not possible
+
+    UserWarning
+    └── WeightsWarning                      the weights hold NaN or infinity
 
 Each leaf is also the built-in exception that a caller would expect to catch.
 """
 
+from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
+from rnnedge_exporters.errors import TrialError as TrialError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
 from rnnedge_runtime.errors import ContractError as ContractError
@@ -34,6 +50,7 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
+from rnnedge_runtime.errors import WriteError as WriteError
 
 
 class SpecError(RnnEdgeError, ValueError):
@@ -42,3 +59,37 @@ class SpecError(RnnEdgeError, ValueError):
 
 class SourceError(RnnEdgeError, ValueError):
     """A source (file, checkpoint or `package.module:name`) cannot be read, or does not fit."""
+
+
+class RefusedError(SourceError):
+    """PyTorch itself does not run the source on an input."""
+
+
+class ParityError(RnnEdgeError, ValueError):
+    """A model does not compute what its source computes."""
+
+    exit_code = 3
+
+
+class UnequalError(RnnEdgeError, ValueError):
+    """A model does not compute what it is compared with."""
+
+    exit_code = 3
+
+
+class PeerError(RnnEdgeError, RuntimeError):
+    """Another engine does not run the network."""
+
+
+class UnhealthyError(RnnEdgeError, ValueError):
+    """The doctor found an error in a model."""
+
+    exit_code = 3
+
+
+class RepairError(RnnEdgeError, ValueError):
+    """Nothing in a model can be repaired, or nothing has to be."""
+
+
+class NotMendedError(RepairError):
+    """One repair is not possible; the message says why."""

@@ -1,6 +1,6 @@
 """Writes golden vectors: what a device needs to prove a model again without PyTorch.
 
-The layout is the one of ONNX's own tests (`rnnedge_runtime.golden` draws it), so that
+The layout is the one of ONNX's own tests (`rnnedge_runtime.proof.golden` draws it), so that
 `onnx_test_runner` and other runtimes read the vectors too.
 """
 
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rnnedge_runtime.errors import GoldenError, ModelError
-from rnnedge_runtime.golden import MODEL, RECORD, SET, Golden, GoldenSet
-from rnnedge_runtime.tensor_file import SUPPORTED
+from rnnedge_runtime.atomic_file import atomic_folder
+from rnnedge_runtime.errors import GoldenError, ModelError, WriteError
+from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
+from rnnedge_runtime.proof.tensor_file import SUPPORTED
+from rnnedge_runtime.write_target import check_folder
 
 _PACKAGES = ("rnnedge", "numpy", "onnx")
+_SETS = re.compile(rf"{SET}[0-9]+")
+_TENSOR = re.compile(r"(input|output)_[0-9]+\.pb")
 
 
 def write_golden(
@@ -48,8 +51,10 @@ def write_golden(
 
     Raises:
         ModelError: When `model` is missing or not ONNX.
-        GoldenError: When the sets do not fit the model, or the folder cannot be written.
+        GoldenError: When the sets do not fit the model.
+        WriteError: When the folder holds something else, or cannot be written.
     """
+    check_golden_folder(directory)
     content, inputs, outputs = _read_model(Path(model))
     if not sets:
         raise GoldenError("sets: expected one set of golden vectors or more, got none")
@@ -62,7 +67,7 @@ def write_golden(
         model_sha256=hashlib.sha256(content).hexdigest(),
         versions={name: version(name) for name in _PACKAGES},
     )
-    with _staged(Path(directory)) as folder:
+    with atomic_folder(directory) as folder:
         (folder / MODEL).write_bytes(content)
         (folder / RECORD).write_text(golden.to_json(), encoding="utf-8", newline="\n")
         for vectors in golden.sets:
@@ -72,6 +77,7 @@ def write_golden(
                     tensor = onnx.numpy_helper.from_array(values, name)
                     path = folder / vectors.directory / f"{kind}_{index}.pb"
                     path.write_bytes(tensor.SerializeToString(deterministic=True))
+        check_golden_folder(directory)
 
 
 def _read_model(path: Path) -> tuple[bytes, list[str], list[str]]:
@@ -120,43 +126,27 @@ def _sorted(
     return {name: tensors[name].astype(np.dtype(tensors[name].dtype.name)) for name in names}
 
 
-@contextmanager
-def _staged(directory: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `directory`, which becomes it when the block ends well."""
-    target = directory.resolve()
-    if not target.parent.is_dir():
-        raise GoldenError(
-            f"{directory}: expected an existing folder to make it in, found no folder "
-            f"{target.parent}: create it"
-        )
-    _refuse_other_contents(directory)
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
-            new, old = Path(name) / "new", Path(name) / "old"
-            new.mkdir()
-            yield new
-            try:
-                if target.exists():
-                    target.rename(old)
-                new.rename(target)
-            except BaseException:  # an interrupt must not cost the old vectors
-                if old.exists():
-                    old.rename(target)
-                raise
-    except OSError as error:
-        raise GoldenError(f"{directory}: cannot be written: {error.strerror}") from error
+def check_golden_folder(directory: str | os.PathLike[str]) -> None:
+    """Refuse a folder that vectors must not replace, before the work that they come from.
 
-
-def _refuse_other_contents(directory: Path) -> None:
-    if not directory.exists():
+    Raises:
+        WriteError: When there is something else, or no folder around it.
+    """
+    folder = check_folder(directory)
+    if not folder.is_dir():
         return
-    if not directory.is_dir():
-        raise GoldenError(f"{directory}: expected the name of a folder to write, found a file")
-    names = sorted(path.name for path in directory.iterdir())
-    vectors = [name for name in names if name == RECORD or name.startswith(SET)]
-    others = [name for name in names if name not in vectors and name != MODEL]
-    if names and (others or not vectors):
-        raise GoldenError(
+    found = sorted(path.name for path in folder.iterdir())
+    others = [name for name in found if name not in (MODEL, RECORD)]
+    others = [name for name in others if not _SETS.fullmatch(name) or _has_more(folder / name)]
+    if found == [MODEL]:
+        others = found  # a model alone is not one that vectors were written beside
+    if others:
+        raise WriteError(
             f"{directory}: expected an empty folder or one with golden vectors only, found "
-            f"{(others or names)[0]} in it: give another folder, or empty this one"
+            f"{others[0]} in it: give another folder, or empty this one"
         )
+
+
+def _has_more(folder: Path) -> bool:
+    """Whether something named like a folder of vectors is not one, or holds more than tensors."""
+    return not folder.is_dir() or not all(_TENSOR.fullmatch(path.name) for path in folder.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ _DTYPES = {
     "int32": torch.int32,
     "bool": torch.bool,
 }
+_MOST = 2**28
+"""Numbers in one example input; a gigabyte in float32."""
 _SIZES = {"batch": 3, "time": 11}
 _OTHER_SIZES = (5, 7, 13, 17, 19, 23)
 """Example sizes of axes with other names; all differ, so that no two axes look like one."""
@@ -40,7 +43,8 @@ def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
     """Read lines such as `x=float32[batch,time,40]`; a named axis is dynamic, a number is fixed.
 
     Raises:
-        InputError: For a line that is not of that form.
+        InputError: For a line that is not of that form, an input that is there twice, or one of
+            more than a gigabyte.
     """
     tensors: dict[str, Tensor] = {}
     dynamic: dict[str, dict[int, str]] = {}
@@ -54,6 +58,8 @@ def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
                 f"x=float32[batch,time,40], with a dtype of {', '.join(_DTYPES)}"
             )
         name, shape = match["name"], []
+        if name in tensors:
+            raise InputError(f"--input {line}: {name} is there already; name each input once")
         dynamic[name] = {}
         for position, axis in enumerate(filter(None, map(str.strip, match["axes"].split(",")))):
             if axis.isdigit():
@@ -63,6 +69,11 @@ def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
                 sizes[axis] = _OTHER_SIZES[(len(sizes) - len(_SIZES)) % len(_OTHER_SIZES)]
             shape.append(sizes[axis])
             dynamic[name][position] = axis
+        if math.prod(shape) > _MOST:
+            raise InputError(
+                f"--input {line}: expected at most {_MOST:,} numbers, got {math.prod(shape):,}; "
+                "name the axes that are dynamic, which are short in the example"
+            )
         dtype = _DTYPES[match["dtype"]]
         if dtype is torch.float32:
             tensors[name] = torch.randn(shape, generator=generator)

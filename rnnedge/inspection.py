@@ -14,9 +14,9 @@ import onnx
 from rnnedge.benching.work import Work, WorkCounter
 from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
-from rnnedge_runtime.bench import random_inputs
 from rnnedge_runtime.contract import TIME
-from rnnedge_runtime.engine import Device
+from rnnedge_runtime.engine.options import Device
+from rnnedge_runtime.latency import random_inputs
 
 _RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
 
@@ -108,7 +108,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
         ModelError: When it cannot be opened.
         DeviceError: When the device cannot be had.
     """
-    session = Session(path, device=device, threads=1)
+    session = Session(path, device=device, engine="onnxruntime", threads=1)
     model = onnx.load(path)
     nodes = list(_nodes(model.graph))
     operators: dict[str, int] = {}

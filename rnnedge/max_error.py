@@ -19,6 +19,7 @@ from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, NamedSequence, read_sequences
 from rnnedge_exporters.exporter import ExportResult, export
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_runtime.contract import Interface
 
@@ -73,9 +74,11 @@ def export_within(
         raise ExportError(f"max_error: expected above 0, got {max_error}")
     if options.get("quantize") is None and options.get("dtype", "float32") == "float32":
         raise ExportError("max_error: goes with quantize='int8' or dtype='float16'")
+    model = unwrapped(model)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
-        whole = export(model, trial, **options)
+        once = options | {"validate": False}  # the last export proves the graph, which is the same
+        whole = export(model, trial, **once)
         interface = whole.contract.interface
         if calibrate is None:
             sequences = _random_sequences(model, interface)
@@ -83,11 +86,12 @@ def export_within(
             sequences = read_sequences(calibrate, interface)
             if options.get("quantize") is not None:
                 options["calibrate"] = collect_moments(model, interface, sequences)
-                whole = export(model, trial, **options)
+                once["calibrate"] = options["calibrate"]
+                whole = export(model, trial, **once)
         calibration = Calibration(model, interface, sequences)
 
         def error(kept: Iterable[str]) -> float:
-            export(model, trial, keep_float32=tuple(kept), **options)
+            export(model, trial, keep_float32=tuple(kept), **once)
             return _error(trial, calibration)
 
         names = [layer.name for layer in whole.quantization]

@@ -284,7 +284,12 @@ def _read_shapes(layer: LayerWeights[Shaped]) -> dict[str, Any]:
             f"{layer.prefix}weight_hh_l0: expected 1 (rnn), 3 (gru) or 4 (lstm) blocks of {hidden} "
             f"rows, got shape {[rows, state]}"
         )
-    numbers = [int(name.split("_l")[1].split("_")[0]) for name in shapes]
+    numbers = {int(name.split("_l")[1].split("_")[0]) for name in shapes}
+    for number in range(max(numbers)):
+        if number not in numbers:
+            raise SpecError(
+                f"{layer.prefix}weight_ih_l{number}: expected a matrix, got no such weight"
+            )
     return {
         "cell": cells[rows // hidden],
         "input_size": shapes["weight_ih_l0"][1],

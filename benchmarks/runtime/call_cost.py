@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import onnxruntime
 
 import rnnedge
 from benchmarks.runtime.models import exported
 from benchmarks.timing import Time, blocks_in_turns, time_in_blocks
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import EngineOptions, open_engine
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.library import onnxruntime
+from rnnedge_runtime.engine.options import EngineOptions
+from rnnedge_runtime.loaded_model import RunResult
 
 INPUT_SIZE = 64
 SECONDS = 1.5
@@ -84,9 +85,9 @@ def _opened(
     spec: rnnedge.RNNSpec, time: int, batch: int, states: bool
 ) -> tuple[Session, onnxruntime.InferenceSession, np.ndarray]:
     model = exported(spec, states=states)
-    engine, _ = open_engine(model, device="cpu", options=EngineOptions(threads=1))
+    engine, _ = open_inference_session(model, device="cpu", options=EngineOptions(threads=1))
     x = np.random.default_rng(0).standard_normal((time, batch, INPUT_SIZE)).astype(np.float32)
-    return Session(model, threads=1), engine, x
+    return Session(model, engine="onnxruntime", threads=1), engine, x
 
 
 def _calls(
@@ -110,11 +111,11 @@ def _pieces() -> Iterator[tuple[str, float]]:
     state = session.zero_state(1)
     result = session.run(x, state=state)
     session.run(x)
-    feeds = session._seen_before(x, state)
+    feeds = session.binder.seen_before(x, state)
     names, values = list(result.outputs), list(result.outputs.values())
     pieces: dict[str, Callable[[], object]] = {
-        "shapes and dtypes looked up, the input alone": lambda: session._seen_before(x, None),
-        "the same with two states": lambda: session._seen_before(x, state),
+        "shapes and dtypes looked up, the input alone": lambda: session.binder.seen_before(x, None),
+        "the same with two states": lambda: session.binder.seen_before(x, state),
         "outputs named, `RunResult` made": lambda: RunResult(
             dict(zip(names, values, strict=True)), tuple(values[1:])
         ),

@@ -32,6 +32,7 @@ class Fresh:
         self._env["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         self._env["PYTHONPATH"] = str(Path(rnnedge_runtime.__file__).parents[1])
         self._env["OMP_NUM_THREADS"] = "1"
+        self._env.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for processes without this runtime
 
     def __call__(self, code: str, *arguments: object) -> list[int]:
         """Run `code`, and return the numbers that it prints."""

@@ -20,7 +20,8 @@ from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 import rnnedge
 from benchmarks.speed import HIDDEN, INPUT_SIZE, compare, sides
 from benchmarks.timing import time_in_blocks
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TIME, BATCHES = 100, (1, 8, 32)
@@ -202,7 +203,7 @@ def _in_onnxruntime(a: np.ndarray, b: np.ndarray, count: int) -> Callable[[], ob
         [numpy_helper.from_array(b, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    engine, _ = open_engine(
+    engine, _ = open_inference_session(
         model.SerializeToString(), device="cpu", options=EngineOptions(threads=1)
     )
     return partial(engine.run, None, {f"a{i}": a for i in range(count)})

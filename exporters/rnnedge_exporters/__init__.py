@@ -1,6 +1,7 @@
 """From PyTorch to ONNX, written node by node.
 
-What writes graphs loads on first use: a validation needs none of it.
+Names load on first use, so that the errors can be imported without PyTorch, and a validation loads
+nothing of what writes graphs.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rnnedge_exporters.errors import ExportError as ExportError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
-from rnnedge_exporters.recurrent import Recurrent as Recurrent
-from rnnedge_exporters.weights import is_bare_layer as is_bare_layer
 
 if TYPE_CHECKING:
     from rnnedge_exporters.exporter import HIGHEST_OPSET as HIGHEST_OPSET
@@ -18,13 +17,25 @@ if TYPE_CHECKING:
     from rnnedge_exporters.exporter import export as export
     from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
     from rnnedge_exporters.lowerings import Target as Target
+    from rnnedge_exporters.recurrent import Recurrent as Recurrent
+    from rnnedge_exporters.weights import is_bare_layer as is_bare_layer
 
-_LATER = ("HIGHEST_OPSET", "LOWEST_OPSET", "LOWERINGS", "ExportResult", "Target", "export")
+_LATER = {
+    "HIGHEST_OPSET": "exporter",
+    "LOWEST_OPSET": "exporter",
+    "LOWERINGS": "lowerings",
+    "ExportResult": "exporter",
+    "Recurrent": "recurrent",
+    "Target": "lowerings",
+    "export": "exporter",
+    "is_bare_layer": "weights",
+}
+"""What loads on first use, and the module that has it."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'rnnedge_exporters' has no attribute {name!r}")
-    from rnnedge_exporters import exporter
+    from importlib import import_module
 
-    return getattr(exporter, name)
+    return getattr(import_module(f"rnnedge_exporters.{_LATER[name]}"), name)

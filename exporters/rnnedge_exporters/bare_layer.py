@@ -1,55 +1,82 @@
-"""A bare `nn.RNN`, `nn.LSTM` or `nn.GRU` as a whole ONNX graph with its `Interface`."""
+"""A bare `nn.RNN`, `nn.LSTM` or `nn.GRU`: form chosen, graph built and run, contract written."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
+from torch import nn
 
-from rnnedge_exporters.graph import GraphBuilder, value
-from rnnedge_exporters.layer_interface import layer_interface
-from rnnedge_exporters.quantization.options import Storage
-from rnnedge_exporters.stack import add_layer
-from rnnedge_exporters.weights import RecurrentLayer
-from rnnedge_runtime.contract import Interface, TensorSpec
+from rnnedge_exporters.computed_weights import refuse_hooks
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.exported_graph import (
+    LOWEST_OPSET,
+    ExportedGraph,
+    ExportOptions,
+    Trial,
+    versions,
+)
+from rnnedge_exporters.layer_graph import build_layer_graph
+from rnnedge_exporters.layer_trial import try_layer
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
+from rnnedge_exporters.quantization.report import describe_layer
+from rnnedge_exporters.quantization.written import Written, write_layer
+from rnnedge_exporters.weights import digest, read_layer
+from rnnedge_runtime.contract import Contract, Interface
 
 
-def build_layer_graph(
-    layer: RecurrentLayer,
-    lowering: str,
-    *,
-    lengths: bool,
-    states: bool,
-    opset: int,
-    storage: Storage = "float32",
-) -> tuple[ir.Graph, Interface]:
-    """Build the graph of one layer.
+def build_bare_layer(model: nn.RNNBase, options: ExportOptions) -> ExportedGraph:
+    """Build the graph of a bare layer with its contract.
 
     Args:
-        layer: The layer with its weights.
-        lowering: A key of `LOWERINGS` or `INT8_LOWERINGS`.
-        lengths: Whether `lengths` is an input.
-        states: Whether `h_0` (and `c_0`) are inputs; `h_n` (and `c_n`) are outputs either way.
-        opset: Version of the operator set.
-        storage: How its weights are written.
+        model: The layer; it is left as it is.
+        options: As in `export`.
+
+    Raises:
+        ExportError: When an option cannot be used, or graph and layer answer different things.
     """
-    interface = layer_interface(layer, lengths=lengths, states=states)
-    inputs = {spec.name: _graph_value(spec) for spec in interface.inputs}
-    builder = GraphBuilder(storage=storage)
-    output, finals = add_layer(
-        builder,
-        layer,
-        lowering,
-        inputs["input"],
-        lengths=inputs["lengths"] if lengths else None,
-        initial=tuple(inputs[name] for name in ("h_0", "c_0") if name in inputs) or None,
+    if isinstance(options.states, Mapping):
+        raise ExportError("states: expected True or False for a bare layer, got a mapping")
+    opset = LOWEST_OPSET if options.opset is None else options.opset
+    refuse_hooks(model)
+    layer = read_layer(model)
+    keep = "" in options.keep_float32
+
+    def built(written: Written) -> tuple[ir.Graph, Interface]:
+        return build_layer_graph(
+            written.layer,
+            written.lowering,
+            lengths=options.lengths,
+            states=options.states is not False,
+            opset=opset,
+            storage=written.storage,
+        )
+
+    storage, quantize = ("float32", None) if keep else (options.storage, options.quantize)
+    target, lowering = options.target, options.lowering
+    form = choose(layer, options.lengths, target, lowering, quantize, storage)
+    written = write_layer(layer, *form, options.moments)
+    graph, interface = built(written)
+    trial = Trial()
+    if options.validate:
+        plain = graph
+        if not options.is_float32:  # what rounding costs is another question
+            wanted = None if lowering in INT8_LOWERINGS else lowering
+            form = choose(layer, options.lengths, target, wanted)
+            plain, _ = built(write_layer(layer, *form, None))
+        trial = try_layer(model, plain, interface)
+    info = layer.info(written.lowering, written.reason)
+    contract = Contract(
+        interface=interface,
+        layers=(info,),
+        dtype="float32" if keep else options.dtype,
+        quantization=quantize,
+        target=target,
+        opset=opset,
+        weights_digest=digest(layer.arrays()),
+        versions=versions(),
+        hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
+        calibrated=tuple(written.gains),
     )
-    outputs = [output, *finals]
-    for made, spec in zip(outputs, interface.outputs, strict=True):
-        declared = _graph_value(spec)
-        made.name, made.type, made.shape = declared.name, declared.type, declared.shape
-    graph = builder.graph(layer.cell, list(inputs.values()), outputs, opset)
-    return graph, interface
-
-
-def _graph_value(spec: TensorSpec) -> ir.Value:
-    dtype = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}[spec.dtype]
-    return value(spec.name, dtype, spec.axes)
+    report = () if options.is_float32 else (describe_layer(written, info),)
+    return ExportedGraph(graph, contract, (), report, trial)

@@ -1,24 +1,62 @@
 """What the exporter raises beside the errors of the runtime.
 
     RnnEdgeError
-    └── ExportError (ValueError)           the module or the options cannot be exported
-        └── WeightsError                   a weight cannot be read
+    ├── ExportError (ValueError)           the module or the options cannot be exported
+    │   ├── TrialError                     an input that the module or its file does not take
+    │   └── WeightsError                   a weight cannot be read
+    └── EngineError (RuntimeError)
+        └── CrashError                     the model ended the process that ran it
+            └── TimeLimitError             the model was ended at the time limit
 
     UserWarning
     └── WeightsWarning                     weights hold NaN or infinity
 
-`RnnEdgeError` is the runtime's.
+`RnnEdgeError` and `EngineError` are the runtime's.
 """
 
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.errors import EngineError, RnnEdgeError
 
 
 class ExportError(RnnEdgeError, ValueError):
     """The module, or an option of the export, is not one that can be exported."""
 
 
+class TrialError(ExportError):
+    """The module, or the file made of it, does not take an input that the export tries.
+
+    Attributes:
+        ended: Whether the file ended the process that ran it, or had to be ended.
+    """
+
+    ended = False
+
+    def __init__(self, *message: object, ended: bool = False) -> None:
+        """Take the message, and whether a process ended."""
+        super().__init__(*message)
+        self.ended = ended
+
+
 class WeightsError(ExportError):
     """A weight cannot be read from the layer."""
+
+
+class CrashError(EngineError):
+    """The model ended the process that ran it.
+
+    Attributes:
+        how: How the process ended: `SIGABRT`, `exit code 3`, `did not end within 60 s`.
+    """
+
+    how = ""
+
+    def __init__(self, *message: object, how: str = "") -> None:
+        """Take the message, and how the process ended."""
+        super().__init__(*message)
+        self.how = how
+
+
+class TimeLimitError(CrashError):
+    """The model was ended at the time limit."""
 
 
 class WeightsWarning(UserWarning):

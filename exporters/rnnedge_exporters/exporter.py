@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import onnx_ir as ir
 from torch import nn
 
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.bare_layer import build_bare_layer
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
-from rnnedge_exporters.calibration.sequences import Data, read_sequences
-from rnnedge_exporters.computed_weights import refuse_hooks
+from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Target, choose
+from rnnedge_exporters.exported_graph import HIGHEST_OPSET as HIGHEST_OPSET
+from rnnedge_exporters.exported_graph import LOWEST_OPSET as LOWEST_OPSET
+from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
+from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
+from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
+from rnnedge_exporters.lowerings import Target as Target
 from rnnedge_exporters.model_file import serialize
+from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
-from rnnedge_exporters.quantization.report import LayerQuantization, describe_layer
-from rnnedge_exporters.quantization.written import write_layer
-from rnnedge_exporters.staging import staged
-from rnnedge_exporters.weights import digest, is_bare_layer, read_layer
+from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.weights import is_bare_layer
+from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
-
-LOWEST_OPSET, HIGHEST_OPSET = 17, 23
-"""The operator sets that the tests export and run."""
-
-States = bool | Mapping[str, str] | None
-Built: TypeAlias = tuple[ir.Graph, Contract, tuple[str, ...], tuple[LayerQuantization, ...]]
-"""A graph, its contract, notes for the caller, and what was done to the weights."""
+from rnnedge_runtime.write_target import ONNX, check_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +40,27 @@ class ExportResult:
         path: The file.
         contract: What the file promises.
         bytes: Size of the file.
+        sha256: Digest of the file, 64 hexadecimal digits.
         notes: What the caller should know: eval mode, states that could not be lifted.
         quantization: What was done to the weights of each layer; empty in float32.
+        report: What was run beside the module before the file was written.
     """
 
     path: Path
     contract: Contract
     bytes: int
+    sha256: str
     notes: tuple[str, ...] = ()
     quantization: tuple[LayerQuantization, ...] = ()
+    report: Trial = field(default_factory=Trial)
 
     def __str__(self) -> str:
-        """Return one line with file, size and digest."""
-        digest = self.contract.weights_digest[:19]
-        return f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, {digest}...)"
+        """Return one line with the file, its size, and the first 12 digits of both digests."""
+        weights = self.contract.weights_digest.removeprefix("sha256:")
+        return (
+            f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, sha256 "
+            f"{self.sha256[:12]}, weights digest {weights[:12]})"
+        )
 
 
 def export(
@@ -74,6 +78,8 @@ def export(
     keep_float32: Collection[str] = (),
     calibrate: Data | Moments | None = None,
     opset: int | None = None,
+    validate: bool = True,
+    force: bool = False,
     verbose: bool = False,
 ) -> ExportResult:
     """Export a recurrent layer, or a module with such layers inside, to ONNX.
@@ -84,7 +90,8 @@ def export(
 
     Args:
         model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, or any module that contains such layers.
-        path: The `.onnx` file to write; an existing one is replaced.
+        path: The `.onnx` file to write; an existing one is replaced, a file that holds something
+            else is not.
         example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name.
         dynamic_axes: For a module, input name to axis to the name of the axis, such as
             `{"x": {0: "batch", 1: "time"}}`; None makes dynamic what the recurrent layers see as
@@ -119,17 +126,24 @@ def export(
             on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
+        validate: Whether the graph, with float32 weights, is run beside the module before it is
+            written, at lengths and batches that it was not exported with; `result.report` says
+            which. States are lifted only after chunks were run, whatever this says.
+        force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
     Raises:
-        ExportError: When the module, an option or the path does not serve.
+        ExportError: When the module or an option cannot be used, or the file would answer
+            something else than the module.
+        WriteError: When the file must not or cannot be written.
         WeightsError: When a weight cannot be written in the type that was asked for.
         InputError: When the sequences are not what the model takes.
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
     """
-    path = Path(path)
+    protected = data_files(calibrate)
+    check_target(path, ONNX, protected=protected, force=force)
     if opset is not None and (
         not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
     ):
@@ -141,17 +155,28 @@ def export(
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
         raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
     check_weights(model, storage_of(quantize, dtype, target))
 
-    def build(moments: Moments | None) -> Built:
+    options = ExportOptions(
+        lengths=lengths,
+        states=states,
+        target=target,
+        lowering=lowering,
+        quantize=quantize,
+        dtype=dtype,
+        keep_float32=keep_float32,
+        opset=opset,
+        verbose=verbose,
+        validate=validate,
+    )
+
+    def build(options: ExportOptions) -> ExportedGraph:
         if is_bare_layer(model):
-            keep = "" in keep_float32
-            return _layer(
-                model, lengths, states, target, lowering, opset, quantize, dtype, keep, moments
-            )
+            return build_bare_layer(model, options)
         if lengths:
             raise ExportError(
                 f"lengths=True: goes with a bare layer; {type(model).__name__} takes the lengths "
@@ -159,77 +184,22 @@ def export(
             )
         from rnnedge_exporters.modules.exporting import build_module_graph
 
-        return build_module_graph(
-            model,
-            example_inputs,
-            dynamic_axes,
-            states=states,
-            target=target,
-            lowering=lowering,
-            quantize=quantize,
-            dtype=dtype,
-            keep_float32=keep_float32,
-            moments=moments,
-            opset=opset,
-            verbose=verbose,
-        )
+        return build_module_graph(model, example_inputs, dynamic_axes, options)
 
-    if calibrate is not None and not isinstance(calibrate, Moments):
-        interface = build(None)[1].interface
-        calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
-    graph, contract, notes, report = build(calibrate)
-    with staged(path) as temporary:
-        content = serialize(graph, contract)
-        temporary.write_bytes(content)
-    return ExportResult(path, contract, len(content), notes, report)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide what an exported file looks like."""
-    return {name: version(name) for name in ("rnnedge", "torch", "onnx", "onnx-ir")}
-
-
-def _layer(
-    model: nn.RNNBase,
-    lengths: bool,
-    states: States,
-    target: Target,
-    forced: str | None,
-    opset: int | None,
-    quantize: Quantize | None,
-    dtype: DType,
-    keep: bool,
-    moments: Moments | None,
-) -> Built:
-    if isinstance(states, Mapping):
-        raise ExportError("states: expected True or False for a bare layer, got a mapping")
-    opset = LOWEST_OPSET if opset is None else opset
-    refuse_hooks(model)
-    layer = read_layer(model)
-    storage = "float32" if keep else storage_of(quantize, dtype, target)
-    chosen = choose(layer, lengths, target, forced, None if keep else quantize, storage)
-    written = write_layer(layer, *chosen, moments)
-    graph, interface = build_layer_graph(
-        written.layer,
-        written.lowering,
-        lengths=lengths,
-        states=states is not False,
-        opset=opset,
-        storage=written.storage,
+    if calibrate is not None:
+        if not isinstance(calibrate, Moments):
+            interface = build(replace(options, validate=False)).contract.interface
+            calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
+        options = replace(options, moments=calibrate)
+    made = build(options)
+    content = serialize(made.graph, made.contract)
+    write_file(path, content, ONNX, protected=protected, force=force)
+    return ExportResult(
+        path=Path(path),
+        contract=made.contract,
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        notes=made.notes,
+        quantization=made.quantization,
+        report=made.trial,
     )
-    info = layer.info(written.lowering, written.reason)
-    contract = Contract(
-        interface=interface,
-        layers=(info,),
-        dtype="float32" if keep else dtype,
-        quantization=None if keep else quantize,
-        target=target,
-        opset=opset,
-        weights_digest=digest(layer.arrays()),
-        versions=versions(),
-        hindrances=("the layer is bidirectional",) if layer.bidirectional else (),
-        calibrated=tuple(written.gains),
-    )
-    plain = quantize is None and dtype == "float32"
-    report = () if plain else (describe_layer(written, info),)
-    return graph, contract, (), report

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rnnedge_exporters.quantization.channels import STORED_LIMIT, quantize_channels
 from rnnedge_exporters.quantization.options import Storage
+from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 FLOAT = ir.DataType.FLOAT
 INT64 = ir.DataType.INT64
@@ -65,12 +66,19 @@ class GraphBuilder:
         scope: What the names begin with.
         names: The names that are taken already; a body of a Scan shares those of its outer graph.
         storage: How `weight` writes weights.
+        axes: Names of the time and batch axes that the shapes of inner values are written with:
+            a module has several of either, and one name must mean one size in a whole file.
     """
 
     def __init__(
-        self, scope: str = "", names: dict[str, int] | None = None, storage: Storage = "float32"
+        self,
+        scope: str = "",
+        names: dict[str, int] | None = None,
+        storage: Storage = "float32",
+        axes: tuple[Axis, Axis] = (TIME, BATCH),
     ) -> None:
         """Start an empty graph."""
+        self.time, self.batch = axes
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._root = f"{scope}/" if scope else ""
@@ -175,7 +183,8 @@ class GraphBuilder:
 
     def body(self, name: str) -> GraphBuilder:
         """Start the body of a control-flow node; its names stay clear of those out here."""
-        return GraphBuilder(f"{self.scope_name}/{name}", self._names, self.storage)
+        axes = (self.time, self.batch)
+        return GraphBuilder(f"{self.scope_name}/{name}", self._names, self.storage, axes)
 
     def graph(
         self, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], opset: int

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.errors import StateError
 
 State: TypeAlias = "Tensor | tuple[Tensor, ...]"
 
@@ -67,6 +68,9 @@ class Recurrent(nn.Module):
         Returns:
             The output, with its axes as those of `input`, zero past a row's end; and the states at
             each row's own end, as `state` takes them.
+
+        Raises:
+            StateError: If `state` has another number of tensors than the cell has states.
         """
         x = input.transpose(0, 1) if self.batch_first else input  # [time, batch, features]
         states = self.split(state, x)
@@ -92,13 +96,20 @@ class Recurrent(nn.Module):
         return output, state
 
     def split(self, state: State | None, x: Tensor) -> list[Tensor]:
-        """Return the initial states, each [directions, batch, size]; zeros for None."""
+        """Return the initial states, each [directions, batch, size]; zeros for None.
+
+        Raises:
+            StateError: If `state` has another number of tensors than the cell has states.
+        """
         if state is None:
             shape = (len(self.cells), x.shape[1])
             return [x.new_zeros(*shape, size) for size in self.state_sizes]
         states = [state] if isinstance(state, Tensor) else list(state)
         if len(states) != len(self.state_sizes):
-            raise ValueError(f"state: expected {len(self.state_sizes)}, got {len(states)}")
+            raise StateError(
+                f"state: expected {len(self.state_sizes)} tensor(s), got {len(states)}: pass a "
+                "tensor, or a tuple with one for each state of the cell"
+            )
         return states
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnedge.benching.machine import Machine, this_machine
 from rnnedge.benching.results import FORMAT, OWN, Benchmark
-from rnnedge_runtime.engine import EngineOptions
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import InputError
 
 Row = tuple[int | None, int]

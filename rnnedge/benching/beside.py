@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnnedge.benching.peers import Peer, PeerError, Task, check_peers, make_peer
-from rnnedge.benching.reference import UnequalError, open_beside
+from rnnedge.benching.peers import Peer, Task, check_peers, make_peer
+from rnnedge.benching.reference import open_beside
 from rnnedge.benching.results import OWN, OWN_LABEL
 from rnnedge.benching.shapes import Shape
+from rnnedge.errors import PeerError, UnequalError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
 from rnnedge.sources import Source
 from rnnedge_runtime.session import Session

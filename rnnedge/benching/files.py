@@ -10,9 +10,10 @@ import numpy as np
 
 from rnnedge.benching.shapes import Shape
 from rnnedge.rounded import may_be_rounded
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.errors import InputError, RnnEdgeError
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.session import Session
 
 SAME, ROUNDED = 1e-3, 0.1
 """How far two files may be from each other, as a part of the largest number of an output: both in

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.machine import cpu_name
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "rnnedge", "rnnedge-runtime")
@@ -115,7 +116,7 @@ def peak_gflops(threads: int) -> float:
         )
         opset = helper.make_opsetid("", 17)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
-        engine, _ = open_engine(
+        engine, _ = open_inference_session(
             model.SerializeToString(), device="cpu", options=EngineOptions(threads)
         )
         engine.run(None, {"a": matrix})

@@ -17,11 +17,12 @@ from rnnedge.benching.memory import import_engine, with_memory
 from rnnedge.benching.results import OWN, OWN_LABEL, Benchmark, ShapeResult
 from rnnedge.benching.shapes import Shape
 from rnnedge.benching.work import WorkCounter
-from rnnedge_runtime.bench import random_inputs
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, TIME, Interface
-from rnnedge_runtime.engine import Device
+from rnnedge_runtime.engine.options import Device
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.latency import random_inputs
+from rnnedge_runtime.session import Session
 
 if TYPE_CHECKING:
     from rnnedge.benching.files import Subject

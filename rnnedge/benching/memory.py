@@ -36,7 +36,7 @@ class Memory:
 def import_engine() -> None:
     """Import ONNX Runtime, whose own memory is not that of a model."""
     with suppress(ImportError):  # opening a model says what is missing
-        import onnxruntime  # noqa: F401
+        from rnnedge_runtime.engine import library  # noqa: F401
 
 
 def with_memory(work: Callable[[], T]) -> tuple[T, Memory | None]:

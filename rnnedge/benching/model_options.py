@@ -30,8 +30,8 @@ def options_of(model: str, contract: Contract | None, module: nn.Module) -> dict
     """
     if contract is None:
         raise ModelError(
-            f"{model}: rnnedge did not make this model, so that it cannot be made again: tune its "
-            "source alone"
+            f"{model}: rnnedge did not export this model, so it cannot be exported again: tune "
+            "its source alone"
         )
     if contract.quantization is not None or contract.dtype != "float32":
         raise ModelError(

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rnnedge.errors import MissingPackageError, RnnEdgeError
+from rnnedge.errors import MissingPackageError, PeerError, RnnEdgeError
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.runners import Outputs
 from rnnedge_exporters import export, is_bare_layer
@@ -28,14 +28,11 @@ from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import one_line
 
 Call = Callable[[], Any]
-
-
-class PeerError(RnnEdgeError):
-    """A peer does not take the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def make_peer(name: str, task: Task) -> Peer:
 
 def engine_label() -> str:
     """Return the name and version of the engine that runs ONNX files."""
-    import onnxruntime
+    from rnnedge_runtime.engine.library import onnxruntime
 
     return f"ONNX Runtime {onnxruntime.__version__}"
 
@@ -157,7 +154,7 @@ def _torchscript(task: Task) -> Peer:
         },
         dynamo=False,
     )
-    engine, _ = open_engine(path, device="cpu", options=EngineOptions(task.threads))
+    engine, _ = open_inference_session(path, device="cpu", options=EngineOptions(task.threads))
     taken = {spec.name for spec in engine.get_inputs()}
 
     def bind(inputs: Inputs) -> Call:

@@ -3,66 +3,81 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnedge.benching.results import OWN, Benchmark
-from rnnedge_runtime.errors import InputError, MissingPackageError
+from rnnedge.file_kinds import PLOTS
+from rnnedge_runtime.atomic_file import atomic_file
+from rnnedge_runtime.errors import MissingPackageError
+from rnnedge_runtime.write_target import check_target, suffix_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_KINDS = (".png", ".svg", ".pdf")
 _DASHES = ("-", "--", ":", "-.")
 """Of the lines of one side: of the model, and of its peers."""
 
 
-def check_plot_path(path: str | os.PathLike[str]) -> None:
+def check_plot_path(
+    path: str | os.PathLike[str],
+    *,
+    protected: Iterable[str | os.PathLike[str] | None] = (),
+    force: bool = False,
+) -> None:
     """Check that a picture can be written, before what it shows is measured.
 
+    Args:
+        path: The file to write, `.png`, `.svg` or `.pdf`.
+        protected: Files that it must not replace.
+        force: Whether a file that holds something else may be replaced.
+
     Raises:
-        InputError: When the suffix is not `.png`, `.svg` or `.pdf`, or the folder does not exist.
+        WriteError: When the file must not or cannot be written.
         MissingPackageError: When matplotlib is not installed.
     """
-    target = Path(path)
-    if target.suffix.lower() not in _KINDS:
-        raise InputError(f"plot {target}: expected a name that ends in one of {', '.join(_KINDS)}")
-    if not target.parent.is_dir():
-        raise InputError(
-            f"plot {target}: expected an existing folder, found no folder {target.parent}: "
-            "create it"
-        )
+    check_target(path, PLOTS, protected=protected, force=force)
     if find_spec("matplotlib") is None:
         raise MissingPackageError("--plot", "matplotlib", 'pip install "rnnedge[report]"')
 
 
-def write_plot(benchmark: Benchmark, path: str | os.PathLike[str]) -> None:
+def write_plot(
+    benchmark: Benchmark,
+    path: str | os.PathLike[str],
+    *,
+    protected: Iterable[str | os.PathLike[str] | None] = (),
+    force: bool = False,
+) -> None:
     """Draw the median latency of every side over length, and write it whole or not at all.
 
     Args:
         benchmark: What was measured; whole sequences.
         path: The file to write, `.png`, `.svg` or `.pdf`.
+        protected: Files that it must not replace, beside the model that was measured.
+        force: Whether a file that holds something else may be replaced.
 
     Raises:
-        InputError: When the suffix or the folder does not serve.
-        ExportError: When it cannot be written.
+        WriteError: When the file must not or cannot be written.
         MissingPackageError: When matplotlib is not installed.
     """
-    check_plot_path(path)
+    protected = (benchmark.model, *protected)
+    check_plot_path(path, protected=protected, force=force)
     import matplotlib
     from matplotlib.figure import Figure
-
-    from rnnedge_exporters.staging import staged  # with PyTorch behind it
 
     # A user's own matplotlibrc, with TeX or a dark style in it, is for the user's own pictures.
     defaults = matplotlib.rcParamsDefault.items()
     settings: dict[Any, Any] = {k: v for k, v in defaults if not k.startswith("backend")}
-    target = Path(path)
-    with matplotlib.rc_context(settings), staged(target) as temporary:
+    kind = suffix_of(Path(path), PLOTS)[1:]
+    with (
+        matplotlib.rc_context(settings),
+        atomic_file(path, PLOTS, protected=protected, force=force) as file,
+    ):
         figure = Figure(figsize=(8, 5), layout="constrained")
         _paint(figure.add_subplot(), benchmark)
-        figure.savefig(temporary, format=target.suffix[1:].lower(), dpi=150)
+        figure.savefig(file, format=kind, dpi=150)
 
 
 def _paint(axes: Axes, benchmark: Benchmark) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from rnnedge.benching.shapes import Shape
-from rnnedge.errors import RnnEdgeError, SourceError, WeightsWarning
+from rnnedge.errors import RefusedError, RnnEdgeError, SourceError, WeightsWarning
 from rnnedge.parity.cases import Case, Inputs
-from rnnedge.parity.collect import Answers, Questioner, RefusedError
+from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance, compare, widest_product
 from rnnedge.parity.fit import fit_layer, fit_module
 from rnnedge.parity.from_checkpoint import settle
@@ -27,12 +27,6 @@ from rnnedge_runtime.contract import Interface
 
 _TELLING = (Shape(3, 2), Shape(2, 4))
 """Shapes at which a layer that takes batch for time answers something else."""
-
-
-class UnequalError(RnnEdgeError, ValueError):
-    """A model does not compute what it is measured beside."""
-
-    exit_code = 3
 
 
 class Reference:

@@ -11,7 +11,7 @@ from rnnedge.benching.machine import Machine
 from rnnedge.benching.memory import Memory
 from rnnedge.benching.shapes import Shape
 from rnnedge.benching.work import Work
-from rnnedge_runtime.engine import EngineOptions
+from rnnedge_runtime.engine.options import EngineOptions
 
 OWN = "rnnedge"
 """The side that is the model itself."""

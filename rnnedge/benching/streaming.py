@@ -16,10 +16,11 @@ from rnnedge.benching.measuring import Progress, check_sizes
 from rnnedge.benching.memory import import_engine, with_memory
 from rnnedge.benching.results import OWN, OWN_LABEL, Benchmark, StreamResult
 from rnnedge.benching.shapes import Shape
-from rnnedge_runtime.bench import random_inputs
+from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TIME
-from rnnedge_runtime.engine import Device
-from rnnedge_runtime.session import Array, Session
+from rnnedge_runtime.engine.options import Device
+from rnnedge_runtime.latency import random_inputs
+from rnnedge_runtime.session import Session
 
 _FRAMES = 16
 """Different frames that a stream is given, over and over."""

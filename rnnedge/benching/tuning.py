@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import tempfile
@@ -13,17 +14,18 @@ from typing import Any
 
 from rnnedge.benching.latency import time_in_turns
 from rnnedge.benching.machine import Machine, this_machine, usable_cores
-from rnnedge.benching.reference import Reference, UnequalError
+from rnnedge.benching.reference import Reference
 from rnnedge.benching.results import FORMAT
 from rnnedge.benching.shapes import Shape
-from rnnedge.errors import ExportError, SourceError
+from rnnedge.errors import ExportError, SourceError, UnequalError
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.validation import validate
 from rnnedge.sources import Source
 from rnnedge_exporters import ExportResult, export
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS
-from rnnedge_exporters.staging import staged
+from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.write_target import ONNX, check_target
 
 _WORTH = 1.03
 """How many times as fast something must be to be chosen over the exporter's choice, or over fewer
@@ -56,6 +58,7 @@ class Tuning:
 
     Attributes:
         output: The file that was written.
+        sha256: Its digest, 64 hexadecimal digits.
         source: What it was exported from.
         shapes: What was run.
         candidates: All that was measured; the first is what one gets without tuning: the exporter's
@@ -66,6 +69,7 @@ class Tuning:
     """
 
     output: str
+    sha256: str
     source: str
     shapes: tuple[Shape, ...]
     candidates: tuple[Candidate, ...]
@@ -92,6 +96,7 @@ class Tuning:
         return {
             "format": FORMAT,
             "written": self.output,
+            "sha256": self.sha256,
             "source": self.source,
             "lowering": self.best.lowering,
             "threads": self.best.threads,
@@ -113,6 +118,7 @@ def tune(
     threads: Sequence[int] = (),
     seconds: float = 0.2,
     digest: str | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Tuning:
@@ -123,22 +129,25 @@ def tune(
 
     Args:
         source: What to export.
-        output: The `.onnx` file to write, whole or not at all.
+        output: The `.onnx` file to write, whole or not at all; an existing one is replaced.
         shapes: What the device will run; one or more.
         threads: Numbers of threads to measure; none are 1, 2, 3, 4, and on by twos up to the cores.
         seconds: Time to measure each candidate for at each shape, above 0.
         digest: Digest that the weights must have, when the source should be that of a file.
+        force: Whether a file that holds something else may be replaced.
         progress: Called with the number of shapes done and in all.
         options: What `rnnedge.export` takes beside its lowering.
 
     Raises:
-        ExportError: When the source cannot be exported, or the file not be written.
+        ExportError: When the source cannot be exported.
+        WriteError: When the file must not or cannot be written.
         SourceError: When it does not take a shape, or has other weights than `digest`.
         UnequalError: When the exporter's own choice or the winner does not compute what the source
             does.
     """
+    check_target(output, ONNX, force=force)
     machine = this_machine()
-    with tempfile.TemporaryDirectory() as folder, staged(Path(output)) as temporary:
+    with tempfile.TemporaryDirectory() as folder:
         files, left_out, default = _export_all(source, Path(folder), options)
         if digest not in (None, default.contract.weights_digest):
             raise SourceError(
@@ -148,7 +157,9 @@ def tune(
         own = _form(default)
         keys: list[tuple[str, int | None]] = [(own, None)]
         keys += [(name, number) for name in files for number in threads or thread_counts()]
-        sessions = {key: Session(files[key[0]], threads=key[1]) for key in keys}
+        sessions = {
+            key: Session(files[key[0]], engine="onnxruntime", threads=key[1]) for key in keys
+        }
         reference = Reference(default.contract.interface, source.module)
         left_out |= _check(files, sessions, reference, shapes)
         if own in left_out:
@@ -166,13 +177,15 @@ def tune(
                 progress(done, len(shapes))
         candidates = tuple(Candidate(*key, tuple(times)) for key, times in medians.items())
         best = choose(candidates)
-        temporary.write_bytes(files[best.lowering].read_bytes())
-        report = validate(temporary, against=source, quick=True)
+        report = validate(files[best.lowering], against=source, quick=True)
         if not report:
             verdict = replace(report, model=os.fspath(output)).verdict
             raise UnequalError(f"{verdict}; nothing was written")
+        content = files[best.lowering].read_bytes()
+    write_file(output, content, ONNX, force=force)
     return Tuning(
         output=os.fspath(output),
+        sha256=hashlib.sha256(content).hexdigest(),
         source=source.origin,
         shapes=tuple(shapes),
         candidates=candidates,

@@ -35,7 +35,8 @@ def tuning_lines(tuning: Tuning) -> Iterator[str]:
     before = f"{default.lowering}, threads left to ONNX Runtime"
     how = f"{tuning.speed:.2f} times as fast as without tuning ({before})"
     yield f"{best.lowering}, {_threads(best)} thread(s): {how}"
-    yield f"wrote {tuning.output}: open it with Session({tuning.output!r}, threads={best.threads})"
+    yield f"wrote {tuning.output} (sha256 {tuning.sha256[:12]})"
+    yield f"open it with Session({tuning.output!r}, threads={best.threads})"
 
 
 def _threads(candidate: Candidate) -> str:

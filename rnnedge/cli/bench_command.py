@@ -8,6 +8,7 @@ import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
 from rnnedge.cli.options import (
+    force_option,
     json_option,
     layer_options,
     session_options,
@@ -52,6 +53,7 @@ PEERS = ("torch", "torchscript", "openvino")
 @session_options
 @click.option("--baseline", help="What --json printed earlier on this machine, to compare with.")
 @click.option("--plot", help="Draw latency over length: a .png, .svg or .pdf file.")
+@force_option
 @json_option
 def bench(
     model: str,
@@ -69,6 +71,7 @@ def bench(
     threads: int | None,
     baseline: str | None,
     plot: str | None,
+    force: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -94,11 +97,12 @@ def bench(
         raise click.UsageError("--against goes with --source, or the options of a layer")
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
+    read = [model, source, baseline, *against]
+    if plot is not None:
+        check_plot_path(plot, protected=read, force=force)
     earlier = read_baseline(baseline) if baseline else None
     if earlier:
         earlier.check([*((s.time, s.batch) for s in shapes), *((None, b) for b in streams)])
-    if plot:
-        check_plot_path(plot)
     settings: dict[str, Any] = {
         "device": device,
         "threads": threads or 1,
@@ -117,8 +121,8 @@ def bench(
             found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
     speeds = earlier.compare(found) if earlier else {}
     changes = earlier.changes(found) if earlier else []
-    if plot:
-        write_plot(found, plot)
+    if plot is not None:
+        write_plot(found, plot, protected=read, force=force)
     if as_json:
         rows = [{"time": time, "batch": batch, "speed": v} for (time, batch), v in speeds.items()]
         compared = {"baseline": baseline, "speeds": rows, "changes": changes} if earlier else None

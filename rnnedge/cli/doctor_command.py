@@ -9,20 +9,14 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from rnnedge.cli.options import json_option
+from rnnedge.cli.options import force_option, json_option
 from rnnedge.cli.output import print_json, print_lines
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge.errors import UnhealthyError
 
 if TYPE_CHECKING:
     from rnnedge.doctor import Diagnosis, Finding, Treatment
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-
-
-class UnhealthyError(RnnEdgeError):
-    """The doctor found an error in the model."""
-
-    exit_code = 3
 
 
 @click.command()
@@ -43,9 +37,15 @@ class UnhealthyError(RnnEdgeError):
     show_default=True,
     help="Seconds that one run of MODEL may take.",
 )
+@force_option
 @json_option
 def doctor(
-    model: str, output: str | None, runtimes: tuple[str, ...], time_limit: float, as_json: bool
+    model: str,
+    output: str | None,
+    runtimes: tuple[str, ...],
+    time_limit: float,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Examine MODEL, an ONNX file of any maker, for what goes wrong on a device.
 
@@ -63,7 +63,7 @@ def doctor(
     else:
         from rnnedge.doctor import fix
 
-        treatment = fix(model, output, runtimes=runtimes, time_limit=time_limit)
+        treatment = fix(model, output, runtimes=runtimes, time_limit=time_limit, force=force)
         diagnosis = treatment.after
         if as_json:
             print_json(treatment.to_dict())
@@ -123,7 +123,7 @@ def _told(treatment: Treatment) -> Iterator[str]:
         yield from (f"  {change}" for change in repair.changes)
         yield from (f"  proof: {proof}" for proof in repair.proofs)
     yield from (f"not done: {reason}" for reason in treatment.reasons)
-    yield f"wrote {treatment.output}"
+    yield f"wrote {treatment.output} (sha256 {treatment.sha256[:12]})"
     yield from (
         f"  left: {finding.severity}: {finding.where}: {finding.problem} -> {finding.remedy}"
         for finding in treatment.after.general

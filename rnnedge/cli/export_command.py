@@ -1,15 +1,18 @@
-"""`rnnedge export SOURCE -o model.onnx`."""
+"""`rnnedge export SOURCE [-o model.onnx]`."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from rnnedge.cli.export_target import default_output, next_command
 from rnnedge.cli.options import (
     calibrate_option,
+    force_option,
     interface_options,
     is_onnx,
     json_option,
@@ -19,11 +22,19 @@ from rnnedge.cli.options import (
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.write_target import ONNX, check_target
 
 
 @click.command()
 @click.argument("source", required=False)
-@click.option("-o", "--output", required=True, help="The .onnx file to write.")
+@click.option(
+    "-o",
+    "--output",
+    help="The .onnx file to write [in the current folder, named after SOURCE; never one that is "
+    "there already].",
+)
+@force_option
 @layer_options
 @interface_options
 @click.option(
@@ -49,7 +60,11 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
 @click.option(
     "--opset", type=int, help="ONNX operator set [the lowest that serves; that of an .onnx file]."
 )
-@click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
+@click.option(
+    "--validate/--no-validate",
+    default=True,
+    help="Run module and file at other sizes, and prove parity, before writing.",
+)
 @click.option(
     "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
 )
@@ -57,7 +72,8 @@ from rnnedge.cli.quantization_table import quantization_table, reasons
 @json_option
 def export(
     source: str | None,
-    output: str,
+    output: str | None,
+    force: bool,
     inputs: tuple[str, ...],
     validate: bool,
     golden: str | None,
@@ -71,19 +87,31 @@ def export(
     SOURCE may be an .onnx file of any exporter, whose weights --quantize or --dtype float16 writes
     in fewer bits: then the file is proven against that one.
     """
+    writing: dict[str, Any] = {
+        "protected": [source, calibrate],
+        "force": force,
+        "replace": output is not None,
+    }
+    if output is None:
+        chosen = {name: given[name] for name in ("cell", "quantize", "dtype")}
+        output = default_output(source, **chosen)
+    check_target(output, ONNX, **writing)
     if is_onnx(source):
         from rnnedge.cli.onnx_source import export_onnx
 
-        export_onnx(source, output, given, validate=validate, as_json=as_json)
+        export_onnx(source, output, given, writing, validate=validate, as_json=as_json)
         return
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
-    from rnnedge_exporters.staging import staged
 
     if golden and not validate:
         raise click.UsageError("--golden goes with validation: leave --no-validate out")
     if calibrate and not validate:
         raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
+    if golden is not None:
+        from rnnedge.golden import check_golden_folder
+
+        check_golden_folder(golden)
     loaded = source_of(source, given)
     if inputs:
         from rnnedge.input_specs import parse_inputs
@@ -93,9 +121,10 @@ def export(
     if calibrate and given["quantize"]:
         given["calibrate"] = calibrate
     report = None
-    with staged(Path(output)) as temporary:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "model.onnx"
         if max_error is None:
-            made = export_module(loaded.module, temporary, **given)
+            made = export_module(loaded.module, temporary, validate=validate, **given)
         else:
             from rnnedge.max_error import export_within
 
@@ -105,14 +134,14 @@ def export(
                     temporary,
                     max_error=max_error,
                     progress=progress,
-                    **{"calibrate": calibrate} | given,
+                    **{"calibrate": calibrate, "validate": validate} | given,
                 )
-        result = replace(made, path=Path(output))
+        result = replace(made, path=Path(output), notes=(*loaded.notes, *made.notes))
         if validate:
             with progress_bar("validating") as progress:
                 report = validate_file(
                     temporary,
-                    against=loaded,
+                    against=replace(loaded, untold=(), remarks=()),  # they are in the result
                     device="auto" if given["target"] == "cuda" else "cpu",
                     golden=golden,
                     calibrate=calibrate,
@@ -121,15 +150,18 @@ def export(
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
+        write_file(output, temporary.read_bytes(), ONNX, **writing)
     if as_json:
         print_json(
             {
                 "written": True,
                 "model": output,
                 "bytes": result.bytes,
+                "sha256": result.sha256,
                 "contract": asdict(result.contract),
                 "notes": result.notes,
                 "quantization": [asdict(layer) for layer in result.quantization],
+                "trial": asdict(result.report),
                 "report": report.to_dict() if report else None,
             }
         )
@@ -142,4 +174,5 @@ def export(
         print_lines(quantization_table(result.quantization), *reasons(result.quantization))
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
-        print_lines(f"wrote {golden}, golden vectors for python -m rnnedge_runtime check")
+        print_lines(f"wrote {golden}, the golden vectors")
+    print_lines("next:", next_command(output, result.contract.interface, golden))

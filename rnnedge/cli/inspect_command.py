@@ -60,7 +60,7 @@ def inspect(model: str, device: Any, as_json: bool) -> None:
         *_runs(found),
     )
     if found.contract is None:
-        print_lines("contract: none, rnnedge did not make this model")
+        print_lines("contract: none, rnnedge did not export this model")
         return
     contract = found.contract
     made = ", ".join(f"{name} {version}" for name, version in contract.versions.items())

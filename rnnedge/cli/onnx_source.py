@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rnnedge.cli.export_target import next_command
 from rnnedge.cli.options import refuse_others
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar, refuse_unequal
+from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.errors import ParityError
+from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.write_target import ONNX
 
 
 def export_onnx(
-    source: str, output: str, given: Mapping[str, Any], *, validate: bool, as_json: bool
+    source: str,
+    output: str,
+    given: Mapping[str, Any],
+    writing: Mapping[str, Any],
+    *,
+    validate: bool,
+    as_json: bool,
 ) -> None:
-    """Run `rnnedge export model.onnx --quantize int8 -o small.onnx`."""
-    taken = ("quantize", "dtype", "target", "opset", "validate", "as_json", "verbose")
+    """Run `rnnedge export model.onnx --quantize int8 -o small.onnx`.
+
+    Args:
+        source: The file.
+        output: The file to write.
+        given: What click passed on.
+        writing: How it is written: what `write_file` takes.
+        validate: Whether it is proven first.
+        as_json: Whether one JSON object is printed.
+    """
+    taken = ("force", "quantize", "dtype", "target", "opset", "validate", "as_json", "verbose")
     refuse_others(source, "source", "output", *taken)
     from rnnedge.errors import SourceError
 
@@ -26,10 +46,10 @@ def export_onnx(
             "weights in fewer bits"
         )
     from rnnedge_exporters.quantization.onnx_file.quantize import quantize
-    from rnnedge_exporters.staging import staged
 
     report = None
-    with staged(Path(output)) as temporary:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "model.onnx"
         options = {name: given[name] for name in ("quantize", "dtype", "target", "opset")}
         result = replace(quantize(source, temporary, **options), path=Path(output))
         if validate:
@@ -40,12 +60,14 @@ def export_onnx(
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
+        write_file(output, temporary.read_bytes(), ONNX, **writing)
     if as_json:
         print_json(
             {
                 "written": True,
                 "model": output,
                 "bytes": result.bytes,
+                "sha256": result.sha256,
                 "bytes_before": result.bytes_before,
                 "contract": asdict(result.contract) if result.contract else None,
                 "quantization": [asdict(layer) for layer in result.quantization],
@@ -56,7 +78,8 @@ def export_onnx(
     if report:
         print_lines(report.table(), *report.lines(), report.verdict)
     print_lines(quantization_table(result.quantization), *reasons(result.quantization))
-    print_lines(f"wrote {result}")
+    interface = result.contract.interface if result.contract else None
+    print_lines(f"wrote {result}", "next:", next_command(output, interface))
 
 
 def validate_onnx(model: str, source: str, *, as_json: bool) -> None:

@@ -36,9 +36,25 @@ _CHOICE = (
     click.option("--key", help="Dictionary inside a training checkpoint, such as model_state."),
     click.option("--prefix", help="What the layer's names begin with in a checkpoint."),
     click.option(
+        "--layer-only",
+        is_flag=True,
+        default=None,
+        help="Take the layer alone of a checkpoint that holds more.",
+    ),
+    click.option(
+        "--arg",
+        "arguments",
+        multiple=True,
+        callback=lambda context, option, given: _arguments(given),
+        help="Of a class package.module:Class: NAME=VALUE, such as hidden_size=20; may be given "
+        "again.",
+    ),
+    click.option("--weights", help="Checkpoint of the whole module that a class makes."),
+    click.option(
         "--seed", type=click.IntRange(0, 2**63 - 1), help="Of the weights where none are given [0]."
     ),
 )
+_CHOICE_NAMES = ("key", "prefix", "layer_only", "arguments", "weights", "seed")
 _INTERFACE = (
     click.option(
         "--input",
@@ -107,6 +123,15 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+def force_option(command: F) -> F:
+    """Add `--force`."""
+    return click.option(
+        "--force",
+        is_flag=True,
+        help="Replace a file that holds something else than its name says.",
+    )(command)
+
+
 _SESSION = (
     click.option("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
     click.option(
@@ -170,6 +195,14 @@ def _entries(given: tuple[str, ...]) -> dict[str, str]:
     return entries
 
 
+def _arguments(given: tuple[str, ...]) -> dict[str, Any] | None:
+    if not given:
+        return None
+    from rnnedge_exporters.python_object import read_argument  # its package imports torch
+
+    return {name: read_argument(text) for name, text in _entries(given).items()}
+
+
 def is_onnx(source: str | None) -> TypeGuard[str]:
     """Whether a SOURCE is an ONNX file."""
     return source is not None and source.lower().endswith(".onnx")
@@ -206,7 +239,8 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
 
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}
-    choice = {name: given.pop(name) for name in ("key", "prefix", "seed")}
+    choice = {name: given.pop(name) for name in _CHOICE_NAMES}
+    choice["layer_only"] = bool(choice["layer_only"])
     if model is not None:
         from rnnedge.parity.from_checkpoint import layer_in_file
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from rnnedge.errors import ParityError
 from rnnedge.strict_json import finite
-from rnnedge_runtime.errors import RnnEdgeError
 
 if TYPE_CHECKING:
     from rnnedge.parity import Report
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 
 _PIPE_WIDTH = 200
 """Characters; wide enough that no row of ours is folded where nobody looks at the width."""
-
-
-class ParityError(RnnEdgeError):
-    """The model does not compute what its source computes."""
-
-    exit_code = 3
 
 
 def print_json(value: Any) -> None:

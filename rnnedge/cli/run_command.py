@@ -11,10 +11,12 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.cli.options import json_option, session_options
+from rnnedge.cli.options import force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
-from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.atomic_file import atomic_file
+from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.write_target import NPZ, check_target
 
 Array = NDArray[Any]
 
@@ -31,6 +33,7 @@ Array = NDArray[Any]
 @click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
 @click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
 @click.option("-o", "--output", help="The .npz file to write, with every output by name.")
+@force_option
 @session_options
 @json_option
 def run(
@@ -39,6 +42,7 @@ def run(
     lengths_file: str | None,
     state_file: str | None,
     output: str | None,
+    force: bool,
     device: Any,
     threads: int | None,
     as_json: bool,
@@ -48,8 +52,9 @@ def run(
 
     The file that -o writes can be given to --state: the next run goes on where this one ended.
     """
-    if output:
-        _check_writable(Path(output))
+    read = [model, *(given.rpartition("=")[2] for given in inputs), lengths_file, state_file]
+    if output is not None:
+        check_target(output, NPZ, protected=read, force=force)
     session = Session(model, device=device, threads=threads, **options)
     data: dict[str, Array] = {}
     for given in inputs:
@@ -57,8 +62,10 @@ def run(
     lengths = _read_one(lengths_file) if lengths_file else None
     state = _read_state(state_file, session) if state_file else None
     result = session.run(data, lengths=lengths, state=state)
-    if output:
-        _write(Path(output), result.outputs)
+    if output is not None:
+        arrays: dict[str, Any] = dict(result.outputs)
+        with atomic_file(output, NPZ, protected=read, force=force) as file:
+            np.savez(file, **arrays)
     if as_json:
         outputs = {
             name: {"dtype": str(array.dtype), "shape": array.shape}
@@ -128,26 +135,3 @@ def _loaded(path: str, kind: str) -> Iterator[Any]:
         elif "pickle" in reason:  # what numpy takes for a pickle is just anything else
             reason = "it is not one"
         raise InputError(f"{path}: expected {kind}: {reason}") from error
-
-
-def _check_writable(path: Path) -> None:
-    """Refuse before the model runs what could not be written after it."""
-    if path.is_dir():
-        raise RnnEdgeError(f"{path}: expected the name of a file to write, found a folder")
-    if not path.parent.is_dir():
-        raise RnnEdgeError(
-            f"{path}: expected an existing folder, found no folder {path.parent}: create it"
-        )
-
-
-def _write(path: Path, outputs: dict[str, Array]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            arrays: dict[str, Any] = dict(outputs)
-            np.savez(file, **arrays)
-        temporary.replace(path)
-    except OSError as error:
-        raise RnnEdgeError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

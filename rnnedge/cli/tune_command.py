@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
-from rnnedge.cli.options import interface_options, json_option, layer_options, source_of
+from rnnedge.cli.options import (
+    force_option,
+    interface_options,
+    json_option,
+    layer_options,
+    source_of,
+)
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of each form and number of threads, for each shape.",
 )
+@force_option
 @json_option
 def tune(
     subject: str | None,
@@ -56,6 +63,7 @@ def tune(
     opset: int | None,
     threads: tuple[int, ...],
     seconds: float,
+    force: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -71,6 +79,9 @@ def tune(
     told = (inputs, lengths, states is not None, quantize, opset is not None)
     if model and any(told):
         raise click.UsageError(f"{model} tells how it is exported: leave those options out")
+    from rnnedge_runtime.write_target import ONNX, check_target
+
+    check_target(output, ONNX, protected=[subject, source], force=force)
     from rnnedge.benching.tuning import tune as tune_source
     from rnnedge.benching.tuning_table import tuning_lines, tuning_table
 
@@ -101,10 +112,12 @@ def tune(
             shapes,
             threads=threads,
             seconds=seconds,
+            force=force,
             progress=progress,
             **options,
         )
     if as_json:
-        print_json(found.to_dict())
+        print_json({**found.to_dict(), "notes": loaded.notes})
         return
-    print_lines(tuning_table(found), *tuning_lines(found))
+    notes = (f"note: {note}" for note in loaded.notes)
+    print_lines(tuning_table(found), *notes, *tuning_lines(found))

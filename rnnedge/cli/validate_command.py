@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rnnedge.cli.options import calibrate_option, is_onnx, json_option, layer_options, source_of
-from rnnedge.cli.output import ParityError, print_json, print_lines, progress_bar
+from rnnedge.cli.options import (
+    calibrate_option,
+    force_option,
+    is_onnx,
+    json_option,
+    layer_options,
+    source_of,
+)
+from rnnedge.cli.output import print_json, print_lines, progress_bar
+from rnnedge.errors import ParityError
+from rnnedge.file_kinds import REPORTS
+from rnnedge_runtime.write_target import NPZ, check_target
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.engine.options import EngineName
 
 
 @click.command()
@@ -37,6 +51,13 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
     help="Where the model runs.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "native"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the model; native needs rnnedge-native.",
+)
+@click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
@@ -60,6 +81,7 @@ from rnnedge.cli.output import ParityError, print_json, print_lines, progress_ba
 )
 @calibrate_option
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
+@force_option
 @json_option
 def validate(
     model: str,
@@ -68,12 +90,14 @@ def validate(
     atol: float | None,
     torch_factor: float,
     device: str,
+    engine: EngineName,
     time_limit: float,
     reports: tuple[str, ...],
     golden: str | None,
     scores: bool | None,
     calibrate: str | None,
     save_failing: str | None,
+    force: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -85,11 +109,16 @@ def validate(
     Where the source is an .onnx file, MODEL is what `export --quantize` made of it.
     """
     if is_onnx(source):
+        if engine != "onnxruntime":
+            raise click.UsageError(
+                f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
+            )
         from rnnedge.cli.onnx_source import validate_onnx
 
         validate_onnx(model, source, as_json=as_json)
         return
-    from rnnedge.isolated import Worker
+    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
+    from rnnedge_exporters.sandbox.session import Worker
 
     with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
         from rnnedge.parity import Tolerance
@@ -97,7 +126,7 @@ def validate(
         from rnnedge.reports import check_report_path, write_report
 
         for path in reports:
-            check_report_path(path)
+            check_report_path(path, protected=read, force=force)
         loaded = source_of(source, given, model)
         with progress_bar("validating") as progress:
             report = validate_file(
@@ -106,16 +135,19 @@ def validate(
                 quick=quick,
                 tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
                 device=device,
+                engine=engine,
                 worker=worker,
                 latency=bool(reports),
                 golden=golden,
                 failing=save_failing,
                 scores=scores,
                 calibrate=calibrate,
+                force=force,
                 progress=progress,
             )
+    command = shlex.join(["rnnedge", *sys.argv[1:]])
     for path in reports:
-        write_report(report, path, command=shlex.join(["rnnedge", *sys.argv[1:]]))
+        write_report(report, path, command=command, protected=read, force=force)
     if as_json:
         print_json(report.to_dict())
     else:
@@ -127,3 +159,33 @@ def validate(
         raise ParityError(report.verdict)
     if not as_json:
         print_lines(report.verdict)
+
+
+def _check_writable(
+    model: str,
+    source: str | None,
+    calibrate: str | None,
+    reports: tuple[str, ...],
+    golden: str | None,
+    failing: str | None,
+    force: bool,
+) -> list[str | Path | None]:
+    """Refuse what could not be written in the end, before PyTorch is imported.
+
+    Returns:
+        The files that are read.
+    """
+    read: list[str | Path | None] = [model, source]
+    if calibrate is not None:
+        from rnnedge_exporters.calibration.sequences import data_files
+
+        read += data_files(calibrate)
+    for number, path in enumerate(reports):
+        check_target(path, REPORTS, protected=[*read, *reports[:number]], force=force)
+    if failing is not None:
+        check_target(failing, NPZ, protected=read, force=force)
+    if golden is not None:
+        from rnnedge.golden import check_golden_folder
+
+        check_golden_folder(golden)
+    return read

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.base_sizes import find_base
 from rnnedge.doctor.rows import batch_axis, coupled_rows, wrong_shapes
-from rnnedge.doctor.sandbox import Answer
 from rnnedge.doctor.trial import Sizes, Trial
+from rnnedge_exporters.sandbox.onnx_runtime import Answer
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 Array = NDArray[np.generic]

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 
 from rnnedge_runtime.contract import Axis, Interface, TensorSpec
-from rnnedge_runtime.foreign import read_interface
+from rnnedge_runtime.foreign.interface_from_names import read_interface
 
 _PROTOBUF_LIMIT = 2**31 - 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, inliner
 
 from rnnedge.doctor.graphs import axes_of, inner_graphs, relabel, spec_of, used
-from rnnedge_runtime.contract import METADATA_KEY, Axis, TensorSpec
-from rnnedge_runtime.errors import ModelError
+from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
+from rnnedge_runtime.errors import ContractError, ModelError
 
 _LARGE = 1024
 """Bytes; what shape inference never needs the values of."""
@@ -65,6 +66,15 @@ class OnnxFile:
     def ours(self) -> bool:
         """Whether the file carries a contract of rnnedge."""
         return any(entry.key == METADATA_KEY for entry in self.proto.metadata_props)
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The contract of rnnedge; None where there is none, or none that can be read."""
+        for entry in self.proto.metadata_props:
+            if entry.key == METADATA_KEY:
+                with suppress(ContractError):
+                    return Contract.from_json(entry.value, source=self.path.name)
+        return None
 
     @property
     def opset(self) -> int:

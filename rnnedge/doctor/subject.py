@@ -17,8 +17,8 @@ from rnnedge.doctor.graphs import relabel, save
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import Cell, Chain, find_cells, find_chains
 from rnnedge.doctor.roles import Roles, Shapes, find_roles, unrolled_steps
-from rnnedge.doctor.sandbox import Answer, Sandbox
 from rnnedge.doctor.trial import Sizes, Trial
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME
 
 _SHAPING = ("Reshape", "Expand", "ConstantOfShape", "Slice", "Split", "Tile")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
@@ -13,10 +13,12 @@ from typing import Any
 from rnnedge.doctor.examination import check_arguments, diagnose
 from rnnedge.doctor.findings import Diagnosis
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair
-from rnnedge.doctor.sandbox import TIME_LIMIT, Sandbox
+from rnnedge.doctor.repairs.base import Mended, Repair
 from rnnedge.doctor.subject import Subject, observe
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge.errors import NotMendedError, RepairError
+from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
+from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.write_target import ONNX, check_target
 
 _Way = tuple[str, frozenset[str], Callable[[Subject, Path], Mended]]
 
@@ -29,10 +31,6 @@ _IN_PLACE: tuple[_Way, ...] = (
 )
 
 
-class RepairError(RnnEdgeError, ValueError):
-    """Nothing in the model can be repaired, or nothing has to be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Treatment:
     """What `fix` did.
@@ -40,6 +38,7 @@ class Treatment:
     Attributes:
         model: The file that was repaired.
         output: The new file.
+        sha256: Digest of the new file, 64 hexadecimal digits.
         repairs: What was done, each with its proof.
         reasons: Why other repairs were not made, one line each.
         before: What was wrong.
@@ -48,6 +47,7 @@ class Treatment:
 
     model: str
     output: str
+    sha256: str
     repairs: tuple[Repair, ...]
     reasons: tuple[str, ...]
     before: Diagnosis
@@ -73,6 +73,7 @@ def fix(
     *,
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
+    force: bool = False,
 ) -> Treatment:
     """Repair an ONNX model with recurrent layers, as far as that can be proven.
 
@@ -83,25 +84,21 @@ def fix(
 
     Args:
         model: The `.onnx` file; it is not changed.
-        output: The file to write; an existing one is replaced.
+        output: The `.onnx` file to write; an existing one is replaced, but not `model` itself.
         runtimes: As for `examine`.
         time_limit: As for `examine`.
+        force: Whether a file that holds something else than a model may be replaced.
 
     Raises:
         RepairError: When nothing has to be repaired, or nothing can be.
         ModelError: When the file is missing, not ONNX, or cut short.
-        ExportError: When `output` cannot be written.
+        WriteError: When `output` must not or cannot be written.
         InputError: When a runtime is unknown, or the time limit is not above 0.
         MissingPackageError: When onnxruntime is not installed.
     """
-    from rnnedge_exporters.staging import staged  # with PyTorch behind it
-
     check_arguments(runtimes, time_limit)
-    with (
-        staged(Path(output)) as staging,
-        tempfile.TemporaryDirectory(prefix="rnnedge-") as name,
-        Sandbox(time_limit) as sandbox,
-    ):
+    check_target(output, ONNX, protected=[model], force=force)
+    with tempfile.TemporaryDirectory(prefix="rnnedge-") as name, Sandbox(time_limit) as sandbox:
         folder = Path(name)
         subject = observe(model, sandbox)
         before = diagnose(subject, os.fspath(model), runtimes)
@@ -112,9 +109,16 @@ def fix(
             raise RepairError(f"{before.model}: is larger than the 2 GiB that one ONNX file holds")
         healed = observe(path, sandbox)
         after = diagnose(healed, os.fspath(output), runtimes)
-        shutil.copyfile(path, staging)
+        content = path.read_bytes()
+        write_file(output, content, ONNX, protected=[model], force=force)
     return Treatment(
-        os.fspath(model), os.fspath(output), tuple(repairs), tuple(reasons), before, after
+        model=os.fspath(model),
+        output=os.fspath(output),
+        sha256=hashlib.sha256(content).hexdigest(),
+        repairs=tuple(repairs),
+        reasons=tuple(reasons),
+        before=before,
+        after=after,
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge.doctor.roles import Roles
-from rnnedge.doctor.sandbox import Answer, Arrays, Sandbox
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 
 _OTHER = 4

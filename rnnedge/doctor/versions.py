@@ -33,6 +33,9 @@ LOWEST_OPSET = 7
 USUAL_OPSET, USUAL_IR = 17, 8
 """What ONNX Runtime 1.12 of 2022 loads; below these nothing is said."""
 
+LAYER_OPSET, MODULE_OPSET = 17, 18
+"""The lowest that `rnnedge export` writes, of one layer and of a module with layers inside."""
+
 DOMAINS = {
     "": "",
     "ai.onnx": "",

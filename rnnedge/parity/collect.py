@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rnnedge.errors import SourceError
-from rnnedge.isolated import CrashError, TimeLimitError
+from rnnedge.errors import CrashError, RefusedError, SourceError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
 from rnnedge.parity.rounding.integers import Integers
 from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_of
@@ -122,10 +121,6 @@ def collect(
     if dtype is torch.float32:
         notes.append("the reference is PyTorch float32: the module refuses float64")
     return ask, collected, notes
-
-
-class RefusedError(Exception):
-    """PyTorch itself does not take a case."""
 
 
 class Questioner:

@@ -15,6 +15,7 @@ from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
 from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import TIME, Interface, TensorSpec
+from rnnedge_runtime.errors import OptionError
 
 Array = NDArray[Any]
 _LARGEST = 1e35
@@ -46,6 +47,9 @@ class Tolerance:
         absolute: Above 0, or None to derive it from the width of the cell.
         torch_factor: 0 leaves the rounding that was measured out.
         ulps: Above 0; how many times the expected rounding of one product is allowed.
+
+    Raises:
+        OptionError: If a number is out of its range.
     """
 
     absolute: float | None = None
@@ -54,11 +58,11 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         if self.absolute is not None and not 0 < self.absolute < math.inf:
-            raise ValueError(f"absolute: expected above 0 and finite, got {self.absolute}")
+            raise OptionError(f"absolute: expected above 0 and finite, got {self.absolute}")
         if not 0 <= self.torch_factor < math.inf:
-            raise ValueError(f"torch_factor: expected 0 or more, got {self.torch_factor}")
+            raise OptionError(f"torch_factor: expected 0 or more, got {self.torch_factor}")
         if not 0 < self.ulps < math.inf:
-            raise ValueError(f"ulps: expected above 0 and finite, got {self.ulps}")
+            raise OptionError(f"ulps: expected above 0 and finite, got {self.ulps}")
 
     def floor(self, terms: int) -> float:
         """Return the absolute error allowed where PyTorch makes none.

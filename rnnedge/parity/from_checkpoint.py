@@ -86,44 +86,47 @@ def settle(source: Source, fits: Callable[[nn.RNNBase], Fit | None]) -> tuple[So
         The source with what fits, and a note; the source as it is where nothing does.
     """
     shaped = []
-    for module, told in _alternatives(source):
+    names = _open_names(source)
+    for module in _alternatives(source, names):
         fit = fits(module)
         if fit is None:
             return source, None
         if fit == "values":
-            return _settled(source, module, told, "answers")
+            return _settled(replace(source, untold=()), module, names, "answers")
         if fit == "shapes":
-            shaped.append((module, told))
+            shaped.append(module)
     # A file that is wrong in its numbers still shows which axis it takes for the batch.
-    if len({module.batch_first for module, _ in shaped}) == 1:
-        return _settled(source, *shaped[0], "shapes of the answers")
+    if "batch_first" in names and len({module.batch_first for module in shaped}) == 1:
+        untold = tuple(name for name in names if name != "batch_first")
+        return _settled(
+            replace(source, untold=untold), shaped[0], ["batch_first"], "shapes of the answers"
+        )
     return source, None
 
 
 def _settled(
-    source: Source, module: nn.RNNBase, told: dict[str, Any], what: str
+    source: Source, module: nn.RNNBase, names: list[str], what: str
 ) -> tuple[Source, str | None]:
-    if not told:
-        return source, None
     spec = RNNSpec.from_layer(module)
     before = str(RNNSpec.from_layer(source.module))  # type: ignore[arg-type]  # a bare layer
-    settled = Source(module, source.origin.replace(before, str(spec)), source.untold)
-    words = " and ".join(f"{name}={value!r}" for name, value in told.items())
-    return settled, f"{words}: the checkpoint does not tell it, the {what} of the file do"
+    settled = replace(source, module=module, origin=source.origin.replace(before, str(spec)))
+    words = " and ".join(f"{name}={getattr(spec, name)!r}" for name in names)
+    note = f"{words}: the checkpoint does not tell it, the {what} of the file do"
+    return settled, note if names else None
 
 
-def _alternatives(source: Source) -> Iterator[tuple[nn.RNNBase, dict[str, Any]]]:
+def _open_names(source: Source) -> list[str]:
+    assert isinstance(source.module, nn.RNNBase)
+    names = [name for name in _OPEN if name in source.untold]
+    if source.module.mode not in ("RNN_TANH", "RNN_RELU") and "nonlinearity" in names:
+        names.remove("nonlinearity")
+    return names
+
+
+def _alternatives(source: Source, names: list[str]) -> Iterator[nn.RNNBase]:
     assert isinstance(source.module, nn.RNNBase)
     spec = RNNSpec.from_layer(source.module)
-    names = [name for name in _OPEN if name in source.untold]
-    if spec.cell != "rnn" and "nonlinearity" in names:
-        names.remove("nonlinearity")
     for values in itertools.product(*(_OPEN[name] for name in names)):
-        told = {
-            name: value
-            for name, value in zip(names, values, strict=True)
-            if value != getattr(spec, name)
-        }
-        layer = build(replace(spec, **told), seed=0)
+        layer = build(replace(spec, **dict(zip(names, values, strict=True))), seed=0)
         layer.load_state_dict(source.module.state_dict())
-        yield layer, told
+        yield layer

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult
-from rnnedge_exporters.staging import staged
-from rnnedge_runtime.golden import GoldenSet
+from rnnedge_runtime.atomic_file import atomic_file
+from rnnedge_runtime.proof.golden import GoldenSet
+from rnnedge_runtime.write_target import NPZ
 
 _MOST = 12
 _VALUES = 200_000
@@ -58,7 +58,13 @@ def _chosen(collected: Sequence[Answers]) -> Iterator[Answers]:
     yield from list(picked.values())[:_MOST]
 
 
-def save_failing(path: str | os.PathLike[str], answers: Answers) -> None:
+def save_failing(
+    path: str | os.PathLike[str],
+    answers: Answers,
+    *,
+    protected: Iterable[str | os.PathLike[str] | None] = (),
+    force: bool = False,
+) -> None:
     """Write a failing case so that it can be run again.
 
     The archive has the arrays `input/NAME`, `expected/NAME` (PyTorch float64), and, where the model
@@ -67,9 +73,14 @@ def save_failing(path: str | os.PathLike[str], answers: Answers) -> None:
     Args:
         path: The `.npz` file.
         answers: The case.
+        protected: Files that it must not replace.
+        force: Whether a file that holds something else may be replaced.
+
+    Raises:
+        WriteError: When the file must not or cannot be written.
     """
     arrays = {f"input/{name}": array for name, array in answers.inputs.items()}
     arrays |= {f"expected/{name}": array for name, array in answers.reference.items()}
     arrays |= {f"got/{name}": array for name, array in (answers.model or {}).items()}
-    with staged(Path(path)) as temporary, temporary.open("wb") as file:
+    with atomic_file(path, NPZ, protected=protected, force=force) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes no mapping

@@ -7,13 +7,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from rnnedge.isolated import IsolatedSession
 from rnnedge.parity.cases import Case, largest_index, make_inputs
 from rnnedge.parity.report import Timing
 from rnnedge.parity.runners import runner_of
+from rnnedge_exporters.sandbox.session import IsolatedSession
 from rnnedge_runtime import RnnEdgeError, Session
-from rnnedge_runtime.bench import measure
 from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.latency import measure
 
 SHAPES = ((1, 1), (100, 1), (100, 8))
 _SECONDS = 0.2

@@ -27,7 +27,7 @@ from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_exporters.recurrent import join
 from rnnedge_runtime import ModelError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.loaded_model import RunResult
 
 Outputs = dict[str, NDArray[Any]]
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rnnedge.isolated import Worker
+from rnnedge.errors import RefusedError
 from rnnedge.parity.cases import Case
-from rnnedge.parity.collect import Answers, Questioner, RefusedError
+from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance
 from rnnedge.parity.report import CaseResult
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_exporters.weights import RecurrentLayer
 from rnnedge_runtime.contract import Interface
 

@@ -14,10 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, WeightsWarning
-from rnnedge.isolated import TIME_LIMIT, Worker
+from rnnedge.errors import ModelError, RefusedError, WeightsWarning
 from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import Answers, Questioner, RefusedError, collect
+from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
     Tolerance,
     compare,
@@ -39,13 +38,14 @@ from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weigh
 from rnnedge.parity.rounding.stored import StoredWeight
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
-from rnnedge.sources import Source, load_source
-from rnnedge.spec import RNNSpec
+from rnnedge.sources import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.calibration.sequences import Data, read_sequences
+from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
+from rnnedge_runtime.engine.options import EngineName
 
 
 def validate(
@@ -57,6 +57,7 @@ def validate(
     tolerance: Tolerance | None = None,
     device: str = "cpu",
     isolated: bool = True,
+    engine: EngineName = "onnxruntime",
     time_limit: float = TIME_LIMIT,
     worker: Worker | None = None,
     latency: bool = False,
@@ -64,14 +65,15 @@ def validate(
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     calibrate: Data | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
 
-    The file runs in ONNX Runtime, the source in PyTorch in float64, over lengths and batches from 1
-    up, states, ragged lengths, chunks, numbers from denormal to extreme, rows in another order,
-    repeated runs and threads, as far as the file takes them. The file need not be one of rnnedge.
-    Where it fails, the report says why as far as that can be found.
+    The file runs in ONNX Runtime or the native engine, the source in PyTorch in float64, over
+    lengths and batches from 1 up, states, ragged lengths, chunks, numbers from denormal to extreme,
+    rows in another order, repeated runs and threads, as far as the file takes them. The file need
+    not be one of rnnedge. Where it fails, the report says why as far as that can be found.
 
     A file that holds weights in int8 or float16 is compared with the source as it holds it: with
     the rounded weights, and activations rounded where it rounds them. What the rounding itself
@@ -85,6 +87,7 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
+        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
         time_limit: Seconds that one call of an isolated model may take.
@@ -99,6 +102,7 @@ def validate(
             with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
             measured too, as `export` takes them. They do not decide whether the file passes.
+        force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -108,17 +112,21 @@ def validate(
         ModelError: When the file cannot be opened.
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
-        GoldenError: When the folder for golden vectors cannot be written.
+        WriteError: When `golden` or `failing` must not or cannot be written.
     """
     began = time.perf_counter()
+    read = [model, *data_files(against), *data_files(calibrate)]
+    _check_writable(golden, failing, read, force)
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
-        opened = OpenedModel(model, device=device, worker=worker)
+        opened = OpenedModel(model, device=device, worker=worker, engine=engine)
         stored = read_stored_weights(opened)
         source, layer, face, notes = _fit(opened, source, stored)
+        if engine != "onnxruntime":
+            notes.append(f"run by the {engine} engine")
         original = source.module
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
         held = hold(original, stored, opened.calibrated) if stored else None
@@ -166,7 +174,8 @@ def validate(
         if failing is not None and diagnosis is not None:
             from rnnedge.parity.golden_sets import save_failing
 
-            save_failing(failing, ask(diagnosis.smallest))
+            answers = ask(diagnosis.smallest)
+            save_failing(failing, answers, protected=read, force=force)
     if golden is not None and diagnosis is None:
         from rnnedge.golden import write_golden
         from rnnedge.parity.golden_sets import golden_sets
@@ -198,6 +207,23 @@ def validate(
     )
 
 
+def _check_writable(
+    golden: str | os.PathLike[str] | None,
+    failing: str | os.PathLike[str] | None,
+    read: Sequence[str | os.PathLike[str]],
+    force: bool,
+) -> None:
+    """Refuse what could not be written in the end."""
+    if golden is not None:
+        from rnnedge.golden import check_golden_folder
+
+        check_golden_folder(golden)
+    if failing is not None:
+        from rnnedge_runtime.write_target import NPZ, check_target
+
+        check_target(failing, NPZ, protected=read, force=force)
+
+
 def _fit(
     opened: OpenedModel, source: Source, stored: Sequence[StoredWeight]
 ) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
@@ -219,17 +245,15 @@ def _fit(
     elif opened.contract is None:
         face = fit_module(opened.interface, source.module)
         notes += frozen_axes(opened.interface, face)
-    return source, layer, face, notes
+    return source, layer, face, [*source.notes, *notes]
 
 
 def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) -> Source:
     if isinstance(against, Source):
         return against
-    if not isinstance(against, nn.Module):
-        return load_source(against, choose=partial(layer_in_file, model))
-    if is_bare_layer(against):
-        return Source(against, str(RNNSpec.from_layer(against)))
-    return Source(against, type(against).__name__)
+    if isinstance(against, nn.Module):
+        return source_of_module(against)
+    return load_source(against, choose=partial(layer_in_file, model))
 
 
 def _answers_like(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.resources import files
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -14,29 +13,25 @@ from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
 from rnnedge.reports.page.provenance import contract, machine, reproduce
 from rnnedge.reports.page.tables import all_cases, latency, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
-from rnnedge_exporters.staging import staged
 
 # A browser that is told so cannot load anything: the page is proof of itself.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def write_html(report: Report, path: str | os.PathLike[str], *, command: str) -> None:
-    """Write a report as one HTML file that loads nothing from anywhere.
+def html_text(report: Report, *, command: str) -> str:
+    """Return a report as one HTML page that loads nothing from anywhere.
 
-    The same report, and the same model file, give the same bytes.
+    The same report, and the same model file, give the same text.
 
     Args:
         report: What `validate` returned.
-        path: The file to write; what is there is replaced.
         command: The command line that makes the report again.
 
     Raises:
-        ExportError: When the file cannot be written.
         MissingPackageError: When matplotlib is not installed.
     """
     text = ElementTree.tostring(_page(report, command), encoding="unicode", method="html")
-    with staged(Path(path)) as temporary:
-        temporary.write_text(f"<!doctype html>\n{text}\n", encoding="utf-8", newline="\n")
+    return f"<!doctype html>\n{text}\n"
 
 
 def _page(report: Report, command: str) -> Element:

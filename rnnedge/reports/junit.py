@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from rnnedge.parity.report import CaseResult, Report
 from rnnedge.reports.text import finding, printable, scientific
-from rnnedge_exporters.staging import staged
 
 
-def write_junit(report: Report, path: str | os.PathLike[str]) -> None:
-    """Write a report as one test suite, with one test case for each output in each case.
+def junit_text(report: Report) -> str:
+    """Return a report as one test suite, with one test case for each output in each case.
 
     A report knows how long all of it took; each test case carries an equal share, so that the sum
     is right.
 
     Args:
         report: What `validate` returned.
-        path: The file to write; what is there is replaced.
-
-    Raises:
-        ExportError: When the file cannot be written.
     """
     name = printable(os.path.basename(report.model))
     counts = {
@@ -45,10 +39,7 @@ def write_junit(report: Report, path: str | os.PathLike[str]) -> None:
     SubElement(suite, "system-out").text = printable("\n".join(said))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
-    with staged(Path(path)) as temporary:
-        temporary.write_text(
-            f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n', encoding="utf-8", newline="\n"
-        )
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
 
 
 def _properties(report: Report) -> dict[str, str]:

@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from rnnedge.errors import ExportError
+from rnnedge.file_kinds import REPORTS
 from rnnedge.parity.report import Report
-from rnnedge.reports.html import write_html
-from rnnedge.reports.json import write_json
-from rnnedge.reports.junit import write_junit
+from rnnedge.reports.html import html_text
+from rnnedge.reports.json import json_text
+from rnnedge.reports.junit import junit_text
 from rnnedge.reports.page.drawing import check_drawing
+from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.write_target import check_target, suffix_of
 
-_KINDS = {".html": "a page", ".json": "JSON", ".xml": "JUnit XML"}
 
-
-def check_report_path(path: str | os.PathLike[str]) -> None:
+def check_report_path(
+    path: str | os.PathLike[str],
+    *,
+    protected: Iterable[str | os.PathLike[str] | None] = (),
+    force: bool = False,
+) -> None:
     """Check that a report can be written, before the work that it is about is done.
 
     Args:
         path: Where the report is to be written; `.html`, `.json` or `.xml`.
+        protected: Files that it must not replace.
+        force: Whether a file that holds something else may be replaced.
 
     Raises:
-        ExportError: When the suffix is another, or the folder does not exist.
+        WriteError: When the file must not or cannot be written.
         MissingPackageError: When the report is a page, and matplotlib is not installed.
     """
-    target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in _KINDS:
-        kinds = ", ".join(f"{suffix} ({kind})" for suffix, kind in _KINDS.items())
-        raise ExportError(f"report {target}: expected a name that ends in one of {kinds}")
-    if not target.parent.is_dir():
-        raise ExportError(
-            f"report {target}: expected an existing folder, found no folder {target.parent}: "
-            "create it"
-        )
-    if suffix == ".html":
+    target = check_target(path, REPORTS, protected=protected, force=force)
+    if suffix_of(target, REPORTS) == ".html":
         check_drawing("an HTML report")
 
 
-def write_report(report: Report, path: str | os.PathLike[str], *, command: str) -> None:
+def write_report(
+    report: Report,
+    path: str | os.PathLike[str],
+    *,
+    command: str,
+    protected: Iterable[str | os.PathLike[str] | None] = (),
+    force: bool = False,
+) -> None:
     """Write a report, whole or not at all.
 
     The same report gives the same bytes.
@@ -47,18 +53,20 @@ def write_report(report: Report, path: str | os.PathLike[str], *, command: str) 
     Args:
         report: What `validate` returned.
         path: The file to write: `.html`, one page that needs no network; `.json`, every number;
-            `.xml`, JUnit XML. What is there is replaced.
+            `.xml`, JUnit XML. An existing file of the same kind is replaced.
         command: The command line that makes the report again; only a page shows it.
+        protected: Files that it must not replace, beside the model that it is about.
+        force: Whether a file that holds something else may be replaced.
 
     Raises:
-        ExportError: When the suffix is another, or the file cannot be written.
+        WriteError: When the file must not or cannot be written.
         MissingPackageError: When the report is a page, and matplotlib is not installed.
     """
-    check_report_path(path)
-    suffix = Path(path).suffix.lower()
+    protected = (report.model, *protected)
+    check_report_path(path, protected=protected, force=force)
+    suffix = suffix_of(Path(path), REPORTS)
     if suffix == ".html":
-        write_html(report, path, command=command)
-    elif suffix == ".json":
-        write_json(report, path)
+        text = html_text(report, command=command)
     else:
-        write_junit(report, path)
+        text = json_text(report) if suffix == ".json" else junit_text(report)
+    write_file(path, text.encode(), REPORTS, protected=protected, force=force)

@@ -1,7 +1,7 @@
 """Run exported recurrent networks with ONNX Runtime, without PyTorch.
 
-What a session needs to run loads at once, the rest on first use: a fresh process that runs a model
-once is what a phone or a server without memory of earlier calls starts.
+The modules that a session needs are loaded at once, the others on first use: a fresh process that
+runs a model once, as on a phone or a serverless platform, starts faster.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,17 @@ from rnnedge_runtime.errors import OptionError as OptionError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
-from rnnedge_runtime.session import RunResult as RunResult
+from rnnedge_runtime.errors import WriteError as WriteError
+from rnnedge_runtime.loaded_model import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
+from rnnedge_runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.info import SessionInfo as SessionInfo
-    from rnnedge_runtime.pool import StreamPool as StreamPool
-    from rnnedge_runtime.stream import Stream as Stream
+    from rnnedge_runtime.engine.info import SessionInfo as SessionInfo
+    from rnnedge_runtime.pool.pool import StreamPool as StreamPool
+    from rnnedge_runtime.streaming.stream import Stream as Stream
 
-__version__ = "0.1.0"
-
-_LATER = {"SessionInfo": "info", "Stream": "stream", "StreamPool": "pool"}
+_LATER = {"SessionInfo": "engine.info", "Stream": "streaming.stream", "StreamPool": "pool.pool"}
 """What loads on first use, and the module that has it."""
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import rnnedge_runtime
-from rnnedge_runtime.bench import measure, random_inputs
-from rnnedge_runtime.check import Finding, check
 from rnnedge_runtime.errors import InputError, RnnEdgeError
-from rnnedge_runtime.golden import read_golden
-from rnnedge_runtime.golden_check import check_golden
+from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name
+from rnnedge_runtime.proof.golden import read_golden
+from rnnedge_runtime.proof.golden_check import check_golden
+from rnnedge_runtime.proof.self_check import Finding, check
 from rnnedge_runtime.session import Session
 
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = Session(
             options.model,
             device=options.device,
+            engine=options.engine,
             threads=options.threads,
             spinning=not options.no_spinning,
             arena=not options.no_arena,
@@ -51,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rnnedge_runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {
-        "info": "what the model takes and gives, and its contract",
-        "check": "prove on this device what can be proved without PyTorch, with golden vectors too",
+        "info": "inputs, outputs, states and contract of the model",
+        "check": "check the model on this device, without PyTorch; with golden vectors too",
         "bench": "latency over batch and length",
     }
     for name, text in helps.items():
@@ -63,10 +64,16 @@ def _parser() -> argparse.ArgumentParser:
                 "vectors", nargs="?", help="a folder with test_data_set_0 and golden.json"
             )
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+        command.add_argument(
+            "--engine",
+            default="auto",
+            choices=("auto", "native", "onnxruntime"),
+            help="what runs the model; auto takes the native engine where it was no slower",
+        )
         command.add_argument("--threads", type=_count, help="threads inside one operator")
         command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
-        command.add_argument("--no-arena", action="store_true", help="memory is not kept")
-        command.add_argument("--memory-pattern", action="store_true", help="memory is planned")
+        command.add_argument("--no-arena", action="store_true", help="free memory after each call")
+        command.add_argument("--memory-pattern", action="store_true", help="plan memory by shape")
         command.add_argument("--tf32", action="store_true", help="CUDA may multiply in TF32")
         command.add_argument(
             "--session-option",
@@ -74,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="an entry of ONNX Runtime's session configuration; may be given again",
+            help="an entry of ONNX Runtime's session configuration; may be repeated",
         )
         command.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "bench":
@@ -98,8 +105,11 @@ def _entry(text: str) -> tuple[str, str]:
 
 
 def _machine(session: Session) -> dict[str, str | int | None]:
-    import onnxruntime
+    version = None
+    if session.engine.name == "onnxruntime":
+        from rnnedge_runtime.engine.library import onnxruntime
 
+        version = onnxruntime.__version__
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
@@ -108,30 +118,39 @@ def _machine(session: Session) -> dict[str, str | int | None]:
         "byte_order": sys.byteorder,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "engine": session.engine.name,
+        "onnxruntime": version,
         "rnnedge_runtime": rnnedge_runtime.__version__,
         "device": session.device,
     }
 
 
+def _engine(session: Session, machine: Mapping[str, object]) -> str:
+    """Return the engine with its version, or the instructions that it uses."""
+    if session.engine.name == "onnxruntime":
+        return f"onnxruntime {machine['onnxruntime']}"
+    return ", ".join(session.engine.providers)
+
+
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    face, info = session.interface, session.info
+    interface, info = session.interface, session.info
     contract = asdict(session.contract) if session.contract else None
     lines = [f"model    {options.model}"]
     lines.append(f"device   {', '.join((session.device, *info.options.changed))}")
-    lines += [f"input    {spec}" for spec in face.inputs]
-    lines += [f"output   {spec}" for spec in face.outputs]
-    lines += [f"state    {pair.output} -> {pair.input}" for pair in face.states]
-    lines += [f"stream   no: {why}" for why in info.hindrances]
+    lines.append(f"engine   {session.engine.name}: {session.engine.reason}")
+    lines += [f"input    {spec}" for spec in interface.inputs]
+    lines += [f"output   {spec}" for spec in interface.outputs]
+    lines += [f"state    {pair.output} -> {pair.input}" for pair in interface.states]
+    lines += [f"stream   not possible: {why}" for why in info.hindrances]
     if info.delay is not None:
-        size = "known at a call" if info.state_bytes is None else f"{info.state_bytes:,}"
+        size = "depends on the call" if info.state_bytes is None else f"{info.state_bytes:,}"
         lines.append(f"stream   bytes of state for a row: {size}")
         lines.append(f"stream   delay {info.delay} step(s)" + _UNKNOWN * (contract is None))
     lines += [f"nodes    {count} on {name}" for name, count in info.nodes_by_provider.items()]
     lines += [f"on CPU   {node.operator} {node.name}" for node in info.fell_back]
     lines += [f"note     {remark}" for remark in info.remarks]
     if session.contract is None:
-        lines.append("contract none: rnnedge did not make this model")
+        lines.append("contract none: rnnedge did not export this model")
     else:
         for layer in session.contract.layers:
             words = [layer.name] if layer.name else []
@@ -141,7 +160,7 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
         lines.append(f"opset    {session.contract.opset}")
         lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
-    return {"interface": asdict(face), "contract": contract, "session": info.to_dict()}, lines
+    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()}, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -151,7 +170,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     except InputError as error:
         if golden is None:
             raise
-        findings = [Finding("what holds for every recurrent network", None, str(error))]
+        findings = [Finding("checks of every recurrent network", None, str(error))]
     if golden is not None:
         findings += check_golden(session, golden, model=options.model)
     passed = all(finding.passed is not False for finding in findings)
@@ -161,7 +180,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     lines.append(
         f"{'PASS' if passed else 'FAIL'}: {options.model} on {machine['platform']}, "
         f"{machine['cpu']}, {machine['cores']} core(s), {machine['byte_order']}-endian, "
-        f"onnxruntime {machine['onnxruntime']}, {machine['device']}"
+        f"{_engine(session, machine)}, {machine['device']}"
     )
     return {"passed": passed, "findings": [asdict(finding) for finding in findings]}, lines
 
@@ -183,7 +202,7 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
 
 
-_UNKNOWN = ", where it does not read ahead: without a contract nobody says"
+_UNKNOWN = ", if it does not read ahead: there is no contract that says so"
 _COMMANDS = {"info": _info, "check": _check, "bench": _bench}
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The size that a declared axis has, such as `(time - 1)//2 + 1`."""
+"""The size of an axis that is declared by an expression, such as `(time - 1)//2 + 1`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def size_of(axis: Axis, sizes: Mapping[str, int]) -> int | None:
-    """Return the size of an axis, or None when it does not follow from `sizes`.
+    """Return the size of an axis, or None if it does not follow from `sizes`.
 
     Args:
         axis: A size, a name, or an expression of names.
-        sizes: The sizes that the names stand for.
+        sizes: The sizes of the named axes.
     """
     if isinstance(axis, int):
         return axis
@@ -37,17 +37,17 @@ def size_of(axis: Axis, sizes: Mapping[str, int]) -> int | None:
 def check_steps_are_left(
     axes: Iterable[tuple[TensorSpec, Axis]], inputs: Iterable[TensorSpec], sizes: Mapping[str, int]
 ) -> None:
-    """Refuse a sequence that is too short for a model which leaves some steps out.
+    """Check that a sequence is long enough for a model that drops steps, as a convolution does.
 
-    A layer inside may be given no steps then, on which ONNX Runtime may end the process.
+    Otherwise a layer inside may get no steps, on which ONNX Runtime may end the process.
 
     Args:
-        axes: Outputs, and the axes of theirs that depend on those of the inputs.
+        axes: Outputs, and their axes whose sizes are computed from those of the inputs.
         inputs: The data inputs.
-        sizes: The sizes that the named axes of the inputs have.
+        sizes: The sizes of the named axes of the inputs.
 
     Raises:
-        InputError: When an axis would have no steps.
+        InputError: If an output would have no steps.
     """
     for spec, axis in axes:
         size = size_of(axis, sizes)
@@ -68,4 +68,4 @@ def _value(node: ast.expr, sizes: Mapping[str, int]) -> int:
         return _OPERATORS[type(node.op)](_value(node.left, sizes), _value(node.right, sizes))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand, sizes)
-    raise TypeError(f"no arithmetic: {ast.dump(node)}")
+    raise TypeError(f"not arithmetic: {ast.dump(node)}")

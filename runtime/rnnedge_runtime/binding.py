@@ -1,4 +1,4 @@
-"""One array against what the graph says of it."""
+"""`Binder`: the inputs of a call, checked against what the graph declares."""
 
 from __future__ import annotations
 
@@ -8,17 +8,191 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.contract import BATCH, TensorSpec
+from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError, StateError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
+State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
+"""(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
+
+_MOST_SEEN = 64
+"""How many shapes of calls are remembered, each with zeros for the states that it left out."""
+_MOST_ZEROS = 1 << 16
+"""Bytes of such zeros. A call with more takes so long that its checks do not matter."""
+
+
+class Binder:
+    """Checks the inputs of a call against an interface, and returns what the engine is fed."""
+
+    def __init__(self, interface: Interface) -> None:
+        """Work out once what every call needs: streams call it for every step of a signal."""
+        self._inputs, self._states = interface.data_inputs, interface.state_inputs
+        self._lengths = interface.lengths
+        self._lengths_dtype = next(
+            (spec.dtype for spec in interface.inputs if spec.name == interface.lengths), ""
+        )
+        self._names = tuple(spec.name for spec in self._inputs)
+        self._expected = tuple(
+            (spec.name, dtype_of(spec.dtype)) for spec in (*self._inputs, *self._states)
+        )
+        self._seen: dict[tuple[tuple[int, ...], ...], dict[str, Array]] = {}
+
+    def seen_before(self, data: object, state: object) -> dict[str, Array] | None:
+        """Return the feeds if arrays of these shapes and dtypes passed every check before.
+
+        The checks look at shapes and dtypes only, and take longer than a step of a small layer.
+
+        Args:
+            data: The data inputs of a call without lengths, of any type.
+            state: The state, or None for zeros.
+
+        Returns:
+            None for anything else, which may still pass the checks.
+        """
+        if type(data) is np.ndarray and len(self._names) == 1:
+            arrays: tuple[Any, ...] = (data,)
+        elif type(data) is dict and tuple(data) == self._names:
+            arrays = tuple(data.values())
+        else:
+            return None
+        if state is not None:
+            if type(state) is not tuple or not state:
+                return None
+            arrays += state
+            if len(arrays) != len(self._expected):
+                return None
+        feeds: dict[str, Array] = {}
+        shapes = []
+        for array, (name, dtype) in zip(arrays, self._expected):  # noqa: B905 - or without states
+            if (
+                type(array) is not np.ndarray
+                or array.dtype is not dtype
+                or not array.flags.c_contiguous
+            ):
+                return None
+            feeds[name] = array
+            shapes.append(array.shape)
+        rest = self._seen.get(tuple(shapes))
+        if rest is None:
+            return None
+        if rest:
+            feeds.update(rest)
+        return feeds
+
+    def remember(self, feeds: Mapping[str, Array], *, with_state: bool) -> None:
+        """Remember the shapes of a call that passed, and the zeros that were added to it.
+
+        Args:
+            feeds: Everything that the engine is fed, by name.
+            with_state: Whether the caller passed the state.
+        """
+        given = [name for name, _ in self._expected if with_state or name in self._names]
+        rest = {name: feeds[name] for name in feeds if name not in given}
+        if sum(array.nbytes for array in rest.values()) > _MOST_ZEROS:
+            return
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[tuple([feeds[name].shape for name in given])] = rest
+
+    def data(
+        self, data: ArrayLike | Mapping[str, ArrayLike]
+    ) -> tuple[dict[str, Array], dict[str, int]]:
+        """Check the data inputs.
+
+        Returns:
+            The inputs by name, and the sizes of their named axes.
+
+        Raises:
+            InputError: If a name, dtype or shape does not fit.
+        """
+        specs = self._inputs
+        if isinstance(data, Mapping) and not specs:
+            raise InputError("the model has no data inputs")
+        data = by_name(specs, data)
+        given, expected = set(map(str, data)), {spec.name for spec in specs}
+        if given != expected:
+            wrong = sorted(given - expected) or sorted(expected - given)
+            raise InputError(
+                f"expected the inputs {', '.join(s.name for s in specs)}; "
+                f"{'unknown' if given - expected else 'missing'}: {', '.join(wrong)}"
+            )
+        sizes: dict[str, int] = {}
+        return {spec.name: bound(spec, data[spec.name], sizes, InputError) for spec in specs}, sizes
+
+    def state(self, state: State | None, sizes: dict[str, int]) -> dict[str, Array]:
+        """Check a state, or make zeros if it is None.
+
+        Args:
+            state: The state as the caller passed it.
+            sizes: The sizes of named axes; those of the state are added.
+
+        Returns:
+            The initial states by input name, in the order of `Interface.states`.
+
+        Raises:
+            StateError: If it does not fit, or the model has no state.
+        """
+        specs = self._states
+        if state is None:
+            return {spec.name: zeros(spec, sizes) for spec in specs}
+        if not specs:
+            raise StateError("the model takes no state: export it with states (--states)")
+        values = self._in_order(state)
+        return {
+            spec.name: bound(spec, value, sizes, StateError)
+            for spec, value in zip(specs, values, strict=True)
+        }
+
+    def lengths(self, lengths: ArrayLike | None, sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Check the lengths of the rows, or make full ones if they are None.
+
+        Args:
+            lengths: Integers [batch] from 0 to time.
+            sizes: The sizes of the named axes of the inputs.
+
+        Returns:
+            The lengths by input name; empty for a model without lengths.
+
+        Raises:
+            InputError: If they do not fit, or the model takes none.
+        """
+        name = self._lengths
+        if name is None:
+            if lengths is not None:
+                raise InputError(
+                    "the model takes no lengths: export it with lengths=True (--lengths)"
+                )
+            return {}
+        batch, time = sizes.get(BATCH), sizes.get(TIME)
+        if lengths is None:
+            if batch is None or time is None:
+                raise InputError(f"{name}: expected the steps of each row, got none")
+            return {name: np.full(batch, time, self._lengths_dtype)}
+        checked = bound_lengths(name, lengths, batch, time)
+        return {name: checked.astype(self._lengths_dtype, copy=False)}
+
+    def _in_order(self, state: State) -> list[ArrayLike]:
+        """Return the arrays of a state in the order of `Interface.states`."""
+        names = [spec.name for spec in self._states]
+        if isinstance(state, Mapping):
+            if set(state) != set(names):
+                raise StateError(
+                    f"expected the states {', '.join(names)}, got {', '.join(map(str, state))}"
+                )
+            return [state[name] for name in names]
+        values: list[ArrayLike] = [state] if isinstance(state, np.ndarray) else list(state)
+        if len(values) != len(names):
+            raise StateError(
+                f"expected {len(names)} state(s) ({', '.join(names)}), got {len(values)} array(s)"
+            )
+        return values
 
 
 def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) -> Array:
-    """Return `value` as an array; `error` where numpy can make none of it."""
+    """Return `value` as an array; raise `error` if numpy cannot convert it."""
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as raised:
@@ -30,10 +204,10 @@ def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) 
 def by_name(
     specs: Sequence[TensorSpec], data: ArrayLike | Mapping[str, ArrayLike]
 ) -> Mapping[str, ArrayLike]:
-    """Return what a model is given by the name of the input; one array is for the only input.
+    """Return the inputs of a call by name; a single array is the only input.
 
     Raises:
-        InputError: When it is one array, and the model has not one input.
+        InputError: If it is a single array, and the model has several inputs or none.
     """
     if isinstance(data, Mapping):
         return data
@@ -46,7 +220,7 @@ def by_name(
 def bound(
     spec: TensorSpec, value: ArrayLike, sizes: dict[str, int], error: type[InputError | StateError]
 ) -> Array:
-    """Check `value` against `spec`, and record in `sizes` what its named axes stand for."""
+    """Check `value` against `spec`, and record the sizes of its named axes in `sizes`."""
     array = value if type(value) is np.ndarray else as_array(spec.name, value, error)
     fits = array.dtype == dtype_of(spec.dtype) and array.ndim == len(spec.axes)
     if fits:
@@ -61,7 +235,7 @@ def bound(
 
 
 def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | None) -> Array:
-    """Check lengths of rows, integers [batch] from 0 to time; None is a size that is not known."""
+    """Check the lengths of rows, integers [batch] from 0 to time; None is an unknown size."""
     values = as_array(name, lengths, InputError)
     if values.dtype.kind not in "iu" and values.size:
         raise InputError(
@@ -76,14 +250,14 @@ def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | 
     longest = time if time is not None else np.inf
     if values.size and (values.min() < 0 or values.max() > longest):
         row = int(np.argmax((values < 0) | (values > longest)))
-        allowed = "of 0 or more" if time is None else f"from 0 to {time}, the time of the input"
+        allowed = "of 0 or more" if time is None else f"from 0 to {time}, the number of steps"
         raise InputError(f"{name}: expected lengths {allowed}, got {values[row]} at row {row}")
     return values
 
 
 @cache
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return a dtype by its name; one of nothing where numpy has none, as for strings."""
+    """Return the numpy dtype of that name; an empty void dtype if there is none, as for strings."""
     try:
         return np.dtype(name)
     except TypeError:
@@ -98,7 +272,7 @@ def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
     if str(array.dtype) != spec.dtype and array.dtype.kind in "fiu":
         message += f"; convert it with .astype('{spec.dtype}')"
     elif array.ndim == len(spec.axes) - 1 and BATCH in spec.axes:
-        message += f"; one sequence is a batch of 1: x[{_one(spec)}]"
+        message += f"; one sequence is a batch of 1: x[{_new_batch_axis(spec)}]"
     return message
 
 
@@ -106,17 +280,17 @@ def _axes(spec: TensorSpec, sizes: Mapping[str, int]) -> str:
     return "[" + ", ".join(str(sizes.get(str(a), a)) for a in spec.axes) + "]"
 
 
-def _one(spec: TensorSpec) -> str:
+def _new_batch_axis(spec: TensorSpec) -> str:
     return ", ".join(["None" if axis == BATCH else ":" for axis in spec.axes])
 
 
 def zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
-    """Return zeros of the axes of `spec`, whose names stand for `sizes`."""
+    """Return zeros with the axes of `spec`; `sizes` has the sizes of named axes."""
     try:
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
     except KeyError as missing:
         raise StateError(
             f"{spec.name}: the size of its axis {missing} does not follow from the inputs: "
-            "give the state"
+            "pass the state"
         ) from missing
     return np.zeros(shape, spec.dtype)

@@ -1,8 +1,8 @@
-"""What an exported model promises: the one thing that exporter and runtime must agree on.
+"""The contract of an exported model: what the exporter writes and the runtime reads.
 
 The exporter writes a `Contract` as JSON into the model's `metadata_props` under `METADATA_KEY`; the
 runtime reads it back. `Interface` is the part that is needed to run a model, and the only part that
-can be known of a model which rnnedge did not make (`rnnedge_runtime.foreign`).
+is known of a model that rnnedge did not export (`rnnedge_runtime.foreign`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIME = "time"
 Axis: TypeAlias = int | str
 """A fixed size, or the name of a dynamic one."""
 Cell: TypeAlias = Literal["rnn", "lstm", "gru", "custom"]
-"""`custom` is a cell of the user's own, run over time by a `Scan`."""
+"""`custom` is a user's own cell, run over time by a `Scan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class TensorSpec:
     Attributes:
         name: The name in the graph.
         dtype: The name of the numpy dtype, such as `float32`.
-        axes: One entry for each axis: a size, or a name where any size is taken.
+        axes: One entry for each axis: a size, or the name of an axis of any size.
     """
 
     name: str
@@ -59,7 +59,7 @@ class StatePair:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """What a model takes and gives.
+    """The inputs and outputs of a model.
 
     Attributes:
         inputs: Graph inputs in graph order, lengths and states among them.
@@ -98,7 +98,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
-    """One recurrent layer of the model, in the words of `torch.nn.RNN`.
+    """One recurrent layer of the model, with the argument names of `torch.nn.RNN`.
 
     Attributes:
         name: Path of the layer inside the exported module; empty for a bare layer.
@@ -111,9 +111,9 @@ class LayerInfo:
         batch_first: Whether its input is [batch, time, features].
         bidirectional: Whether it runs in both directions.
         proj_size: Features of the projected hidden state of an LSTM; 0 without projection.
-        lowering: The ONNX form that it took.
+        lowering: The ONNX form that it was exported as.
         weights: Elements in all of its weights and biases.
-        reason: Why that form; empty in files of the first exporters.
+        reason: Why this form was chosen; empty in files of the first exporters.
     """
 
     name: str
@@ -138,7 +138,7 @@ class Contract:
     Attributes:
         interface: Inputs, outputs, states and lengths.
         layers: The recurrent layers in it.
-        dtype: dtype that the weights are stored in.
+        dtype: The dtype that the weights are stored in.
         quantization: None, or the kind of quantization.
         target: What the lowerings were chosen for: `cpu`, `cuda` or `portable`.
         opset: Version of the ONNX operator set.
@@ -146,8 +146,8 @@ class Contract:
         versions: Package name to version, of what exported the model.
         hindrances: What keeps chunks from giving what the whole sequence gives, such as
             `the layer is bidirectional`; empty when the model can be streamed exactly.
-        calibrated: Parameters in int8 whose numbers were rounded up or down by the user's data, by
-            their path in PyTorch: up to a whole step, where all others are rounded to the nearest.
+        calibrated: The int8 parameters that were rounded with calibration data, by their path in
+            PyTorch: such a value may be off by a whole step; others are rounded to the nearest.
         format: Format version of the contract itself.
     """
 
@@ -173,10 +173,10 @@ class Contract:
 
         Args:
             text: The value under `METADATA_KEY`.
-            source: What the contract was found in, for the error message.
+            source: Where the contract was found, for the error message.
 
         Raises:
-            ContractError: When the text is not a contract, or its format is newer than
+            ContractError: If the text is not a contract, or its format is newer than
                 `FORMAT_VERSION`.
         """
         try:
@@ -184,7 +184,7 @@ class Contract:
             version = values["format"]
         except (ValueError, TypeError, KeyError) as error:
             raise ContractError(
-                f"{source} holds no readable contract under {METADATA_KEY!r}: export it again"
+                f"{source} has no readable contract under {METADATA_KEY!r}: export it again"
             ) from error
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise ContractError(
@@ -192,13 +192,13 @@ class Contract:
                 f"{FORMAT_VERSION}: update rnnedge-runtime, or export it again"
             )
         try:
-            face = values["interface"]
+            stored = values["interface"]
             interface = Interface(
-                inputs=tuple(_tensor(item) for item in face["inputs"]),
-                outputs=tuple(_tensor(item) for item in face["outputs"]),
-                states=tuple(StatePair(**_known(StatePair, item)) for item in face["states"]),
-                lengths=face["lengths"],
-                arguments=_bounded(face.get("arguments", {})),
+                inputs=tuple(_tensor(item) for item in stored["inputs"]),
+                outputs=tuple(_tensor(item) for item in stored["outputs"]),
+                states=tuple(StatePair(**_known(StatePair, item)) for item in stored["states"]),
+                lengths=stored["lengths"],
+                arguments=_bounded(stored.get("arguments", {})),
             )
             _check_names(interface)
             layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
@@ -230,18 +230,19 @@ def _bounded(arguments: Any) -> Mapping[str, Any]:
     return arguments
 
 
-def _check_names(face: Interface) -> None:
-    inputs, outputs = ([spec.name for spec in specs] for specs in (face.inputs, face.outputs))
-    named = [(pair.input, inputs) for pair in face.states]
-    named += [(pair.output, outputs) for pair in face.states]
-    named += [(face.lengths, inputs)] if face.lengths is not None else []
+def _check_names(interface: Interface) -> None:
+    inputs = [spec.name for spec in interface.inputs]
+    outputs = [spec.name for spec in interface.outputs]
+    named = [(pair.input, inputs) for pair in interface.states]
+    named += [(pair.output, outputs) for pair in interface.states]
+    named += [(interface.lengths, inputs)] if interface.lengths is not None else []
     for name, known in named:
         if name not in known:
             raise KeyError(f"{name} is not one of {', '.join(known)}")
 
 
 def _known(cls: type[Any], item: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the keys that `cls` knows, so that additions within a format version stay readable."""
+    """Keep the keys that `cls` has, so that additions within a format version stay readable."""
     missing = [
         f.name
         for f in fields(cls)

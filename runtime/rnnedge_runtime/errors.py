@@ -1,16 +1,17 @@
-"""Every error that rnnedge raises on purpose has one parent, `RnnEdgeError`.
+"""The errors that rnnedge raises on purpose. All derive from `RnnEdgeError`.
 
     RnnEdgeError
     ├── ModelError (ValueError)            the file is not a model that can be opened
     │   └── ContractError                  its contract is damaged, or of a newer format
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
-    ├── StateError (ValueError)            a state that does not belong, or a model without one
-    ├── GoldenError (ValueError)           golden vectors that cannot be read or written
-    ├── OptionError (ValueError)           an option that ONNX Runtime does not know or take
-    ├── DeviceError (RuntimeError)         the device that was asked for cannot be had
+    ├── StateError (ValueError)            a state that does not fit, or a model without one
+    ├── GoldenError (ValueError)           golden vectors that cannot be read, or do not fit
+    ├── OptionError (ValueError)           an option with an unknown name or a wrong value
+    ├── DeviceError (RuntimeError)         the requested device is not available
     ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
-    ├── EngineError (RuntimeError)         ONNX Runtime failed while it ran the model
-    └── MissingPackageError (ImportError)  an optional package is needed and not installed
+    ├── EngineError (RuntimeError)         the engine failed while it ran the model
+    ├── WriteError (OSError)               a file that cannot or must not be written
+    └── MissingPackageError (ImportError)  a required package is not installed
 
 The exporter and the toolkit add their own leaves (`rnnedge.errors` draws the whole tree). Each
 leaf is also the built-in exception that a caller would expect to catch.
@@ -47,25 +48,25 @@ class InputError(RnnEdgeError, ValueError):
     """
 
     def __init__(self, *message: object, streams: tuple[int, ...] = ()) -> None:
-        """Take the message, and the streams that it is about."""
+        """Store the message, and the streams that it is about."""
         super().__init__(*message)
         self.streams = streams
 
 
 class StateError(RnnEdgeError, ValueError):
-    """A state does not fit the model, or the model has no state that can be kept."""
+    """A state does not fit the model, or the model has no state to keep."""
 
 
 class GoldenError(RnnEdgeError, ValueError):
-    """Golden vectors are missing, damaged or of a newer format, or cannot be written."""
+    """Golden vectors are missing, damaged or of a newer format, or do not fit the model."""
 
 
 class OptionError(RnnEdgeError, ValueError):
-    """A session was opened with an option that ONNX Runtime does not know, or a wrong value."""
+    """An option has an unknown name, or a value of the wrong type or range."""
 
 
 class DeviceError(RnnEdgeError, RuntimeError):
-    """The device that was asked for cannot be had on this machine."""
+    """The requested device is not available on this machine."""
 
 
 class StreamError(RnnEdgeError, RuntimeError):
@@ -73,14 +74,18 @@ class StreamError(RnnEdgeError, RuntimeError):
 
 
 class EngineError(RnnEdgeError, RuntimeError):
-    """ONNX Runtime failed while it ran the model."""
+    """The engine failed while it ran the model."""
+
+
+class WriteError(RnnEdgeError, OSError):
+    """A file or folder must not be written where it was named, or cannot be."""
 
 
 class MissingPackageError(RnnEdgeError, ImportError):
-    """An optional package is needed for this call and is not installed.
+    """A package that this call needs is not installed.
 
     Args:
-        user: What needs the package, as the caller would name it.
+        user: What needs the package, by the name that the caller knows.
         package: The import name of the missing package.
         command: The command that installs it.
     """
@@ -91,32 +96,32 @@ class MissingPackageError(RnnEdgeError, ImportError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of a foreign exception on one line, without what ONNX Runtime adds to it.
+    """Return the message of another library's exception on one line.
 
-    Where a kernel fails, its operator and node and what it minds are kept; the numbers of the
-    error, the file and line of its source and the condition that was false are not.
+    If a kernel of ONNX Runtime failed, the message is shortened to its operator, its node and the
+    reason: the error number, the source file and line, and the failed condition are left out.
     """
     message = " ".join(str(error).split()) or type(error).__name__
     failed = re.search(r"running (\w+) node\. Name:'(.*?)' Status Message: (.*)", message)
     if failed is None:
         return message
-    minded = re.sub(r"^\S+:\d+ .*? was false\. ", "", failed[3])
-    return f"{failed[1]} node {failed[2]!r}: {minded}"
+    reason = re.sub(r"^\S+:\d+ .*? was false\. ", "", failed[3])
+    return f"{failed[1]} node {failed[2]!r}: {reason}"
 
 
 @contextmanager
 def engine_errors(doing: str, error: type[RnnEdgeError] = EngineError) -> Iterator[None]:
-    """Turn what ONNX Runtime raises into `error`, with what was being done in front.
+    """Turn the exceptions of ONNX Runtime into `error`, prefixed with what was being done.
 
     ONNX Runtime's exceptions (`Fail`, `InvalidArgument`, `NoSuchFile`, …) share no parent but
     `Exception`, and its Python layer raises `ValueError` and `RuntimeError` too.
 
     Args:
-        doing: What was being done, ready to be followed by a colon.
+        doing: What was being done; a colon is added.
         error: The class to raise.
 
     Raises:
-        RnnEdgeError: Of class `error`, for any exception that is not one already.
+        RnnEdgeError: Of class `error`, for any exception that is not an `RnnEdgeError` already.
     """
     try:
         yield

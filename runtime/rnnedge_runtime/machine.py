@@ -1,4 +1,4 @@
-"""What a machine calls its processor, and what that can."""
+"""The name and the instruction sets of this machine's processor."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def cpu_name() -> str:
-    """Return the name of the processor, or of the board, as far as the system tells it."""
-    names = _told()
+    """Return the name of the processor or the board, as the operating system reports it."""
+    names = _cpuinfo()
     if not names:  # not Linux
         return platform.processor() or platform.machine()
     # x86 has "model name", a Raspberry Pi "Model", older ARM kernels "Hardware".
@@ -21,15 +21,15 @@ def cpu_name() -> str:
 def cpu_features() -> frozenset[str] | None:
     """Return the instruction sets of the processor by Linux's names, such as `avx2` or `asimddp`.
 
-    None where the system does not tell.
+    None if the operating system does not report them.
     """
-    names = _told()
-    told = names.get("flags") or names.get("features")  # of x86, and of ARM
-    return frozenset(told.split()) if told else None
+    names = _cpuinfo()
+    listed = names.get("flags") or names.get("features")  # of x86, and of ARM
+    return frozenset(listed.split()) if listed else None
 
 
-def _told() -> dict[str, str]:
-    """Return what Linux says of the first processor, by its name in small letters."""
+def _cpuinfo() -> dict[str, str]:
+    """Return Linux's entries for the first processor, with their keys in lower case."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -175,7 +175,7 @@ def test_many_clients_are_answered_as_alone(gru: Path) -> None:
 
 def test_a_client_that_misbehaves_is_told_why(gru: Path) -> None:
     output = output_of(gru, f"{MANY}/clients.py", "model.onnx", "--clients", "2", "--visits", "4")
-    assert re.search(r"NaN +E stream \d+: input: expected finite numbers, got nan", output)
+    assert re.search(r"NaN +E stream \d+: input: expected finite values, got nan", output)
     assert re.search(r"too short +E stream \d+: input: expected float32\[8\] or", output)
     assert "no float32 E expected float32 numbers, got 5 bytes" in output
     assert re.search(r"afterwards +its stream goes on, off by \d", output)

@@ -29,8 +29,9 @@ def test_both_need_the_same_python(toolkit, runtime):
     assert toolkit.metadata["Requires-Python"] == runtime.metadata["Requires-Python"]
 
 
-def test_the_changelog_opens_with_it(root):
+def test_the_changelog_has_it_as_the_latest_release(root):
     headings = re.findall(
         r"^## .*", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
     )
-    assert re.match(rf"## \[?{re.escape(VERSION)}\b", headings[0])
+    releases = [heading for heading in headings if heading != "## Unreleased"]
+    assert re.match(rf"## \[?{re.escape(VERSION)}\b", releases[0])

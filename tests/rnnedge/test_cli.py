@@ -69,9 +69,9 @@ def test_process_that_ends_on_an_error(shell: Callable[..., Done], tmp_path: Pat
 
 
 def test_process_that_is_used_wrongly(shell: Callable[..., Done]) -> None:
-    done = shell("export")
+    done = shell("tune")
     assert (done.code, done.out) == (2, "")
-    assert done.err == ("rnnedge: Missing option '-o' / '--output'. (see rnnedge export --help)\n")
+    assert done.err == ("rnnedge: Missing option '-o' / '--output'. (see rnnedge tune --help)\n")
 
 
 def test_process_that_finds_a_difference(shell: Callable[..., Done], model: str) -> None:
@@ -155,7 +155,8 @@ def test_export(options: tuple[str, ...], rnn: Callable[..., Done], tmp_path: Pa
     done = rnn("export", *options, "-o", "model.onnx")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[-1].startswith("wrote model.onnx (")
+    assert lines[-3].startswith("wrote model.onnx (")
+    assert lines[-2:] == ["next:", "python -m rnnedge_runtime check model.onnx"]
     assert any(line.startswith("PASS: ") for line in lines) == ("--no-validate" not in options)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -214,7 +215,8 @@ def test_export_that_fails_validation_writes_nothing(
     as_json: bool, rnn: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(nn.GRU(3, 4).state_dict(), tmp_path / "w.pt")
-    (tmp_path / "model.onnx").write_bytes(b"what was there before")
+    rnnedge.export(nn.RNN(3, 4), tmp_path / "model.onnx")
+    before = (tmp_path / "model.onnx").read_bytes()
     from rnnedge.parity import validate
 
     def against_another(path: Path, *, against: Any, **more: Any) -> rnnedge.Report:
@@ -225,7 +227,7 @@ def test_export_that_fails_validation_writes_nothing(
     assert done.code == 3
     assert done.err.startswith("rnnedge: FAIL: model.onnx is not ")
     assert done.err.endswith("; nothing was written\n")
-    assert (tmp_path / "model.onnx").read_bytes() == b"what was there before"
+    assert (tmp_path / "model.onnx").read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"w.pt", "model.onnx"}
     if as_json:
         assert done.json["written"] is False
@@ -322,7 +324,7 @@ def test_inspect_model_of_others(rnn: Callable[..., Done], model: str) -> None:
     onnx.save(proto, model)
     done = rnn("inspect", model)
     assert done.code == 0
-    assert done.out.splitlines()[-1] == "contract: none, rnnedge did not make this model"
+    assert done.out.splitlines()[-1] == "contract: none, rnnedge did not export this model"
 
 
 # --- run ------------------------------------------------------------------------------------------
@@ -373,7 +375,7 @@ def test_run_with_a_wrong_option_of_the_session(rnn: Callable[..., Done], model:
     done = rnn("run", model, "--input", "x.npy", "--session-option", "session.spin=1")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(
-        "rnnedge: options: this ONNX Runtime knows no session entry 'session.spin'"
+        "rnnedge: options: this ONNX Runtime has no session entry 'session.spin'"
     )
 
 
@@ -428,7 +430,7 @@ def test_run_with_lengths(rnn: Callable[..., Done]) -> None:
 
 def test_run_replaces_an_output_file(rnn: Callable[..., Done], model: str, tmp_path: Path) -> None:
     np.save("x.npy", _input())
-    Path("out.npz").write_bytes(b"old")
+    np.savez("out.npz", old=_input())
     rnn("run", model, "--input", "x.npy", "-o", "out.npz")
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "x.npy", "out.npz"}
     assert Path("out.npz").read_bytes()[:2] == b"PK"

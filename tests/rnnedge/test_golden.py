@@ -19,8 +19,8 @@ from torch import nn
 from rnnedge import export
 from rnnedge.golden import write_golden
 from rnnedge_runtime import Session
-from rnnedge_runtime.golden import Golden, GoldenSet, read_golden
-from rnnedge_runtime.golden_check import FILE, RUNS, check_golden
+from rnnedge_runtime.proof.golden import Golden, GoldenSet, read_golden
+from rnnedge_runtime.proof.golden_check import FILE, RUNS, check_golden
 
 REFERENCE = f"PyTorch {torch.__version__} float64"
 ALLOWED = 1e-6
@@ -101,7 +101,7 @@ def test_an_exported_layer_passes(make: Callable[[], nn.RNNBase], tmp_path: Path
     folder, _ = write(seeded(make), tmp_path)
     done = run_check(tmp_path / "layer.onnx", folder)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert f"pass  {RUNS}: 4 set(s), expected outputs by {REFERENCE}\n" in done.stdout
+    assert f"pass  {RUNS}: 4 set(s), expected outputs from {REFERENCE}\n" in done.stdout
 
 
 def test_what_was_written_is_read_back(

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from rnnedge import GoldenError
-from rnnedge_runtime.tensor_file import SUPPORTED, read_tensor
+from rnnedge_runtime.proof.tensor_file import SUPPORTED, read_tensor
 
 
 def onnx_values(dtype: str) -> st.SearchStrategy[NDArray[np.generic]]:
@@ -62,5 +62,5 @@ def test_a_tensor_of_onnx_that_is_cut_off_anywhere_is_an_error(dtype: str) -> No
     whole = onnx.numpy_helper.from_array(values, "h_0").SerializeToString()
     assert_reads(onnx.numpy_helper.from_array(values, "h_0"), values)
     for end in range(len(whole)):
-        with pytest.raises(GoldenError, match=r"^x\.pb cannot be read as a tensor of ONNX: "):
+        with pytest.raises(GoldenError, match=r"^x\.pb cannot be read as an ONNX tensor: "):
             read_tensor(whole[:end], "x.pb")

@@ -13,9 +13,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from rnnedge import GoldenError, ModelError
+from rnnedge import GoldenError, ModelError, WriteError
 from rnnedge.golden import write_golden
-from rnnedge_runtime.golden import GoldenSet, read_golden
+from rnnedge_runtime.proof.golden import GoldenSet, read_golden
 
 REFERENCE = "numpy"
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
@@ -172,7 +172,14 @@ def test_vectors_are_written_again_from_their_own_model(tmp_path: Path, write_in
 
 @pytest.mark.parametrize(
     "names",
-    [["notes.txt"], ["model.onnx"], ["golden.json", "notes.txt"], ["test_data_set_0", "x.onnx"]],
+    [
+        ["notes.txt"],
+        ["model.onnx"],
+        ["golden.json", "notes.txt"],
+        ["golden.json", "x.onnx"],
+        ["golden.json", "test_data_set_0"],
+        ["golden.json", "test_data_set_mine"],
+    ],
     ids=", ".join,
 )
 def test_what_is_no_vectors_is_not_replaced(
@@ -183,7 +190,7 @@ def test_what_is_no_vectors_is_not_replaced(
     for name in names:
         (new / name).write_bytes(b"mine")
     with pytest.raises(
-        GoldenError,
+        WriteError,
         match=rf"expected an empty folder or one with golden vectors only, found {names[-1]} in it",
     ):
         write_into(new)
@@ -192,14 +199,12 @@ def test_what_is_no_vectors_is_not_replaced(
 
 def test_a_file_is_not_replaced(tmp_path: Path, write_into: Write) -> None:
     (tmp_path / "new").write_bytes(b"mine")
-    with pytest.raises(GoldenError, match="new: expected the name of a folder to write, found a f"):
+    with pytest.raises(WriteError, match="new: expected the name of a folder to write, found a f"):
         write_into(tmp_path / "new")
 
 
 def test_the_folder_around_it_has_to_exist(tmp_path: Path, write_into: Write) -> None:
-    with pytest.raises(
-        GoldenError, match=r"expected an existing folder to make it in, found no .*"
-    ):
+    with pytest.raises(WriteError, match=r"expected an existing folder, found no .*none: create"):
         write_into(tmp_path / "none" / "new")
 
 
@@ -216,7 +221,7 @@ def test_a_failure_half_way_leaves_the_old_vectors(
 
     write_bytes = Path.write_bytes
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(GoldenError, match=r"new: cannot be written: No space left on device$"):
+    with pytest.raises(WriteError, match=r"new: cannot be written: No space left on device$"):
         write_into(tmp_path / "new")
     assert contents(tmp_path / "new") == before
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
@@ -230,7 +235,7 @@ def test_a_failure_at_the_end_leaves_the_old_vectors(
     rename = Path.rename
 
     def interrupted(path: Path, target: Path) -> Path:
-        if path.name == "new" and path.parent != tmp_path:
+        if path.name == "new" and path.parent.parent == tmp_path:
             raise KeyboardInterrupt
         return rename(path, target)
 
@@ -239,6 +244,16 @@ def test_a_failure_at_the_end_leaves_the_old_vectors(
         write_into(tmp_path / "new")
     assert contents(tmp_path / "new") == before
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_vectors_that_a_dead_process_moved_are_found(tmp_path: Path, write_into: Write) -> None:
+    write_into(tmp_path / "new")
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    moved = tmp_path / f".rnnedge-{process.pid}-0123456789abcdef" / "old" / "new"
+    moved.parent.mkdir(parents=True)
+    (tmp_path / "new").rename(moved)
+    assert len(read_golden(tmp_path / "new").sets) == len(SETS)
 
 
 def test_no_sets_are_an_error(model: Path, tmp_path: Path) -> None:

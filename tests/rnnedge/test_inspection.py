@@ -182,6 +182,6 @@ def test_a_processor_without_the_instruction(
 ) -> None:
     path = tmp_path / "model.onnx"
     export(nn.GRU(3, 4), path, quantize="int8", lowering=lowering)
-    monkeypatch.setattr("rnnedge_runtime.info.cpu_features", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr("rnnedge_runtime.engine.info.cpu_features", lambda: frozenset({"sse2"}))
     (remark,) = inspect_model(path).session.remarks
-    assert f"no AVX2: layers that compute in int8 take {times} times as long" in remark
+    assert f"no AVX2, so layers computed in int8 take {times} times as long" in remark

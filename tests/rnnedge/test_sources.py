@@ -26,11 +26,23 @@ class Mine(nn.Module):
         self.rnn = nn.GRU(3, 5)
 
 class Needs(nn.Module):
-    def __init__(self, size):
+    def __init__(self, size, bias=True):
         super().__init__()
+        self.rnn = nn.GRU(3, size, bias=bias)
+
+class Norm(Needs):
+    def __init__(self, size):
+        super().__init__(size)
+        self.norm = nn.LayerNorm(size)
 
 class Holder:
     inner = nn.GRU(3, 6)
+
+    @staticmethod
+    def made(features, size):
+        return nn.GRU(features, size)
+
+wrapped = nn.DataParallel(nn.GRU(3, 6))
 
 def factory():
     return nn.LSTM(3, 7)
@@ -187,7 +199,11 @@ def test_class_of_python_code(code: Path) -> None:
         ("code_of_a_user:number", f"{MODULE_WANTED}, got int"),
         ("code_of_a_user:three", f"{MODULE_WANTED}, got int"),
         ("code_of_a_user:Holder", f"{MODULE_WANTED}, got Holder"),
-        ("code_of_a_user:Needs", "calling it without arguments raised TypeError: Needs"),
+        (
+            "code_of_a_user:Needs",
+            "it takes Needs(size, bias=True): write 'code_of_a_user:Needs(size=...)', or "
+            "code_of_a_user:Needs --arg size=...",
+        ),
         ("code_of_a_user:fails", "calling it without arguments raised RuntimeError: no weights"),
     ],
     ids=[
@@ -220,20 +236,146 @@ def test_source_of_no_known_kind(name: str) -> None:
 @pytest.mark.parametrize(
     ("source", "arguments", "words"),
     [
-        (None, {"key": "model"}, "--key model: goes with a checkpoint, got no SOURCE"),
-        ("a.toml", {"key": "model"}, "--key model: goes with a checkpoint, got a.toml"),
-        ("a:b", {"prefix": "rnn."}, "--prefix rnn.: goes with a checkpoint, got a:b"),
+        (None, {"key": "model"}, "--key model: requires a checkpoint, got no SOURCE"),
+        ("a.toml", {"key": "model"}, "--key model: requires a checkpoint, got a.toml"),
+        ("a:b", {"key": "model"}, "--key model: requires a checkpoint, got a:b"),
+        ("a:b", {"prefix": "rnn."}, "--prefix rnn.: requires a checkpoint, got a:b"),
+        ("a:b", {"layer_only": True}, "--layer-only: requires a checkpoint, got a:b"),
+        ("w.pt", {"weights": "v.pt"}, "--weights v.pt: requires package.module:name, got w.pt"),
+        (None, {"arguments": {"a": 1}}, "--arg a: requires package.module:name, got no SOURCE"),
         ("w.pt", {"seed": 1}, "--seed 1: w.pt has its own weights"),
         ("a:b", {"seed": 0}, "--seed 0: a:b has its own weights"),
-        ("a:b", {"options": {"hidden_size": 3}}, "--hidden-size: a:b has its own options"),
+        (
+            "a:b",
+            {"options": {"hidden_size": 3}},
+            "--hidden-size: a:b has its own options; what a class or function takes is --arg "
+            "hidden_size=3",
+        ),
     ],
-    ids=["key_alone", "key_spec", "prefix_code", "seed_checkpoint", "seed_code", "option_code"],
+    ids=[
+        *("key_alone", "key_spec", "key_code", "prefix_code", "layer_code", "weights_checkpoint"),
+        *("argument_alone", "seed_checkpoint", "seed_code", "option_code"),
+    ],
 )
 def test_arguments_that_do_not_go_together(
     source: str | None, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(SourceError, match=f"^{re.escape(words)}$"):
         load_source(source, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "hidden"),
+    [
+        ("Needs(7)", 7),
+        ("Needs(size=7)", 7),
+        ("Needs(7, bias=False)", 7),
+        ("Needs( 7 , )", 7),
+        ("factory()", 7),
+        ("Holder.made(3, 8)", 8),
+    ],
+    ids=["position", "name", "both", "spaces", "none", "method"],
+)
+def test_call_of_python_code(call: str, hidden: int, code: Path) -> None:
+    module = load_source(f"code_of_a_user:{call}").module
+    layer = getattr(module, "rnn", module)
+    assert layer.hidden_size == hidden
+    assert layer.bias == ("bias=False" not in call)
+
+
+def test_arguments_by_name(code: Path) -> None:
+    arguments = {"size": 7, "bias": False}
+    source = load_source("code_of_a_user:Needs", arguments=arguments)
+    assert (source.module.rnn.hidden_size, source.module.rnn.bias) == (7, False)
+    assert source.origin == "code_of_a_user:Needs(size=7, bias=False)"
+
+
+def test_arguments_in_both_places(code: Path) -> None:
+    source = load_source("code_of_a_user:Needs(7)", arguments={"bias": False})
+    assert source.origin == "code_of_a_user:Needs(7, bias=False)"
+
+
+def test_arguments_of_a_module_that_is_there(code: Path) -> None:
+    words = "code_of_a_user:layer is a RNN already: leave its arguments out"
+    with pytest.raises(SourceError, match=words):
+        load_source("code_of_a_user:layer(3)")
+
+
+def test_class_is_built_with_the_same_weights_each_time(code: Path) -> None:
+    load_source("code_of_a_user:Mine")  # importing it draws the weights of its own layers
+    state = torch.get_rng_state()
+    first, second = (load_source("code_of_a_user:Mine").module for _ in range(2))
+    assert torch.equal(first.rnn.weight_hh_l0, second.rnn.weight_hh_l0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_it_is_said_that_weights_are_random(code: Path) -> None:
+    assert load_source("code_of_a_user:Mine").notes == (
+        "code_of_a_user:Mine draws weights at random when it is built: unless it loads trained "
+        "ones, --weights CHECKPOINT does",
+    )
+    assert load_source("code_of_a_user:layer").notes == ()
+
+
+WRAPPED = {
+    "bare": lambda module: module,
+    "distributed": nn.DataParallel,
+    "averaged": torch.optim.swa_utils.AveragedModel,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_weights_of_a_whole_module(wrap: Any, code: Path) -> None:
+    trained = load_source("code_of_a_user:Needs(7)").module
+    nn.init.normal_(trained.rnn.weight_hh_l0)
+    torch.save({"model": wrap(trained).state_dict(), "mean": torch.zeros(3)}, "w.pt")
+    source = load_source("code_of_a_user:Needs(7)", weights="w.pt")
+    assert torch.equal(source.module.rnn.weight_hh_l0, trained.rnn.weight_hh_l0)
+    assert source.origin == "code_of_a_user:Needs(7) with w.pt"
+    assert source.notes == ("w.pt also holds mean, which code_of_a_user:Needs(7) does not take",)
+    assert load_source("code_of_a_user:Needs(7)", weights="w.pt", key="model").notes == ()
+
+
+def test_weights_of_a_module_that_is_wrapped_itself(code: Path) -> None:
+    torch.save(nn.GRU(3, 6).state_dict(), "w.pt")
+    source = load_source("code_of_a_user:wrapped", weights="w.pt")
+    assert type(source.module) is nn.GRU
+
+
+MISFITS = {
+    "shapes": (
+        "Needs(8)",
+        "rnn.weight_ih_l0 has shape [21, 3], expected [24, 3]; rnn.weight_hh_l0 has shape [21, 7], "
+        "expected [24, 8]; 2 more shapes differ",
+    ),
+    "left_over": ("Needs(7, bias=False)", "the module lacks rnn.bias_ih_l0, rnn.bias_hh_l0"),
+    "missing": ("Norm(7)", "it lacks norm.weight, norm.bias"),
+}
+
+
+@pytest.mark.parametrize(("call", "words"), MISFITS.values(), ids=MISFITS)
+def test_weights_that_do_not_fit_the_module(call: str, words: str, code: Path) -> None:
+    torch.save(load_source("code_of_a_user:Needs(7)").module.state_dict(), "w.pt")
+    words = f"w.pt does not fit code_of_a_user:{call}: {words}"
+    with pytest.raises(SourceError, match=f"^{re.escape(words)}$"):
+        load_source(f"code_of_a_user:{call}", weights="w.pt")
+
+
+@pytest.mark.parametrize("name", ["weights", "model.tar", "step.1000"])
+def test_checkpoint_of_any_name(name: str, tmp_path: Path) -> None:
+    layer = nn.GRU(3, 4)
+    torch.save(layer.state_dict(), tmp_path / name)
+    loaded = load_source(tmp_path / name).module
+    assert torch.equal(loaded.weight_hh_l0, layer.weight_hh_l0)
+
+
+def test_folder_of_a_distributed_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "step_3").mkdir()
+    (tmp_path / "step_3" / ".metadata").touch()
+    with pytest.raises(
+        SourceError, match=r"step_3: is a folder of torch\.distributed\.checkpoint: "
+    ):
+        load_source(tmp_path / "step_3")
 
 
 @pytest.mark.parametrize("name", ["no.toml", "no.json", "no.pt", "no.safetensors", "no.npz"])

@@ -169,6 +169,14 @@ def test_missing_weight(name: str) -> None:
         RNNSpec.from_state_dict(weights)
 
 
+@pytest.mark.parametrize("number", [1, 9998])
+def test_layers_in_between_are_missing(number: int) -> None:
+    weights = _weights() | {f"weight_ih_l{number + 1}": torch.zeros(16, 4)}
+    words = r"^weight_ih_l1: expected a matrix, got no such weight$"
+    with pytest.raises(SpecError, match=words):
+        RNNSpec.from_state_dict(weights)
+
+
 def test_one_direction_is_missing_in_one_layer() -> None:
     weights = _weights(nn.GRU(3, 4, num_layers=2, bidirectional=True))
     del weights["weight_hh_l1_reverse"]

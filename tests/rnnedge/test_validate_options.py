@@ -56,7 +56,7 @@ def test_report_of_a_failure_is_written_too(model: str) -> None:
 
 def test_report_of_an_unknown_kind(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("validate", model, *GRU, "--report", "r.pdf") == 1
-    assert capsys.readouterr().err.startswith("rnnedge: report r.pdf: expected a name that ends in")
+    assert capsys.readouterr().err.startswith("rnnedge: r.pdf: expected a name that ends in")
 
 
 def test_golden_vectors_pass_on_the_device(model: str) -> None:

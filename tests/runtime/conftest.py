@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 import rnnedge_runtime
+from rnnedge_runtime.engine.library import onnxruntime
 
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import tiny_models`.
 HELPERS = Path(__file__).parent / "helpers"

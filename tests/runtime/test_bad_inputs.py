@@ -74,11 +74,11 @@ def test_batch_first_is_in_the_message():
 LENGTHS = {
     "below-zero": (
         [5, -1],
-        "lengths: expected lengths from 0 to 5, the time of the input, got -1 at row 1",
+        "lengths: expected lengths from 0 to 5, the number of steps, got -1 at row 1",
     ),
     "above-time": (
         [6, 5],
-        "lengths: expected lengths from 0 to 5, the time of the input, got 6 at row 0",
+        "lengths: expected lengths from 0 to 5, the number of steps, got 6 at row 0",
     ),
     "floats": (
         [5.0, 2.0],

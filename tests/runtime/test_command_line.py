@@ -63,6 +63,7 @@ def test_a_good_model_exits_with_0_and_a_silent_stderr(run, command, name):
 def test_json_is_one_object_that_describes_the_machine(run, command):
     answer = json.loads(run(command, "lstm", "--json").stdout)
     assert set(answer["machine"]) == {
+        "engine",
         "platform",
         "processor",
         "cpu",
@@ -115,13 +116,16 @@ def test_info_without_a_contract(run):
         "output   stateN float32[2, batch, 3]",
         "state    stateN -> state",
         "stream   bytes of state for a row: 24",
-        "stream   delay 0 step(s), where it does not read ahead: without a contract nobody says",
-        "contract none: rnnedge did not make this model",
+        "stream   delay 0 step(s), if it does not read ahead: there is no contract that says so",
+        "contract none: rnnedge did not export this model",
     ]
 
 
 def test_info_says_why_a_model_cannot_be_streamed(run):
-    assert "stream   no: the layer is bidirectional\n" in run("info", "both-directions").stdout
+    assert (
+        "stream   not possible: the layer is bidirectional\n"
+        in run("info", "both-directions").stdout
+    )
 
 
 def test_info_names_the_options_that_are_not_the_default(run):
@@ -164,7 +168,7 @@ def test_check_of_a_broken_model_exits_with_3(run):
     done = run("check", "wrong-width")
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.splitlines()[0] == (
-        "FAIL  shapes are the promised ones: output is [1, 1, 3], promised [1, 1, 4]"
+        "FAIL  outputs have the declared shapes: output is [1, 1, 3], declared [1, 1, 4]"
     )
     assert done.stdout.splitlines()[-1].startswith("FAIL: wrong-width.onnx on ")
 
@@ -193,7 +197,7 @@ def test_a_wrong_option_is_one_line_and_exits_with_1(run, command):
     done = run(command, "lstm", "--session-option", "session.disable_prepaking=1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "rnnedge_runtime: options: this ONNX Runtime knows no session entry "
+        "rnnedge_runtime: options: this ONNX Runtime has no session entry "
         "'session.disable_prepaking'; did you mean 'session.disable_prepacking'?\n"
     )
 
@@ -209,7 +213,7 @@ ERRORS = {
     "text": "text.onnx cannot be opened by ONNX Runtime: ",
     "sideways": "sideways.onnx cannot be opened by ONNX Runtime: ",
     "newer": "newer.onnx has contract format 2, and this version reads formats up to 1: ",
-    "damaged": "damaged.onnx holds no readable contract under 'rnnedge.contract': export it again",
+    "damaged": "damaged.onnx has no readable contract under 'rnnedge.contract': export it again",
 }
 
 

@@ -15,6 +15,7 @@ TREE = {
     "DeviceError": RuntimeError,
     "StreamError": RuntimeError,
     "EngineError": RuntimeError,
+    "WriteError": OSError,
     "MissingPackageError": ImportError,
 }
 

@@ -28,6 +28,7 @@ EXPORTED = {
     "Stream",
     "StreamError",
     "StreamPool",
+    "WriteError",
 }
 
 

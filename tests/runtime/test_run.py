@@ -5,7 +5,7 @@ import pytest
 from tiny_models import Tiny, two_inputs
 
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
 
 CELLS = {
     "rnn-tanh": Tiny("rnn"),
@@ -147,10 +147,10 @@ def test_an_engine_that_has_its_public_names_only(monkeypatch):
             return getattr(self._engine, name)
 
     def opened(*arguments, **options):
-        engine, device = open_engine(*arguments, **options)
+        engine, device = open_inference_session(*arguments, **options)
         return Public(engine), device
 
-    monkeypatch.setattr("rnnedge_runtime.session.open_engine", opened)
+    monkeypatch.setattr("rnnedge_runtime.engine.onnx_runtime.open_inference_session", opened)
     tiny = Tiny("lstm")
     x = tiny.input(3, 2)
     close(Session(tiny.content).run(x).output, tiny.expected(x)[0])

@@ -5,10 +5,7 @@ A sequence is one row: ragged ones never share a batch, so that none is padded.
 
 from __future__ import annotations
 
-import importlib
 import os
-import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_exporters.python_object import call_object, find_object, parse_object
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError, one_line
 
@@ -24,7 +22,7 @@ Array = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Any]
 Data: TypeAlias = "str | os.PathLike[str] | Arrays | Iterable[Arrays]"
 LENGTHS = "lengths"
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_SUFFIXES = (".npy", ".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +75,16 @@ def read_sequences(data: Data, interface: Interface) -> list[NamedSequence]:
     return sequences
 
 
+def data_files(data: object) -> list[Path]:
+    """Return the files that sequences are read from; none for what is no file and no folder."""
+    if not isinstance(data, str | os.PathLike):
+        return []
+    path = Path(data)
+    if not path.is_dir():
+        return [path]
+    return sorted(inner for inner in path.iterdir() if inner.suffix in _SUFFIXES)
+
+
 def _called(data: Data) -> str:
     return os.fspath(data) if isinstance(data, str | os.PathLike) else type(data).__name__
 
@@ -94,18 +102,22 @@ def _named(data: Data, interface: Interface) -> Iterator[tuple[str, Arrays]]:
                 )
             yield f"sequence {number}", arrays
     elif Path(data).is_dir():
-        for path in sorted(Path(data).iterdir()):
-            if path.suffix in (".npy", ".npz"):
-                yield path.name, _read(path, interface)
-    elif Path(data).suffix in (".npy", ".npz"):
+        for path in data_files(data):
+            yield path.name, _read(path, interface)
+    elif Path(data).suffix in _SUFFIXES:
         yield "", _read(Path(data), interface)
-    elif _FUNCTION.fullmatch(os.fspath(data)):
-        yield from _named(_call(os.fspath(data)), interface)
+    elif wanted := parse_object(os.fspath(data), error=_error):
+        made_by = find_object(wanted, error=_error)
+        yield from _named(call_object(made_by, wanted, error=_error), interface)
     else:
         raise InputError(
             f"calibration data {data}: expected a .npz or .npy file, a folder of them, or "
             "package.module:name"
         )
+
+
+def _error(words: str) -> InputError:
+    return InputError(f"calibration data {words}")
 
 
 def _read(path: Path, interface: Interface) -> Arrays:
@@ -118,18 +130,6 @@ def _read(path: Path, interface: Interface) -> Arrays:
     except (OSError, ValueError) as error:
         raise InputError(
             f"calibration data {path}: expected numpy's .npy or .npz, got {one_line(error)}"
-        ) from error
-
-
-def _call(name: str) -> Any:
-    module, _, function = name.partition(":")
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
-    try:
-        return getattr(importlib.import_module(module), function)()
-    except Exception as error:  # whatever the user's code raises
-        raise InputError(
-            f"calibration data {name}: {type(error).__name__}: {one_line(error)}"
         ) from error
 
 

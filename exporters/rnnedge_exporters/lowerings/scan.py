@@ -244,13 +244,13 @@ def _body(
         with step.scope(_NAMES[direction]) if len(directions) > 1 else nullcontext():
             scope = step.scope_name
             before = [
-                value(f"{scope}/{name}", step.dtype, ["batch", size])
+                value(f"{scope}/{name}", step.dtype, [step.batch, size])
                 for name, size in zip(names, layer.state_sizes, strict=True)
             ]
-            x = value(f"{scope}/x", step.dtype, ["batch", len(weights.weight_ih)])
+            x = value(f"{scope}/x", step.dtype, [step.batch, len(weights.weight_ih)])
             *after, y = _STEPS[layer.cell](step, layer, weights, product, x, *before)
             if masked:
-                mask = value(f"{scope}/mask", ir.DataType.BOOL, ["batch", 1])
+                mask = value(f"{scope}/mask", ir.DataType.BOOL, [step.batch, 1])
                 masks.append(mask)
                 padding = step.constant("padding", np.zeros(1, step.dtype.numpy()))
                 y = step.op("Where", mask, after[0], padding)
@@ -265,7 +265,7 @@ def _body(
             outputs.append(y)
     sizes = [*layer.state_sizes * len(outputs), *[layer.state_sizes[0]] * len(outputs)]
     for made, size in zip([*news, *outputs], sizes, strict=True):
-        made.type, made.shape = ir.TensorType(step.dtype), ir.Shape(["batch", size])
+        made.type, made.shape = ir.TensorType(step.dtype), ir.Shape([step.batch, size])
     return step.graph("step", [*states, *walked, *masks], [*news, *outputs], _OPSET)
 
 

@@ -42,8 +42,8 @@ def lower_to_switch(
         branch = graph.body(name)
         output, finals = lower(branch, layer, index, x, lengths, initial)
         width = layer.directions * layer.state_sizes[0]
-        shapes: list[list[int | str]] = [["time", "batch", width]]
-        shapes += [[layer.directions, "batch", size] for size in layer.state_sizes]
+        shapes: list[list[int | str]] = [[graph.time, graph.batch, width]]
+        shapes += [[layer.directions, graph.batch, size] for size in layer.state_sizes]
         for made, shape in zip([output, *finals], shapes, strict=True):
             made.type, made.shape = ir.TensorType(FLOAT), ir.Shape(shape)
         branches.append(branch.graph(name, [], [output, *finals], _OPSET))

@@ -8,12 +8,15 @@
     capture         each recurrent layer becomes one opaque node while `torch.export` runs
     traced_forward  what torch would fix or refuse while it runs, and need not
     tracing         `torch.export` with axes that stay dynamic, or an error with the user's line
+    axis_probe      what the axes of the inputs are for, found by running the module
+    lifting         which states become inputs, decided by `streaming`, `rows` and a trial
+    trial           the file, run beside the module before it is written
     streaming       which states can be lifted, and what stands in the way
     causal          convolutions that are streamed with a kept context
     simplify        constants folded and no-ops removed, by exact rules
     assembly        the opaque nodes become the lowerings that a bare layer gets
     exporting       the steps above, in order
 
-`guards`, `attributes`, `own_cell`, `python_loops`, `quiet`, `repeatable` and `squeezes` each serve
-one of these.
+`source_lines`, `attributes`, `own_cell`, `python_loops`, `quiet`, `repeatable` and `squeezes` each
+serve one of these.
 """

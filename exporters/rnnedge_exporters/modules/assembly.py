@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -22,9 +21,13 @@ from rnnedge_exporters.graph import (
     uses_microsoft,
     value,
 )
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, STEPS
+from rnnedge_exporters.modules.axis_text import tidy
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
+from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
+from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
+from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.streaming import line_of
 from rnnedge_exporters.modules.tracing import Traced
@@ -71,12 +74,15 @@ class _Call:
     info: LayerInfo
     written: Written | None
     starts_from_zeros: bool
+    steps: Axis
+    rows: Axis
     initial: list[ir.Value]
     finals: list[ir.Value]
 
 
 def assemble(
     traced: Traced,
+    translated: ir.Model,
     *,
     chosen: Choice,
     lift: bool,
@@ -88,6 +94,8 @@ def assemble(
 
     Args:
         traced: The module as `torch.export` saw it.
+        translated: What `translate` made of it; it is left as it is, since torch translates a
+            program with sizes that depend on values only once.
         chosen: Returns how a recurrent layer is written.
         lift: Whether states that start from zeros become inputs and outputs.
         told: Which of the module's outputs feeds which input, or None to see it in the graph.
@@ -95,9 +103,9 @@ def assemble(
         storage: Returns how the weights of a cell of the user's own are written.
 
     Raises:
-        ExportError: When an operator has no translation, or `told` names no input or output.
+        ExportError: When `told` names no input or output.
     """
-    model = _translate(traced.program)
+    model = translated.clone()
     graph = model.graph
     for made, name in zip(graph.inputs, traced.input_axes, strict=True):
         made.name = name  # as it is written: torch makes it lower-case, and an identifier
@@ -106,8 +114,9 @@ def assemble(
     calls: list[_Call] = []
     lengths: str | None = None
     for node in [node for node in graph if node.domain == DOMAIN]:
-        if node.op_type == STEPS:
-            _expand_steps(graph, node, names)
+        if node.op_type in PACKED_FORMS:
+            builder = GraphBuilder(node.name or node.op_type, names)
+            _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
         lengths = lengths or _input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
@@ -119,6 +128,19 @@ def assemble(
         for call in calls
         if not call.starts_from_zeros
         and not all(_origin(state) in graph.inputs for state in call.initial)
+    ]
+    rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    found += [
+        f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
+        for call in calls
+        if call.starts_from_zeros and isinstance(call.rows, str) and call.rows not in rows
+    ]
+    found += [
+        f"{call.name or 'it'} sees {call.steps} step(s), however long the input is"
+        for call in calls
+        if call.starts_from_zeros
+        and isinstance(call.steps, int)
+        and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
 
     for made, name in zip(graph.outputs, traced.outputs, strict=True):
@@ -172,7 +194,13 @@ def assemble(
     )
 
 
-def _translate(program: ExportedProgram) -> ir.Model:
+def translate(program: ExportedProgram) -> ir.Model:
+    """Translate a program to ONNX, its recurrent layers still opaque.
+
+    Raises:
+        ExportError: When an operator has no translation.
+    """
+    round_down(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
@@ -243,18 +271,19 @@ def _expand(
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
     initial = None if zeros and not lift else tuple(states)
-    builder = GraphBuilder(name, names, storage(path))
+    batch_first = bool(node.attributes["batch_first"].as_int())
+    builder = GraphBuilder(name, names, storage(path), _outer_axes(x, batch_first, name))
     written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
         info = own_cell_info(layer, name, features)
         output, finals = add_own_cell(
-            builder, layer, features, _translate, x, lengths=lengths, initial=initial
+            builder, layer, features, translate, x, lengths=lengths, initial=initial
         )
     else:
         read = replace(
             read_layer(layer, path, traced.capture.weights.get(path)),
-            batch_first=bool(node.attributes["batch_first"].as_int()),
+            batch_first=batch_first,
             follows=is_layer_output(x),
         )
         written = chosen(read, lengths is not None)
@@ -264,7 +293,21 @@ def _expand(
             builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
         )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, written, zeros, states, list(finals))
+    return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
+
+
+def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
+    """Return time and batch of a layer's input [time, batch, features], or batch first."""
+    sizes: list[Axis] = []
+    for size, kind in zip(x.shape or (None, None), ("time", "batch"), strict=False):
+        plain = size if isinstance(size, int) else None if size is None else size.value
+        sizes.append(f"{name}/{kind}" if plain is None else plain)
+    return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
+
+
+def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
+    time, batch = (a if isinstance(a, int) else tidy(a) for a in (builder.time, builder.batch))
+    return time, batch
 
 
 def letters(count: int) -> list[str]:
@@ -275,14 +318,6 @@ def letters(count: int) -> list[str]:
 def name_state(layer: str, letter: str) -> str:
     """Name the lifted initial state of a layer; its final state ends in `_n`."""
     return f"{layer}.{letter}_0" if layer else f"{letter}_0"
-
-
-def _expand_steps(graph: ir.Graph, node: ir.Node, names: dict[str, int]) -> None:
-    builder = GraphBuilder(node.name or STEPS, names)
-    shape = builder.op("Shape", _given(node.inputs[0]), start=0, end=1)
-    count = builder.op("Squeeze", shape, builder.integers(0))
-    zero, one = (builder.constant(str(n), np.array(n, np.int64)) for n in (0, 1))
-    _replace(graph, node, builder, [builder.op("Range", zero, count, one)])
 
 
 def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:
@@ -301,7 +336,7 @@ def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
     rows, batch, size = state.shape or (None, None, None)
     if not isinstance(rows, int) or not isinstance(size, int):
         raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, batch if isinstance(batch, int) else _tidy(str(batch)), size
+    return rows, batch if isinstance(batch, int) else tidy(str(batch)), size
 
 
 def _given(inner: ir.Value | None) -> ir.Value:
@@ -421,14 +456,6 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
         raise ExportError(f"{made.name}: torch.export gave it no type")
     if axes is None:
         axes = tuple(
-            size if isinstance(size, int) else _tidy(str(size.value)) for size in made.shape
+            size if isinstance(size, int) else tidy(str(size.value)) for size in made.shape
         )
     return TensorSpec(made.name or "", str(made.dtype.numpy()), axes)
-
-
-def _tidy(expression: str) -> str:
-    """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    shorter = re.sub(r"\(\(([^()]*)\)\)", r"(\1)", expression)
-    shorter = re.sub(r"\((\([^()]*\)//\d+)\)", r"\1", shorter)
-    shorter = re.sub(r"^\(([^()]*)\)$", r"\1", shorter)
-    return shorter if shorter == expression else _tidy(shorter)

@@ -4,9 +4,7 @@ PyTorch would unroll an `nn.RNN` at the example's length, and lose the axes of t
 layer's forward emits a single node `rnnedge::Recurrent` with the right symbolic shapes, which
 `assembly` turns into a lowering. All of this happens on a private copy of the user's module.
 
-Packed sequences are carried as what they came from: the padded tensor and its lengths. They are
-caught where `torch.nn.utils.rnn` calls into torch, so it does not matter under which name a module
-imported `pack_padded_sequence`.
+Packed sequences are carried as what they came from, the padded tensor and its lengths (`packing`).
 """
 
 from __future__ import annotations
@@ -23,17 +21,15 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
+from rnnedge_exporters.modules.packed_functions import packing_traced
+from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume
+from rnnedge_exporters.modules.source_lines import calling_line
 from rnnedge_exporters.recurrent import Recurrent, join
 
 Layer: TypeAlias = nn.RNNBase | Recurrent
 
-DOMAIN = "rnnedge"
 RECURRENT = "Recurrent"
-STEPS = "Steps"
-"""Counts the entries of an input's first axis; ours, so as not to be taken for the user's."""
 LAYER = "layer"
-LONGEST = "longest"
-"""Name of the axis that ends at the longest row of a packed sequence."""
 LENGTHS_GIVEN = "lengths_given"
 
 
@@ -47,9 +43,11 @@ class Capture:
         time: Sizes of the time axis that each call saw, symbolic under `torch.export`.
         batch: Sizes of the batch axis that each call saw.
         cells: How often each cell (`nn.LSTMCell` and its siblings) was called, by path.
+        lines: The line of the user's code that called a layer or a cell first, by path.
         weights: Weights that a layer was called with and that are not its parameters, by path and
             name: what a forward, or a hook of the user's own, computes before the call.
         guards: What torch assumed of a size, and the line of the user's code that made it do so.
+        packed: The packed sequences that were made.
     """
 
     layers: dict[str, Layer]
@@ -57,32 +55,20 @@ class Capture:
     time: list[int | torch.SymInt] = field(default_factory=list)
     batch: list[int | torch.SymInt] = field(default_factory=list)
     cells: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     guards: dict[str, str] = field(default_factory=dict)
-    # A PackedSequence has no room for lengths. Its `batch_sizes` is the key to them.
-    _lengths: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _clean: dict[int, Tensor] = field(default_factory=dict)
+    packed: PackedSequences = field(default_factory=PackedSequences)
 
-    def remember(self, batch_sizes: Tensor, lengths: Tensor) -> None:
-        """Keep the lengths that belong to a `batch_sizes`."""
-        self._lengths[id(batch_sizes)] = (batch_sizes, lengths)
+    def note_call(self, path: str) -> None:
+        """Note that a layer is being called."""
+        self.calls.append(path)
+        self.note_line(path)
 
-    def lengths_of(self, batch_sizes: Tensor) -> Tensor:
-        """Return the lengths that belong to a `batch_sizes`."""
-        if id(batch_sizes) not in self._lengths:
-            raise ExportError(
-                "a PackedSequence was made by hand: make it with pack_padded_sequence, and take "
-                "its lengths as an input"
-            )
-        return self._lengths[id(batch_sizes)][1]
-
-    def mark_clean(self, data: Tensor) -> None:
-        """Note that `data` is zero past each row's end."""
-        self._clean[id(data)] = data
-
-    def is_clean(self, data: Tensor) -> bool:
-        """Whether `data` is known to be zero past each row's end."""
-        return id(data) in self._clean
+    def note_line(self, path: str) -> None:
+        """Note the line that is calling a layer or a cell, once."""
+        if path not in self.lines:
+            self.lines[path] = calling_line()
 
 
 def recurrent_layers(module: nn.Module) -> dict[str, Layer]:
@@ -100,7 +86,7 @@ def observed(module: nn.Module) -> Iterator[Capture]:
     def noting(layer: Any, path: str, forward: Forward) -> Forward:
         def call(*args: Any, **kwargs: Any) -> Any:
             x = args[0] if args else kwargs["input"]
-            capture.calls.append(path)
+            capture.note_call(path)
             _note_weights(capture, path, layer, own[path])
             if isinstance(x, PackedSequence):
                 capture.time.append(len(x.batch_sizes))
@@ -144,13 +130,18 @@ def _note_weights(capture: Capture, path: str, layer: Layer, own: dict[str, Any]
 
 
 def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
-    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch."""
+    """Note each call of an `nn.RNNCell`, `nn.LSTMCell` or `nn.GRUCell`; its axis 0 is a batch.
+
+    The cells inside a `Recurrent` are left out: that one walks time itself.
+    """
     hooks = []
+    own = {inner for layer in capture.layers.values() for inner in layer.modules()}
     for path, cell in module.named_modules():
-        if isinstance(cell, nn.RNNCellBase):
+        if isinstance(cell, nn.RNNCellBase) and cell not in own:
 
             def count(_: Any, args: Any, path: str = path) -> None:
                 capture.cells[path] = capture.cells.get(path, 0) + 1
+                capture.note_line(path)
                 if args[0].dim() == 2:
                     capture.batch.append(args[0].shape[0])
 
@@ -173,7 +164,7 @@ def captured(module: nn.Module) -> Iterator[Capture]:
         exchanged.append(exchange_forward(layer, emitted))
     hooks = _count_cells(module, capture)
     try:
-        with _packing(capture):
+        with packing_traced(capture.packed):
             yield capture
     finally:
         for put_back in exchanged:
@@ -190,13 +181,13 @@ def _emit_layer(capture: Capture, layer: nn.RNNBase, path: str, input: Any, hx: 
     x = input
     states = [] if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
     if isinstance(x, PackedSequence):
-        lengths = capture.lengths_of(x.batch_sizes)
-        states = [_permuted(state, x.sorted_indices) for state in states]
-        # Packed data has time in front, whatever batch_first says.
-        data, finals = _emit_rnn(capture, layer, path, x.data, states, lengths, False)
-        capture.mark_clean(data)
-        packed = PackedSequence(data, x.batch_sizes, x.sorted_indices, x.unsorted_indices)
-        return packed, join([_permuted(state, x.unsorted_indices) for state in finals])
+        x = capture.packed.taken(x)
+        lengths, indices = x.packing.lengths, x.indices
+        states = [x.packing.into_rows(state, indices) for state in states]
+        # The padded tensor has time in front, whatever batch_first says.
+        output, finals = _emit_rnn(capture, layer, path, x.padded, states, lengths, False)
+        finals = [x.packing.out_of_rows(state, indices) for state in finals]
+        return x.replaced(output, clean=True), join(finals)
     if x.dim() == 2:  # one sequence without a batch axis
         axis = 0 if layer.batch_first else 1
         states = [state.unsqueeze(1) for state in states]
@@ -259,10 +250,10 @@ def _emit(
     time, batch = x.shape[axis], x.shape[1 - axis]
     shapes = [[rows, batch, size] for rows, size in state_sizes]
     for state, shape in zip(states, shapes[: len(states)], strict=True):
-        _assume(state.shape[1] == batch)  # lets torch know that the two axes are one
+        assume(state.shape[1] == batch)  # lets torch know that the two axes are one
         if state.shape[0] != shape[0] or state.shape[2] != shape[2]:
             raise ExportError(f"{path}: expected a state of {shape}, got {list(state.shape)}")
-    capture.calls.append(path)
+    capture.note_call(path)
     capture.time.append(time)
     capture.batch.append(batch)
     output, *finals = torch.onnx.ops.symbolic_multi_out(
@@ -279,56 +270,3 @@ def _emit(
         version=1,
     )
     return output, finals
-
-
-@contextmanager
-def _packing(capture: Capture) -> Iterator[None]:
-    """Carry a packed sequence as the padded tensor [time, batch, features] and its lengths."""
-
-    def pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
-        data = x.transpose(0, 1) if batch_first else x
-        _assume(lengths.shape[0] == data.shape[1])
-        longest: Any = lengths.max().item()
-        _assume(longest >= 1)
-        _assume(longest <= data.shape[0])
-        steps = _steps(data.narrow(0, 0, longest))  # a real batch_sizes has one entry a step
-        batch_sizes = (lengths.unsqueeze(0) > steps.unsqueeze(1)).sum(1)
-        capture.remember(batch_sizes, lengths)
-        return data, batch_sizes
-
-    def unpack(
-        data: Tensor, batch_sizes: Tensor, batch_first: bool, padding_value: float, length: int
-    ) -> tuple[Tensor, Tensor]:
-        lengths = capture.lengths_of(batch_sizes)
-        if not capture.is_clean(data) or padding_value != 0:
-            steps = _steps(data).unsqueeze(1)  # [time, 1]
-            shape = [data.shape[0], data.shape[1]] + [1] * (data.dim() - 2)
-            inside = (steps < lengths).reshape(shape)
-            data = torch.where(inside, data, torch.full((), padding_value, dtype=data.dtype))
-        padded = data.narrow(0, 0, length)
-        return (padded.transpose(0, 1) if batch_first else padded), lengths
-
-    functions: Any = torch._VF
-    functions._pack_padded_sequence, functions._pad_packed_sequence = pack, unpack
-    try:
-        yield
-    finally:
-        # `_VF` finds the real functions by name once these are gone.
-        del functions._pack_padded_sequence, functions._pad_packed_sequence
-
-
-def _steps(data: Tensor) -> Tensor:
-    """Return int64 [time], 0 to time - 1."""
-    steps: Tensor = torch.onnx.ops.symbolic(
-        f"{DOMAIN}::{STEPS}", [data], dtype=torch.int64, shape=[data.shape[0]], version=1
-    )
-    return steps
-
-
-def _assume(condition: Any) -> None:
-    """Let torch know what holds of its symbolic sizes."""
-    torch._check(condition)  # type: ignore[no-untyped-call]
-
-
-def _permuted(state: Tensor, order: Tensor | None) -> Tensor:
-    return state if order is None else state.index_select(1, order)

@@ -16,7 +16,7 @@ from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
 from rnnedge_exporters.lowerings import Lengths
 from rnnedge_exporters.lowerings.scan import add_scan, join_directions
 from rnnedge_exporters.recurrent import Recurrent
-from rnnedge_runtime.contract import BATCH, LayerInfo
+from rnnedge_runtime.contract import LayerInfo
 
 Translate = Callable[[ExportedProgram], ir.Model]
 _EXAMPLE_BATCH = 3
@@ -119,7 +119,7 @@ def _body(
     step = outer.body("step")
     inputs = [*before, x]
     if masked:
-        mask = value(f"{step.scope_name}/mask_t", ir.DataType.BOOL, [BATCH, 1])
+        mask = value(f"{step.scope_name}/mask_t", ir.DataType.BOOL, [outer.batch, 1])
         inputs.append(mask)
         zero = step.constant("padding", np.zeros(1, np.float32))
         sizes = [y.shape, *(state.shape for state in before)]
@@ -140,7 +140,7 @@ def _body(
     body.inputs[:] = inputs
     body.outputs[:] = outputs
     for made in (*inputs, *outputs):  # the batch axis has one name everywhere
-        made.shape = ir.Shape([BATCH, *list(made.shape or [])[1:]])
+        made.shape = ir.Shape([outer.batch, *list(made.shape or [])[1:]])
     body.name = "step"
     return body
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnedge_exporters.modules.arguments import Arguments
-from rnnedge_exporters.modules.guards import running_lines, shown_line
+from rnnedge_exporters.modules.source_lines import running_lines, shown_line
 
 _MOST_AXES = 12
 _LOOPS = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)

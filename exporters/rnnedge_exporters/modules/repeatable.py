@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnedge_exporters.modules.arguments import flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
-from rnnedge_exporters.modules.guards import running_lines, running_module, shown_line
+from rnnedge_exporters.modules.source_lines import running_lines, running_module, shown_line
 
 _SEEDS = (1, 2)
 _SOURCES = ("torch", "Python's random", "numpy.random")

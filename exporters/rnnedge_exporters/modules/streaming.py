@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from rnnedge_exporters.modules.capture import DOMAIN, LAYER, LENGTHS_GIVEN, LONGEST, Capture
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.causal import CausalConv
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED
 from rnnedge_runtime.contract import TIME
 
 _OVER_AN_AXIS = {
@@ -26,6 +27,7 @@ _OVER_AN_AXIS = {
     *("sort", "topk", "argmax", "argmin", "index_select", "gather", "any", "all", "median"),
     *("linalg_vector_norm", "cat", "unfold", "index"),
 }
+_CONVERSIONS = {"to", "_to_copy", "detach", "clone", "alias", "contiguous", "view", "reshape"}
 _MATRIX = {"matmul", "bmm", "mm", "einsum"}
 _WINDOW = {
     *("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d"),
@@ -54,7 +56,7 @@ class Hindrance:
 
 def time_symbols(names: dict[str, str]) -> set[str]:
     """Return the symbols of torch that stand for a time axis."""
-    return {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST))}
+    return {symbol for symbol, name in names.items() if name.startswith((TIME, LONGEST, PACKED))}
 
 
 def hindrances(
@@ -80,10 +82,13 @@ def hindrances(
             for what in _looks_across(node, times, capture):
                 found[Hindrance(what, line_of(node))] = None
         if node.op == "output":
-            values = [value for value in map(_value, _tensors(node.args)) if value is not None]
+            values = [value for value in map(_value, tensor_nodes(node.args)) if value is not None]
             if any(_timed(size, longest) for value in values for size in value.shape):
                 what = "an output ends at the longest row: give pad_packed_sequence total_length"
                 found[Hindrance(what)] = None
+            packed = {symbol for symbol in times if names[symbol].startswith(PACKED)}
+            if any(_timed(size, packed) for value in values for size in value.shape):
+                found[Hindrance("an output is the data of a packed sequence")] = None
     return list(found)
 
 
@@ -98,12 +103,15 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         label = path or "it"
         if capture.layers[path].bidirectional:
             yield f"{label} is bidirectional"
-        given = 2 if numbers[keys.index(LENGTHS_GIVEN)] else 1
-        states = node.args[0][given:]  # type: ignore[index]
-        if any(_comes_from_a_layer(state) for state in _tensors(states)):
+        x, *rest = tensor_nodes(node.args[0])
+        given = numbers[keys.index(LENGTHS_GIVEN)]
+        if given and not _given_or_full(rest[0], x, times):
+            yield f"the lengths of {label} are computed"
+        states = rest[given:]
+        if any(_comes_from_a_layer(state) for state in states):
             yield f"{label} starts from a state that is computed from the same chunk"
         return
-    tensors = [a for a in _tensors(node.args) if isinstance(a.meta.get("val"), Tensor)]
+    tensors = [a for a in tensor_nodes(node.args) if isinstance(a.meta.get("val"), Tensor)]
     shapes = [tuple(a.meta["val"].shape) for a in tensors]
     if name == "arange" and _has(node.args, times):
         yield "positions are counted from the start of each chunk (arange over time)"
@@ -149,6 +157,16 @@ def _comes_from_a_layer(node: fx.Node) -> bool:
             seen.add(current)
             waiting += current.all_input_nodes
     return False
+
+
+def _given_or_full(lengths: fx.Node, x: fx.Node, times: set[str]) -> bool:
+    """Whether lengths are an input as it is, or the steps that `x` has."""
+    while _name(lengths) in _CONVERSIONS:
+        lengths = lengths.all_input_nodes[0]
+    if _name(lengths) == "full":
+        steps = [str(size) for size in _value(x).shape[:2] if _timed(size, times)]
+        return [str(node.meta["val"]) for node in tensor_nodes(lengths.args[1])] == steps
+    return lengths.op == "placeholder"
 
 
 def _window(
@@ -203,7 +221,8 @@ def _name(node: fx.Node) -> str:
     return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
 
 
-def _tensors(args: Any) -> list[fx.Node]:
+def tensor_nodes(args: Any) -> list[fx.Node]:
+    """Return the nodes among the arguments of a node, nested as they are."""
     found: list[fx.Node] = []
     fx.map_arg(args, lambda node: found.append(node))
     return found
@@ -222,11 +241,11 @@ def _timed(size: Any, times: set[str]) -> bool:
 
 
 def _has(args: Any, times: set[str]) -> bool:
-    return any(_timed(node.meta.get("val"), times) for node in _tensors(args))
+    return any(_timed(node.meta.get("val"), times) for node in tensor_nodes(args))
 
 
 def line_of(node: fx.Node) -> str:
-    """Return the line of the user's code that made a node, or nothing."""
+    """Return the line of the user's code that a node comes from, or nothing."""
     trace = node.meta.get("stack_trace") or ""
     lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', trace)
     mine = [

@@ -19,10 +19,14 @@ from rnnedge_exporters.modules.arguments import (
     name_results,
 )
 from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.axis_probe import Axes, Effect, groups, probe
 from rnnedge_exporters.modules.call_structure import forward_of_tensors
-from rnnedge_exporters.modules.capture import LONGEST, Capture, captured, observed
-from rnnedge_exporters.modules.guards import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
+from rnnedge_exporters.modules.lengths import CONSTANT
+from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
 from rnnedge_exporters.modules.repeatable import seeded
+from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
+from rnnedge_exporters.modules.streaming import line_of
 from rnnedge_exporters.modules.traced_forward import traced_forward
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
@@ -56,6 +60,32 @@ class Traced:
     names: dict[str, str]
     fixed: list[tuple[str, int, int]]
 
+    def value_at(self, expression: Any, sizes: Mapping[str, int]) -> Any:
+        """Return what an expression of torch's symbols is at some sizes of the named axes.
+
+        Args:
+            expression: A sympy expression, such as a guard or the size of an axis.
+            sizes: Axis name to size.
+
+        Returns:
+            A number or a truth, or None where it depends on something else.
+        """
+        symbols = {s: self.names.get(str(s)) for s in expression.free_symbols}
+        if not all(name in sizes for name in symbols.values()):
+            return None
+        try:
+            value = expression.subs({s: sizes[str(name)] for s, name in symbols.items()})
+            return bool(value) if value.is_Boolean else int(value)
+        except Exception:  # a function of torch's own that sympy cannot work out
+            return None
+
+    def steps_at(self, sizes: Mapping[str, int]) -> list[int | None]:
+        """Return the steps that each call of a recurrent layer sees at some sizes."""
+        return [
+            time if isinstance(time, int) else self.value_at(time.node.expr, sizes)
+            for time in self.capture.time
+        ]
+
 
 def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None) -> Traced:
     """Export `module`, a private copy, with dynamic axes.
@@ -72,10 +102,9 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
     seen, result = _run(module, arguments)
     outputs = name_results(module, result, list(arguments.flat()))
     if dynamic_axes is None:
-        for sizes in ("batch", "time"):
-            if 1 in getattr(seen, sizes):
-                arguments = _enlarged(module, arguments, sizes)
-                seen, _ = _run(module, arguments)
+        for sizes in ("batch", "time", "calls"):
+            arguments = _enlarged(module, arguments, seen, sizes)
+            seen, _ = _run(module, arguments)
         wanted = {name: set(range(t.dim())) for name, t in arguments.flat().items()}
     else:
         _check_axes(arguments, dynamic_axes)
@@ -84,39 +113,17 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         wanted = {name: set(axes) for name, axes in dynamic_axes.items()}
 
     program, capture = _export(module, arguments, wanted)
-    fixed: list[tuple[str, int, int]] = []
+    _refuse_hidden_counts(module, arguments, seen, program, capture)
     if dynamic_axes is None:
-        names = _names_by_layers(capture)
-        used = _dynamic(program, arguments)
-        _refuse_loops_over_cells(seen, capture, program, arguments)
-        _adopt(names, used, arguments)
-        kept = {
-            name: {axis for axis, symbol in axes.items() if symbol in names}
-            for name, axes in used.items()
-        }
-        _refuse_fixed_sizes(seen, capture, program, arguments)
-        fixed = [
-            (name, axis, arguments.flat()[name].shape[axis])
-            for name, axes in used.items()
-            for axis in axes
-            if axis not in kept[name]
-        ]
-        if fixed:
-            # Some axis could be dynamic that no recurrent layer sees: it stays as the example's.
-            program, capture = _export(module, arguments, kept)
-            names = _names_by_layers(capture)
-            _adopt(names, _dynamic(program, arguments), arguments)
+        program, capture, names, fixed = _open_what_layers_see(
+            module, arguments, seen, program, capture
+        )
     else:
-        used = _dynamic(program, arguments)
-        names = {}
-        for name, axes in dynamic_axes.items():
-            for axis, told in axes.items():
-                if axis not in used[name]:
-                    raise _fixed(program, capture, arguments, name, axis, told)
-                names.setdefault(used[name][axis], told)
+        names, fixed = _names_as_told(program, capture, arguments, dynamic_axes), []
     capture.weights.update(seen.weights)
     _refuse_limits(program, capture, names)
-    names.update(_longest(program))
+    _refuse_constant_lengths(program)
+    names.update(_longest(program, capture))
     used = _dynamic(program, arguments)
     input_axes = {
         name: tuple(
@@ -126,6 +133,185 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         for name, tensor in arguments.flat().items()
     }
     return Traced(program, capture, input_axes, outputs, names, fixed)
+
+
+def _names_as_told(
+    program: ExportedProgram, capture: Capture, arguments: Arguments, dynamic_axes: DynamicAxes
+) -> dict[str, str]:
+    """Name the symbols as the caller does, who must not name an axis that torch fixed."""
+    used = _dynamic(program, arguments)
+    names: dict[str, str] = {}
+    for name, axes in dynamic_axes.items():
+        for axis, told in axes.items():
+            if axis not in used[name]:
+                raise _fixed(program, capture, arguments, name, axis, told)
+            names.setdefault(used[name][axis], told)
+    return names
+
+
+def _open_what_layers_see(
+    module: nn.Module,
+    arguments: Arguments,
+    seen: Capture,
+    program: ExportedProgram,
+    capture: Capture,
+) -> tuple[ExportedProgram, Capture, dict[str, str], list[tuple[str, int, int]]]:
+    """Keep dynamic what the recurrent layers see as batch and time, and fix the other axes.
+
+    Returns:
+        The program, what its layers saw, the names of its symbols, and the axes that were fixed
+        although torch could have kept them dynamic, or the module runs at other sizes of them.
+    """
+    names = _names_by_layers(program, capture)
+    used = _dynamic(program, arguments)
+    free = _refuse_fixed_sizes(module, arguments, seen, program, capture)
+    _adopt(module, arguments, seen, names, used)
+    kept = {
+        name: {axis for axis, symbol in axes.items() if symbol in names}
+        for name, axes in used.items()
+    }
+    flat = arguments.flat()
+    unseen = [
+        (name, axis, flat[name].shape[axis])
+        for name, axes in used.items()
+        for axis in axes
+        if axis not in kept[name]
+    ]
+    if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
+        program, capture = _export(module, arguments, kept)
+        names = _names_by_layers(program, capture)
+        _adopt(module, arguments, seen, names, _dynamic(program, arguments))
+    return program, capture, names, list(dict.fromkeys([*unseen, *free]))
+
+
+def _refuse_fixed_sizes(
+    module: nn.Module,
+    arguments: Arguments,
+    seen: Capture,
+    program: ExportedProgram,
+    capture: Capture,
+) -> list[tuple[str, int, int]]:
+    """Refuse a program that fixes an axis which the recurrent layers see as batch or time.
+
+    Returns:
+        The axes that were fixed although the module runs at other sizes of them.
+    """
+    flat, used = arguments.flat(), _dynamic(program, arguments)
+    fixed = {name: set(range(t.dim())) - used[name].keys() for name, t in flat.items()}
+    tied = _by_symbol(used).values()
+    free: list[tuple[str, int, int]] = []
+    for effect in probe(module, arguments, seen, groups(arguments, fixed, tied), _seen):
+        inside = sorted((n, a) for n, a in effect.axes if a in fixed[n])
+        steps = _unrolled(effect, capture)
+        name, axis = inside[0]
+        if steps:
+            raise _unrolls(effect, seen, steps[0], name, axis)
+        kind = _frozen(effect, seen, capture)
+        if kind:
+            raise _fixed(program, capture, arguments, name, axis, kind)
+        free += [(n, a, flat[n].shape[a]) for n, a in inside]
+    _refuse_sizes_of_weights(arguments, seen, program, capture, fixed)
+    return free
+
+
+def _refuse_sizes_of_weights(
+    arguments: Arguments,
+    seen: Capture,
+    program: ExportedProgram,
+    capture: Capture,
+    fixed: Mapping[str, Iterable[int]],
+) -> None:
+    """Refuse a batch or time that a weight fixes, unless the caller names the dynamic axes."""
+    sizes = [(BATCH, size) for size in capture.batch] + [(TIME, size) for size in capture.time]
+    if not capture.calls:  # cells only: what they were called with in PyTorch is a batch
+        sizes = [(BATCH, size) for size in seen.batch]
+    constant = {int(size): kind for kind, size in reversed(sizes) if not _free(size) and size != 1}
+    for name, axes in fixed.items():
+        shape = arguments.flat()[name].shape
+        for axis in axes:
+            floats = arguments.flat()[name].is_floating_point()
+            features = floats and len(shape) > 1 and axis == len(shape) - 1
+            kind = None if features else constant.get(shape[axis])
+            if kind and guard_line(program, capture.guards, name, axis):
+                raise _fixed(program, capture, arguments, name, axis, kind)
+
+
+def _refuse_hidden_counts(
+    module: nn.Module,
+    arguments: Arguments,
+    seen: Capture,
+    program: ExportedProgram,
+    capture: Capture,
+) -> None:
+    """Refuse a number of the example that torch worked out of an axis which it calls dynamic.
+
+    Such are a loop over a size that is computed (`x.reshape(-1, batch, 6)`), which would be
+    unrolled, and a size that Python rounds (`int(math.ceil(time / 4))`), which would be fixed.
+    """
+    visible = set(_symbols([*capture.time, *capture.batch]))
+    for symbol, axes in _by_symbol(_dynamic(program, arguments)).items():
+        for effect in probe(module, arguments, seen, [axes], _seen):
+            name, axis = min(axes)
+            steps = _unrolled(effect, capture)
+            if steps:
+                raise _unrolls(effect, seen, steps[0], name, axis)
+            kind = None if symbol in visible else _frozen(effect, seen, capture)
+            if kind:
+                raise _fixed(program, capture, arguments, name, axis, kind)
+
+
+def _by_symbol(used: Mapping[str, Mapping[int, str]]) -> dict[str, Axes]:
+    found: dict[str, set[tuple[str, int]]] = {}
+    for name, axes in used.items():
+        for axis, symbol in axes.items():
+            found.setdefault(symbol, set()).add((name, axis))
+    return {symbol: frozenset(axes) for symbol, axes in found.items()}
+
+
+def _unrolled(effect: Effect, capture: Capture) -> list[str]:
+    """Return the cells, and the layers that see a fixed time, that an axis is walked with.
+
+    A layer that a loop calls for each of a fixed number of channels has its whole time each time.
+    """
+    whole = {
+        path
+        for path, time in zip(capture.calls, capture.time, strict=True)
+        if _free(time) and not isinstance(time, int)
+    }
+    return [path for path in effect.looped if path not in whole]
+
+
+def _frozen(effect: Effect, seen: Capture, capture: Capture) -> str | None:
+    """Return `time` or `batch` where a layer is given more of it, and always as much in the trace.
+
+    An axis that only adds to a dynamic one is fixed to the example's, and that is a note.
+    """
+    if effect.looped:
+        return None
+    for kind, before, after, traced in (
+        (TIME, seen.time, effect.time, capture.time),
+        (BATCH, seen.batch, effect.batch, capture.batch),
+    ):
+        changes = zip(before, after, traced, strict=False)
+        if any(old != new and not _free(size) for old, new, size in changes):
+            return kind
+    return None
+
+
+def _unrolls(effect: Effect, seen: Capture, path: str, name: str, axis: int) -> ExportError:
+    line = effect.lines.get(path)
+    times = seen.calls.count(path) + seen.cells.get(path, 0)
+    return ExportError(
+        f"{path or 'the layer'} runs {times} times in a Python loop"
+        + (f" ({line})" if line else "")
+        + f" over axis {axis} of {name}, and would always run {times} times: call the layer once "
+        "with the whole sequence (nn.LSTM for nn.LSTMCell), or wrap an own cell in "
+        "rnnedge.Recurrent(cell); dynamic_axes without that axis exports this one length"
+    )
+
+
+def _seen(module: nn.Module, arguments: Arguments) -> Capture:
+    return _run(module, arguments)[0]
 
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
@@ -144,14 +330,17 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     return capture, result
 
 
-def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
+def _enlarged(module: nn.Module, arguments: Arguments, seen: Capture, sizes: str) -> Arguments:
     """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
 
     Of the choices that run, the one with the most axes is taken: where fewer would do, the others
-    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1).
+    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1). For
+    `calls` it is any choice that changes what the layers see: six rows made of a batch of 1.
     """
     flat = arguments.flat()
     ones = [(name, axis) for name, t in flat.items() for axis, n in enumerate(t.shape) if n == 1]
+    if not ones or (sizes != "calls" and 1 not in getattr(seen, sizes)):
+        return arguments
     taken = {size for tensor in flat.values() for size in tensor.shape}
     size = next(size for size in _OTHER_SIZES if size not in taken)
     tries = itertools.chain.from_iterable(
@@ -163,10 +352,14 @@ def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
             larger[name] = larger[name].repeat_interleave(size, dim=axis)
         attempt = arguments.with_tensors(larger)
         try:
-            seen, _ = _run(module, attempt)
+            after, _ = _run(module, attempt)
         except ExportError:
             continue
-        if 1 not in getattr(seen, sizes):
+        if sizes != "calls":
+            served = 1 not in getattr(after, sizes)
+        else:
+            served = (seen.batch, seen.time, seen.cells) != (after.batch, after.time, after.cells)
+        if served:
             return attempt
     return arguments  # a layer inside runs at 1 always, as a policy that sees one step does
 
@@ -213,7 +406,7 @@ def _export(
         with (
             unchanged(module),
             captured(module) as capture,
-            noting_guards(capture),
+            noting_guards(capture.guards),
             torch.no_grad(),
         ):
             called, forward = forward_of_tensors(module, arguments)
@@ -268,62 +461,69 @@ def _symbols(sizes: Iterable[int | torch.SymInt]) -> list[str]:
     return sorted(found, key=lambda symbol: found[symbol])
 
 
-def _names_by_layers(capture: Capture) -> dict[str, str]:
+def _names_by_layers(program: ExportedProgram, capture: Capture) -> dict[str, str]:
     """Name the symbols that the recurrent layers see as batch and time."""
     names: dict[str, str] = {}
+    whole = _before_cuts(program)
     for kind, sizes in ((BATCH, capture.batch), (TIME, capture.time)):
-        fresh = [symbol for symbol in _symbols(sizes) if symbol not in names]
+        seen = (whole.get(symbol, symbol) for symbol in _symbols(sizes))
+        fresh = [symbol for symbol in dict.fromkeys(seen) if symbol not in names]
         for number, symbol in enumerate(fresh):
             names[symbol] = kind if number == 0 else f"{kind}_{number}"
     return names
 
 
-def _longest(program: ExportedProgram) -> dict[str, str]:
-    """Name the symbols that stand for the longest row of a packed sequence."""
-    symbols = [str(s) for s in program.range_constraints if str(s).startswith("u")]
-    return {
-        s: LONGEST if number == 0 else f"{LONGEST}_{number}" for number, s in enumerate(symbols)
-    }
-
-
-def _adopt(names: dict[str, str], used: dict[str, dict[int, str]], arguments: Arguments) -> None:
-    """Name the axes that are as long as a named one, and that torch could not tie to it.
-
-    Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index.
-    """
-    flat = arguments.flat()
-    sizes = {
-        flat[name].shape[axis]: names[symbol]
-        for name, axes in used.items()
-        for axis, symbol in axes.items()
-        if symbol in names
-    }
-    for name, axes in used.items():
-        for axis, symbol in axes.items():
-            if symbol not in names and flat[name].shape[axis] in sizes:
-                names[symbol] = sizes[flat[name].shape[axis]]
-
-
-def _refuse_fixed_sizes(
-    seen: Capture, capture: Capture, program: ExportedProgram, arguments: Arguments
-) -> None:
-    """Refuse a batch or time that is an axis of an input and was fixed to the example's."""
-    used = _dynamic(program, arguments)
-    if capture.time or capture.batch:
-        fixed = [(BATCH, size) for size in capture.batch] + [(TIME, size) for size in capture.time]
-    else:  # cells only: what they were called with in PyTorch is a batch
-        fixed = [(BATCH, size) for size in seen.batch]
-    for kind, size in fixed:
-        if _free(size) or size == 1:
+def _before_cuts(program: ExportedProgram) -> dict[str, str]:
+    """Return the symbol of the axis that was cut, by that of what is left: `x[:, :n.max()]`."""
+    found = {}
+    for node in program.graph.nodes:
+        if node.target not in (torch.ops.aten.slice.Tensor, torch.ops.aten.narrow.default):
             continue
-        for name, tensor in arguments.flat().items():
-            for axis, length in enumerate(tensor.shape):
-                if (
-                    length == size
-                    and axis not in used[name]
-                    and guard_line(program, capture, name, axis)
-                ):
-                    raise _fixed(program, capture, arguments, name, axis, kind)
+        before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+        for whole, left in zip(before, after, strict=True):
+            if len(_free(whole)) == 1:
+                found.update({s: _free(whole)[0] for s in _free(left) if s.startswith("u")})
+    return found
+
+
+def _longest(program: ExportedProgram, capture: Capture) -> dict[str, str]:
+    """Name the symbols that stand for the longest row of a packed sequence, or all its steps."""
+    packed = set(_symbols(capture.packed.packed_sizes()))
+    names: dict[str, str] = {}
+    for symbol in (str(s) for s in program.range_constraints if str(s).startswith("u")):
+        kind = PACKED if symbol in packed else LONGEST
+        number = sum(name.startswith(kind) for name in names.values())
+        names[symbol] = f"{kind}_{number}" if number else kind
+    return names
+
+
+def _adopt(
+    module: nn.Module,
+    arguments: Arguments,
+    seen: Capture,
+    names: dict[str, str],
+    used: dict[str, dict[int, str]],
+) -> None:
+    """Name the axes that go with a named one, and that torch could not tie to it.
+
+    Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index. Two
+    axes go together where the module runs with both longer, but not with one of them.
+    """
+
+    def runs(axes: Axes) -> bool:
+        return bool(probe(module, arguments, seen, [axes], _seen))
+
+    flat = arguments.flat()
+    groups = _by_symbol(used)
+    sizes = {symbol: {flat[n].shape[a] for n, a in axes} for symbol, axes in groups.items()}
+    named = [symbol for symbol in groups if symbol in names]
+    for symbol, axes in groups.items():
+        for other in named if symbol not in names else ():
+            tied = groups[other]
+            alike = sizes[symbol] == sizes[other]
+            if alike and runs(axes | tied) and not (runs(axes) and runs(tied)):
+                names[symbol] = names[other]
+                break
 
 
 def _fixed(
@@ -335,7 +535,7 @@ def _fixed(
     told: str,
 ) -> ExportError:
     size = arguments.flat()[name].shape[axis]
-    line = guard_line(program, capture, name, axis)
+    line = guard_line(program, capture.guards, name, axis)
     return ExportError(
         f"axis {axis} of {name} ({told}) would be fixed to {size}"
         + (f" by {line}" if line else " by the module")
@@ -360,6 +560,27 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
             )
 
 
+def _refuse_constant_lengths(program: ExportedProgram) -> None:
+    """Refuse lengths of packed sequences that depend on no input, where rows or steps are open."""
+    inputs = set(program.graph_signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.kwargs.get("domain") != DOMAIN:
+            continue
+        keys, numbers = node.kwargs["attr_keys"], node.kwargs["attr_ints"]
+        given = dict(zip(keys, numbers, strict=True)).get(LENGTHS_GIVEN, node.args[1] == POSITIONS)
+        if not given:
+            continue
+        padded, lengths = node.args[0][:2]
+        waiting, seen = [lengths], {lengths}
+        while waiting:
+            fresh = set(waiting.pop().all_input_nodes) - seen
+            seen |= fresh
+            waiting += fresh
+        open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
+        if open_axes and not any(one.name in inputs for one in seen):
+            raise ExportError(f"{line_of(node) or 'pack_padded_sequence'}: {CONSTANT}")
+
+
 def _limit(program: ExportedProgram, size: int) -> str:
     """Say what may limit an axis to a size, and what to do about it."""
     signature = program.graph_signature
@@ -376,25 +597,6 @@ def _limit(program: ExportedProgram, size: int) -> str:
     return (
         "a Python branch on a size is taken at export only; compute both sides, or use torch.where"
     )
-
-
-def _refuse_loops_over_cells(
-    seen: Capture, capture: Capture, program: ExportedProgram, arguments: Arguments
-) -> None:
-    """Refuse what would be unrolled: a cell that runs once for each entry of an input's axis."""
-    used = _dynamic(program, arguments)
-    for path, count in seen.cells.items():
-        for name, tensor in arguments.flat().items():
-            for axis, size in enumerate(tensor.shape):
-                if count == size > 1 and axis not in used[name]:
-                    line = guard_line(program, capture, name, axis)
-                    raise ExportError(
-                        f"{path} runs {count} times in a Python loop"
-                        + (f" ({line})" if line else "")
-                        + f", once for each entry of axis {axis} of {name}: the loop would be "
-                        "unrolled at that length; use the layer (nn.LSTM for nn.LSTMCell), or "
-                        "rnnedge.Recurrent(cell) around an own cell"
-                    )
 
 
 def _shapes(arguments: Arguments) -> str:

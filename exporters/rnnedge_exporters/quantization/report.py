@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.layer_graph import build_layer_graph
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.quantization.channels import Float32, halved, quantize_blocks
@@ -15,7 +15,8 @@ from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.written import Written, explain, int8_grids
 from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
 from rnnedge_runtime.contract import LayerInfo
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 
 _TIME, _BATCH = 50, 2
 _OPSET = 17
@@ -155,7 +156,7 @@ def _output_error(
         graph, _ = build_layer_graph(
             plain, form, lengths=False, states=False, opset=_OPSET, storage=written
         )
-        engine, _ = open_engine(
+        engine, _ = open_inference_session(
             serialize_graph(graph), device="cpu", options=EngineOptions(threads=1)
         )
         outputs.append(engine.run(["output"], {"input": x.astype(np.float32)})[0])

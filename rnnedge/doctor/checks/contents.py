@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import onnx
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.graphs import inner_graphs, label
+from rnnedge.doctor.repairs.reexport import read_layer_back
 from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.versions import DOMAINS, LOWEST_OPSET, USUAL_IR, USUAL_OPSET, first_release
+from rnnedge.doctor.versions import (
+    DOMAINS,
+    LAYER_OPSET,
+    LOWEST_OPSET,
+    MODULE_OPSET,
+    USUAL_IR,
+    USUAL_OPSET,
+    first_release,
+)
+from rnnedge.errors import NotMendedError
 
 _CODE = "py|ipynb|c|cc|cpp|cu|h|so|onnx|pt|pth|ckpt|safetensors|json|ya?ml|txt"
 LOCAL_PATH = re.compile(
@@ -66,8 +77,32 @@ def _versions(subject: Subject) -> Iterator[Finding]:
         remedy = f"lower the IR version: opset {opset} alone needs {could}"
         yield Finding("ir-version", "note", where, problem, remedy)
         return
-    remedy = "check the device's version; rnnedge export writes opset 17, for ONNX Runtime 1.12"
+    remedy = f"check the device's version{_older(subject, release)}"
     yield Finding("versions", "note", where, problem, remedy)
+
+
+def _older(subject: Subject, release: str | None) -> str:
+    """Say which older release a new export would serve, where it would."""
+    lowest = _lowest_opset(subject)
+    could = None if lowest is None else first_release(lowest, 0)
+    if could is None or could == release:
+        return ""
+    return f"; rnnedge export writes such a model in opset {lowest}, for ONNX Runtime {could}"
+
+
+def _lowest_opset(subject: Subject) -> int | None:
+    """Return the lowest operator set that `rnnedge export` writes such a model in."""
+    contract = subject.file.contract
+    if contract is not None:
+        alone = len(contract.layers) == 1 and not contract.layers[0].name
+        return LAYER_OPSET if alone else MODULE_OPSET
+    if not subject.cells and not subject.chains:
+        return None
+    if subject.behaviour is not None and subject.behaviour.base is not None:
+        with suppress(NotMendedError):
+            read_layer_back(subject, by_names=False)
+            return LAYER_OPSET
+    return MODULE_OPSET
 
 
 def _domains(subject: Subject) -> Iterator[Finding]:

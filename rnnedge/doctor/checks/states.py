@@ -8,6 +8,7 @@ from rnnedge.doctor.findings import Finding, listing
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import MOVEMENT, Cell, follow_back
 from rnnedge.doctor.subject import Subject
+from rnnedge_runtime.contract import Contract
 
 
 def check_states(subject: Subject) -> Iterator[Finding]:
@@ -18,6 +19,7 @@ def check_states(subject: Subject) -> Iterator[Finding]:
     hidden = [cell for cell in cells if not cell.inner and is_hidden(subject.file, cell)]
     if not hidden:
         return
+    yield from _half_hidden(subject, hidden)
     starts = sorted({_start(subject.file, cell) for cell in hidden})
     lost = [cell for cell in hidden if not comes_out(subject.file, cell)]
     problem = f"starts from {' or '.join(starts)} at each call"
@@ -28,8 +30,35 @@ def check_states(subject: Subject) -> Iterator[Finding]:
         "note",
         listing([cell.name for cell in hidden]),
         f"{problem}: the model runs whole sequences, and cannot be streamed in chunks",
-        "export with the states as inputs and outputs (rnnedge export does)",
+        _remedy(subject.file.contract),
     )
+
+
+def _half_hidden(subject: Subject, hidden: list[Cell]) -> Iterator[Finding]:
+    """Name the operators that a stream would hand one state on to, and not the other."""
+    for cell in hidden:
+        given = [_is_input(subject.file, name) for name in cell.initial]
+        if any(given) and not all(given):
+            kept, lost = ("initial_h", "initial_c") if given[0] else ("initial_c", "initial_h")
+            yield Finding(
+                "state-lost",
+                "warning",
+                cell.name,
+                f"{kept} is an input and {lost} is not: a stream that hands on the one state loses "
+                "the other at each call",
+                _remedy(subject.file.contract),
+            )
+
+
+def _remedy(contract: Contract | None) -> str:
+    if contract is None:
+        return (
+            "export with the states as inputs and outputs: rnnedge export does, where chunks give "
+            "what the whole sequence gives"
+        )
+    if contract.hindrances:
+        return f"run whole sequences: {'; '.join(contract.hindrances)}"
+    return "export it again with states=True (--states)"
 
 
 def is_hidden(file: OnnxFile, cell: Cell) -> bool:

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnedge.doctor.sandbox import Arrays
 from rnnedge.doctor.trial import Sizes
+from rnnedge.errors import NotMendedError
+from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 
 TOLERANCE = 1e-5
 """Largest difference allowed, relative to the largest magnitude where that is above 1."""
-
-
-class NotMendedError(Exception):
-    """A repair does not serve; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

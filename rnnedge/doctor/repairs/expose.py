@@ -19,11 +19,12 @@ from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.graphs import drop_unused, interface_by_names, save
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import Cell
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
-from rnnedge.doctor.sandbox import Arrays
 from rnnedge.doctor.subject import Subject
 from rnnedge.doctor.trial import Sizes, make_feeds
+from rnnedge.errors import NotMendedError
+from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
 MENDS = frozenset({"states-hidden"})

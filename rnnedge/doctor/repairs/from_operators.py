@@ -12,9 +12,9 @@ from rnnedge.doctor.findings import listing
 from rnnedge.doctor.graphs import label
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import MOVEMENT, Cell
-from rnnedge.doctor.repairs.base import NotMendedError
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.doctor.subject import Subject, trial_of
+from rnnedge.errors import NotMendedError
 
 _GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate of PyTorch, in PyTorch's order, the block of rows that holds it in ONNX:

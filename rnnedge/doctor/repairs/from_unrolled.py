@@ -23,9 +23,9 @@ from rnnedge.doctor.recurrence import (
     matrix,
     product_weight,
 )
-from rnnedge.doctor.repairs.base import NotMendedError
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.doctor.subject import Subject
+from rnnedge.errors import NotMendedError
 from rnnedge_runtime.errors import RnnEdgeError
 
 

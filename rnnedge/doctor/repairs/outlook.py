@@ -6,8 +6,8 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
-from rnnedge.doctor.repairs.base import NotMendedError
 from rnnedge.doctor.subject import Subject
+from rnnedge.errors import NotMendedError
 
 
 def mendable_kinds(subject: Subject, found: Collection[str]) -> set[str]:

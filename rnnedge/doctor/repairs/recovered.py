@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.doctor.repairs.base import NotMendedError
 from rnnedge.doctor.subject import Subject
+from rnnedge.errors import NotMendedError
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import RnnEdgeError
 

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.repairs.from_operators import layer_from_operators
 from rnnedge.doctor.repairs.from_unrolled import layer_from_chains, layer_from_names
 from rnnedge.doctor.repairs.recovered import Recovered
-from rnnedge.doctor.sandbox import Arrays
 from rnnedge.doctor.subject import Subject, trial_of
 from rnnedge.doctor.trial import Sizes, make_feeds
+from rnnedge.errors import NotMendedError
+from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.errors import RnnEdgeError
 
 if TYPE_CHECKING:

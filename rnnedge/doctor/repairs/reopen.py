@@ -11,9 +11,10 @@ import onnx
 
 from rnnedge.doctor.behaviour import Behaviour
 from rnnedge.doctor.graphs import relabel, save
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.subject import Subject
 from rnnedge.doctor.trial import Trial
+from rnnedge.errors import NotMendedError
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 MENDS = frozenset({"declared-time", "declared-batch", "declared-shape"})

@@ -15,11 +15,12 @@ from rnnedge.doctor.behaviour import Behaviour, study
 from rnnedge.doctor.graphs import attributes, drop_unused, label, save
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import MOVEMENT, OPERATORS, find_cells, find_chains
-from rnnedge.doctor.repairs.base import Mended, NotMendedError, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.roles import Roles, Shapes, find_roles
-from rnnedge.doctor.sandbox import Arrays
 from rnnedge.doctor.subject import Subject, trial_of
 from rnnedge.doctor.trial import Sizes, Trial
+from rnnedge.errors import NotMendedError
+from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
 MENDS = frozenset({"frozen-time", "frozen-batch", "some-time", "some-batch"})

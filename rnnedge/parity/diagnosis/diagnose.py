@@ -350,7 +350,7 @@ def _probe(
     if subject.worker is not None:
         answer: dict[str, NDArray[Any]] = subject.worker.call("probe", model, feeds)
         return answer
-    from rnnedge.isolated import probe
+    from rnnedge_exporters.sandbox.session_server import probe
 
     return probe(model, feeds)
 

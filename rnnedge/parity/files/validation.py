@@ -17,8 +17,9 @@ from rnnedge.parity.files.cells import Array, Nudge, Product, to_nearest
 from rnnedge.parity.files.reference import Cut, Reference, make_reference
 from rnnedge.parity.files.report import FileCost, FileReport, Result, summarize
 from rnnedge_runtime.contract import TIME, Interface
-from rnnedge_runtime.engine import EngineOptions, open_engine
-from rnnedge_runtime.foreign import read_interface
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
+from rnnedge_runtime.foreign.interface_from_names import read_interface
 
 Values = Mapping[str, Array]
 
@@ -239,7 +240,7 @@ class _Meter:
 
 
 def _open(model: str | bytes) -> Any:
-    return open_engine(model, device="cpu", options=EngineOptions(threads=1))[0]
+    return open_inference_session(model, device="cpu", options=EngineOptions(threads=1))[0]
 
 
 def _run(engine: Any, inputs: Values) -> dict[str, Array]:

@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[Any, Interface, str]] = {
         FACE,
         r"calibration data data.csv: expected a .npz or .npy file, a folder",
     ),
-    "function": ("math:nothing", FACE, r"calibration data math:nothing: AttributeError: "),
+    "function": ("math:nothing", FACE, r"calibration data math:nothing: math has no nothing$"),
 }
 
 

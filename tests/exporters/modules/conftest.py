@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import rnnedge
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import module_zoo`.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import rnnedge
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 

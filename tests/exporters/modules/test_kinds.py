@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnedge
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 
 X = torch.randn(6, 1, 4, generator=torch.Generator().manual_seed(2))
 

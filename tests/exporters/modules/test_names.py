@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import rnnedge
-from rnnedge.isolated import Worker
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.call_structure import describe, rebuild
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import ContractError, Session
 from rnnedge_runtime.contract import Contract
 

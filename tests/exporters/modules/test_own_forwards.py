@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnedge
 from rnnedge import Recurrent
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import rnnedge
-from rnnedge import Recurrent
-from rnnedge.isolated import Worker
+from rnnedge import Recurrent, StateError
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 
@@ -145,3 +145,11 @@ def test_cell_that_returns_the_wrong_number(tmp_path: Path) -> None:
     with pytest.raises(rnnedge.ExportError):
         rnnedge.export(layer, tmp_path / "m.onnx", example_inputs=(torch.zeros(6, 2, 4),))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("states", [0, 1, 3])
+def test_a_state_of_another_number_of_tensors_is_refused(states: int) -> None:
+    layer = Recurrent(Coupled(2, 3))
+    message = rf"^state: expected 2 tensor\(s\), got {states}: pass a tensor, or a tuple"
+    with pytest.raises(StateError, match=message):
+        layer(torch.zeros(4, 1, 2), (torch.zeros(1, 1, 3),) * states)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnedge
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 
 
 class Base(nn.Module):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import rnnedge
 import rnnedge_exporters
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
-from rnnedge_runtime.check import check
+from rnnedge_runtime.proof.self_check import check
 
 
 class Filter(nn.Module):

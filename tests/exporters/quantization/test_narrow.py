@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from widened_layer import widened_layer
 
 from rnnedge_exporters import export
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.layer_graph import build_layer_graph
 from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime import Session
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 
 MIXED = "stored in int8, input weights in float16"
 
@@ -123,7 +124,9 @@ def test_largest_error(layer: Callable[[], nn.RNNBase], tmp_path: Path) -> None:
     graph, _ = build_layer_graph(
         read_layer(made), "scan", lengths=False, states=False, opset=17, storage="int8"
     )
-    engine, _ = open_engine(serialize_graph(graph), device="cpu", options=EngineOptions(threads=1))
+    engine, _ = open_inference_session(
+        serialize_graph(graph), device="cpu", options=EngineOptions(threads=1)
+    )
     assert np.abs(engine.run(["output"], {"input": x})[0] - exact).max() > 1e-2
 
 

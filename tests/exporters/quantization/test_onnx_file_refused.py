@@ -16,6 +16,7 @@ from torch import nn
 from rnnedge_exporters import ExportError, WeightsError, export
 from rnnedge_exporters.quantization.onnx_file import reading
 from rnnedge_exporters.quantization.onnx_file.quantize import quantize
+from rnnedge_runtime import WriteError
 
 
 def refused(path: Path, message: str, error: type[ExportError] = ExportError, **more: Any) -> None:
@@ -71,8 +72,8 @@ def test_quantized_by_onnxruntime(tmp_path: Path) -> None:
     ],
 )
 def test_quantized_by_rnnedge(options: dict[str, Any], found: str, lstm: Path) -> None:
-    quantize(lstm, lstm, **options)
-    refused(lstm, f"model.onnx: expected float32 weights, got {found}")
+    small = quantize(lstm, lstm.parent / "int8.onnx", **options).path
+    refused(small, f"int8.onnx: expected float32 weights, got {found}")
 
 
 def test_quantized_with_a_contract(tmp_path: Path) -> None:
@@ -243,5 +244,5 @@ def test_external_data_that_is_not_there(lstm: Path) -> None:
 
 
 def test_folder_that_is_not_there(lstm: Path) -> None:
-    with pytest.raises(ExportError, match="expected an existing folder, found no folder"):
+    with pytest.raises(WriteError, match="expected an existing folder, found no folder"):
         quantize(lstm, lstm.parent / "no" / "small.onnx")

@@ -14,7 +14,7 @@ from rnnedge import Source
 from rnnedge.benching import Shape, baseline, bench_shapes, bench_stream, plot
 from rnnedge.benching.baseline import read_baseline
 from rnnedge.benching.plot import check_plot_path, write_plot
-from rnnedge_runtime.errors import InputError, MissingPackageError
+from rnnedge_runtime.errors import InputError, MissingPackageError, WriteError
 
 SHAPES = (Shape(1, 1), Shape(4, 1), Shape(4, 2))
 
@@ -133,13 +133,13 @@ def test_plot_leaves_matplotlib_as_it_was(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.jpg", "expected a name that ends in one of .png, .svg, .pdf"),
-        ("a", "expected a name that ends in one of .png, .svg, .pdf"),
+        ("a.jpg", "expected a name that ends in .png, .svg or .pdf"),
+        ("a", "expected a name that ends in .png, .svg or .pdf"),
         ("no/a.png", "expected an existing folder, found no folder"),
     ],
 )
 def test_plot_that_cannot_be_written(name: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(WriteError, match=words):
         check_plot_path(tmp_path / name)
 
 

@@ -86,7 +86,7 @@ def test_wrong_option_of_the_session(kind: tuple[str, ...], rnn: Callable[..., D
     done = rnn("bench", "model.onnx", *kind, "--session-option", "session.disable_prepaking=1")
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines() == [
-        "rnnedge: options: this ONNX Runtime knows no session entry "
+        "rnnedge: options: this ONNX Runtime has no session entry "
         "'session.disable_prepaking'; did you mean 'session.disable_prepacking'?"
     ]
 
@@ -184,7 +184,7 @@ def test_wrong_usage(given: str, words: str, rnn: Callable[..., Done]) -> None:
 
 REFUSED = {
     "device": ("--source w.pt --device auto", "--against: goes with --device cpu, got auto"),
-    "plot": ("--plot a.jpg", "plot a.jpg: expected a name that ends in one of"),
+    "plot": ("--plot a.jpg", "a.jpg: expected a name that ends in .png, .svg or .pdf"),
     "baseline": ("--baseline no.json", "no.json: expected what rnnedge bench --json printed"),
     "source": ("--source no.pt", "no.pt: expected a checkpoint, found no such file"),
 }

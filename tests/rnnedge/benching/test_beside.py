@@ -15,9 +15,8 @@ from torch import Tensor, nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.benching import Shape, bench_shapes, measuring, peers
-from rnnedge.benching.peers import PEERS, Peer, PeerError, Task
-from rnnedge.benching.reference import UnequalError
-from rnnedge.errors import MissingPackageError, SourceError
+from rnnedge.benching.peers import PEERS, Peer, Task
+from rnnedge.errors import MissingPackageError, PeerError, SourceError, UnequalError
 
 SHAPES = (Shape(1, 1), Shape(5, 2))
 FAST: dict[str, Any] = {"count": 2, "warmup": 0}

@@ -38,7 +38,7 @@ def test_both_are_timed_and_differ(model: Path, small: str) -> None:
 
 def test_difference_is_that_of_the_answers(model: Path, small: str) -> None:
     from rnnedge_runtime import Session
-    from rnnedge_runtime.bench import random_inputs
+    from rnnedge_runtime.latency import random_inputs
 
     (result,) = bench_shapes(small, SHAPES[1:], against=[str(model)], **FAST).shapes
     one, other = Session(small, threads=1), Session(model, threads=1)
@@ -73,7 +73,7 @@ def test_beside_its_source_too(model: Path, small: str, source: Source) -> None:
 
 
 def test_quantized_file_of_another_source(small: str) -> None:
-    from rnnedge.benching.reference import UnequalError
+    from rnnedge.errors import UnequalError
 
     with pytest.raises(UnequalError, match=r"small.onnx does not compute what another computes"):
         bench_shapes(small, SHAPES, source=Source(nn.GRU(3, 4), "another"), against=[], **FAST)

@@ -13,9 +13,8 @@ from torch import nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.benching import Shape, tuning
-from rnnedge.benching.reference import UnequalError
 from rnnedge.benching.tuning import Candidate, Tuning, choose, tune
-from rnnedge.errors import ExportError, SourceError
+from rnnedge.errors import SourceError, UnequalError
 from rnnedge.strict_json import finite
 from rnnedge_exporters.lowerings import LOWERINGS
 from rnnedge_runtime import Session
@@ -198,11 +197,12 @@ def test_winner_that_fails_validation_is_not_written(
         return rnnedge.validate(model, against=nn.GRU(3, 4), quick=True)
 
     monkeypatch.setattr(tuning, "validate", failing)
-    (tmp_path / "best.onnx").write_bytes(b"before")
+    rnnedge.export(nn.RNN(3, 4), tmp_path / "best.onnx")
+    before = (tmp_path / "best.onnx").read_bytes()
     with pytest.raises(UnequalError, match=r"best\.onnx is not .*; nothing was written$"):
         tune(source, tmp_path / "best.onnx", SHAPES[:1], **FAST)
     assert [path.name for path in tmp_path.iterdir()] == ["best.onnx"]
-    assert (tmp_path / "best.onnx").read_bytes() == b"before"
+    assert (tmp_path / "best.onnx").read_bytes() == before
 
 
 def test_digest_of_other_weights(source: Source, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_digest_of_other_weights(source: Source, tmp_path: Path) -> None:
 
 
 def test_folder_that_does_not_exist(source: Source, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="expected an existing folder"):
+    with pytest.raises(rnnedge.WriteError, match="expected an existing folder"):
         tune(source, tmp_path / "no" / "best.onnx", SHAPES, **FAST)
 
 

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from rnnedge import ExportError
-from rnnedge.doctor import RepairError, Treatment, fix
+from rnnedge import WriteError
+from rnnedge.doctor import Treatment, fix
+from rnnedge.errors import RepairError
 from rnnedge_runtime import Session
 
 
@@ -280,11 +281,13 @@ def test_file_that_does_not_run(tmp_path: Path) -> None:
 
 def test_folder_that_is_not_there(tmp_path: Path) -> None:
     path = handmade.save(handmade.plain("LSTM"), tmp_path)
-    with pytest.raises(ExportError, match="expected an existing folder, found no folder"):
+    with pytest.raises(WriteError, match="expected an existing folder, found no folder"):
         fix(path, tmp_path / "no" / "out.onnx")
 
 
 def test_output_over_the_model_itself(tmp_path: Path) -> None:
     path = handmade.save(handmade.with_head(), tmp_path)
-    assert fix(path, path)
-    assert len(Session(path).interface.states) == 1
+    before = path.read_bytes()
+    with pytest.raises(WriteError, match=r"is the same file as .*model\.onnx, which is read"):
+        fix(path, path, force=True)
+    assert path.read_bytes() == before

@@ -24,7 +24,7 @@ from rnnedge.parity.diagnosis.by_value import (
 )
 from rnnedge.parity.from_checkpoint import layer_in_file
 from rnnedge.weight_names import find_layers
-from rnnedge_exporters.bare_layer import build_layer_graph
+from rnnedge_exporters.layer_graph import build_layer_graph
 from rnnedge_exporters.weights import read_layer
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {

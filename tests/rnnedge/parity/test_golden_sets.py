@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from rnnedge import Report, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import make_inputs
-from rnnedge_runtime import GoldenError
-from rnnedge_runtime.golden import Golden, read_golden
+from rnnedge_runtime import WriteError
+from rnnedge_runtime.proof.golden import Golden, read_golden
 
 
 class Tagger(nn.Module):
@@ -107,7 +107,7 @@ def test_vectors_fail_for_another_model(model: Path, folder: Path, tmp_path: Pat
     export(nn.LSTM(3, 4, batch_first=True), tmp_path / "other.onnx", lengths=True)
     done = _check(tmp_path / "other.onnx", folder)
     assert done.returncode == 3
-    assert "output is the expected one" in done.stdout
+    assert "output matches the vectors" in done.stdout
 
 
 def test_vectors_are_not_written_when_the_model_fails(model: Path, folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_vectors_are_not_written_when_the_model_fails(model: Path, folder: Path)
 
 def test_vectors_that_cannot_be_written(model: Path, folder: Path) -> None:
     layer = _write_lstm(model)
-    with pytest.raises(GoldenError, match=r"expected an existing folder to make it in"):
+    with pytest.raises(WriteError, match=r"expected an existing folder, found no folder"):
         _validate(model, layer, golden=folder / "below", quick=True)
 
 

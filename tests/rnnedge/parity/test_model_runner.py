@@ -16,7 +16,7 @@ from rnnedge.parity.cases import make_inputs
 from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.layer_interface import layer_interface
 from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime.session import RunResult
+from rnnedge_runtime.loaded_model import RunResult
 
 Array = NDArray[Any]
 INTERFACE = layer_interface(read_layer(nn.GRU(3, 4)), lengths=True, states=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnedge import Report, Tolerance, export, validate
+from rnnedge import OptionError, Report, Tolerance, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.collect import Questioner
@@ -45,8 +45,8 @@ def test_absolute_tolerance_is_taken_as_it_is() -> None:
     ],
     ids=str,
 )
-def test_tolerance_that_is_none_is_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_tolerance_out_of_its_range_is_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         Tolerance(**options)
 
 

@@ -141,7 +141,9 @@ def test_checkpoint_needs_no_class(exported: Exported, checkpoint: Path) -> None
     torch.save(_layer("GRU").state_dict(), checkpoint)
     report = _validate(exported("GRU", dynamo=False), checkpoint)
     assert report, report
-    assert report.notes == ()
+    assert report.notes == (
+        "batch_first=False: the checkpoint does not tell it, the answers of the file do",
+    )
 
 
 def test_layout_is_found_in_the_answers(exported: Exported, checkpoint: Path) -> None:
@@ -226,7 +228,7 @@ def test_layer_in_the_file_is_taken(name: str, checkpoint: Path, tmp_path: Path)
     export(getattr(Two(), name), tmp_path / "model.onnx")
     report = _validate(tmp_path / "model.onnx", checkpoint)
     assert report, report
-    assert report.source == f"{checkpoint} {name} gru(3->4)"
+    assert report.source == f"{checkpoint} {name} gru(3->4) (4 of 8 tensors)"
 
 
 def test_layer_that_is_not_in_the_file_is_asked_for(checkpoint: Path, tmp_path: Path) -> None:

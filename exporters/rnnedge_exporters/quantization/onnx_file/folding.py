@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import FLOATS, is_standard
-from rnnedge_runtime.engine import EngineOptions, open_engine
+from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge_runtime.engine.options import EngineOptions
 
 RECURRENT = ("RNN", "LSTM", "GRU")
 _WEIGHTS = {
@@ -174,7 +175,7 @@ def _computed(model: ir.Model, value: ir.Value, cone: _Cone) -> NDArray[np.gener
         opset_imports=dict(model.graph.opset_imports),
     )
     content = serialize_model(ir.Model(graph, ir_version=model.ir_version))
-    engine, _ = open_engine(content, device="cpu", options=EngineOptions(threads=1))
+    engine, _ = open_inference_session(content, device="cpu", options=EngineOptions(threads=1))
     answer: NDArray[np.generic] = engine.run(None, {})[0]
     return answer
 

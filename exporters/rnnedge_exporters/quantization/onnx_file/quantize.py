@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Collection, Sequence
@@ -12,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exporter import versions
+from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
 from rnnedge_exporters.model_file import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
@@ -44,8 +45,9 @@ from rnnedge_exporters.quantization.report import (
     kept_in_float32,
 )
 from rnnedge_exporters.quantization.written import write_layer
-from rnnedge_exporters.staging import staged
+from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.write_target import ONNX, check_target
 
 _PROJECTION = re.compile(r"(^|/)l\d+/(forward|backward)/W$")
 """What the `scan` lowering calls the weights that a layer's input is multiplied by."""
@@ -60,6 +62,7 @@ class QuantizeResult:
     Attributes:
         path: The file.
         bytes: Size of the file.
+        sha256: Digest of the file, 64 hexadecimal digits.
         bytes_before: Size of the file that it was made from, its external data too.
         opset: Version of the ONNX operator set.
         quantization: What was done to each recurrent node, and to each other weight matrix.
@@ -68,14 +71,18 @@ class QuantizeResult:
 
     path: Path
     bytes: int
+    sha256: str
     bytes_before: int
     opset: int
     quantization: tuple[LayerQuantization, ...]
     contract: Contract | None
 
     def __str__(self) -> str:
-        """Return one line with file and sizes."""
-        return f"{self.path} ({self.bytes:,} bytes, of {self.bytes_before:,}, opset {self.opset})"
+        """Return one line with the file, its sizes, and the first 12 digits of its digest."""
+        return (
+            f"{self.path} ({self.bytes:,} bytes, of {self.bytes_before:,}, opset {self.opset}, "
+            f"sha256 {self.sha256[:12]})"
+        )
 
 
 def quantize(
@@ -87,6 +94,7 @@ def quantize(
     target: Target = "cpu",
     keep_float32: Collection[str] = (),
     opset: int | None = None,
+    force: bool = False,
 ) -> QuantizeResult:
     """Write the weights of an ONNX file of any exporter in fewer bits.
 
@@ -95,7 +103,7 @@ def quantize(
 
     Args:
         model: The `.onnx` file, with float32 weights.
-        path: The `.onnx` file to write; an existing one is replaced, `model` itself too.
+        path: The `.onnx` file to write; an existing one is replaced, but not `model` itself.
         quantize: As in `export`: `int8` computes an `RNN`, `LSTM` or `GRU` node in int8 where that
             is faster at its size, and so a large linear layer; elsewhere weights become float32
             when the file is opened. `int8:all` computes all recurrent nodes in it.
@@ -106,14 +114,17 @@ def quantize(
             `result.quantization`.
         opset: A later version of the operator set to convert the file to first; what computes in
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
+        force: Whether a file that holds something else than a model may be replaced.
 
     Raises:
         ExportError: When the file cannot be read, is quantized already, has nothing to quantize, or
             has a recurrent node whose weights are not constant or, with `int8:all`, that cannot
             compute in int8.
         WeightsError: When a weight cannot be written in the type that was asked for.
+        WriteError: When the file must not or cannot be written.
     """
-    source, path = Path(model), Path(path)
+    source = Path(model)
+    check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
     if target not in ("cpu", "cuda", "portable"):
         raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
@@ -169,9 +180,9 @@ def quantize(
         contract = _updated(contract, forms, report, quantize, dtype, opset)
         read.metadata_props[METADATA_KEY] = contract.to_json()
     content = serialize_model(read)
-    with staged(path) as temporary:
-        temporary.write_bytes(content)
-    return QuantizeResult(path, len(content), before, opset, tuple(report), contract)
+    write_file(path, content, ONNX, protected=[source], force=force)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return QuantizeResult(Path(path), len(content), sha256, before, opset, tuple(report), contract)
 
 
 def _graphs(model: ir.Model) -> list[ir.Graph]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exporter import HIGHEST_OPSET
+from rnnedge_exporters.exported_graph import HIGHEST_OPSET
 from rnnedge_exporters.model_file import LARGEST
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError, WeightsError
-from rnnedge_exporters.exporter import LOWEST_OPSET
+from rnnedge_exporters.exported_graph import LOWEST_OPSET
 from rnnedge_exporters.graph import is_layer_output
 from rnnedge_exporters.quantization.onnx_file.reading import called
 from rnnedge_exporters.weights import DirectionWeights, Float32, RecurrentLayer

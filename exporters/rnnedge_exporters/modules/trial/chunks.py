@@ -1,0 +1,218 @@
+"""Whether a file run chunk after chunk gives what the whole sequence gives: it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnedge_exporters.errors import TrialError
+from rnnedge_exporters.modules.tracing import Traced
+from rnnedge_exporters.modules.trial.beside import (
+    Arrays,
+    FileSide,
+    TorchSide,
+    close,
+    differences,
+)
+from rnnedge_exporters.modules.trial.tensors import Tensors, is_batch, is_time, made, sizes_of
+from rnnedge_runtime.contract import Axis, TensorSpec
+
+_CUTS = ((3, 1, 5, 2), (6, 7))
+LONG_CUTS = ((1, 2, 7, 190),)
+"""What is picked by a position within all of them is seen."""
+_RAGGED = ((4, 2, 3), (3, 4, 1), (2, 1, 1))
+"""Steps of three rows in three chunks: another row is the longest in each, and in all together the
+first is, then the second, as a sorted PackedSequence wants them."""
+_ROWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    """Where time and rows are in the inputs and outputs."""
+
+    specs: dict[str, tuple[Axis, ...]]
+
+    def time(self, name: str) -> int | None:
+        """Return the axis of time, or None."""
+        return next((n for n, axis in enumerate(self.specs[name]) if is_time(axis)), None)
+
+    def rows(self, name: str) -> int | None:
+        """Return the axis of the rows, or None."""
+        return next((n for n, axis in enumerate(self.specs[name]) if is_batch(axis)), None)
+
+
+class ChunkTrial:
+    """A file whose states are handed from chunk to chunk, beside the module on the whole.
+
+    Args:
+        traced: What torch saw of the module.
+        module: The module.
+        file: The file, with its states as inputs and outputs.
+    """
+
+    def __init__(self, traced: Traced, module: TorchSide, file: FileSide) -> None:
+        """Run nothing yet."""
+        self._traced, self._module, self._file = traced, module, file
+        face = file.interface
+        self._axes = _Axes({spec.name: spec.axes for spec in (*face.inputs, *face.outputs)})
+        self._timed = [spec for spec in face.data_inputs if any(map(is_time, spec.axes))]
+        self._lengths = face.lengths
+        self._finals = {pair.output: pair.input for pair in face.states}
+
+    def difference(self, cuts: Sequence[Sequence[int]] = _CUTS) -> str | None:
+        """Say what chunks give otherwise than the whole; None when nothing is.
+
+        Args:
+            cuts: Steps of each chunk, for each way to cut.
+        """
+        if not self._timed:  # each call is a step
+            return None
+        try:
+            for seed, cut in enumerate(cuts):
+                found = self._cut(cut, seed)
+                if found:
+                    return found
+            if self._lengths is not None and self._axes.rows(self._timed[0].name) is not None:
+                return self._ragged()
+        except TrialError as error:
+            return f"a chunk is refused ({error})"
+        return None
+
+    def _cut(self, cut: Sequence[int], seed: int) -> str | None:
+        tensors = self._whole(sum(cut), seed)
+        if self._lengths is not None:  # every row is full
+            tensors[self._lengths] = torch.full_like(tensors[self._lengths], sum(cut))
+        expected = self._expected(tensors)
+        states = self._file.initial(tensors, self._sizes(tensors))
+        parts, start = [], 0
+        for steps in cut:
+            chunk = self._part(tensors, start, steps)
+            if self._lengths is not None:
+                chunk[self._lengths] = torch.full_like(tensors[self._lengths], steps)
+            answers = self._file.run(chunk, states)
+            mixed = self._rows_apart(chunk, states, answers)
+            if mixed:
+                return mixed
+            states = {into: answers[out] for out, into in self._finals.items()}
+            parts.append(answers)
+            start += steps
+        joined = {name: self._joined([part[name] for part in parts], name) for name in expected}
+        found = differences(self._module, tensors, expected, joined)
+        shown = ", ".join(map(str, cut))
+        return f"chunks of {shown} steps give something else: {found[0]}" if found else None
+
+    def _ragged(self) -> str | None:
+        """Give rows other numbers of steps in each chunk, and compare row by row."""
+        assert self._lengths is not None
+        ends = np.array(_RAGGED)  # [chunk, row]
+        tensors = self._whole(int(ends.sum(0).max()), seed=1)
+        tensors[self._lengths] = torch.as_tensor(ends.sum(0)).to(tensors[self._lengths].dtype)
+        expected = self._expected(tensors)
+        states = self._file.initial(tensors, self._sizes(tensors))
+        parts, starts = [], np.zeros(_ROWS, int)
+        for steps in ends:
+            chunk = dict(tensors)
+            for spec in self._timed:
+                chunk[spec.name] = self._gathered(tensors[spec.name], spec, starts, steps)
+            chunk[self._lengths] = torch.as_tensor(steps).to(tensors[self._lengths].dtype)
+            answers = self._file.run(chunk, states)
+            states = {into: answers[out] for out, into in self._finals.items()}
+            parts.append(answers)
+            starts = starts + steps
+        for name, wanted in expected.items():
+            for row in range(_ROWS):
+                given, whole = self._row(name, row, parts, ends, wanted)
+                if not close(given, whole):
+                    return f"rows that end at other steps in each chunk change {name}"
+        return None
+
+    def _row(
+        self, name: str, row: int, parts: list[Arrays], ends: NDArray[Any], wanted: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return what the chunks, and the whole, gave for one row up to its end."""
+        rows, time = self._axes.rows(name), self._axes.time(name)
+        if rows is None:
+            return parts[-1][name], wanted
+        picked = [np.take(part[name], row, rows) for part in parts]
+        whole = np.take(wanted, row, rows)
+        if time is None:
+            return picked[-1], whole
+        axis = time - (rows < time)
+        pieces = [
+            np.take(piece, range(end), axis)
+            for piece, end in zip(picked, ends[:, row], strict=True)
+        ]
+        return np.concatenate(pieces, axis), np.take(whole, range(ends[:, row].sum()), axis)
+
+    def _rows_apart(self, chunk: Tensors, states: Arrays, answers: Arrays) -> str | None:
+        """Say whether rows of a batch mix: a pool of streams gathers some, in any order."""
+        names = [*chunk, *states]
+        if any(self._axes.rows(name) is None for name in (spec.name for spec in self._timed)):
+            return None
+        some = [1, 0]
+        fewer = {
+            name: t if (axis := self._axes.rows(name)) is None or name not in names
+            else t.index_select(axis, torch.tensor(some))
+            for name, t in chunk.items() if name in self._axes.specs
+        }  # fmt: skip
+        before = {
+            name: array if (axis := self._axes.rows(name)) is None else np.take(array, some, axis)
+            for name, array in states.items()
+        }
+        alone = self._file.run(fewer, before)
+        for name, answer in answers.items():
+            axis = self._axes.rows(name)
+            if axis is not None and not close(alone[name], np.take(answer, some, axis)):
+                return f"rows of a batch mix: with other rows beside it, {name} is another"
+        return None
+
+    def _whole(self, steps: int, seed: int) -> Tensors:
+        example, axes = self._module.example, self._traced.input_axes
+        sizes = {
+            axis: steps if is_time(axis) else _ROWS if is_batch(axis) else size
+            for axis, size in sizes_of(example, axes).items()
+        }
+        return made(example, axes, sizes, seed=seed + 1, lengths=self._lengths)
+
+    def _expected(self, tensors: Tensors) -> Arrays:
+        expected, _ = self._module.run(tensors)
+        return {name: value for name, value in expected.items() if name in self._axes.specs}
+
+    def _sizes(self, tensors: Tensors) -> dict[str, int]:
+        return sizes_of(tensors, self._traced.input_axes)
+
+    def _part(self, tensors: Tensors, start: int, steps: int) -> Tensors:
+        chunk = dict(tensors)
+        for spec in self._timed:
+            time = self._axes.time(spec.name)
+            assert time is not None
+            chunk[spec.name] = tensors[spec.name].narrow(time, start, steps)
+        return chunk
+
+    def _gathered(
+        self, tensor: Tensor, spec: TensorSpec, starts: NDArray[Any], steps: NDArray[Any]
+    ) -> Tensor:
+        """Cut another part of each row; rows that have fewer steps get some of what follows."""
+        time, rows = self._axes.time(spec.name), self._axes.rows(spec.name)
+        assert time is not None
+        if rows is None:
+            return tensor.narrow(time, 0, int(steps.max()))
+        whole = tensor.shape[time]
+        cut = []
+        for row, start in enumerate(starts):
+            picks = torch.arange(int(start), int(start) + int(steps.max())) % whole
+            cut.append(tensor.select(rows, row).index_select(time - (rows < time), picks))
+        return torch.stack(cut, rows)
+
+    def _joined(self, pieces: list[NDArray[Any]], name: str) -> NDArray[Any]:
+        time = self._axes.time(name)
+        if name in self._finals or time is None:
+            return pieces[-1]
+        others = {piece.shape[:time] + piece.shape[time + 1 :] for piece in pieces}
+        return np.concatenate(pieces, time) if len(others) == 1 else pieces[-1]

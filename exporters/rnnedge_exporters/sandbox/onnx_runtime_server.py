@@ -1,0 +1,81 @@
+"""The child of a `Sandbox`: models as ONNX Runtime opens them, with numpy and ONNX Runtime only.
+
+A request is (key of a model, what it is opened from, names of outputs or None for all, feeds by
+name or None to open it only). It is opened from (path or bytes, options, how many models stay
+open), or None where it should be open. An answer is ({output: array}, None), (None, what ONNX
+Runtime said), or (None, None) for a model that is not open and was not given.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnedge_exporters.sandbox.serve import serve
+from rnnedge_runtime.engine.options import CPU, EngineOptions
+from rnnedge_runtime.errors import one_line
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.engine.library import onnxruntime
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+Answer: TypeAlias = tuple[Arrays | None, str | None]
+
+
+def open_session(model: str | bytes, options: EngineOptions | None) -> onnxruntime.InferenceSession:
+    """Open a model on the CPU.
+
+    Args:
+        model: Its path, or its bytes.
+        options: Those of the runtime; None for ONNX Runtime's defaults with one thread, as another
+            program would open it.
+    """
+    if options is not None:
+        from rnnedge_runtime.engine.inference_session import open_inference_session
+
+        return open_inference_session(model, device="cpu", options=options)[0]
+    from rnnedge_runtime.engine.library import onnxruntime
+
+    defaults = onnxruntime.SessionOptions()
+    defaults.log_severity_level = 4
+    defaults.intra_op_num_threads = 1  # the same answer each time, and cores left for others
+    return onnxruntime.InferenceSession(model, defaults, providers=[CPU])
+
+
+class Server:
+    """Keeps the models open that were asked for last."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._sessions: dict[Any, onnxruntime.InferenceSession] = {}
+
+    def answer(self, request: Any) -> Answer:
+        """Answer one request."""
+        key, source, outputs, feeds = request
+        if key not in self._sessions and source is None:
+            return None, None
+        try:
+            if key in self._sessions:
+                session = self._sessions.pop(key)
+            else:
+                model, options, keep = source
+                while len(self._sessions) >= keep:
+                    del self._sessions[next(iter(self._sessions))]
+                session = open_session(model, options)
+            self._sessions[key] = session  # the last of them: those before are closed first
+            return ({} if feeds is None else _run(session, outputs, feeds)), None
+        except Exception as error:  # whatever it is, the parent reports it
+            return None, one_line(error)
+
+
+def _run(session: onnxruntime.InferenceSession, outputs: list[str] | None, feeds: Arrays) -> Arrays:
+    names = outputs or [output.name for output in session.get_outputs()]
+    values = dict(zip(names, session.run(names, feeds), strict=True))
+    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def main(idle: float | None = None) -> None:
+    """Answer requests until stdin ends."""
+    serve(Server().answer, idle)

@@ -1,0 +1,93 @@
+"""The child of a `Worker`: `rnnedge_runtime.Session`, with numpy and ONNX Runtime only.
+
+A request is (command, arguments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnedge_exporters.sandbox.serve import serve
+from rnnedge_runtime import Session
+from rnnedge_runtime.contract import Contract, Interface
+from rnnedge_runtime.engine.options import CPU
+from rnnedge_runtime.errors import engine_errors
+from rnnedge_runtime.latency import measure
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+Options: TypeAlias = dict[str, Any]
+
+
+class Server:
+    """Keeps every model open that was asked for."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._sessions: dict[str, Session] = {}
+
+    def answer(self, request: tuple[str, tuple[Any, ...]]) -> Any:
+        """Carry out one command."""
+        command, arguments = request
+        commands: dict[str, Callable[..., Any]] = {
+            "open": self._open,
+            "run": self._run,
+            "latency": self._latency,
+            "probe": probe,
+        }
+        return commands[command](*arguments)
+
+    def _session(self, model: str, options: Options) -> Session:
+        key = f"{model} {sorted(options.items())}"
+        if key not in self._sessions:
+            self._sessions[key] = Session(model, **options)
+        return self._sessions[key]
+
+    def _open(self, model: str, options: Options) -> tuple[Interface, Contract | None, str]:
+        session = self._session(model, options)
+        return session.interface, session.contract, session.device
+
+    def _run(self, model: str, options: Options, data: Arrays, lengths: Any, state: Any) -> Any:
+        session = self._session(model, options)
+        return session.run(data, lengths=lengths, state=state).outputs
+
+    def _latency(
+        self, model: str, options: Options, data: Arrays, lengths: Any, state: Any, seconds: float
+    ) -> float:
+        """Return the median milliseconds of a run."""
+        call = partial(self._session(model, options).run, data, lengths=lengths, state=state)
+        return measure({"run": call}, seconds=seconds)["run"].p50
+
+
+def probe(model: bytes, feeds: Arrays) -> Arrays:
+    """Run a model whose every tensor is an output, without the optimizer that would remove some.
+
+    Args:
+        model: The model.
+        feeds: Its inputs by name.
+
+    Raises:
+        EngineError: When ONNX Runtime refuses it.
+    """
+    from rnnedge_runtime.engine.library import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with engine_errors("the inner tensors of the model cannot be had"):
+        session = onnxruntime.InferenceSession(model, options, providers=[CPU])
+        values = session.run(None, feeds)
+    return {
+        output.name: value
+        for output, value in zip(session.get_outputs(), values, strict=True)
+        if isinstance(value, np.ndarray)
+    }
+
+
+def main(idle: float | None = None) -> None:
+    """Carry out commands until stdin ends."""
+    serve(Server().answer, idle)

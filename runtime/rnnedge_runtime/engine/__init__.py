@@ -1,0 +1,1 @@
+"""The engines that run models: how they are opened, and what they report."""

@@ -1,0 +1,1 @@
+"""Models without a contract: what their names and their graph reveal."""

@@ -1,0 +1,1 @@
+"""Pools: many streams over one model, stepped as one batch."""

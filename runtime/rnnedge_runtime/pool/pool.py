@@ -1,0 +1,406 @@
+"""`StreamPool`: streams that come and go over one model, stepped together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rnnedge_runtime.binding import Array, State
+from rnnedge_runtime.contract import BATCH
+from rnnedge_runtime.errors import InputError, StateError, StreamError
+from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.pool.batching import (
+    Frame,
+    Group,
+    check_batch_axes,
+    grouped,
+    owned,
+    rows_in_front,
+    stacked,
+    taken_apart,
+    to_front,
+)
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
+from rnnedge_runtime.streaming.step_output import Answer, only
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.pool.frame_queue import FrameQueue
+
+
+class StreamPool:
+    """Streams over one model, each with its own state, stepped together.
+
+    Made by `Session.pool`. A step takes frames of any of the streams and runs them as one batch;
+    the state of other streams does not change by a bit. A pool may be used from any number of
+    threads.
+
+    The output of a stream does not depend on the other streams in the batch: bit for bit for LSTM
+    and GRU, to about 1e-7 for a plain RNN.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        capacity: int = 1024,
+        max_delay_ms: float = 2.0,
+        max_waiting: int = 1024,
+        constants: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
+        """Allocate the states of all streams.
+
+        Args:
+            model: The opened model.
+            capacity: The most streams that may be open at once, 1 or more. Each takes
+                `Session.info.state_bytes`.
+            max_delay_ms: Milliseconds that a frame passed to `submit` waits for others, 0 or more.
+            max_waiting: The most frames that may wait, 1 or more.
+            constants: Inputs without a batch axis that are the same at every step, by name.
+
+        Raises:
+            StateError: If the model has no states to keep, reads the future, or has a state or an
+                output without a batch axis.
+            InputError: If a number is out of its range, an input has no batch axis and is not a
+                constant, or a constant has a batch axis or does not fit.
+        """
+        for name, number in (("capacity", capacity), ("max_waiting", max_waiting)):
+            if not isinstance(number, int | np.integer) or number < 1:
+                raise InputError(f"{name}: expected an integer of 1 or more, got {number!r}")
+        if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
+            raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
+        model.check_streamable()
+        interface = model.interface
+        self._inputs, self._constants = take_constants(interface, constants, {BATCH: 1})
+        for spec in interface.data_inputs:
+            if spec.name in self._constants and BATCH in spec.axes:
+                raise InputError(
+                    f"constants: {spec} has a {BATCH} axis: pass it with the frames of each stream"
+                )
+        remedy = ": pass it once, as Session.pool(constants={name: value})"
+        check_batch_axes(self._inputs, InputError, remedy)
+        check_batch_axes((*interface.state_inputs, *interface.data_outputs), StateError)
+        self._model = model
+        self._capacity = int(capacity)
+        self._outputs = interface.data_outputs
+        self._blocks = model.zero_state(self._capacity)
+        self._rows = [
+            to_front(block, spec.axes.index(BATCH))
+            for spec, block in zip(interface.state_inputs, self._blocks, strict=True)
+        ]
+        self._axes = [spec.axes.index(BATCH) for spec in interface.state_inputs]
+        self._free = list(range(self._capacity))[::-1]
+        self._left: list[int] | None = None  # slots of streams that were closed during this step
+        self._slots: dict[int, int] = {}
+        self._opened = 0
+        self._steps = np.zeros(self._capacity, np.int64)
+        self._stepping = RLock()  # one step at a time
+        self._lock = RLock()  # never held while the model runs: an event loop may wait for it
+        self._limits = (float(max_delay_ms), int(max_waiting))
+        self._queue: FrameQueue | None = None
+        self._shut = False
+
+    def __len__(self) -> int:
+        """Return how many streams are open."""
+        return len(self._slots)
+
+    def __contains__(self, stream: object) -> bool:
+        """Whether a stream is open."""
+        return stream in self._slots
+
+    def open(self, state: State | None = None) -> int:
+        """Open a stream.
+
+        Args:
+            state: The initial state, each [layers, 1, hidden] as `Stream.state` returns it; None is
+                zeros.
+
+        Returns:
+            Its number, which no other stream of this pool ever has.
+
+        Raises:
+            StreamError: If the pool is full, or was shut down.
+            StateError: If the state does not fit.
+        """
+        rows = None if state is None else self._checked_state(state)
+        if not self._free and self._left:
+            with self._stepping:
+                pass  # slots of streams that were closed during a step are free at its end
+        with self._lock:
+            self._check_not_shut()
+            if not self._free:
+                raise StreamError(
+                    f"the pool is full with {self._capacity} stream(s): close one, or make a "
+                    "larger pool with Session.pool(capacity=...)"
+                )
+            stream, slot = self._opened, self._free.pop()
+            self._opened += 1
+            self._slots[stream] = slot
+            self._steps[slot] = 0
+            self._put(slot, rows)
+        return stream
+
+    def close(self, stream: int) -> None:
+        """Close a stream: its state is lost, and its waiting frames are refused.
+
+        Args:
+            stream: The stream.
+
+        Raises:
+            StreamError: If it is not open.
+        """
+        with self._lock:
+            slot = self._slot(stream)
+            del self._slots[stream]
+            (self._free if self._left is None else self._left).append(slot)
+            frames = self._queue
+        if frames is not None:
+            frames.look_again()
+
+    def state(self, stream: int) -> tuple[Array, ...]:
+        """Return a copy of a stream's state, each [layers, 1, hidden].
+
+        Args:
+            stream: The stream.
+
+        Raises:
+            StreamError: If it is not open.
+        """
+        with self._lock:
+            slot = [self._slot(stream)]
+            pairs = zip(self._blocks, self._axes, strict=True)
+            return tuple(np.take(block, slot, axis) for block, axis in pairs)
+
+    def set_state(self, stream: int, state: State) -> None:
+        """Set a stream's state, after a step that is running.
+
+        Args:
+            stream: The stream.
+            state: The state, each [layers, 1, hidden].
+
+        Raises:
+            StreamError: If the stream is not open.
+            StateError: If the state does not fit; the old state is kept.
+        """
+        rows = self._checked_state(state)
+        with self._stepping, self._lock:
+            self._put(self._slot(stream), rows)
+
+    def reset(self, stream: int) -> None:
+        """Set a stream's state to zeros, after a step that is running.
+
+        Args:
+            stream: The stream.
+
+        Raises:
+            StreamError: If it is not open.
+        """
+        with self._stepping, self._lock:
+            self._put(self._slot(stream), None)
+
+    def step(self, frames: Mapping[int, Frame]) -> dict[int, Answer]:
+        """Run one frame for each of some streams, in one batch for each chunk length.
+
+        Args:
+            frames: Stream to frame: float32 [features] for one step, or [time, features] for a
+                chunk; for a model of several inputs, a mapping by name.
+
+        Returns:
+            Stream to output, without a batch axis, and without a time axis for one step; for a
+            model of several outputs, a dict by name. The outputs are views of the batch's output.
+
+        Raises:
+            StreamError: If a stream is not open; no state changes.
+            InputError: If a frame does not fit, or holds NaN or infinity; its attribute `streams`
+                has the streams. No state changes.
+            EngineError: If the engine fails; no state changes.
+        """
+        groups = grouped(self._inputs, frames)
+        answers: dict[int, Answer] = {}
+        for group, outputs in zip(groups, self._run(groups), strict=True):
+            answered = taken_apart(self._outputs, outputs, group)
+            answers |= zip(group.streams, answered, strict=True)
+        return answers if len(groups) == 1 else {stream: answers[stream] for stream in frames}
+
+    def step_rows(
+        self, streams: Sequence[int], frames: ArrayLike | Mapping[str, ArrayLike]
+    ) -> Answer:
+        """Do the same as `step` with frames in one array, which are checked together.
+
+        Args:
+            streams: The stream of each row, each of them once.
+            frames: float32 [streams, features] for one step, or [streams, time, features] for
+                chunks; for a model of several inputs, a mapping by name.
+
+        Returns:
+            The output with its rows as the first axis, in the order of `streams`; for a model of
+            several outputs, a dict by name.
+
+        Raises:
+            StreamError: If a stream is not open; no state changes.
+            InputError: If the frames do not fit, or hold NaN or infinity; no state changes.
+            EngineError: If the engine fails; no state changes.
+        """
+        group = stacked(self._inputs, streams, frames)
+        (outputs,) = self._run([group])
+        rows = rows_in_front(self._outputs, outputs, group)
+        return only(rows)
+
+    def submit(self, stream: int, frame: Frame, *, timeout: float | None = None) -> Future[Answer]:
+        """Queue a frame, to be run with frames of other streams that come within `max_delay_ms`.
+
+        Frames of one stream run in the order in which they were submitted.
+
+        Args:
+            stream: The stream.
+            frame: As `step` takes it; it is copied.
+            timeout: Seconds to wait for a place if `max_waiting` frames are waiting; None waits
+                without a limit, 0 does not wait.
+
+        Returns:
+            The future output. If the engine fails on a batch, each of its frames is run alone, so
+            that only the frames it fails on end with an `EngineError`.
+
+        Raises:
+            StreamError: If the stream is not open, or there was no place.
+            InputError: If the frame does not fit, or holds NaN or infinity.
+        """
+        frames = self._waiting()
+        self._slot(stream)
+        return frames.put(stream, owned(self._inputs, stream, frame), timeout)
+
+    async def step_async(self, stream: int, frame: Frame) -> Answer:
+        """Do the same as `submit` in asyncio, and await the output.
+
+        If `max_waiting` frames are waiting, this one waits for a place without a limit.
+
+        Args:
+            stream: The stream.
+            frame: As `step` takes it; it is copied.
+
+        Returns:
+            The output, as `step` returns it for one stream.
+
+        Raises:
+            StreamError: If the stream is not open, or the pool was shut down.
+            InputError: If the frame does not fit, or holds NaN or infinity.
+            EngineError: If the engine fails on this frame.
+        """
+        frames = self._waiting()
+        self._slot(stream)
+        frame = owned(self._inputs, stream, frame)
+        return await frames.line_up(stream, frame)
+
+    def shutdown(self) -> None:
+        """Run the waiting frames, and close all streams."""
+        with self._lock:
+            frames, self._queue, self._shut = self._queue, None, True
+        if frames is not None:
+            frames.close()
+        with self._lock:
+            self._slots.clear()
+
+    def __enter__(self) -> StreamPool:
+        """Return the pool itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Shut down."""
+        self.shutdown()
+
+    def _checked_state(self, state: State) -> list[Array]:
+        return list(self._model.binder.state(state, {BATCH: 1}).values())
+
+    def _put(self, slot: int, state: list[Array] | None) -> None:
+        for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
+            rows[slot] = 0 if state is None else to_front(state[index], axis)[0]
+
+    def _run(self, groups: Sequence[Group]) -> list[dict[str, Array]]:
+        """Run each group and keep its states; returns the outputs."""
+        results = []
+        with self._stepping, self._states_of(groups) as (places, before):
+            for group, state in zip(groups, before, strict=True):
+                results.append(self._model.run(self._with_constants(group.batch), state=state))
+            with self._lock:
+                for slots, result in zip(places, results, strict=True):
+                    self._keep(slots, result.state)
+        return [result.outputs for result in results]
+
+    def _with_constants(self, batch: dict[str, Array]) -> dict[str, Array]:
+        """Return all inputs, in the order of the graph, which `Session.run` checks fastest."""
+        if not self._constants:
+            return batch
+        given = batch | self._constants
+        return {spec.name: given[spec.name] for spec in self._model.interface.data_inputs}
+
+    @contextmanager
+    def _states_of(
+        self, groups: Sequence[Group]
+    ) -> Iterator[tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]]:
+        """Yield the slots and states of each group; no slot is reused before the block ends."""
+        with self._lock:
+            places = [self._places(group.streams) for group in groups]
+            pairs = list(zip(self._blocks, self._axes, strict=True))
+            states = [
+                tuple([np.take(block, slots, axis) for block, axis in pairs]) for slots in places
+            ]
+            self._left = []
+        try:
+            yield places, states
+        finally:
+            with self._lock:
+                self._free += self._left
+                self._left = None
+
+    def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
+        """Store the states of a group; every few steps of a stream, tiny numbers become zero.
+
+        The steps of each stream are counted, so that its state does not depend on other streams.
+        """
+        steps = self._steps[slots] + 1
+        self._steps[slots] = steps
+        due = steps % FLUSHED_EVERY == 0
+        some = bool(due.any())
+        for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
+            after = to_front(array, axis)
+            if some:
+                picked = after[due]
+                flush_tiny(picked)
+                after[due] = picked
+            rows[slots] = after
+
+    def _places(self, streams: list[int]) -> NDArray[np.intp]:
+        try:
+            return np.array([self._slots[stream] for stream in streams], np.intp)
+        except KeyError as missing:
+            raise _not_open(missing.args[0]) from None
+
+    def _slot(self, stream: int) -> int:
+        try:
+            return self._slots[stream]
+        except KeyError:
+            raise _not_open(stream) from None
+
+    def _check_not_shut(self) -> None:
+        if self._shut:
+            raise StreamError("the pool was shut down: make another with Session.pool")
+
+    def _waiting(self) -> FrameQueue:
+        """Return the queue; its thread starts with the first frame."""
+        from rnnedge_runtime.pool.frame_queue import FrameQueue
+
+        with self._lock:
+            if self._queue is None:
+                self._check_not_shut()
+                self._queue = FrameQueue(self, *self._limits)
+            return self._queue
+
+
+def _not_open(stream: object) -> StreamError:
+    return StreamError(f"stream {stream!r}: is not open in this pool")

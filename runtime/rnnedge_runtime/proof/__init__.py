@@ -1,0 +1,1 @@
+"""Proofs on the device itself: checks of any recurrent model, and golden vectors."""

@@ -1,0 +1,77 @@
+"""Reads the wire format of protobuf, for ONNX files on a device without the onnx package.
+
+https://protobuf.dev/programming-guides/encoding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes: TypeAlias = "bytes | memoryview"
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_ANY = (VARINT, FIXED64, BYTES, FIXED32)
+
+
+def read_fields(
+    content: Bytes, wires: Mapping[int, tuple[int, ...]] | None = None
+) -> Iterator[tuple[int, Bytes]]:
+    """Read the fields of a message.
+
+    Args:
+        content: A serialized message; the payloads of a memoryview are views of it.
+        wires: The wire types that are allowed, by field number; a field that is not listed may have
+            any of them.
+
+    Yields:
+        Number and payload of each field; the payload of a varint is its bytes.
+
+    Raises:
+        ValueError: If the message is cut off, or a field has another wire type.
+    """
+    wires = wires or {}
+    at = 0
+    while at < len(content):
+        key, start = _varint(content, at)
+        number, wire = key >> 3, key & 7
+        if number == 0 or wire not in wires.get(number, _ANY):
+            raise ValueError(f"field {number} at byte {at} has an encoding that ONNX does not use")
+        if wire == VARINT:
+            _, end = _varint(content, start)
+        elif wire == BYTES:
+            size, start = _varint(content, start)
+            end = start + size
+        else:
+            end = start + (8 if wire == FIXED64 else 4)
+        if end > len(content):
+            raise ValueError(f"the data is cut off in field {number}, which ends at byte {end}")
+        yield number, content[start:end]
+        at = end
+
+
+def read_numbers(payloads: Iterable[Bytes]) -> NDArray[np.int64]:
+    """Return the varints of all payloads, as int64."""
+    found = []
+    for payload in payloads:
+        at = 0
+        while at < len(payload):
+            number, at = _varint(payload, at)
+            found.append(number)
+    return np.array(found, np.uint64).view(np.int64)
+
+
+def _varint(content: Bytes, at: int) -> tuple[int, int]:
+    """Return the number that starts at byte `at`, and the byte after it."""
+    number = 0
+    for shift in range(0, 70, 7):
+        if at >= len(content):
+            raise ValueError(f"the data is cut off at byte {at}, in the middle of a number")
+        number |= (content[at] & 0x7F) << shift
+        at += 1
+        if content[at - 1] < 0x80:
+            return number & 2**64 - 1, at
+    raise ValueError(f"the number before byte {at} is longer than 10 bytes")

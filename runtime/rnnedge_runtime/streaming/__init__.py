@@ -1,0 +1,1 @@
+"""Streams: running sequences whose state is kept between calls."""

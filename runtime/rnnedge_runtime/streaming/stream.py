@@ -1,0 +1,333 @@
+"""`Stream`: one running sequence whose state is kept between calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rnnedge_runtime.binding import Array, State, as_array, by_name, dtype_of
+from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
+from rnnedge_runtime.loaded_model import LoadedModel, RunResult
+from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.silence_and_nan import check_finite
+from rnnedge_runtime.streaming.state_file import read_state, write_state
+from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
+from rnnedge_runtime.streaming.stream_state import StreamState
+
+_MOST_BOUND = 4
+"""How many shapes keep their buffers."""
+
+
+class Stream:
+    """A running sequence, or `batch` of them side by side, whose state is kept between calls.
+
+    Made by `Session.stream`. The outputs of chunks are those of the whole sequence in one call. A
+    stream belongs to one thread at a time: a call from a second thread during a call is refused.
+
+    On the CPU, numbers of the state below 1e-18 become zero every few steps. With a state that has
+    decayed into denormal numbers, each step would take ten times as long.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        batch: int = 1,
+        *,
+        constants: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
+        """Start at a state of zeros, and run one frame of zeros so that the first is not slow.
+
+        Args:
+            model: The opened model.
+            batch: Rows that run side by side, 1 or more.
+            constants: Inputs that are the same at every step, by name.
+
+        Raises:
+            StateError: If the model has no states to keep, or reads the future.
+            InputError: If `batch` is not 1 or more, or a constant does not fit.
+        """
+        if not isinstance(batch, int | np.integer) or batch < 1:
+            raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
+        model.check_streamable()
+        self._model = model
+        self._batch = int(batch)
+        self._inputs, self._constants = take_constants(
+            model.interface, constants, {BATCH: self._batch}
+        )
+        self._state = StreamState(model.zero_state(self._batch), model.engine)
+        self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
+        self._closed = False
+        self._bound: dict[object, BoundStep] = {}
+        self._last: object = None
+        self._usual = self._warm_up()
+        self._stepper = None if self._usual is None else self._usual.stepper
+        if self._stepper is not None and self._stepper.guard(self._step_in_python, self._free):
+            # A call of a Python method takes as long as a step of a small layer.
+            self.step = self._stepper.step  # type: ignore[method-assign, assignment]
+
+    @property
+    def batch(self) -> int:
+        """Rows that run side by side."""
+        return self._batch
+
+    @property
+    def state(self) -> tuple[Array, ...]:
+        """The state after the last step, (h,) or (h, c), each [layers, batch, hidden]; a copy."""
+        with self._alone():
+            return self._state.read()
+
+    @state.setter
+    def state(self, state: State) -> None:
+        arrays = self._model.binder.state(state, {BATCH: self._batch})
+        with self._alone():
+            self._state.write(list(arrays.values()))
+
+    def reset(self, rows: Sequence[int] | None = None) -> None:
+        """Set the state to zeros.
+
+        Args:
+            rows: Which rows of the batch; None is all. The state of other rows does not change.
+
+        Raises:
+            StateError: For a row that the stream does not have, or a state without a batch axis.
+        """
+        if rows is None:
+            with self._alone():
+                self._state.write(self._model.zero_state(self._batch))
+            return
+        picked = np.asarray(rows)
+        whole = picked.dtype.kind in "iu" or not picked.size
+        if not whole or (picked.size and not 0 <= picked.min() <= picked.max() < self._batch):
+            raise StateError(f"rows: expected integers from 0 to {self._batch - 1}, got {rows!r}")
+        specs = self._model.interface.state_inputs
+        for spec in specs:
+            if BATCH not in spec.axes:
+                raise StateError(
+                    f"rows: {spec} has no {BATCH} axis: use reset() for the whole state"
+                )
+        with self._alone():
+            state = self._state.read()
+            for spec, array in zip(specs, state, strict=True):
+                np.moveaxis(array, spec.axes.index(BATCH), 0)[picked.astype(np.intp)] = 0
+            self._state.write(state)
+
+    def clone(self) -> Stream:
+        """Return a second stream that continues from the same state."""
+        twin = Stream(self._model, self._batch, constants=self._constants)
+        with self._alone():
+            twin._state.write(self._state.read())
+            twin._state.position.steps = self._state.position.steps
+        return twin
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the state to a file, from which any process can continue, bit for bit.
+
+        Args:
+            path: An `.npz` file; an existing one is replaced, whole or not at all.
+            force: Whether a file that holds something else may be replaced.
+
+        Raises:
+            WriteError: If the file must not or cannot be written.
+        """
+        write_state(path, self._model, self.state, force=force)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Continue from a state that `save` wrote.
+
+        Args:
+            path: The `.npz` file.
+
+        Raises:
+            StateError: If the file cannot be read, or has the state of another model or batch; the
+                state of the stream does not change.
+        """
+        self.state = read_state(path, self._model)
+
+    def close(self) -> None:
+        """Free the buffers; later calls are refused."""
+        with self._alone():
+            self._closed = True
+            self._bound, self._usual = {}, None
+            if self._stepper is not None:
+                self._stepper.guard(self._step_in_python, [])  # all that is left is the error
+
+    def __enter__(self) -> Stream:
+        """Return the stream itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the stream."""
+        if not self._closed:
+            self.close()
+
+    def step(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
+    ) -> Answer:
+        """Run one step, or a chunk of steps, and keep the state.
+
+        Args:
+            frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
+                it, for a chunk. For a model of several inputs, a mapping by name, without the
+                constants.
+            out: An array of the output's shape and dtype that the output is written into; for a
+                model of several outputs, a mapping by name. It is returned.
+            copy: Whether the output is a new array. With False it may be a read-only view that is
+                valid until the next step, which saves the one allocation of a step.
+
+        Returns:
+            The output, without its time axis for one step, with it for a chunk; for a model of
+            several outputs, a dict by name.
+
+        Raises:
+            InputError: If the frame does not fit, or holds NaN or infinity, or `out` does not fit;
+                the state does not change.
+            EngineError: If the engine fails; the state does not change.
+            StreamError: If the stream is closed, or in use by another thread.
+        """
+        return self._step_in_python(frame, out=out, copy=copy)
+
+    def _step_in_python(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
+    ) -> Answer:
+        try:
+            self._free.pop()  # as `_alone` does it, which would cost another microsecond
+        except IndexError:
+            raise _busy() from None
+        try:
+            bound = self._usual
+            if bound is not None and type(frame) is np.ndarray and bound.take(frame):
+                return bound.answer(out, copy=copy)
+            if self._closed:
+                raise _closed()
+            return self._step_of_any_shape(frame, out, copy=copy)
+        finally:
+            self._free.append(True)
+
+    def _step_of_any_shape(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
+    ) -> Answer:
+        """Check everything; a shape that comes twice in a row is bound for the next time."""
+        chunk, single = self._chunk(frame)
+        key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
+        bound = self._bound.get(key)
+        if bound is not None:
+            for name, place in bound.frames.items():
+                place[...] = chunk[name].reshape(place.shape)
+            return bound.answer(out, copy=copy)
+        result = self._model.run({**chunk, **self._constants}, state=self._state.read())
+        answers = {}
+        for spec in self._model.interface.data_outputs:
+            value = result.outputs[spec.name]
+            dropped = single and TIME in spec.axes
+            answers[spec.name] = value.squeeze(spec.axes.index(TIME)) if dropped else value
+        if out is not None:
+            check_out(answers, out)
+        self._state.advance(result.state)
+        if key == self._last:
+            while len(self._bound) >= _MOST_BOUND:
+                self._bound.pop(next(iter(self._bound)))
+            made = self._bind(chunk, result, single=single)
+            if made is not None:
+                self._bound[key] = made
+        self._last = key
+        return only(answers) if out is None else written_into(answers, out)
+
+    def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
+        """Return the inputs by name with their time axes, and whether the frame had none."""
+        given = by_name(self._inputs, frame)
+        for name in self._constants:
+            if name in given:
+                raise InputError(f"{name}: is a constant of the stream: leave it out of the frame")
+        chunk = {name: as_array(name, value, InputError) for name, value in given.items()}
+        single = False
+        for spec in self._inputs:
+            value = chunk.get(spec.name)
+            if value is None:
+                continue  # `Session.run` says what is missing
+            if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
+                _check_frame(spec, value)
+                chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
+                single = True
+            self._check_batch(spec, value)
+            check_finite(spec, value)
+        return chunk, single
+
+    def _check_batch(self, spec: TensorSpec, value: Array) -> None:
+        if BATCH not in spec.axes or value.ndim != len(spec.axes):
+            return  # `Session.run` says what is wrong with it
+        rows = value.shape[spec.axes.index(BATCH)]
+        if rows != self._batch:
+            raise InputError(
+                f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
+            )
+
+    def _warm_up(self) -> BoundStep | None:
+        """Run a frame of zeros, if the inputs determine its shape, and bind its buffers."""
+        sizes = {BATCH: self._batch, TIME: 1}
+        zeros = {}
+        specs = self._inputs
+        for spec in specs:
+            shape = [sizes.get(axis, 0) if isinstance(axis, str) else axis for axis in spec.axes]
+            # A single input without a time axis is a frame; one of several may be a number, such as
+            # a sample rate, for which zero has no meaning.
+            if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
+                return None
+            zeros[spec.name] = np.zeros(shape, spec.dtype)
+        with suppress(InputError, EngineError):  # a model may refuse a single step
+            result = self._model.run({**zeros, **self._constants}, state=self._state.read())
+            return self._bind(zeros, result, single=True)
+        return None
+
+    def _bind(
+        self, chunk: dict[str, Array], result: RunResult, *, single: bool
+    ) -> BoundStep | None:
+        return bind_step(
+            self._model, self._state, chunk, result, constants=self._constants, single=single
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out, and closed streams closed."""
+        try:
+            self._free.pop()
+        except IndexError:
+            raise _busy() from None
+        try:
+            if self._closed:
+                raise _closed()
+            yield
+        finally:
+            self._free.append(True)
+
+
+def _check_frame(spec: TensorSpec, frame: Array) -> None:
+    """Check a frame with the shape that the caller passed, before it gets a time axis."""
+    axes = [axis for axis in spec.axes if axis != TIME]
+    sizes = zip(axes, frame.shape, strict=True)
+    if frame.dtype != dtype_of(spec.dtype) or any(
+        size != axis for axis, size in sizes if isinstance(axis, int)
+    ):
+        one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
+        convert = (
+            f"; convert it with .astype('{spec.dtype}')" if frame.dtype.name != spec.dtype else ""
+        )
+        raise InputError(
+            f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
+            f"got {frame.dtype}{list(frame.shape)}{convert}"
+        )
+
+
+def _busy() -> StreamError:
+    return StreamError(
+        "the stream is in use by another thread: use one stream for each thread, or a lock"
+    )
+
+
+def _closed() -> StreamError:
+    return StreamError("the stream is closed: open a new one with Session.stream")
