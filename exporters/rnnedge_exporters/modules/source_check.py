@@ -75,7 +75,7 @@ def check_source(
             "translates that as if by the running ones: normalize with training=self.training, and "
             "let eval() reach every layer"
         )
-    if draws.sources:
+    if draws.lines:
         notes.append(f"{name} {draws}, which change nothing")
     return notes
 
