@@ -22,7 +22,18 @@ class ExportError(RnnEdgeError, ValueError):
 
 
 class TrialError(ExportError):
-    """The module, or the file made of it, does not take an input that the export tries."""
+    """The module, or the file made of it, does not take an input that the export tries.
+
+    Attributes:
+        ended: Whether the file ended the process that ran it, or had to be ended.
+    """
+
+    ended = False
+
+    def __init__(self, *message: object, ended: bool = False) -> None:
+        """Take the message, and whether a process ended."""
+        super().__init__(*message)
+        self.ended = ended
 
 
 class WeightsError(ExportError):

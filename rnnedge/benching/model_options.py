@@ -10,7 +10,7 @@ from torch import nn
 from rnnedge.errors import ModelError
 from rnnedge.parity.cases import Case, largest_index, make_inputs
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.modules.arguments import bind_by_name
+from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_runtime.contract import Contract
 
 _EXAMPLE = Case(11, 3)
@@ -45,7 +45,7 @@ def options_of(model: str, contract: Contract | None, module: nn.Module) -> dict
     inputs = make_inputs(face, _EXAMPLE, largest_index(module))
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     lifted = all("." in pair.input for pair in face.states)
-    arguments = bind_by_name(module, tensors)
+    arguments = arguments_of(module, face, tensors)
     names = set(arguments.flat())
     return {
         **options,

@@ -23,7 +23,8 @@ from rnnedge.errors import MissingPackageError, PeerError, RnnEdgeError
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.runners import Outputs
 from rnnedge_exporters import export, is_bare_layer
-from rnnedge_exporters.modules.arguments import Arguments, bind_by_name, flatten_result
+from rnnedge_exporters.modules.arguments import Arguments, flatten_result
+from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
@@ -205,7 +206,7 @@ def _arguments(module: nn.Module, interface: Interface, inputs: Inputs) -> Argum
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     if is_bare_layer(module):
         return Arguments({"input": tensors[interface.data_inputs[0].name]})
-    return bind_by_name(module, tensors)
+    return arguments_of(module, interface, tensors)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from rnnedge.cli.output import print_json, print_lines, progress_bar
 from rnnedge.errors import ParityError
 from rnnedge.file_kinds import REPORTS
 from rnnedge_runtime.write_target import NPZ, check_target
+
+if TYPE_CHECKING:
+    from rnnedge_runtime.engine.options import EngineName
 
 
 @click.command()
@@ -46,6 +49,13 @@ from rnnedge_runtime.write_target import NPZ, check_target
     default="cpu",
     show_default=True,
     help="Where the model runs.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "native"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the model; native needs rnnedge-native.",
 )
 @click.option(
     "--time-limit",
@@ -80,6 +90,7 @@ def validate(
     atol: float | None,
     torch_factor: float,
     device: str,
+    engine: EngineName,
     time_limit: float,
     reports: tuple[str, ...],
     golden: str | None,
@@ -98,6 +109,10 @@ def validate(
     Where the source is an .onnx file, MODEL is what `export --quantize` made of it.
     """
     if is_onnx(source):
+        if engine != "onnxruntime":
+            raise click.UsageError(
+                f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
+            )
         from rnnedge.cli.onnx_source import validate_onnx
 
         validate_onnx(model, source, as_json=as_json)
@@ -120,6 +135,7 @@ def validate(
                 quick=quick,
                 tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
                 device=device,
+                engine=engine,
                 worker=worker,
                 latency=bool(reports),
                 golden=golden,

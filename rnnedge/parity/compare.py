@@ -221,6 +221,8 @@ def _compare_one(
         return problem(f"dtype {given.dtype}, expected {eager.dtype}")
     if given.shape != reference.shape:
         return problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
+    if len(given.shape) != len(spec.axes):
+        return problem(f"shape {list(given.shape)}, declared as {spec}")
     for axis, length in zip(spec.axes, given.shape, strict=True):
         promised = size_of(axis, answers.sizes)
         if promised not in (None, length):

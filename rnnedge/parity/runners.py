@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnedge.parity.cases import Case, Inputs, chunks
 from rnnedge.parity.rounding.integers import Integers, Walker
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.modules.arguments import bind_by_name, flatten_result
+from rnnedge_exporters.modules.arguments import flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
@@ -140,6 +141,9 @@ class LayerRunner:
         interface: Gives the answers the names that the exported model has.
         dtype: What to compute in.
         integers: Which products are made of integers; None where none are.
+
+    Attributes:
+        source: The copy that is run.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class LayerRunner:
         integers: Integers | None = None,
     ) -> None:
         """Copy `layer` to the CPU, in `dtype` and in eval mode."""
-        self._layer = private_copy(layer, dtype)
+        self._layer = self.source = private_copy(layer, dtype)
         self._walker = integers.walker(self._layer) if integers else None
         self._batch_first = bool(getattr(layer, "batch_first", False))
         self._interface = interface
@@ -219,6 +223,9 @@ class ModuleRunner:
         interface: Gives names to arguments and answers.
         dtype: What to compute in.
         integers: Which products are made of integers; None where none are.
+
+    Attributes:
+        source: The copy that is run.
     """
 
     def __init__(
@@ -229,7 +236,7 @@ class ModuleRunner:
         integers: Integers | None = None,
     ) -> None:
         """Copy `module` to the CPU, in `dtype` and in eval mode."""
-        self._module = private_copy(module, dtype)
+        self._module = self.source = private_copy(module, dtype)
         if integers:
             integers.install(self._module)
         self._interface = interface
@@ -251,7 +258,7 @@ class ModuleRunner:
             name: t.to(self._dtype) if t.is_floating_point() else t for name, t in tensors.items()
         }
         self._finals, self._calls = {}, {}
-        arguments = bind_by_name(self._module, self._given)
+        arguments = arguments_of(self._module, self._interface, self._given)
         default = torch.get_default_dtype()
         torch.set_default_dtype(self._dtype)  # what a forward makes with torch.zeros(...)
         try:

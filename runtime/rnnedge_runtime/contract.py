@@ -18,6 +18,9 @@ METADATA_KEY = "rnnedge.contract"
 FORMAT_VERSION = 1
 """The newest format of the contract that this version reads and writes."""
 
+_DEEPEST = 32
+"""Levels of nesting that the arguments of a forward may have."""
+
 BATCH = "batch"
 TIME = "time"
 
@@ -63,12 +66,16 @@ class Interface:
         outputs: Graph outputs in graph order, final states among them.
         states: Pairs of initial and final state; empty when the model has none.
         lengths: Name of the int64 [batch] input that ends each row, or None.
+        arguments: How the forward of a module was called at the export, by parameter: plain values,
+            which are fixed in the file, and where the inputs go; empty where each input is a
+            parameter of its own name.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     states: tuple[StatePair, ...] = ()
     lengths: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def data_inputs(self) -> tuple[TensorSpec, ...]:
@@ -191,6 +198,7 @@ class Contract:
                 outputs=tuple(_tensor(item) for item in stored["outputs"]),
                 states=tuple(StatePair(**_known(StatePair, item)) for item in stored["states"]),
                 lengths=stored["lengths"],
+                arguments=_bounded(stored.get("arguments", {})),
             )
             _check_names(interface)
             layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
@@ -206,6 +214,20 @@ class Contract:
 
 def _tensor(item: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(item["name"], item["dtype"], tuple(item["axes"]))
+
+
+def _bounded(arguments: Any) -> Mapping[str, Any]:
+    """Return the arguments of a forward, which are nested no deeper than a call is."""
+
+    def depth(value: Any) -> int:
+        items = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(depth, items), default=0) if isinstance(value, dict | list) else 0
+
+    if not isinstance(arguments, dict):
+        raise TypeError(f"arguments: expected an object, got {type(arguments).__name__}")
+    if depth(arguments) > _DEEPEST:
+        raise TypeError(f"arguments: nested deeper than {_DEEPEST}")
+    return arguments
 
 
 def _check_names(interface: Interface) -> None:

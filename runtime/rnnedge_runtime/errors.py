@@ -10,7 +10,7 @@
     ├── DeviceError (RuntimeError)         the requested device is not available
     ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         the engine failed while it ran the model
-    ├── WriteError (OSError)               a file must not or cannot be written where it was named
+    ├── WriteError (OSError)               a file that cannot or must not be written
     └── MissingPackageError (ImportError)  a required package is not installed
 
 The exporter and the toolkit add their own leaves (`rnnedge.errors` draws the whole tree). Each

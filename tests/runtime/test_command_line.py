@@ -63,6 +63,7 @@ def test_a_good_model_exits_with_0_and_a_silent_stderr(run, command, name):
 def test_json_is_one_object_that_describes_the_machine(run, command):
     answer = json.loads(run(command, "lstm", "--json").stdout)
     assert set(answer["machine"]) == {
+        "engine",
         "platform",
         "processor",
         "cpu",

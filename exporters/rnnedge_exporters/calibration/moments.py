@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnedge_exporters.calibration.sequences import NamedSequence
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.arguments import bind_by_name
 from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.recurrent import join
@@ -90,7 +90,7 @@ def collect_moments(
                     copied(tensors[interface.inputs[0].name], join(states) if states else None)
                     continue
                 with unchanged(copied):
-                    copied(**bind_by_name(copied, tensors).values)
+                    copied(**arguments_of(copied, interface, tensors).values)
             except RnnEdgeError:
                 raise
             except Exception as error:  # whatever the user's forward raises

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from keyword import iskeyword
+from operator import is_
 from typing import Any
 
 import torch
@@ -33,7 +35,7 @@ class Arguments:
 
     def flat(self) -> dict[str, Tensor]:
         """Return the tensors by flat name."""
-        return dict(_flatten(self.values))
+        return {n: t for name, value in self.values.items() for n, t in parts_of(name, value)}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Arguments:
         """Return the same arguments with other tensors, by flat name."""
@@ -73,9 +75,11 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
         kind = signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             raise ExportError(f"{type(module).__name__}.forward takes *{name}: name its arguments")
-        values.update(value) if kind is inspect.Parameter.VAR_KEYWORD else values.update(
-            {name: value}
-        )
+        given = value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        wrong = [key for key in given if not key.isidentifier() or iskeyword(key)]
+        if wrong:
+            raise ExportError(f"{wrong[0]!r} is no name that an argument can have")
+        values.update(given)
     arguments = Arguments({name: _as_float32(value) for name, value in values.items()})
     if not arguments.flat():
         raise ExportError(f"{type(module).__name__}: expected a tensor among example_inputs")
@@ -83,7 +87,10 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
 
 
 def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
-    """Rebuild the arguments of a forward from flat names, as `Arguments.flat` made them."""
+    """Guess the arguments of a forward from flat names, as `Arguments.flat` makes them.
+
+    Where a file's contract says how the forward was called, `call_structure.rebuild` knows it.
+    """
     values: dict[str, Any] = {}
     for name, parameter in inspect.signature(module.forward).parameters.items():
         parts: list[Tensor] = []
@@ -109,13 +116,32 @@ def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
 
 def flatten_result(result: Any) -> list[Tensor]:
     """Return the tensors of a result, in the order in which `torch.export` flattens them."""
-    leaves: list[Any] = torch.utils._pytree.tree_leaves(result)
+    leaves: list[Any] = torch.utils._pytree.tree_leaves(plain_result(result))
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
+def plain_result(result: Any) -> Any:
+    """Return a result with a dictionary for each dataclass in it, its fields by name."""
+    if is_dataclass(result) and not isinstance(result, type | Mapping):
+        return {part.name: plain_result(getattr(result, part.name)) for part in fields(result)}
+    if isinstance(result, tuple | list):
+        items = [plain_result(item) for item in result]
+        if all(map(is_, items, result)):
+            return result
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    if isinstance(result, dict):
+        return {key: plain_result(item) for key, item in result.items()}
+    return result
+
+
 def name_results(module: nn.Module, result: Any, taken: Sequence[str]) -> list[str]:
-    """Name the tensors of a result, without the names in `taken`."""
-    names = _names_of(result, "output", _returned(module))
+    """Name the tensors of a result, without the names in `taken`.
+
+    A module that is a subclass of a recurrent layer leaves its states' names to those lifted.
+    """
+    names = _names_of(plain_result(result), "output", _returned(module))
+    if isinstance(module, nn.RNNBase):
+        taken = [*taken, "h_0", "c_0", "h_n", "c_n"]
     unique: list[str] = []
     for name in names:
         number, candidate = 0, name
@@ -126,23 +152,29 @@ def name_results(module: nn.Module, result: Any, taken: Sequence[str]) -> list[s
     return unique
 
 
-def _flatten(values: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-    flat = []
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            flat.append((name, value))
-        elif isinstance(value, tuple | list):
-            flat += _flatten({f"{name}_{index}": item for index, item in enumerate(value)})
-        elif isinstance(value, Mapping):
-            flat += _flatten({f"{name}_{key}": item for key, item in value.items()})
-    return flat
+def parts_of(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of one value: itself, or those of its items, fields or keys."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, tuple | list):
+        for key, item in zip(_keys(value), value, strict=True):
+            yield from parts_of(f"{name}_{key}", item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from parts_of(f"{name}_{key}", item)
+
+
+def _keys(items: Sequence[Any]) -> Sequence[Any]:
+    """Return what the items of a tuple or list are called by: their fields, or numbers."""
+    return getattr(items, "_fields", range(len(items)))
 
 
 def _rebuild(name: str, value: Any, tensors: Mapping[str, Any]) -> Any:
     if isinstance(value, Tensor):
         return tensors[name]
     if isinstance(value, tuple | list):
-        items = [_rebuild(f"{name}_{index}", item, tensors) for index, item in enumerate(value)]
+        pairs = zip(_keys(value), value, strict=True)
+        items = [_rebuild(f"{name}_{key}", item, tensors) for key, item in pairs]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, Mapping):
         return {key: _rebuild(f"{name}_{key}", item, tensors) for key, item in value.items()}
@@ -177,7 +209,7 @@ def _names_of(result: Any, name: str, told: Any) -> list[str]:
     if isinstance(result, Tensor):
         return [told if isinstance(told, str) else name]
     if isinstance(result, Mapping):
-        return [n for key, item in result.items() for n in _names_of(item, str(key), None)]
+        return [n for key, item in result.items() for n in _names_of(item, str(key) or name, None)]
     if hasattr(result, "_fields"):
         pairs = zip(result._fields, result, strict=True)
         return [n for field, item in pairs for n in _names_of(item, field, None)]

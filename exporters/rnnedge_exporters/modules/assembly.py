@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,13 +21,15 @@ from rnnedge_exporters.graph import (
     uses_microsoft,
     value,
 )
+from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
+from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
-from rnnedge_exporters.modules.streaming import tensor_nodes
+from rnnedge_exporters.modules.streaming import line_of, tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -105,6 +107,8 @@ def assemble(
     """
     model = translated.clone()
     graph = model.graph
+    for made, name in zip(graph.inputs, traced.input_axes, strict=True):
+        made.name = name  # as it is written: torch makes it lower-case, and an identifier
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
     calls: list[_Call] = []
@@ -166,7 +170,9 @@ def assemble(
         if kept is None:
             found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
         pairs += kept or []
+    _check_unique(graph)
     for clean in (
+        passes.NameFixPass(),  # what is inside makes way for the names of inputs and outputs
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
         passes.ClearMetadataAndDocStringPass(),
@@ -199,20 +205,21 @@ def translate(program: ExportedProgram) -> ir.Model:
     Raises:
         ExportError: When an operator has no translation.
     """
+    round_down(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(
                 program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
     except Exception as error:
-        raise ExportError(_reason(error)) from error
+        raise ExportError(_reason(error, program)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
     simplify(translated.model)
     return translated.model
 
 
-def _reason(error: BaseException) -> str:
-    """Find the operator without translation in a chain of torch's exceptions."""
+def _reason(error: BaseException, program: ExportedProgram) -> str:
+    """Find the operator without translation in a chain of torch's exceptions, and its line."""
     seen: BaseException | None = error
     texts = []
     while seen is not None:
@@ -220,15 +227,26 @@ def _reason(error: BaseException) -> str:
         seen = seen.__cause__ or seen.__context__
     text = "\n".join(texts)
     missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if missing:
+        name = missing[1].split(".")[1]
+        place = next((n for n in program.graph.nodes if name in str(n.target)), None)
+        where = f" at {line_of(place)}" if place is not None and line_of(place) else ""
+        return (
+            f"the operator {missing[1]}{where} has no translation to ONNX: "
+            f"{_INSTEAD.get(name, 'replace it by other operators')}, or keep it outside the "
+            "exported module"
+        )
     line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
-    if missing:
-        return (
-            f"the operator {missing[1]}{where} has no translation to ONNX: replace it by other "
-            "operators, or keep it outside the exported module"
-        )
     last = [t for t in texts[-1].splitlines() if t.strip()]
     return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
+
+
+_INSTEAD = {
+    "median": "x.sort(dim).values.select(dim, (x.size(dim) - 1) // 2) is x.median(dim).values",
+    "kthvalue": "x.sort(dim).values.select(dim, k - 1) is x.kthvalue(k, dim).values",
+}
+"""What computes the same by operators that have a translation."""
 
 
 def _expand(
@@ -293,7 +311,7 @@ def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
 
 
 def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
-    time, batch = (a if isinstance(a, int) else _tidy(a) for a in (builder.time, builder.batch))
+    time, batch = (a if isinstance(a, int) else tidy(a) for a in (builder.time, builder.batch))
     return time, batch
 
 
@@ -323,7 +341,7 @@ def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
     rows, batch, size = state.shape or (None, None, None)
     if not isinstance(rows, int) or not isinstance(size, int):
         raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, batch if isinstance(batch, int) else _tidy(str(batch)), size
+    return rows, batch if isinstance(batch, int) else tidy(str(batch)), size
 
 
 def _given(inner: ir.Value | None) -> ir.Value:
@@ -395,6 +413,17 @@ def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) 
     return pairs
 
 
+def _check_unique(graph: ir.Graph) -> None:
+    """Refuse a lifted state with the name of an argument or a result."""
+    names = Counter(made.name for made in (*graph.inputs, *graph.outputs))
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ExportError(
+            f"{twice[0]!r} is the name of an argument or a result, and of a state lifted out of a "
+            "layer: call it otherwise, or export with states=False"
+        )
+
+
 def _check_pairs(interface: Interface) -> None:
     """Refuse a state whose output could not be its next input."""
     specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
@@ -443,15 +472,6 @@ def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:
         raise ExportError(f"{made.name}: torch.export gave it no type")
     if axes is None:
         axes = tuple(
-            size if isinstance(size, int) else _tidy(str(size.value)) for size in made.shape
+            size if isinstance(size, int) else tidy(str(size.value)) for size in made.shape
         )
     return TensorSpec(made.name or "", str(made.dtype.numpy()), axes)
-
-
-def _tidy(expression: str) -> str:
-    """Drop the parentheses that torch puts around everything: `(((time - 1)//2)) + 1`."""
-    try:
-        text = ast.unparse(ast.parse(expression, mode="eval"))
-    except SyntaxError:
-        return expression
-    return text.replace(" // ", "//").replace(" * ", "*")

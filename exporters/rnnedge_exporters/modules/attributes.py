@@ -37,7 +37,7 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 def kept_in_attributes(module: nn.Module, run: Any) -> dict[str, tuple[nn.Module, str]]:
     """Return the attributes that hold other tensors after `run()`, by path, and put them back."""
-    before = {inner: dict(vars(inner)) for inner in module.modules()}
+    before = {inner: (dict(vars(inner)), dict(inner._buffers)) for inner in module.modules()}
     found = {}
     with unchanged(module):
         run()
@@ -46,11 +46,11 @@ def kept_in_attributes(module: nn.Module, run: Any) -> dict[str, tuple[nn.Module
                 # A weight that is computed anew at each call is no state.
                 if name.startswith("_") or name in vars(inner).get("_flat_weights_names", ()):
                     continue
-                if value is not before[inner].get(name):
+                if value is not before[inner][0].get(name):
                     leaves = torch.utils._pytree.tree_leaves(value)
                     if any(isinstance(leaf, Tensor) for leaf in leaves):
                         found[f"{path}.{name}" if path else name] = (inner, name)
             for name, buffer in inner._buffers.items():
-                if buffer is not before[inner]["_buffers"].get(name):
+                if buffer is not before[inner][1].get(name):
                     found[f"{path}.{name}" if path else name] = (inner, name)
     return found

@@ -10,6 +10,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +33,15 @@ class Effect:
     Attributes:
         axes: The axes, which were changed together.
         looped: Paths of the layers and cells that were called more or less often.
-        resized: Whether a layer or a cell was given another batch or another time.
+        time: Steps that each call of a layer was given.
+        batch: Rows that each call of a layer or a cell was given.
         lines: The line of the user's code that calls a layer or a cell, by path.
     """
 
     axes: Axes
     looped: tuple[str, ...]
-    resized: bool
+    time: tuple[Any, ...]
+    batch: tuple[Any, ...]
     lines: Mapping[str, str]
 
 
@@ -114,9 +117,8 @@ def _effect(
         except ExportError:
             continue
         looped = _looped(seen, after)
-        sizes_differ = (seen.time, seen.batch) != (after.time, after.batch)
-        found = Effect(axes, looped, sizes_differ, after.lines)
-        if looped or sizes_differ:
+        found = Effect(axes, looped, tuple(after.time), tuple(after.batch), after.lines)
+        if looped or seen.time != after.time or seen.batch != after.batch:
             break  # a size that Python rounds shows at some only
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,16 +18,20 @@ from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble, translate
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
-from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
+from rnnedge_exporters.modules.repeatable import seeded
+from rnnedge_exporters.modules.source_check import check_source
+from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.quantization.written import Written, write_layer
+from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
@@ -74,16 +79,13 @@ def build_module_graph(
     copied = private_copy(module)
     weights_digest = digest(t.numpy() for t in copied.state_dict().values())
     compute_weights(copied)
-    cells = any(isinstance(inner, nn.RNNCellBase) for inner in copied.modules())
-    if not recurrent_layers(copied) and not cells:
-        raise ExportError(
-            f"{type(module).__name__}: expected nn.RNN, nn.LSTM, nn.GRU or their cells inside, "
-            "found none: torch.onnx.export serves it"
-        )
     arguments = bind(copied, example_inputs)
+    shared_sandbox().start()  # it gets ready while torch exports
     notes = _training_notes(module)
+    notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(options.verbose):
         kept = _state_attributes(copied, arguments)
+        notes += check_source(copied, arguments, kept)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
@@ -96,6 +98,7 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        notes += check_squeezes(traced.program, traced.names)
         if storage != "float32":
             _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))
@@ -125,7 +128,7 @@ def build_module_graph(
     ]
     report += store_constants(graph, stored, copied, options.moments, integers=target != "cuda")
     contract = Contract(
-        interface=made.interface,
+        interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,
         dtype=options.dtype,
         quantization=options.quantize,
@@ -183,7 +186,7 @@ def _state_attributes(copied: nn.Module, arguments: Arguments) -> Kept:
     """
 
     def run() -> None:
-        with torch.inference_mode():
+        with seeded(0), torch.inference_mode():
             copied(**arguments.values)
 
     try:
@@ -222,6 +225,7 @@ def _traced_from(
 
 def _set(kept: Kept, values: list[Any]) -> None:
     for (inner, name), value in zip(kept.values(), values, strict=True):
+        inner._buffers.pop(name, None)  # a state that starts from nothing is no buffer
         setattr(inner, name, value)
 
 

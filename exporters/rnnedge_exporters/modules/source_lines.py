@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx.experimental import symbolic_shapes
 
@@ -17,6 +20,7 @@ from rnnedge_exporters.errors import ExportError
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent.parent
+_NOT_THE_USERS = ("torch", "rnnedge", "rnnedge_exporters", "rnnedge_runtime")
 
 
 @contextmanager
@@ -48,9 +52,49 @@ def noting_guards(notes: dict[str, str]) -> Iterator[None]:
 
 def calling_line() -> str:
     """Return the line of the user's code, inside a forward, that is running now, or nothing."""
-    frames = [f for f in traceback.extract_stack() if not _foreign(f.filename)]
-    inside = [f for f in frames if f.name == "forward"]
-    return _line(inside[-1]) if inside else ""
+    for frame in _frames():
+        if frame.f_code.co_name == "forward" and not _not_the_users(frame):
+            return shown_line(frame.f_code.co_filename, frame.f_lineno)
+    return ""
+
+
+def running_lines() -> list[tuple[str, int]]:
+    """Return file and line of the user's code that is running, from the forward inwards.
+
+    There are none where no forward of the user's runs.
+    """
+    found: list[tuple[str, int]] = []
+    inside = 0
+    for frame in _frames():
+        if _not_the_users(frame):
+            continue
+        found.append((frame.f_code.co_filename, frame.f_lineno))
+        if frame.f_code.co_name == "forward":
+            inside = len(found)
+    return found[:inside][::-1]
+
+
+def _not_the_users(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).split(".")[0] in _NOT_THE_USERS
+
+
+def running_module() -> nn.Module | None:
+    """Return the innermost module whose forward is running."""
+    owners = (f.f_locals.get("self") for f in _frames() if f.f_code.co_name == "forward")
+    return next((owner for owner in owners if isinstance(owner, nn.Module)), None)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def shown_line(file: str, number: int) -> str:
+    """Return the words for a line of the user's code, with the code itself where it is found."""
+    code = linecache.getline(file, number).strip()
+    return f"line {number} of {Path(file).name}" + (f" ({code})" if code else "")
 
 
 def guard_line(
@@ -61,7 +105,7 @@ def guard_line(
     symbols = {
         str(symbol)
         for source, symbol in shapes.source_to_var.items()
-        if source.replace("']['", "_").replace("[", "_").startswith(f"L_'{name}'")
+        if source.replace("']['", "_").replace("[", "_").startswith((f"L_'{name}'", f"L_'{name}_'"))
         and source.endswith(f".size()[{axis}]")
     }
     for guard in shapes.guards:
@@ -80,6 +124,11 @@ def told_line(error: BaseException) -> str:
             "only (torch.where chooses between values, and pack_padded_sequence takes lengths as a "
             "tensor)"
         )
+    if "found a fake tensor in the exported program" in text:
+        first = (
+            "a weight or another tensor of the module is written to while it runs (.data, or a "
+            "hook): write to it before the export"
+        )
     frames = traceback.extract_tb(error.__traceback__)
     mine = [f for f in frames if not _foreign(f.filename)]
     where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
@@ -88,8 +137,7 @@ def told_line(error: BaseException) -> str:
 
 
 def _line(frame: traceback.FrameSummary) -> str:
-    code = f" ({frame.line})" if frame.line else ""
-    return f"line {frame.lineno} of {Path(frame.filename).name}{code}"
+    return shown_line(frame.filename, frame.lineno or 0)
 
 
 def environment(program: ExportedProgram) -> Any:

@@ -20,11 +20,14 @@ from rnnedge_exporters.modules.arguments import (
 )
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes, Effect, groups, probe
+from rnnedge_exporters.modules.call_structure import forward_of_tensors
 from rnnedge_exporters.modules.capture import LENGTHS_GIVEN, Capture, captured, observed
 from rnnedge_exporters.modules.lengths import CONSTANT
 from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED, POSITIONS
+from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_lines import environment, guard_line, noting_guards, told_line
-from rnnedge_exporters.modules.streaming import where
+from rnnedge_exporters.modules.streaming import line_of
+from rnnedge_exporters.modules.traced_forward import traced_forward
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
@@ -99,10 +102,9 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
     seen, result = _run(module, arguments)
     outputs = name_results(module, result, list(arguments.flat()))
     if dynamic_axes is None:
-        for sizes in ("batch", "time"):
-            if 1 in getattr(seen, sizes):
-                arguments = _enlarged(module, arguments, sizes)
-                seen, _ = _run(module, arguments)
+        for sizes in ("batch", "time", "calls"):
+            arguments = _enlarged(module, arguments, seen, sizes)
+            seen, _ = _run(module, arguments)
         wanted = {name: set(range(t.dim())) for name, t in arguments.flat().items()}
     else:
         _check_axes(arguments, dynamic_axes)
@@ -204,9 +206,8 @@ def _refuse_fixed_sizes(
         name, axis = inside[0]
         if steps:
             raise _unrolls(effect, seen, steps[0], name, axis)
-        if effect.resized and not effect.looped:
-            size = flat[name].shape[axis]
-            kind = TIME if size in seen.time or size not in seen.batch else BATCH
+        kind = _frozen(effect, seen, capture)
+        if kind:
             raise _fixed(program, capture, arguments, name, axis, kind)
         free += [(n, a, flat[n].shape[a]) for n, a in inside]
     _refuse_sizes_of_weights(arguments, seen, program, capture, fixed)
@@ -228,7 +229,8 @@ def _refuse_sizes_of_weights(
     for name, axes in fixed.items():
         shape = arguments.flat()[name].shape
         for axis in axes:
-            features = len(shape) > 2 and axis == len(shape) - 1
+            floats = arguments.flat()[name].is_floating_point()
+            features = floats and len(shape) > 1 and axis == len(shape) - 1
             kind = None if features else constant.get(shape[axis])
             if kind and guard_line(program, capture.guards, name, axis):
                 raise _fixed(program, capture, arguments, name, axis, kind)
@@ -253,8 +255,9 @@ def _refuse_hidden_counts(
             steps = _unrolled(effect, capture)
             if steps:
                 raise _unrolls(effect, seen, steps[0], name, axis)
-            if effect.resized and not effect.looped and symbol not in visible:
-                raise _fixed(program, capture, arguments, name, axis, TIME)
+            kind = None if symbol in visible else _frozen(effect, seen, capture)
+            if kind:
+                raise _fixed(program, capture, arguments, name, axis, kind)
 
 
 def _by_symbol(used: Mapping[str, Mapping[int, str]]) -> dict[str, Axes]:
@@ -278,6 +281,23 @@ def _unrolled(effect: Effect, capture: Capture) -> list[str]:
     return [path for path in effect.looped if path not in whole]
 
 
+def _frozen(effect: Effect, seen: Capture, capture: Capture) -> str | None:
+    """Return `time` or `batch` where a layer is given more of it, and always as much in the trace.
+
+    An axis that only adds to a dynamic one is fixed to the example's, and that is a note.
+    """
+    if effect.looped:
+        return None
+    for kind, before, after, traced in (
+        (TIME, seen.time, effect.time, capture.time),
+        (BATCH, seen.batch, effect.batch, capture.batch),
+    ):
+        changes = zip(before, after, traced, strict=False)
+        if any(old != new and not _free(size) for old, new, size in changes):
+            return kind
+    return None
+
+
 def _unrolls(effect: Effect, seen: Capture, path: str, name: str, axis: int) -> ExportError:
     line = effect.lines.get(path)
     times = seen.calls.count(path) + seen.cells.get(path, 0)
@@ -296,7 +316,7 @@ def _seen(module: nn.Module, arguments: Arguments) -> Capture:
 
 def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     try:
-        with unchanged(module), observed(module) as capture, torch.inference_mode():
+        with seeded(0), unchanged(module), observed(module) as capture, torch.inference_mode():
             result = module(**arguments.values)
     except ExportError:
         raise
@@ -310,14 +330,17 @@ def _run(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]:
     return capture, result
 
 
-def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
+def _enlarged(module: nn.Module, arguments: Arguments, seen: Capture, sizes: str) -> Arguments:
     """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
 
     Of the choices that run, the one with the most axes is taken: where fewer would do, the others
-    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1).
+    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1). For
+    `calls` it is any choice that changes what the layers see: six rows made of a batch of 1.
     """
     flat = arguments.flat()
     ones = [(name, axis) for name, t in flat.items() for axis, n in enumerate(t.shape) if n == 1]
+    if not ones or (sizes != "calls" and 1 not in getattr(seen, sizes)):
+        return arguments
     taken = {size for tensor in flat.values() for size in tensor.shape}
     size = next(size for size in _OTHER_SIZES if size not in taken)
     tries = itertools.chain.from_iterable(
@@ -329,10 +352,14 @@ def _enlarged(module: nn.Module, arguments: Arguments, sizes: str) -> Arguments:
             larger[name] = larger[name].repeat_interleave(size, dim=axis)
         attempt = arguments.with_tensors(larger)
         try:
-            seen, _ = _run(module, attempt)
+            after, _ = _run(module, attempt)
         except ExportError:
             continue
-        if 1 not in getattr(seen, sizes):
+        if sizes != "calls":
+            served = 1 not in getattr(after, sizes)
+        else:
+            served = (seen.batch, seen.time, seen.cells) != (after.batch, after.time, after.cells)
+        if served:
             return attempt
     return arguments  # a layer inside runs at 1 always, as a policy that sees one step does
 
@@ -382,11 +409,14 @@ def _export(
             noting_guards(capture.guards),
             torch.no_grad(),
         ):
+            called, forward = forward_of_tensors(module, arguments)
+            module.forward = traced_forward(module, forward)
+            shapes = map_tensors(arguments, hints)
             program = torch.export.export(
                 module,
                 (),
-                arguments.values,
-                dynamic_shapes=map_tensors(arguments, hints),
+                {name: arguments.values[own] for name, own in called.items()},
+                dynamic_shapes={name: shapes[own] for name, own in called.items()},
                 strict=False,
             )
     except ExportError:
@@ -526,8 +556,7 @@ def _refuse_limits(program: ExportedProgram, capture: Capture, names: Mapping[st
             lines = [note for note in notes if note]
             raise ExportError(
                 f"axis {names[str(symbol)]} would be limited to {limits.upper} by "
-                f"{lines[0] if lines else 'the module'}: a Python branch on a size is taken at "
-                "export only; compute both sides, or use torch.where"
+                f"{lines[0] if lines else 'the module'}: {_limit(program, int(limits.upper))}"
             )
 
 
@@ -549,7 +578,25 @@ def _refuse_constant_lengths(program: ExportedProgram) -> None:
             waiting += fresh
         open_axes = any(_free(size) for size in padded.meta["val"].shape[:2])
         if open_axes and not any(one.name in inputs for one in seen):
-            raise ExportError(f"{where(node) or 'pack_padded_sequence'}: {CONSTANT}")
+            raise ExportError(f"{line_of(node) or 'pack_padded_sequence'}: {CONSTANT}")
+
+
+def _limit(program: ExportedProgram, size: int) -> str:
+    """Say what may limit an axis to a size, and what to do about it."""
+    signature = program.graph_signature
+    held = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    held |= signature.inputs_to_lifted_tensor_constants
+    tensors = {**program.state_dict, **program.constants}
+    for node in program.graph.nodes:
+        tensor = tensors.get(held.get(node.name, "")) if node.users else None
+        if isinstance(tensor, Tensor) and size in tensor.shape:
+            name = f"self.{held[node.name]} has {size} entries along an axis"
+            if tensor.any():
+                return f"{name}; compute what is needed of it from the size, as torch.arange does"
+            return f"{name}; make zeros of the size that is needed instead, x.new_zeros(...)"
+    return (
+        "a Python branch on a size is taken at export only; compute both sides, or use torch.where"
+    )
 
 
 def _shapes(arguments: Arguments) -> str:

@@ -7,6 +7,7 @@ imports numpy and ONNX Runtime but not PyTorch, and come back as errors.
     serve                 the child's side: answers requests until there are no more
     onnx_runtime          `Sandbox`: a model as ONNX Runtime itself opens it, by path or by bytes
     onnx_runtime_server   the child of a `Sandbox`
+    shared                the `Sandbox` of all exports of this process
     session               `Worker`, `IsolatedSession`: what `rnnedge_runtime.Session` is
     session_server        the child of a `Worker`
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from io import FileIO
 from typing import IO, Any, NoReturn, TypeVar
@@ -25,6 +27,11 @@ _CODE = (
 )
 _LAST_WORDS = 4096
 """Bytes at the end of stderr that are looked at when the child has died."""
+_LONGEST_WAIT = 1e6
+"""Seconds: what `poll` takes ends at 24 days."""
+_POLLS = hasattr(select, "poll")
+"""Whether pipes can be waited for; Windows has a timer for each request, at ten times the cost."""
+_READABLE, _WRITABLE = (select.POLLIN, select.POLLOUT) if _POLLS else (0, 0)
 _T = TypeVar("_T")
 
 
@@ -131,6 +138,9 @@ class ChildProcess:
         except OSError as error:
             self._stderr.close()
             raise EngineError(f"no process to run the model in can be started: {error}") from error
+        if _POLLS:
+            assert self._child.stdin is not None
+            os.set_blocking(self._child.stdin.fileno(), False)
         return self._child
 
     def _exchange(self, data: bytes, time_limit: float) -> bytearray | None:
@@ -140,10 +150,10 @@ class ChildProcess:
             self._within(child, max(time_limit, TIME_LIMIT), _wait)
             self._ready = True
 
-        def talk(requests: FileIO, replies: FileIO) -> bytearray:
-            _write(requests, data)
-            (size,) = HEADER.unpack(_read(replies, HEADER.size))
-            return _read(replies, size)
+        def talk(requests: FileIO, replies: FileIO, deadline: _Deadline) -> bytearray:
+            _write(requests, data, deadline)
+            (size,) = HEADER.unpack(_read(replies, HEADER.size, deadline))
+            return _read(replies, size, deadline)
 
         return self._within(child, time_limit, talk)
 
@@ -151,30 +161,22 @@ class ChildProcess:
         self,
         child: subprocess.Popen[bytes],
         limit: float,
-        talk: Callable[[FileIO, FileIO], _T],
+        talk: Callable[[FileIO, FileIO, _Deadline], _T],
     ) -> _T | None:
         """Talk with the child over its stdin and stdout, and end it when that takes too long."""
         assert isinstance(child.stdin, FileIO)
         assert isinstance(child.stdout, FileIO)
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            child.kill()
-
-        timer = threading.Timer(limit, end)
-        timer.start()
+        deadline = _Deadline(child, limit)
         try:
-            return talk(child.stdin, child.stdout)
+            with deadline:
+                return talk(child.stdin, child.stdout, deadline)
         except (EOFError, OSError, ValueError):  # ValueError: another thread has closed the pipes
-            if child.wait() == 0 and self._ready and not late.is_set():
+            if deadline.wait_for_the_end() == 0 and self._ready and not deadline.passed:
                 return None
-            self._raise_death(child, limit if late.is_set() else None)
+            self._raise_death(child, limit if deadline.passed else None)
         except BaseException:  # such as Ctrl-C: the next request must not get the answer to this
             self.close()
             raise
-        finally:
-            timer.cancel()
 
     def _raise_death(self, child: subprocess.Popen[bytes], limit: float | None) -> NoReturn:
         """Say how the child ended; at the time limit unless `limit` is None."""
@@ -184,6 +186,49 @@ class ChildProcess:
             how = f"did not end within {limit:g} s"
             raise TimeLimitError(f"it {how}", how=how)
         raise _crash(_signal(-code) if code < 0 else f"exit code {code}", words)
+
+
+class _Deadline:
+    """Ends a child that has not answered in time."""
+
+    def __init__(self, child: subprocess.Popen[bytes], limit: float) -> None:
+        self.passed = False
+        self._child, self._until = child, time.monotonic() + limit
+        self._timer = None if _POLLS else threading.Timer(limit, self._end)
+
+    def __enter__(self) -> None:
+        if self._timer is not None:
+            self._timer.start()
+
+    def __exit__(self, *raised: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def wait(self, pipe: FileIO, event: int) -> None:
+        """Wait until a pipe can be read or written.
+
+        Raises:
+            EOFError: At the time limit, when the child has been ended.
+        """
+        if self._timer is None:
+            poll = select.poll()
+            poll.register(pipe, event)
+            seconds = min(max(0.0, self._until - time.monotonic()), _LONGEST_WAIT)
+            if not poll.poll(seconds * 1000):
+                self._end()
+                raise EOFError
+
+    def wait_for_the_end(self) -> int:
+        """Return the exit code; a child that has closed its pipes may still run."""
+        try:
+            return self._child.wait(min(max(0.0, self._until - time.monotonic()), _LONGEST_WAIT))
+        except subprocess.TimeoutExpired:
+            self._end()
+            return self._child.wait()
+
+    def _end(self) -> None:
+        self.passed = True
+        self._child.kill()
 
 
 def _crash(how: str, words: str = "") -> CrashError:
@@ -200,16 +245,18 @@ def _packed(request: Any) -> bytes:
     return HEADER.pack(len(data)) + data
 
 
-def _write(pipe: FileIO, data: bytes) -> None:
+def _write(pipe: FileIO, data: bytes, deadline: _Deadline) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[pipe.write(rest) :]
+        deadline.wait(pipe, _WRITABLE)
+        rest = rest[pipe.write(rest) or 0 :]
 
 
-def _read(pipe: FileIO, size: int) -> bytearray:
+def _read(pipe: FileIO, size: int, deadline: _Deadline) -> bytearray:
     data = bytearray(size)
     rest = memoryview(data)
     while rest:
+        deadline.wait(pipe, _READABLE)
         count = pipe.readinto(rest)
         if not count:
             raise EOFError
@@ -217,10 +264,11 @@ def _read(pipe: FileIO, size: int) -> bytearray:
     return data
 
 
-def _wait(_: FileIO, replies: FileIO) -> None:
+def _wait(_: FileIO, replies: FileIO, deadline: _Deadline) -> None:
     """Read up to the sign that the child is ready, past what else was printed before it."""
     said = b""
     while not said.endswith(READY):  # nothing follows it until something is asked
+        deadline.wait(replies, _READABLE)
         part = replies.read(4096)
         if not part:
             raise EOFError

@@ -135,11 +135,11 @@ class Sandbox:
         key, content = _named(model)
         if key in self._endless:
             return self._endless[key]
-        rest = (self._options, self._keep, outputs, feeds)
         try:
-            reply = self._process.call((key, None, *rest), self._limit)
+            reply = self._process.call((key, None, outputs, feeds), self._limit)
             if reply == (None, None):
-                reply = self._process.call((key, content, *rest), self._limit)
+                source = (content, self._options, self._keep)
+                reply = self._process.call((key, source, outputs, feeds), self._limit)
         except TimeLimitError as error:
             answer = Answer(death=error.how, endless=True)
             self._endless[key] = replace(answer, untried=True)

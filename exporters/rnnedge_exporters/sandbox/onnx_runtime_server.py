@@ -1,9 +1,9 @@
 """The child of a `Sandbox`: models as ONNX Runtime opens them, with numpy and ONNX Runtime only.
 
-A request is (key of a model, the model or None, options, how many models stay open, names of
-outputs or None for all, feeds by name or None to open it only); an answer is ({output: array},
-None), (None, what ONNX Runtime said), or (None, None) for a model that is not open and was not
-given.
+A request is (key of a model, what it is opened from, names of outputs or None for all, feeds by
+name or None to open it only). It is opened from (path or bytes, options, how many models stay
+open), or None where it should be open. An answer is ({output: array}, None), (None, what ONNX
+Runtime said), or (None, None) for a model that is not open and was not given.
 """
 
 from __future__ import annotations
@@ -53,14 +53,18 @@ class Server:
 
     def answer(self, request: Any) -> Answer:
         """Answer one request."""
-        key, model, options, keep, outputs, feeds = request
-        if key not in self._sessions and model is None:
+        key, source, outputs, feeds = request
+        if key not in self._sessions and source is None:
             return None, None
         try:
-            session = self._sessions.pop(key, None) or open_session(model, options)
-            self._sessions[key] = session
-            while len(self._sessions) > keep:
-                del self._sessions[next(iter(self._sessions))]
+            if key in self._sessions:
+                session = self._sessions.pop(key)
+            else:
+                model, options, keep = source
+                while len(self._sessions) >= keep:
+                    del self._sessions[next(iter(self._sessions))]
+                session = open_session(model, options)
+            self._sessions[key] = session  # the last of them: those before are closed first
             return ({} if feeds is None else _run(session, outputs, feeds)), None
         except Exception as error:  # whatever it is, the parent reports it
             return None, one_line(error)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
 from rnnedge.doctor.graphs import label
 from rnnedge.doctor.recurrence import Cell
@@ -31,17 +32,6 @@ class _Rule:
 
 def _has(*operators: str) -> Callable[[Subject, Cell], bool]:
     return lambda subject, cell: cell.op in operators
-
-
-def _cuda(subject: Subject, cell: Cell) -> bool:
-    options = cell.options
-    if cell.op == "RNN" and any(name.lower() != "tanh" for name in cell.activations):
-        return True
-    if cell.op == "LSTM" and (cell.tensor(7) or options.get("input_forget")):
-        return True
-    if cell.op == "GRU" and not options.get("linear_before_reset"):
-        return True
-    return any(name in options for name in ("clip", "activation_alpha", "activation_beta"))
 
 
 def _lengths(subject: Subject, cell: Cell) -> bool:
@@ -75,10 +65,6 @@ _TO_CPU = "no kernel: falls back to the CPU"
 _ALL = _has("RNN", "LSTM", "GRU")
 _RULES = (
     _Rule("cpu", _half, "slow", "float16 runs through casts to float32", "use float32 there"),
-    _Rule(
-        *("cuda", _cuda, "slow", "falls back to the CPU: not a form that cuDNN has"),
-        "rnnedge export --target cuda",
-    ),
     _Rule(
         *("cuda", _lengths, "slow", "sequence_lens is copied to the host at each call"),
         "export without lengths where rows are full",
@@ -139,6 +125,9 @@ def _troubles(subject: Subject) -> Iterator[tuple[str, Effect, list[str], str, s
         cells = [cell.name for cell in subject.cells if rule.applies(subject, cell)]
         if cells:
             yield rule.runtime, rule.effect, cells, rule.problem, rule.remedy
+    for reason, cells in _left_to_the_cpu(subject).items():
+        problem = f"falls back to the CPU: {reason}"
+        yield "cuda", "slow", cells, problem, "rnnedge export --target cuda"
     loops = [label(node) for node in subject.file.nodes() if node.op_type in ("Scan", "Loop")]
     if loops:
         for runtime in _NO_SCAN:
@@ -148,3 +137,12 @@ def _troubles(subject: Subject) -> Iterator[tuple[str, Effect, list[str], str, s
     if own:
         for runtime in _NO_CONTRIB:
             yield runtime, "refuses", own, "DynamicQuantizeLSTM is ONNX Runtime's own", "keep float"
+
+
+def _left_to_the_cpu(subject: Subject) -> dict[str, list[str]]:
+    """Return the nodes that cuDNN has no form for, by what it does not have."""
+    found: dict[str, list[str]] = {}
+    for cell in subject.cells:
+        for fallback in cuda_fallbacks([cell.node]):
+            found.setdefault(fallback.reason, []).append(cell.name)
+    return found

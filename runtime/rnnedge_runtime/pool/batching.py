@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from rnnedge_runtime.binding import Array, as_array, by_name, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
-from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.errors import InputError, StateError
 from rnnedge_runtime.streaming.silence_and_nan import check_finite, is_finite
 from rnnedge_runtime.streaming.step_output import Answer
 
@@ -32,6 +32,28 @@ class Group:
     streams: list[int]
     batch: dict[str, Array]
     single: bool
+
+
+def check_batch_axes(
+    specs: Iterable[TensorSpec], error: type[InputError | StateError], remedy: str = ""
+) -> None:
+    """Check that streams can be joined on the batch axis of tensors.
+
+    Args:
+        specs: The tensors.
+        error: The class to raise.
+        remedy: What to do about a tensor without a time axis, for the message.
+
+    Raises:
+        InputError: If `error` is that, and a tensor has no batch axis, or several.
+        StateError: The same.
+    """
+    for spec in specs:
+        if spec.axes.count(BATCH) != 1:
+            raise error(
+                f"{spec}: has no axis named {BATCH}, so streams cannot share a call"
+                + remedy * (TIME not in spec.axes)
+            )
 
 
 def grouped(specs: Sequence[TensorSpec], frames: Mapping[int, Frame]) -> list[Group]:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rnnedge_runtime.binding import Array, State
-from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.contract import BATCH
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel
 from rnnedge_runtime.pool.batching import (
     Frame,
     Group,
+    check_batch_axes,
     grouped,
     owned,
     rows_in_front,
@@ -83,8 +84,8 @@ class StreamPool:
                     f"constants: {spec} has a {BATCH} axis: pass it with the frames of each stream"
                 )
         remedy = ": pass it once, as Session.pool(constants={name: value})"
-        _check_batch_axes(self._inputs, InputError, remedy)
-        _check_batch_axes((*interface.state_inputs, *interface.data_outputs), StateError)
+        check_batch_axes(self._inputs, InputError, remedy)
+        check_batch_axes((*interface.state_inputs, *interface.data_outputs), StateError)
         self._model = model
         self._capacity = int(capacity)
         self._outputs = interface.data_outputs
@@ -403,14 +404,3 @@ class StreamPool:
 
 def _not_open(stream: object) -> StreamError:
     return StreamError(f"stream {stream!r}: is not open in this pool")
-
-
-def _check_batch_axes(
-    specs: Iterable[TensorSpec], error: type[InputError | StateError], remedy: str = ""
-) -> None:
-    for spec in specs:
-        if spec.axes.count(BATCH) != 1:
-            raise error(
-                f"{spec}: has no axis named {BATCH}, so streams cannot share a call"
-                + remedy * (TIME not in spec.axes)
-            )

@@ -26,7 +26,7 @@ Refused: TypeAlias = dict[tuple[int, int], str]
 TOLERANCE = 1e-5
 """The largest difference between two ways to compute a value, relative to the largest value."""
 ROUNDED = 0.1
-"""The same, if activations are rounded to 8 bits over the range of all that a call is given."""
+"""The same, if activations are rounded to 8 bits over the range of all values of a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +304,11 @@ def _past(spec: TensorSpec, row: int, length: int) -> tuple[int | slice, ...]:
 
 
 def _judged(session: Session, pairs: list[tuple[Array, Array]]) -> tuple[bool | None, str]:
-    """Compare what two calls answered, of which one was given more rows or steps."""
+    """Compare the outputs of two calls, one of which had more rows or steps."""
     passed, detail = _close(pairs)
     rounds = session.contract is not None and session.contract.quantization is not None
     if not passed and rounds and _close(pairs, ROUNDED)[0]:
-        return None, f"int8 rounds by all rows and steps of a call, which moves each: {detail}"
+        return None, f"int8 activations are rounded over all rows and steps: {detail}"
     return passed, detail
 
 

@@ -146,6 +146,34 @@ def test_time_limit(start: Start) -> None:
     assert process.call("1 + 1", 60) == 2
 
 
+def test_time_limit_where_pipes_cannot_be_polled(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "_POLLS", False)
+    process = start()
+    with pytest.raises(TimeLimitError, match=r"^it did not end within 0\.2 s$"):
+        process.call("time.sleep(60)", 0.2)
+    assert process.call(f"{'x' * 300_000!r}", 60) == "x" * 300_000
+
+
+def test_time_limit_of_a_child_that_does_not_read(start: Start) -> None:
+    """The request is more than a pipe holds, and nobody takes it."""
+    process = start()
+    process.call("os.close(0) or os.dup2(os.pipe()[0], 0)", 60)
+    with pytest.raises(TimeLimitError):
+        process.call("x" * 1_000_000, 0.2)
+
+
+@pytest.mark.parametrize("limit", [1e-9, 1e12, float("inf")])
+def test_any_time_limit_is_taken(limit: float, start: Start) -> None:
+    process = start()
+    if limit > 1:
+        assert process.call("1 + 1", limit) == 2
+    else:
+        with pytest.raises(TimeLimitError):
+            process.call("time.sleep(60)", limit)
+
+
 def test_start_does_not_count(start: Start) -> None:
     assert start(before="time.sleep(1.5)").call("1 + 1", 1) == 2
 

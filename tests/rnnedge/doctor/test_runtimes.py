@@ -13,6 +13,7 @@ from torch import nn
 
 import rnnedge
 from rnnedge import InputError
+from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor import Diagnosis, examine
 from rnnedge.doctor.checks.runtimes import RUNTIMES
 
@@ -31,14 +32,23 @@ CUDA = {
     "lstm": (handmade.plain("LSTM"), False),
     "gru": (handmade.plain("GRU"), True),
     "gru_of_torch": (handmade.plain("GRU", linear_before_reset=1), False),
+    "hard_sigmoid": (handmade.plain("LSTM", activations=["HardSigmoid", "Tanh", "Tanh"]), True),
+    "relu_gru": (
+        handmade.plain("GRU", linear_before_reset=1, activations=["Sigmoid", "Relu"]),
+        True,
+    ),
+    "other_case": (handmade.plain("LSTM", activations=["sigmoid", "tanh", "tanh"]), False),
+    "input_forget_off": (handmade.plain("LSTM", input_forget=0), False),
 }
 
 
 @pytest.mark.parametrize(("model", "falls_back"), CUDA.values(), ids=CUDA)
 def test_cuda(model: onnx.ModelProto, falls_back: bool, examined: Examined) -> None:
-    told = _told(examined(model), "cuda")
+    """With the reasons that `inspect` gives."""
+    told = [problem.partition(": ")[2] for _, problem in _told(examined(model), "cuda")]
     assert bool(told) is falls_back
-    assert all("falls back to the CPU" in problem for _, problem in told)
+    reasons = [fallback.reason for fallback in cuda_fallbacks(model.graph.node)]
+    assert told == [f"falls back to the CPU: {reason}" for reason in reasons]
 
 
 def test_runtimes_are_notes_unless_asked_for(examined: Examined) -> None:

@@ -231,7 +231,9 @@ def test_a_model_that_rounds_activations_moves_rows_and_chunks_a_little():
     assert {name for name, finding in given.items() if finding.passed is False} == set()
     for name in (ROWS, CHUNKS):
         assert given[name].passed is None
-        assert given[name].detail.startswith("int8 rounds by all rows and steps of a call, which ")
+        assert given[name].detail.startswith(
+            "int8 activations are rounded over all rows and steps: "
+        )
 
 
 @pytest.mark.parametrize(

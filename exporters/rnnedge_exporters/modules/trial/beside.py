@@ -18,6 +18,8 @@ from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, sizes_of
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes
+from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.open import open_engine
@@ -109,6 +111,10 @@ class FileSide:
         interface: Its inputs and outputs.
         steps_at: Returns the steps that each recurrent layer sees at some sizes, None where that
             is not known.
+        isolated: Whether it runs in a child process, since it may end the process that runs it.
+
+    Raises:
+        TrialError: When ONNX Runtime does not open it.
     """
 
     def __init__(
@@ -116,12 +122,14 @@ class FileSide:
         model: bytes,
         interface: Interface,
         steps_at: Callable[[Sizes], Sequence[int | None]],
+        *,
+        isolated: bool = True,
     ) -> None:
         """Open it on the CPU, with one thread."""
         self.interface, self._steps_at = interface, steps_at
         self._axes = {spec.name: spec.axes for spec in interface.inputs}
-        self._engine = open_engine(model, device="cpu", options=EngineOptions(threads=1))
         self._names = [spec.name for spec in interface.outputs]
+        self._answer = _runs_in_a_child(model) if isolated else _runs_here(model)
 
     def initial(self, tensors: Tensors, sizes: Sizes) -> Arrays:
         """Return the states to start from: the caller's, or zeros where the module has none."""
@@ -138,19 +146,56 @@ class FileSide:
         """Return the outputs by name.
 
         Raises:
-            TrialError: When ONNX Runtime fails, or would end the process: on a recurrent layer
-                that is left without steps.
+            TrialError: When ONNX Runtime fails, ends the process, or does not end.
         """
         given = {name: t for name, t in tensors.items() if name in self._axes}
-        sizes = sizes_of(given, {name: self._axes[name] for name in given})
-        if any(steps is not None and steps < 1 for steps in self._steps_at(sizes)):
-            raise TrialError("a recurrent layer is left without steps")
         feeds = {name: tensor.numpy() for name, tensor in given.items()} | states
         try:
-            values = self._engine.run(self._names, feeds)
+            return self._answer(self._names, feeds)
+        except TrialError as error:
+            sizes = sizes_of(given, {name: self._axes[name] for name in given})
+            if error.ended and any(s is not None and s < 1 for s in self._steps_at(sizes)):
+                why = f"{error}: a recurrent layer is left without steps"
+                raise TrialError(why, ended=True) from None
+            raise
+
+
+def _runs_here(model: bytes) -> Callable[[list[str], Arrays], Arrays]:
+    """Return a function that runs a model in this process."""
+    engine = open_engine(model, device="cpu", options=EngineOptions(threads=1))
+
+    def run(outputs: list[str], feeds: Arrays) -> Arrays:
+        try:
+            return dict(zip(outputs, engine.run(outputs, feeds), strict=True))
         except Exception as error:
             raise TrialError(one_line(error)) from error
-        return dict(zip(self._names, values, strict=True))
+
+    return run
+
+
+def _runs_in_a_child(model: bytes) -> Callable[[list[str], Arrays], Arrays]:
+    """Return a function that runs a model in the sandbox of all exports."""
+    sandbox, kept = shared_sandbox(), ModelBytes(model)
+
+    def run(outputs: list[str], feeds: Arrays) -> Arrays:
+        return _outputs(sandbox.run(kept, feeds, outputs))
+
+    try:
+        _outputs(sandbox.run(kept, None))
+    except TrialError as error:
+        when = " when it opened the file" if error.ended else ""
+        raise TrialError(f"{error}{when}", ended=error.ended) from None
+    return run
+
+
+def _outputs(answer: Answer) -> Arrays:
+    if answer.endless:
+        raise TrialError(f"ONNX Runtime {answer.death}", ended=True)
+    if answer.death:
+        raise TrialError(f"ONNX Runtime ended the process ({answer.death})", ended=True)
+    if answer.error:
+        raise TrialError(answer.error)
+    return answer.outputs
 
 
 def differences(

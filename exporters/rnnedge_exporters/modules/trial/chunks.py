@@ -155,7 +155,7 @@ class ChunkTrial:
         names = [*chunk, *states]
         if any(self._axes.rows(name) is None for name in (spec.name for spec in self._timed)):
             return None
-        some = [2, 0]
+        some = [1, 0]
         fewer = {
             name: t if (axis := self._axes.rows(name)) is None or name not in names
             else t.index_select(axis, torch.tensor(some))

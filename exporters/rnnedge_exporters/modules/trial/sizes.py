@@ -46,6 +46,8 @@ def try_sizes(traced: Traced, module: TorchSide, file: FileSide) -> Trial:
         try:
             answers = file.run(tensors, file.initial(tensors, sizes))
         except TrialError as error:
+            if error.ended:  # a file that ends the process of its user is never right
+                raise _wrong(traced, sizes, f"cannot be run: {error}") from None
             if 1 not in sizes.values():
                 raise _wrong(traced, sizes, f"is refused by ONNX Runtime: {error}") from None
             tried.refused.append(f"{shown_sizes(sizes)}: {error}")

@@ -1,0 +1,144 @@
+"""What a module must be so that a file can answer what it does: checked by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.modules.arguments import Arguments
+from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.capture import Capture, observed
+from rnnedge_exporters.modules.python_loops import loop_over_an_axis
+from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_state, seeded
+
+
+def check_source(
+    module: nn.Module, arguments: Arguments, kept: Mapping[str, tuple[nn.Module, str]]
+) -> list[str]:
+    """Run a module on the example, and refuse it where it is no function of its inputs.
+
+    Args:
+        module: A private copy.
+        arguments: The example. Where the module does not run on it, nothing is said: tracing does.
+        kept: Attributes that hold a state, by path, whose handling is known.
+
+    Returns:
+        Notes for the caller.
+
+    Raises:
+        ExportError: When no recurrent layer runs, answers differ between two runs, or recurrent
+            weights are computed from the inputs.
+    """
+    name = type(module).__name__
+
+    def run(given: Arguments = arguments) -> Any:
+        with torch.inference_mode():
+            return module(**given.values)
+
+    def afresh(given: Arguments = arguments) -> Any:
+        with unchanged(module):
+            return run(given)
+
+    def look(given: Arguments) -> Capture:
+        with seeded(0), observed(module) as seen:
+            afresh(given)
+        return seen
+
+    try:
+        seen = look(arguments)
+    except ExportError:
+        raise
+    except Exception:  # whatever a forward raises on an example that does not fit it
+        return []
+    if not seen.calls and not seen.cells:
+        raise no_recurrence(name, list(seen.layers), loop_over_an_axis(arguments, afresh))
+    if seen.weights:
+        _refuse_weights_of_inputs(seen, look(_moved(arguments)))
+    draws = differing_draws(module, afresh)
+    if draws is not None:
+        raise ExportError(f"{name} {draws}, and no file can answer what it does: {draws.remedy}")
+    start = [getattr(inner, attribute, None) for inner, attribute in kept.values()]
+
+    def reset() -> None:
+        for (inner, attribute), value in zip(kept.values(), start, strict=True):
+            setattr(inner, attribute, value)
+
+    notes = _notes_on_state(name, kept_state(module, run, reset), kept)
+    draws = drawn(module, afresh)
+    if draws.statistics:
+        raise ExportError(
+            f"{name} normalizes by the statistics of its batch at {draws.statistics[0]}, and torch "
+            "translates that as if by the running ones: normalize with training=self.training, and "
+            "let eval() reach every layer"
+        )
+    if draws.sources:
+        notes.append(f"{name} {draws}, which change nothing")
+    return notes
+
+
+def _notes_on_state(
+    name: str, changed: Mapping[str, bool] | None, kept: Mapping[str, Any]
+) -> list[str]:
+    """Refuse state that is no tensor; a tensor starts from what it holds, as at the first call."""
+    if changed is None:
+        return []
+    others = {path: tensor for path, tensor in changed.items() if path not in kept}
+    shown = ", ".join(f"self.{path}" for path in others)
+    if others and all(others.values()):
+        return [f"state kept in {shown} starts anew at each call"]
+    raise ExportError(
+        f"{name} answers differently when it is called again"
+        + (f", since its forward changes {shown}" if shown else "")
+        + ": take what it keeps as an argument of forward and return it"
+    )
+
+
+def no_recurrence(name: str, layers: list[str], loop: str | None) -> ExportError:
+    """Return the error for a module in which no recurrent layer runs.
+
+    Args:
+        name: Class of the module.
+        layers: Paths of the layers that it has.
+        loop: A Python loop over an axis, and where it is.
+    """
+    if loop:
+        return ExportError(
+            f"{name} runs no recurrent layer, but a Python loop ({loop}), which would be unrolled "
+            "at the example's length: make the body of the loop a module and run it with "
+            "rnnedge.Recurrent(cell), or use nn.RNN, nn.LSTM or nn.GRU"
+        )
+    if layers:
+        shown = ", ".join(path or "itself" for path in layers)
+        return ExportError(
+            f"{name} does not run its recurrent layers ({shown}) on the example inputs: call them, "
+            "in a subclass by super().forward(...)"
+        )
+    return ExportError(
+        f"{name}: expected nn.RNN, nn.LSTM, nn.GRU or their cells inside, found none: "
+        "torch.onnx.export serves a module without recurrence"
+    )
+
+
+def _refuse_weights_of_inputs(seen: Capture, other: Capture) -> None:
+    for path, weights in seen.weights.items():
+        for name, weight in weights.items():
+            again = other.weights.get(path, {}).get(name)
+            if again is None or not torch.equal(again, weight):
+                raise ExportError(
+                    f"{path}.{name} is computed from the inputs, and the weights of a recurrent "
+                    "layer are constants in a file: make the cell a module that takes them, and "
+                    "run it with rnnedge.Recurrent(cell)"
+                )
+
+
+def _moved(arguments: Arguments) -> Arguments:
+    """Return the example with other numbers in its float tensors."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor * 0.5 + 0.25 if tensor.is_floating_point() else tensor
+
+    return arguments.with_tensors({n: moved(t) for n, t in arguments.flat().items()})

@@ -1,0 +1,237 @@
+"""A size of the example never stays in a file without a word: loops, rounding, branches."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import rnnedge
+
+
+class Base(nn.Module):
+    def __init__(self, cell: type[nn.RNNBase] = nn.GRU) -> None:
+        super().__init__()
+        self.rnn = cell(4, 5, batch_first=True)
+
+
+class LoopOverSlices(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        state, steps = None, []
+        for t in range(x.size(1)):
+            y, state = self.rnn(x[:, t : t + 1], state)
+            steps.append(y)
+        return torch.cat(steps, 1)
+
+
+class LoopOverUnbind(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        state, steps = None, []
+        for step in x.unbind(1):
+            y, state = self.rnn(step.unsqueeze(1), state)
+            steps.append(y)
+        return torch.cat(steps, 1)
+
+
+class LoopOverIndices(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        for t in range(x.shape[1]):
+            y, state = self.rnn(x[:, [t]], state)
+        return y
+
+
+class LoopOverHalf(Base):
+    """The loop's length is worked out of that of the input, which stays dynamic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.GRU(5, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, state = self.rnn(x)[0][:, ::2], None
+        for step in y.unbind(1):
+            out, state = self.second(step.unsqueeze(1), state)
+        return out
+
+
+class Rollout(nn.Module):
+    """Steps and rows in one axis, as buffers of reinforcement learning have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, 5)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        x, steps = x.reshape(-1, h.shape[1], 4), []
+        for t in range(x.size(0)):
+            y, h = self.rnn(x[t : t + 1], h)
+            steps.append(y)
+        return torch.cat(steps), h
+
+
+class RolloutOfCells(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(4, 5)
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        x, steps = x.reshape(-1, h.shape[0], 4), []
+        for t in range(x.size(0)):
+            h = self.cell(x[t], h)
+            steps.append(h)
+        return torch.stack(steps), h
+
+
+class PaddedToMultiple(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        whole = int(math.ceil(x.shape[1] / 4)) * 4  # noqa: RUF046
+        return self.rnn(F.pad(x, (0, 0, 0, whole - x.shape[1])))[0]
+
+
+class HalfAsNumber(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0] * int(x.shape[1] * 0.5)
+
+
+class BranchOnParity(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 2:
+            x = x * 2
+        return self.rnn(x)[0]
+
+
+class BranchOnRows(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] % 3 == 2:
+            x = x + 1
+        return self.rnn(x)[0]
+
+
+SEQUENCE = (torch.randn(2, 10, 4),)
+ROLLOUT = (torch.randn(8, 4), torch.zeros(1, 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "message"),
+    [
+        (
+            LoopOverSlices(),
+            SEQUENCE,
+            r"rnn runs 10 times in a Python loop \(line \d+ of test_",
+        ),
+        (LoopOverSlices(nn.RNN), SEQUENCE, "over axis 1 of x"),
+        (LoopOverUnbind(), SEQUENCE, "would always run 10 times"),
+        (LoopOverIndices(nn.LSTM), SEQUENCE, "call the layer once with the whole sequence"),
+        (LoopOverHalf(), SEQUENCE, "second runs 5 times in a Python loop"),
+        (Rollout(), ROLLOUT, "rnn runs 4 times .* over axis 0 of x"),
+        (RolloutOfCells(), (torch.randn(8, 4), torch.zeros(2, 5)), "cell runs 4 times"),
+        (PaddedToMultiple(), SEQUENCE, r"axis 1 of x \(time\) would be fixed to 10 by line \d+"),
+        (HalfAsNumber(), SEQUENCE, r"the file differs: output is off .*int\(x.shape\[1\] \* 0.5\)"),
+        (BranchOnParity(), SEQUENCE, r"line \d+ of test_fixed_sizes.py \(if x.shape\[1\] % 2:\)"),
+        (BranchOnRows(), SEQUENCE, "is decided once, at the export"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_refused(
+    module: nn.Module, example: tuple[Tensor, ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(rnnedge.ExportError, match=message):
+        rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
+    assert list(tmp_path.iterdir()) == []
+
+
+class CeilByFloor(Base):
+    """Rounds up by rounding a negative number down, which ONNX's Div does not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = -(-x.shape[1] // 4) * 4
+        return self.rnn(F.pad(x, (0, 0, 0, whole - x.shape[1])))[0]
+
+
+class PadByModulo(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(F.pad(x, (0, 0, 0, -x.shape[1] % 4)))[0]
+
+
+class LoopOverChannels(Base):
+    """A loop that has nothing to do with time: each channel alone, over the whole sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channel = nn.GRU(1, 3, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.channel(x[:, :, n : n + 1])[0] for n in range(x.size(2))], -1)
+
+
+class FourTurns(nn.Module):
+    """A loop of four turns, as many as there are features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape)
+        for _ in range(4):
+            h = self.head(self.cell(x, h))
+        return h
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "axes"),
+    [
+        (CeilByFloor(), SEQUENCE, ("batch", "-4*(-time//4)", 5)),
+        (PadByModulo(), SEQUENCE, ("batch", "time + -time % 4", 5)),
+        (LoopOverChannels(), SEQUENCE, ("batch", "time", 12)),
+        (FourTurns(), (torch.randn(3, 4),), ("batch", 4)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_taken(
+    module: nn.Module, example: tuple[Tensor, ...], axes: tuple[object, ...], tmp_path: Path
+) -> None:
+    made = rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.outputs[0].axes == axes
+    assert len(made.report.sizes) >= 3
+
+
+def test_loop_over_channels_is_a_note(tmp_path: Path) -> None:
+    made = rnnedge.export(LoopOverChannels(), tmp_path / "m.onnx", example_inputs=SEQUENCE)
+    assert any("axis 2 of x is fixed to 4, and need not be" in note for note in made.notes)
+
+
+def test_axes_of_one_size_in_the_example_are_not_tied(tmp_path: Path) -> None:
+    class Three(Base):
+        def forward(self, x: Tensor, s: Tensor) -> Tensor:
+            return self.rnn(x, s[:1])[0]
+
+    example = (torch.randn(3, 6, 4), torch.randn(3, 3, 5))  # three rows, and three states
+    made = rnnedge.export(Three(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.inputs[1].axes == (3, "batch", 5)
+
+
+def test_rows_made_of_a_batch_of_one_stay_dynamic(tmp_path: Path) -> None:
+    class EachFeature(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(1, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.transpose(1, 2).reshape(x.size(0) * 4, -1, 1)
+            return self.rnn(rows)[1].reshape(x.size(0), 8)
+
+    example = (torch.randn(1, 6, 4),)
+    made = rnnedge.export(EachFeature(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.inputs[0].axes == ("batch", "time", 4)
+    assert made.contract.interface.states == ()  # nobody could say which rows they belong to
+
+
+def test_without_validation_nothing_is_run_at_other_sizes(tmp_path: Path) -> None:
+    options = {"example_inputs": SEQUENCE, "validate": False}
+    made = rnnedge.export(BranchOnParity(), tmp_path / "m.onnx", **options)
+    assert made.report.sizes == []
+    assert str(made.report) == "the file was not run at other sizes"
