@@ -37,7 +37,7 @@ from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
+from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
 """What torch's translations are written in."""
@@ -130,6 +130,7 @@ def assemble(
         and not all(_origin(state) in graph.inputs for state in call.initial)
     ]
     rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    rows = {BATCH} if BATCH in rows else rows  # a stream has rows of one batch only
     found += [
         f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
         for call in calls
