@@ -2,12 +2,11 @@
 
 Each axis of each input gets a symbol of its own, shapes are inferred with these, and the symbols
 that arrive where a recurrent operator has its time and batch axes are those. Where no recurrent
-part tells, the names of the declared axes do.
+part tells, the names and places of the declared axes do.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,9 +16,7 @@ from rnnedge.doctor.graphs import attributes, interface_by_names
 from rnnedge.doctor.onnx_file import OnnxFile
 from rnnedge.doctor.recurrence import Cell, Chain
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
-
-_BATCH_NAMES = re.compile(r"(?i)batch|rows|^(b|n|bs)$|^unk__\d+$")
-_TIME_NAMES = re.compile(r"(?i)time|seq|steps?$|frames?$|^(t|l|length)$")
+from rnnedge_runtime.foreign.axis_names import name_axes
 
 Shapes = dict[str, tuple[Axis | None, ...]]
 
@@ -69,7 +66,8 @@ def find_roles(
     inputs = [_with_roles(spec, found) for spec in file.inputs]
     inputs = _same_sizes(file.inputs, _same_names(file.inputs, inputs))
     if not any(BATCH in spec.axes or TIME in spec.axes for spec in inputs):
-        inputs = [_by_names(spec) for spec in inputs]
+        face = replace(interface_by_names(file.proto), inputs=tuple(inputs), outputs=())
+        inputs = list(name_axes(face, order=(BATCH, TIME), tied=True).inputs)
     return Roles(
         tuple(inputs),
         tuple(_lengths(file, cells)),
@@ -181,17 +179,6 @@ def _same_sizes(declared: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) ->
             axes.append(role if agrees else size)
         kept.append(replace(spec, axes=tuple(axes)))
     return kept
-
-
-def _by_names(spec: TensorSpec) -> TensorSpec:
-    def role(axis: Axis) -> Axis:
-        if isinstance(axis, int):
-            return axis
-        if _BATCH_NAMES.search(axis):
-            return BATCH
-        return TIME if _TIME_NAMES.search(axis) else axis
-
-    return replace(spec, axes=tuple(map(role, spec.axes)))
 
 
 def _table_rows(file: OnnxFile, name: str) -> int | None:

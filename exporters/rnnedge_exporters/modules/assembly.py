@@ -29,7 +29,7 @@ from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
-from rnnedge_exporters.modules.streaming import line_of
+from rnnedge_exporters.modules.streaming import line_of, tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -37,7 +37,7 @@ from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
+from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
 """What torch's translations are written in."""
@@ -130,6 +130,7 @@ def assemble(
         and not all(_origin(state) in graph.inputs for state in call.initial)
     ]
     rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    rows = {BATCH} if BATCH in rows else rows  # a stream has rows of one batch only
     found += [
         f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
         for call in calls
@@ -143,8 +144,13 @@ def assemble(
         and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
 
-    for made, name in zip(graph.outputs, traced.outputs, strict=True):
+    for made, name, axes in zip(graph.outputs, traced.outputs, _output_axes(traced), strict=True):
         made.name = name
+        if made.shape is not None:
+            made.shape = ir.Shape(
+                named if isinstance(named, str) else size
+                for size, named in zip(made.shape, axes, strict=True)
+            )
     pairs = _pairs(graph, calls, told)
     for call in calls:
         for before, final in zip(call.initial, call.finals, strict=False):
@@ -449,6 +455,17 @@ def _rename_axes(graph: ir.Graph, names: Mapping[str, str]) -> None:
     for node in graph.all_nodes():
         for made in node.outputs:
             rename(made)
+
+
+def _output_axes(traced: Traced) -> list[list[str | None]]:
+    """Return the axes of the outputs that are named; torch may give such a symbol a new number."""
+    (returned,) = next(node.args for node in traced.program.graph.nodes if node.op == "output")
+    values = [node.meta["val"] for node in tensor_nodes(returned) if "val" in node.meta]
+    return [
+        [traced.names.get(str(size)) for size in value.shape]
+        for value in values
+        if isinstance(value, torch.Tensor)
+    ]
 
 
 def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:

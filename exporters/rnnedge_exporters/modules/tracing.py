@@ -99,6 +99,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
     Raises:
         ExportError: When the module does not run, an axis would be fixed, or torch refuses it.
     """
+    given = arguments.flat()
     seen, result = _run(module, arguments)
     outputs = name_results(module, result, list(arguments.flat()))
     if dynamic_axes is None:
@@ -132,7 +133,22 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         )
         for name, tensor in arguments.flat().items()
     }
+    _refuse_enlarged(given, input_axes)
     return Traced(program, capture, input_axes, outputs, names, fixed)
+
+
+def _refuse_enlarged(given: Mapping[str, Tensor], axes: Mapping[str, tuple[Axis, ...]]) -> None:
+    """Refuse to fix an axis of size 1 to the size that it was given to be traced.
+
+    torch takes 1 for a constant, so the axis was made longer, and must be dynamic then.
+    """
+    for name, tensor in given.items():
+        for axis, (size, written) in enumerate(zip(tensor.shape, axes[name], strict=True)):
+            if size == 1 and written != 1 and not isinstance(written, str):
+                raise ExportError(
+                    f"axis {axis} of {name} has 1 entry in the example and cannot be told from an "
+                    "axis of fixed size: give an example with 2 or more"
+                )
 
 
 def _names_as_told(

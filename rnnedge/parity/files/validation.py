@@ -12,7 +12,7 @@ import numpy as np
 from rnnedge.errors import ModelError
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.compare import Tolerance, errors_of
-from rnnedge.parity.files.cases import cases_for, inputs_of, name_axes
+from rnnedge.parity.files.cases import cases_for, inputs_of, interfaces_to_try
 from rnnedge.parity.files.cells import Array, Nudge, Product, to_nearest
 from rnnedge.parity.files.reference import Cut, Reference, make_reference
 from rnnedge.parity.files.report import FileCost, FileReport, Result, summarize
@@ -106,7 +106,7 @@ def validate_quantized(
 
 def _face(original: Any) -> Interface:
     """Return the interface of the original, with the names of axes that it takes."""
-    faces = name_axes(read_interface(original.get_inputs(), original.get_outputs()))
+    faces = interfaces_to_try(read_interface(original.get_inputs(), original.get_outputs()))
     for spec in faces[0].inputs:
         if spec.dtype.startswith("tensor("):
             raise ModelError(f"the original: expected inputs of numbers, got {spec}")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
+from rnnedge_runtime.contract import Interface, StatePair, TensorSpec
 from rnnedge_runtime.engine.tensor_info import TensorInfo, tensor_spec
 from rnnedge_runtime.errors import StateError
+from rnnedge_runtime.foreign.axis_names import name_axes
 
 _LENGTHS = re.compile(r"(?:(?:seq|sequence|input|x)_?)?(?:lengths?|lens?)$")
 # The parts of a name that differ between an initial and a final state: `h_0`/`h_n`, `hx`/`hy`,
@@ -77,7 +77,7 @@ def interface_from_names(
         ),
         None,
     )
-    return _name_batch_and_time(Interface(ins, outs, pairs, lengths))
+    return name_axes(Interface(ins, outs, pairs, lengths))
 
 
 def _stem(name: str) -> tuple[str, ...]:
@@ -117,27 +117,3 @@ def _given_pairs(
                     f"states: the model has no {kind} {name!r}; it has {', '.join(known)}"
                 )
     return tuple(StatePair(into, out) for out, into in states.items())
-
-
-def _name_batch_and_time(interface: Interface) -> Interface:
-    """Name the only dynamic axis of a state `batch`, and the other dynamic axis of data `time`."""
-    names: dict[str, str] = {}
-    for spec in interface.state_inputs:
-        dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
-        if len(dynamic) == 1:
-            names[dynamic.pop()] = BATCH
-    for spec in interface.data_inputs:
-        dynamic = {axis for axis in spec.axes if isinstance(axis, str)}
-        rest = dynamic - set(names)
-        if len(spec.axes) == 3 and len(dynamic) == 2 and len(rest) == 1:
-            names[rest.pop()] = TIME
-            break
-
-    def renamed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-        return tuple(
-            replace(s, axes=tuple(names.get(a, a) if isinstance(a, str) else a for a in s.axes))
-            for s in specs
-        )
-
-    inputs, outputs = renamed(interface.inputs), renamed(interface.outputs)
-    return replace(interface, inputs=inputs, outputs=outputs)

@@ -28,6 +28,15 @@ def test_open_axes_are_no_finding(found: Found) -> None:
     assert set(found(handmade.plain("RNN", states=True))) == set()
 
 
+def test_axes_whose_names_say_nothing(found: Found) -> None:
+    """As tf2onnx calls them, in a model whose operators do not tell which is which."""
+    words = handmade.value("words", ["unk__0", "unk__1"], onnx.TensorProto.INT64)
+    lookup = helper.make_node("Gather", ["table", "words"], ["y"])
+    table = {"table": np.ones((9, 4), np.float32)}
+    y = handmade.value("y", ["unk__0", "unk__1", 4])
+    assert set(found(handmade.build([lookup], [words], [y], table))) == set()
+
+
 def test_time_held_by_a_reshape(found: Found) -> None:
     finding = found(_reshaped(6, -1, 4))["frozen-time"]
     assert finding.severity == "error"

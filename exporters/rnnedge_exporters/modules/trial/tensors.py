@@ -42,6 +42,7 @@ def made(
     *,
     seed: int,
     lengths: str | None = None,
+    longest_first: bool = True,
 ) -> Tensors:
     """Make the inputs of a call.
 
@@ -53,8 +54,8 @@ def made(
         axes: Their axes, named where they are dynamic.
         sizes: The sizes of the named axes.
         seed: Of the numbers.
-        lengths: Name of the input that ends each row: it gets lengths from 1 to the shortest time,
-            the longest first, as a sorted PackedSequence wants them.
+        lengths: Name of the input that ends each row: it gets lengths from 1 to the shortest time.
+        longest_first: Whether they are sorted, as a PackedSequence wants them by default.
     """
     random = torch.Generator().manual_seed(seed)
     tensors = {}
@@ -69,7 +70,8 @@ def made(
         longest = min([size for axis, size in sizes.items() if is_time(axis)] or [1])
         shape = tensors[lengths].shape
         ends = torch.randint(1, longest + 1, shape, generator=random, dtype=torch.int64)
-        tensors[lengths] = ends.sort(descending=True).values.to(example[lengths].dtype)
+        ends = ends.sort(descending=True).values if longest_first else ends
+        tensors[lengths] = ends.to(example[lengths].dtype)
     return tensors
 
 
