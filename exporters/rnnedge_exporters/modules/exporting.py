@@ -86,7 +86,7 @@ def build_module_graph(
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(options.verbose):
         kept = _state_attributes(copied, arguments)
-        notes += check_source(copied, arguments, kept)
+        notes += check_source(copied, arguments, kept, axes_named=dynamic_axes is not None)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
