@@ -7,6 +7,10 @@
     source_check    what a module must be so that a file can answer what it does
     capture         each recurrent layer becomes one opaque node while `torch.export` runs
     traced_forward  what torch would fix or refuse while it runs, and need not
+    example         the example inputs, and what the layers see when the module runs on them
+    symbols         torch's symbols for the axes of the inputs
+    axis_names      what the dynamic axes are called
+    frozen_sizes    sizes of the example that torch would keep are refused
     tracing         `torch.export` with axes that stay dynamic, or an error with the user's line
     axis_probe      what the axes of the inputs are for, found by running the module
     lifting         which states become inputs, decided by `streaming`, `rows` and a trial

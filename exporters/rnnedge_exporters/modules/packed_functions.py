@@ -25,6 +25,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.lengths import Listed
 from rnnedge_exporters.modules.packing import PackedSequences
 from rnnedge_exporters.modules.source_lines import calling_line
+from rnnedge_exporters.modules.traced_forward import known_numbers
 
 _traced: ContextVar[PackedSequences | None] = ContextVar("traced", default=None)
 _lock = RLock()
@@ -146,12 +147,18 @@ def _argument(args: Any, options: dict[str, Any], position: int, name: str) -> A
 
 
 def _tolist(tensor: Tensor) -> Any:
+    known = known_numbers(tensor)
+    if known is not None:
+        return known.tolist()
     return Listed(tensor, _fake_tolist) if _is_list(tensor) else _fake_tolist(tensor)
 
 
 def _numpy(tensor: Tensor, **options: Any) -> Any:
     if _traced.get() is None:
         return _fake_numpy(tensor, **options)
+    known = known_numbers(tensor)
+    if known is not None:
+        return known
     return Listed(tensor, _refuse_array) if _is_list(tensor) else _refuse_array(tensor)
 
 

@@ -9,11 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
@@ -54,12 +56,28 @@ def traced_forward(module: nn.Module, forward: Callable[..., Any]) -> Callable[.
 
     @wraps(forward)
     def traced(*args: Any, **kwargs: Any) -> Any:
-        with _PooledAsRows(), _Constants(module, buffers):
-            result = plain_result(forward(*args, **kwargs))
+        constants = _Constants(module, buffers)
+        token = _running.set(constants)
+        try:
+            with _PooledAsRows(), constants:
+                result = plain_result(forward(*args, **kwargs))
+        finally:
+            _running.reset(token)
         tensors = flatten_result(result)
         return result if len(tensors) == len(tree_leaves(result)) else tuple(tensors)
 
     return traced
+
+
+def known_numbers(tensor: Tensor) -> NDArray[Any] | None:
+    """Return the numbers of a tensor that is being traced, where they are known."""
+    constants = _running.get()
+    known = None if constants is None else constants.known(tensor)
+    if known is None:
+        return None
+    with _disable_current_modes():
+        array: NDArray[Any] = known.numpy()
+    return array
 
 
 class _PooledAsRows(TorchFunctionMode):
@@ -120,6 +138,10 @@ class _Constants(TorchFunctionMode):
                 self._keep(traced, number)
         return result
 
+    def known(self, tensor: Tensor) -> Tensor | None:
+        """Return the numbers of a tensor, where they are known."""
+        return self._known[id(tensor)][1] if id(tensor) in self._known else None
+
     def _keep(self, traced: Any, number: Any) -> None:
         if isinstance(traced, Tensor):
             self._known[id(traced)] = (traced, number)
@@ -150,3 +172,6 @@ class _Constants(TorchFunctionMode):
 def _is_large(tensor: Tensor) -> bool:
     size = tensor.numel()
     return not isinstance(size, int) or size > _MOST
+
+
+_running: ContextVar[_Constants | None] = ContextVar("_running", default=None)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import rnnedge
-from rnnedge.isolated import Worker
+from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime import Session
 
 X = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
