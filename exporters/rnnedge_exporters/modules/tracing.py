@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ from rnnedge_exporters.modules.frozen_sizes import (
 from rnnedge_exporters.modules.source_lines import noting_guards, told_line
 from rnnedge_exporters.modules.symbols import input_symbols
 from rnnedge_exporters.modules.traced_forward import traced_forward
-from rnnedge_runtime.contract import Axis
+from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Traced:
         outputs: Names of the outputs, in order.
         names: Symbol of torch to the name of the axis.
         fixed: Input, axis and size of each axis that could be dynamic and that nobody asked for.
+        roles: Symbol of torch to what the layers see it as, `time`, `batch`, `time_1`, …, whatever
+            the caller calls it; the name of the axis where no layer sees it.
     """
 
     program: ExportedProgram
@@ -64,6 +67,20 @@ class Traced:
     outputs: list[str]
     names: dict[str, str]
     fixed: list[tuple[str, int, int]]
+    roles: dict[str, str]
+
+    @property
+    def times(self) -> frozenset[str]:
+        """The names of the axes of time."""
+        return frozenset(n for s, n in self.names.items() if self.roles[s].startswith(TIME))
+
+    def is_time(self, axis: Axis) -> bool:
+        """Whether an axis is one of time, or worked out of one."""
+        return isinstance(axis, str) and not self.times.isdisjoint(re.findall(r"\w+", axis))
+
+    def is_rows(self, axis: Axis) -> bool:
+        """Whether an axis is that of the rows of a batch."""
+        return axis in {n for s, n in self.names.items() if self.roles[s] == BATCH}
 
     def value_at(self, expression: Any, sizes: Mapping[str, int]) -> Any:
         """Return what an expression of torch's symbols is at some sizes of the named axes.
@@ -139,7 +156,8 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         for name, tensor in arguments.flat().items()
     }
     refuse_enlarged(given, input_axes)
-    return Traced(program, capture, input_axes, outputs, names, fixed)
+    roles = names | names_by_layers(program, capture)
+    return Traced(program, capture, input_axes, outputs, names, fixed, roles)
 
 
 def _open_what_layers_see(

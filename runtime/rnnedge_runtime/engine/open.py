@@ -6,7 +6,13 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model
-from rnnedge_runtime.errors import DeviceError, MissingPackageError, ModelError, OptionError
+from rnnedge_runtime.errors import (
+    DeviceError,
+    MissingPackageError,
+    ModelError,
+    OptionError,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.native import NativeEngine
@@ -80,15 +86,17 @@ def _native_if_no_slower(
     """Return the native engine, or why it is not taken."""
     if device != "cpu":
         return f"device {device!r} was asked for, and the native engine runs on the CPU"
-    try:
-        from rnnedge_runtime.engine.native import NativeEngine, read_plan, why_slower
-    except ImportError:
+    if find_spec("rnnedge_native") is None:
         return "rnnedge-native is not installed"
     if options.threads is None:
         return "threads: the native engine, which has one, was compared with threads=1"
     hindrance = _hindrance(options)
     if hindrance:
         return hindrance
+    try:  # imported only where it may be taken
+        from rnnedge_runtime.engine.native import NativeEngine, read_plan, why_slower
+    except ImportError as error:
+        return f"rnnedge-native cannot be imported: {one_line(error)}"
     try:
         plan = read_plan(model)
     except ModelError as error:  # of a damaged file ONNX Runtime tells what it finds

@@ -11,7 +11,7 @@ from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import Arrays, FileSide, TorchSide, differences
-from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, is_time, made, sizes_of
+from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, made, sizes_of
 
 _VALUES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 128, 150, 257)
 """Sizes that guards are asked about; the first that a guard does not cover is tried."""
@@ -85,6 +85,7 @@ def _expected(
             sizes,
             seed=number,
             lengths=lengths,
+            times=traced.times,
             longest_first=in_order,
         )
         if sum(tensor.numel() for tensor in tensors.values()) > _MOST_ELEMENTS:
@@ -100,14 +101,17 @@ def _sizes(traced: Traced, example: Sizes) -> Iterator[dict[str, int]]:
     """Yield sizes: of another kind each, then those that some guard of torch does not cover."""
     names = list(example)
     near = {name: size + 1 + number for number, (name, size) in enumerate(example.items())}
-    longer = {n: min(3 * s + 1, s + 97) if is_time(n) else s for n, s in example.items()}
+    longer = {n: min(3 * s + 1, s + 97) if traced.is_time(n) else s for n, s in example.items()}
     kinds = [
         near,
-        {name: size + 2 if is_time(name) else 1 for name, size in example.items()},
-        {name: 1 if is_time(name) else size + 1 for name, size in example.items()},
+        {name: size + 2 if traced.is_time(name) else 1 for name, size in example.items()},
+        {name: 1 if traced.is_time(name) else size + 1 for name, size in example.items()},
         longer,
         {name: 2 * size for name, size in example.items()},
-        {name: max(2, size - 1) if is_time(name) else size + 2 for name, size in example.items()},
+        {
+            name: max(2, size - 1) if traced.is_time(name) else size + 2
+            for name, size in example.items()
+        },
     ]
     kinds += _against_guards(traced, example)
     seen = [dict(example)] if names else []
