@@ -1,4 +1,5 @@
 # Two environments: .venv for the toolkit and its tests, .venv-device for what a device has.
+# rnnedge-native is built where there is a C compiler; everything else works without it.
 PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
@@ -6,24 +7,24 @@ PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint types device-test benchmarks clean need-python
 
-demo: .venv/installed .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
+demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
 	$(DEVICE)/python examples/04_train_to_device/run_on_device.py build/demo
 
 test: lint types device-test  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 -q
 
-lint: .venv/installed
+lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
 
-types: .venv/installed
+types: .venv/native
 	$(BIN)/mypy
 
 device-test: .venv-device/installed  ## the runtime's own tests, from its wheel, without torch and onnx
 	cd tests/runtime && ../../$(DEVICE)/python -m pytest -q -c pytest.ini .
 
-benchmarks: .venv/installed
+benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.export_time
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.quantized
@@ -31,11 +32,22 @@ benchmarks: .venv/installed
 	$(BIN)/python -m benchmarks.streams
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.denormals
+	$(BIN)/python -m benchmarks.native
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip $(PIP) torch
 	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,examples]"
+	touch $@
+
+.venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.* native/rnnedge_native/*/*.py) .venv/installed
+	@if ! command -v cc >/dev/null; then \
+		echo "make: no C compiler (cc): rnnedge-native is not built, and its tests are skipped" >&2; \
+	elif ! $(BIN)/python -c 'import sysconfig, pathlib as p; assert (p.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null; then \
+		echo "make: no Python.h (Debian: apt-get install python3-dev): rnnedge-native is not built, and its tests are skipped" >&2; \
+	else \
+		$(BIN)/pip $(PIP) --force-reinstall --no-deps ./native; \
+	fi
 	touch $@
 
 .venv-device/installed: $(shell find runtime -name '*.py') runtime/pyproject.toml constraints.txt | need-python

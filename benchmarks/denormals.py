@@ -118,7 +118,7 @@ def _block(step: Step, frames: list[Array]) -> float:
 
 
 def _stream(model: bytes) -> Step:
-    stream = Session(model, threads=1).stream()
+    stream = Session(model, engine="onnxruntime", threads=1).stream()
     return lambda frame: stream.step(frame, copy=False)
 
 

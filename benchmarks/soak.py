@@ -194,7 +194,7 @@ def _model(cell: str) -> tuple[nn.Module, Session]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         rnnedge.export(layer, path)
-        return layer, Session(path.read_bytes(), threads=1)
+        return layer, Session(path.read_bytes(), engine="onnxruntime", threads=1)
 
 
 def _fill(frames: Array, seed: int) -> None:

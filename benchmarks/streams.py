@@ -160,7 +160,7 @@ def _opened(kind: str, hidden: int, **options: int) -> tuple[nn.Module, Session]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         rnnedge.export(layer, path)
-        return layer, Session(path.read_bytes(), **{"threads": 1, **options})
+        return layer, Session(path.read_bytes(), engine="onnxruntime", **{"threads": 1, **options})
 
 
 def _frames(batch: int) -> np.ndarray:

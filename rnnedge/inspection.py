@@ -108,7 +108,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
         ModelError: When it cannot be opened.
         DeviceError: When the device cannot be had.
     """
-    session = Session(path, device=device, threads=1)
+    session = Session(path, device=device, engine="onnxruntime", threads=1)
     model = onnx.load(path)
     nodes = list(_nodes(model.graph))
     operators: dict[str, int] = {}

@@ -77,7 +77,8 @@ def export_within(
     model = unwrapped(model)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
-        whole = export(model, trial, **options)
+        once = options | {"validate": False}  # the last export proves the graph, which is the same
+        whole = export(model, trial, **once)
         interface = whole.contract.interface
         if calibrate is None:
             sequences = _random_sequences(model, interface)
@@ -85,11 +86,12 @@ def export_within(
             sequences = read_sequences(calibrate, interface)
             if options.get("quantize") is not None:
                 options["calibrate"] = collect_moments(model, interface, sequences)
-                whole = export(model, trial, **options)
+                once["calibrate"] = options["calibrate"]
+                whole = export(model, trial, **once)
         calibration = Calibration(model, interface, sequences)
 
         def error(kept: Iterable[str]) -> float:
-            export(model, trial, keep_float32=tuple(kept), **options)
+            export(model, trial, keep_float32=tuple(kept), **once)
             return _error(trial, calibration)
 
         names = [layer.name for layer in whole.quantization]

@@ -6,9 +6,19 @@ import gc
 import os
 from collections.abc import Iterator
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
+
 import pytest
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `tests/exporters/modules/test_random_modules.py`."""
+    parser.addoption(
+        "--random-modules",
+        type=int,
+        metavar="N",
+        help="examine the random modules 0 to N - 1 instead of the few that CI does",
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -87,7 +87,7 @@ def _opened(
     model = exported(spec, states=states)
     engine, _ = open_inference_session(model, device="cpu", options=EngineOptions(threads=1))
     x = np.random.default_rng(0).standard_normal((time, batch, INPUT_SIZE)).astype(np.float32)
-    return Session(model, threads=1), engine, x
+    return Session(model, engine="onnxruntime", threads=1), engine, x
 
 
 def _calls(

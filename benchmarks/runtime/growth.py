@@ -38,7 +38,7 @@ def resident(field):
         if line.startswith(field):
             return int(line.split()[1]) * 1024
 
-session = Session(sys.argv[1], threads=1)
+session = Session(sys.argv[1], engine="onnxruntime", threads=1)
 time, features = int(sys.argv[2]), int(sys.argv[3])
 session.run(np.zeros((1, 1, features), np.float32))
 """
@@ -97,7 +97,7 @@ def report() -> tuple[list[str], Growth]:
 
 
 def _step_us(spec: rnnedge.RNNSpec) -> list[float]:
-    session = Session(exported(spec), threads=1)
+    session = Session(exported(spec), engine="onnxruntime", threads=1)
     calls = {}
     for time in TIMES:
         x = np.random.default_rng(0).standard_normal((time, 1, SIZE)).astype(np.float32)
@@ -110,7 +110,7 @@ def _layer_ms(cell: str) -> list[float]:
     calls = {}
     for layers in LAYERS:
         spec = rnnedge.RNNSpec(cell=cell, input_size=SIZE, hidden_size=SIZE, num_layers=layers)
-        calls[layers] = partial(Session(exported(spec), threads=1).run, x)
+        calls[layers] = partial(Session(exported(spec), engine="onnxruntime", threads=1).run, x)
     return [ms / layers for layers, ms in _medians(calls).items()]
 
 

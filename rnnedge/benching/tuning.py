@@ -157,7 +157,9 @@ def tune(
         own = _form(default)
         keys: list[tuple[str, int | None]] = [(own, None)]
         keys += [(name, number) for name in files for number in threads or thread_counts()]
-        sessions = {key: Session(files[key[0]], threads=key[1]) for key in keys}
+        sessions = {
+            key: Session(files[key[0]], engine="onnxruntime", threads=key[1]) for key in keys
+        }
         reference = Reference(default.contract.interface, source.module)
         left_out |= _check(files, sessions, reference, shapes)
         if own in left_out:

@@ -60,7 +60,11 @@ from rnnedge_runtime.write_target import ONNX, check_target
 @click.option(
     "--opset", type=int, help="ONNX operator set [the lowest that serves; that of an .onnx file]."
 )
-@click.option("--validate/--no-validate", default=True, help="Prove parity before writing.")
+@click.option(
+    "--validate/--no-validate",
+    default=True,
+    help="Run module and file at other sizes, and prove parity, before writing.",
+)
 @click.option(
     "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
 )
@@ -122,7 +126,7 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.onnx"
         if max_error is None:
-            made = export_module(loaded.module, temporary, **given)
+            made = export_module(loaded.module, temporary, validate=validate, **given)
         else:
             from rnnedge.max_error import export_within
 
@@ -132,7 +136,7 @@ def export(
                     temporary,
                     max_error=max_error,
                     progress=progress,
-                    **{"calibrate": calibrate} | given,
+                    **{"calibrate": calibrate, "validate": validate} | given,
                 )
         result = replace(made, path=Path(output), notes=(*loaded.notes, *made.notes))
         if validate:
@@ -159,6 +163,7 @@ def export(
                 "contract": asdict(result.contract),
                 "notes": result.notes,
                 "quantization": [asdict(layer) for layer in result.quantization],
+                "trial": asdict(result.report),
                 "report": report.to_dict() if report else None,
             }
         )

@@ -6,7 +6,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,9 +23,12 @@ from rnnedge.errors import ParityError
 from rnnedge.file_kinds import REPORTS, is_onnx
 from rnnedge_runtime.write_target import NPZ, check_target
 
+if TYPE_CHECKING:
+    from rnnedge_runtime.engine.options import EngineName
+
 _OF_FILES = (
     *("model", "source", "quick", "atol", "torch_factor", "time_limit", "reports", "golden"),
-    *("scores", "save_failing", "force", "as_json"),
+    *("scores", "save_failing", "force", "as_json", "engine"),
 )
 """Parameters that can be combined with an `.onnx` file as the source."""
 
@@ -53,6 +56,13 @@ _OF_FILES = (
     default="cpu",
     show_default=True,
     help="Where the model runs.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["onnxruntime", "native"]),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the model; native needs rnnedge-native.",
 )
 @click.option(
     "--time-limit",
@@ -87,6 +97,7 @@ def validate(
     atol: float | None,
     torch_factor: float,
     device: str,
+    engine: EngineName,
     time_limit: float,
     reports: tuple[str, ...],
     golden: str | None,
@@ -107,6 +118,10 @@ def validate(
     """
     beside_file = is_onnx(source)
     if beside_file:
+        if engine != "onnxruntime":
+            raise click.UsageError(
+                f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
+            )
         refuse_others(str(source), *_OF_FILES)
     read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
     from rnnedge_exporters.sandbox.session import Worker
@@ -115,7 +130,8 @@ def validate(
         more: dict[str, Any] = {"time_limit": time_limit}
         if not beside_file:  # it gets ready while PyTorch is imported
             worker = stack.enter_context(Worker(time_limit))
-            more |= {"worker": worker, "latency": bool(reports), "device": device}
+            more |= {"worker": worker, "latency": bool(reports)}
+            more |= {"device": device, "engine": engine}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
         from rnnedge.reports import check_report_path, write_report

@@ -43,6 +43,7 @@ Kind: TypeAlias = Literal[
     "bad-weights",
     "duplicate-weights",
     "states-hidden",
+    "state-lost",
     "runtime",
 ]
 

@@ -155,10 +155,10 @@ def _random(
     # its own.
     shape = [a if isinstance(a, int) else sizes.setdefault(a, sizes[TIME] + 1) for a in spec.axes]
     if spec.dtype == "bool":
-        return random.random(shape) < 0.3
+        return np.asarray(random.random(shape) < 0.3)
     if np.dtype(spec.dtype).kind == "i":
         return random.integers(0, largest + 1, shape).astype(spec.dtype)
-    return (random.standard_normal(shape) * scale).astype(spec.dtype)
+    return np.asarray(random.standard_normal(shape) * scale).astype(spec.dtype)
 
 
 def _lengths(case: Case, random: np.random.Generator, *, whole_module: bool) -> NDArray[np.int64]:

@@ -213,6 +213,8 @@ def _compare_one(
         return judge.problem(f"dtype {given.dtype}, expected {single.dtype}")
     if given.shape != reference.shape:
         return judge.problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
+    if len(given.shape) != len(spec.axes):
+        return judge.problem(f"shape {list(given.shape)}, declared as {spec}")
     for axis, length in zip(spec.axes, given.shape, strict=True):
         promised = size_of(axis, answers.sizes)
         if promised not in (None, length):

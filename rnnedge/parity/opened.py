@@ -8,6 +8,7 @@ from typing import Any
 from rnnedge_exporters.sandbox.session import IsolatedSession, Worker
 from rnnedge_runtime import Session
 from rnnedge_runtime.contract import Contract, Interface
+from rnnedge_runtime.engine.options import EngineName
 
 
 class OpenedModel:
@@ -17,6 +18,7 @@ class OpenedModel:
         path: The file.
         device: `cpu`, `cuda` or `auto`.
         worker: The process to open the file in, which stays the caller's; None is this one.
+        engine: What runs it, `onnxruntime` or `native`.
 
     Attributes:
         path: The file.
@@ -26,7 +28,14 @@ class OpenedModel:
         device: The device in use.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str, worker: Worker | None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str,
+        worker: Worker | None,
+        engine: EngineName = "onnxruntime",
+    ) -> None:
         """Open the file with one thread.
 
         Raises:
@@ -35,6 +44,7 @@ class OpenedModel:
         self.path = os.fspath(path)
         self.worker = worker
         self._asked = device
+        self._engine = engine
         self._states: dict[str, str] | None = None
         self._sessions: dict[int, Session | IsolatedSession] = {}
         session = self.session()
@@ -48,9 +58,15 @@ class OpenedModel:
         return self.contract.calibrated if self.contract else ()
 
     def session(self, threads: int = 1) -> Session | IsolatedSession:
-        """Return the file opened with so many threads."""
+        """Return the file opened with so many threads; the native engine has one."""
+        threads = 1 if self._engine == "native" else threads
         if threads not in self._sessions:
-            options: Any = {"device": self._asked, "threads": threads, "states": self._states}
+            options: Any = {
+                "device": self._asked,
+                "engine": self._engine,
+                "threads": threads,
+                "states": self._states,
+            }
             self._sessions[threads] = (
                 Session(self.path, **options)
                 if self.worker is None

@@ -19,5 +19,5 @@ def plain_text(table: Table, lines: Iterable[str]) -> str:
     table.box = box.ASCII2  # a file or a pipe may not be UTF-8
     console.print(table)
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, markup=False, soft_wrap=True, highlight=False)
     return text.getvalue().rstrip()

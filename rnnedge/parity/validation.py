@@ -46,6 +46,7 @@ from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
+from rnnedge_runtime.engine.options import EngineName
 
 
 def validate(
@@ -57,6 +58,7 @@ def validate(
     tolerance: Tolerance | None = None,
     device: str = "cpu",
     isolated: bool = True,
+    engine: EngineName = "onnxruntime",
     time_limit: float = TIME_LIMIT,
     worker: Worker | None = None,
     latency: bool = False,
@@ -69,10 +71,10 @@ def validate(
 ) -> Report:
     """Check that an exported file computes what its source computes in PyTorch.
 
-    The file runs in ONNX Runtime, the source in PyTorch in float64, over lengths and batches from 1
-    up, states, ragged lengths, chunks, numbers from denormal to extreme, rows in another order,
-    repeated runs and threads, as far as the file takes them. The file need not be one of rnnedge.
-    Where it fails, the report says why as far as that can be found.
+    The file runs in ONNX Runtime or the native engine, the source in PyTorch in float64, over
+    lengths and batches from 1 up, states, ragged lengths, chunks, numbers from denormal to extreme,
+    rows in another order, repeated runs and threads, as far as the file takes them. The file need
+    not be one of rnnedge. Where it fails, the report says why as far as that can be found.
 
     A file that holds weights in int8 or float16 is compared with the source as it holds it: with
     the rounded weights, and activations rounded where it rounds them. What the rounding itself
@@ -87,6 +89,7 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
+        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
         time_limit: Seconds that one call of an isolated model may take.
@@ -117,7 +120,7 @@ def validate(
     if is_onnx(against):
         _refuse_for_files(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
-            isolated=not isolated, latency=latency,
+            isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
         )  # fmt: skip
         _check_writable(golden, failing, [model, against], force)
         from rnnedge.parity.files import validate_beside_file
@@ -142,9 +145,11 @@ def validate(
     with ExitStack() as stack:
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
-        opened = OpenedModel(model, device=device, worker=worker)
+        opened = OpenedModel(model, device=device, worker=worker, engine=engine)
         stored = read_stored_weights(opened)
         source, layer, face, notes = _fit(opened, source, stored)
+        if engine != "onnxruntime":
+            notes.append(f"run by the {engine} engine")
         original = source.module
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
         held = hold(original, stored, opened.calibrated) if stored else None

@@ -22,13 +22,12 @@ from rnnedge_runtime.errors import StreamError as StreamError
 from rnnedge_runtime.errors import WriteError as WriteError
 from rnnedge_runtime.loaded_model import RunResult as RunResult
 from rnnedge_runtime.session import Session as Session
+from rnnedge_runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.info import SessionInfo as SessionInfo
     from rnnedge_runtime.pool.pool import StreamPool as StreamPool
     from rnnedge_runtime.streaming.stream import Stream as Stream
-
-__version__ = "0.1.0"
 
 _LATER = {"SessionInfo": "engine.info", "Stream": "streaming.stream", "StreamPool": "pool.pool"}
 """What loads on first use, and the module that has it."""

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         session = Session(
             options.model,
             device=options.device,
+            engine=options.engine,
             threads=options.threads,
             spinning=not options.no_spinning,
             arena=not options.no_arena,
@@ -63,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
                 "vectors", nargs="?", help="a folder with test_data_set_0 and golden.json"
             )
         command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
+        command.add_argument(
+            "--engine",
+            default="auto",
+            choices=("auto", "native", "onnxruntime"),
+            help="what runs the model; auto takes the native engine where it was no slower",
+        )
         command.add_argument("--threads", type=_count, help="threads inside one operator")
         command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
         command.add_argument("--no-arena", action="store_true", help="free memory after each call")
@@ -98,8 +105,11 @@ def _entry(text: str) -> tuple[str, str]:
 
 
 def _machine(session: Session) -> dict[str, str | int | None]:
-    from rnnedge_runtime.engine.library import onnxruntime
+    version = None
+    if session.engine.name == "onnxruntime":
+        from rnnedge_runtime.engine.library import onnxruntime
 
+        version = onnxruntime.__version__
     return {
         "platform": platform.platform(),
         "processor": platform.machine(),
@@ -108,10 +118,18 @@ def _machine(session: Session) -> dict[str, str | int | None]:
         "byte_order": sys.byteorder,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "engine": session.engine.name,
+        "onnxruntime": version,
         "rnnedge_runtime": rnnedge_runtime.__version__,
         "device": session.device,
     }
+
+
+def _engine(session: Session, machine: Mapping[str, object]) -> str:
+    """Return the engine with its version, or the instructions that it uses."""
+    if session.engine.name == "onnxruntime":
+        return f"onnxruntime {machine['onnxruntime']}"
+    return ", ".join(session.engine.providers)
 
 
 def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -119,6 +137,7 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
     contract = asdict(session.contract) if session.contract else None
     lines = [f"model    {options.model}"]
     lines.append(f"device   {', '.join((session.device, *info.options.changed))}")
+    lines.append(f"engine   {session.engine.name}: {session.engine.reason}")
     lines += [f"input    {spec}" for spec in interface.inputs]
     lines += [f"output   {spec}" for spec in interface.outputs]
     lines += [f"state    {pair.output} -> {pair.input}" for pair in interface.states]
@@ -161,7 +180,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     lines.append(
         f"{'PASS' if passed else 'FAIL'}: {options.model} on {machine['platform']}, "
         f"{machine['cpu']}, {machine['cores']} core(s), {machine['byte_order']}-endian, "
-        f"onnxruntime {machine['onnxruntime']}, {machine['device']}"
+        f"{_engine(session, machine)}, {machine['device']}"
     )
     return {"passed": passed, "findings": [asdict(finding) for finding in findings]}, lines
 

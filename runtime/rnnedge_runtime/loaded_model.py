@@ -113,13 +113,27 @@ class LoadedModel:
         """What keeps chunks from giving what the whole sequence gives, as far as it is known."""
         if self.contract is not None:
             return self.contract.hindrances
-        axes = {axis for spec in self.interface.data_inputs for axis in spec.axes}
-        if not any(isinstance(axis, str) and axis != BATCH for axis in axes):
-            return ()  # frames have a fixed size: a backward node sees no more than one of them
         from rnnedge_runtime.foreign.reads_future import backward_nodes
 
         assert self._model is not None, "a model without a contract is kept"
-        return backward_nodes(self._model)
+        # Where frames have a fixed size, a backward node sees no more than one of them.
+        return (backward_nodes(self._model) if self._has_open_time else ()) + self.lost_states
+
+    @cached_property
+    def lost_states(self) -> tuple[str, ...]:
+        """Which recurrent nodes start anew at each call, although the model keeps a state."""
+        states = [pair.input for pair in self.interface.states]
+        if self.contract is not None or not states:
+            return ()
+        from rnnedge_runtime.foreign.loses_state import lost_states
+
+        assert self._model is not None, "a model without a contract is kept"
+        return lost_states(self._model, states, open_time=self._has_open_time)
+
+    @property
+    def _has_open_time(self) -> bool:
+        axes = {axis for spec in self.interface.data_inputs for axis in spec.axes}
+        return any(isinstance(axis, str) and axis != BATCH for axis in axes)
 
     @cached_property
     def digest(self) -> str:

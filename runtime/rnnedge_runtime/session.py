@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rnnedge_runtime.engine.open import open_engine
-from rnnedge_runtime.engine.options import Device, EngineOptions, Model
+from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model
 from rnnedge_runtime.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Session(LoadedModel):
         model: Model,
         *,
         device: Device = "cpu",
+        engine: EngineName = "auto",
         threads: int | None = None,
         spinning: bool = True,
         arena: bool = True,
@@ -47,6 +48,10 @@ class Session(LoadedModel):
             model: Path of an `.onnx` file, or its bytes.
             device: `cpu`; `cuda`, which is CUDA or an error; `auto`, which takes CUDA if it works;
                 the attribute `device` says which one it took.
+            engine: `onnxruntime`; `native`, which needs rnnedge-native and a model that it knows;
+                `auto`, which with threads=1 takes the native engine where it is installed, knows
+                the model and was measured to be no slower. `session.engine` says which one it
+                took, and why.
             threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default, the
                 number of physical cores. Streams are best with 1.
             spinning: Whether waiting threads spin instead of sleeping; no difference with one
@@ -60,15 +65,17 @@ class Session(LoadedModel):
                 next call; None pairs them by their names.
 
         Raises:
-            MissingPackageError: If onnxruntime is not installed.
-            ModelError: If the model is missing, damaged, or refused by ONNX Runtime.
+            MissingPackageError: If the package of the engine is not installed.
+            ModelError: If the model is missing, damaged, or refused by the engine; the native
+                engine names the node that it does not know.
             ContractError: If its contract is damaged, or of a newer format.
             DeviceError: If the device is not available.
             StateError: If `states` does not fit the model.
             OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         """
         entries = EngineOptions(threads, spinning, arena, memory_pattern, tf32, options or {})
-        super().__init__(open_engine(model, device=device, options=entries), model, states=states)
+        opened = open_engine(model, device=device, options=entries, engine=engine)
+        super().__init__(opened, model, states=states)
 
     def __repr__(self) -> str:
         """List the inputs and outputs with their axes."""

@@ -1,6 +1,7 @@
 """What each wheel holds: nothing is missing, and nothing came along by accident."""
 
 import ast
+import re
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/info.py",
     "rnnedge_runtime/engine/integer_cost.py",
     "rnnedge_runtime/engine/library.py",
+    "rnnedge_runtime/engine/native.py",
     "rnnedge_runtime/engine/node.py",
     "rnnedge_runtime/engine/onnx_runtime.py",
     "rnnedge_runtime/engine/open.py",
@@ -25,7 +27,9 @@ RUNTIME = {
     "rnnedge_runtime/engine/tensor_info.py",
     "rnnedge_runtime/errors.py",
     "rnnedge_runtime/foreign/__init__.py",
+    "rnnedge_runtime/foreign/graph.py",
     "rnnedge_runtime/foreign/interface_from_names.py",
+    "rnnedge_runtime/foreign/loses_state.py",
     "rnnedge_runtime/foreign/reads_future.py",
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
@@ -52,11 +56,13 @@ RUNTIME = {
     "rnnedge_runtime/streaming/step_output.py",
     "rnnedge_runtime/streaming/stream.py",
     "rnnedge_runtime/streaming/stream_state.py",
+    "rnnedge_runtime/version.py",
     "rnnedge_runtime/write_target.py",
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
-MAY_IMPORT = {"numpy", "onnxruntime", "rnnedge_runtime"} | set(sys.stdlib_module_names)
+MAY_IMPORT = {"numpy", "onnxruntime", "rnnedge_native", "rnnedge_runtime"}
+MAY_IMPORT |= set(sys.stdlib_module_names)
 
 
 def imported(source):
@@ -118,10 +124,10 @@ def test_the_runtime_needs_numpy_only(runtime):
     assert [need for need in needs if "extra ==" not in need] == ["numpy>=1.26"]
 
 
-def test_onnxruntime_is_an_extra_of_the_runtime(runtime):
-    needs = [need.split(">")[0] for need in runtime.metadata.get_all("Requires-Dist")]
-    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu"]
-    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu"]
+def test_engines_are_extras_of_the_runtime(runtime):
+    needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
+    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native"]
 
 
 def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):

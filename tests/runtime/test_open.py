@@ -183,7 +183,7 @@ def test_without_onnxruntime_the_command_to_install_it(python):
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
         "import rnnedge_runtime\n"
-        "try: rnnedge_runtime.Session('model.onnx')\n"
+        "try: rnnedge_runtime.Session('model.onnx', engine='onnxruntime')\n"
         "except ImportError as error: print(error)\n"
     )
     assert python("-c", code).stdout == (

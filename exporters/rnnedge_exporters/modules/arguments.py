@@ -11,8 +11,9 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from keyword import iskeyword
+from operator import is_
 from typing import Any
 
 import torch
@@ -115,8 +116,22 @@ def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
 
 def flatten_result(result: Any) -> list[Tensor]:
     """Return the tensors of a result, in the order in which `torch.export` flattens them."""
-    leaves: list[Any] = torch.utils._pytree.tree_leaves(result)
+    leaves: list[Any] = torch.utils._pytree.tree_leaves(plain_result(result))
     return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def plain_result(result: Any) -> Any:
+    """Return a result with a dictionary for each dataclass in it, its fields by name."""
+    if is_dataclass(result) and not isinstance(result, type | Mapping):
+        return {part.name: plain_result(getattr(result, part.name)) for part in fields(result)}
+    if isinstance(result, tuple | list):
+        items = [plain_result(item) for item in result]
+        if all(map(is_, items, result)):
+            return result
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    if isinstance(result, dict):
+        return {key: plain_result(item) for key, item in result.items()}
+    return result
 
 
 def name_results(module: nn.Module, result: Any, taken: Sequence[str]) -> list[str]:
@@ -124,7 +139,7 @@ def name_results(module: nn.Module, result: Any, taken: Sequence[str]) -> list[s
 
     A module that is a subclass of a recurrent layer leaves its states' names to those lifted.
     """
-    names = _names_of(result, "output", _returned(module))
+    names = _names_of(plain_result(result), "output", _returned(module))
     if isinstance(module, nn.RNNBase):
         taken = [*taken, "h_0", "c_0", "h_n", "c_n"]
     unique: list[str] = []

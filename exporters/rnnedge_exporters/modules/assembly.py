@@ -29,6 +29,7 @@ from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.simplify import simplify
+from rnnedge_exporters.modules.streaming import line_of, tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translations import kept_translations
 from rnnedge_exporters.quantization.options import Storage
@@ -36,7 +37,7 @@ from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import read_layer
-from rnnedge_runtime.contract import Axis, Interface, LayerInfo, StatePair, TensorSpec
+from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 MODULE_OPSET = 18
 """What torch's translations are written in."""
@@ -129,6 +130,7 @@ def assemble(
         and not all(_origin(state) in graph.inputs for state in call.initial)
     ]
     rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
+    rows = {BATCH} if BATCH in rows else rows  # a stream has rows of one batch only
     found += [
         f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
         for call in calls
@@ -142,8 +144,13 @@ def assemble(
         and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
 
-    for made, name in zip(graph.outputs, traced.outputs, strict=True):
+    for made, name, axes in zip(graph.outputs, traced.outputs, _output_axes(traced), strict=True):
         made.name = name
+        if made.shape is not None:
+            made.shape = ir.Shape(
+                named if isinstance(named, str) else size
+                for size, named in zip(made.shape, axes, strict=True)
+            )
     pairs = _pairs(graph, calls, told)
     for call in calls:
         for before, final in zip(call.initial, call.finals, strict=False):
@@ -206,14 +213,14 @@ def translate(program: ExportedProgram) -> ir.Model:
                 program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
     except Exception as error:
-        raise ExportError(_reason(error)) from error
+        raise ExportError(_reason(error, program)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
     simplify(translated.model)
     return translated.model
 
 
-def _reason(error: BaseException) -> str:
-    """Find the operator without translation in a chain of torch's exceptions."""
+def _reason(error: BaseException, program: ExportedProgram) -> str:
+    """Find the operator without translation in a chain of torch's exceptions, and its line."""
     seen: BaseException | None = error
     texts = []
     while seen is not None:
@@ -221,15 +228,26 @@ def _reason(error: BaseException) -> str:
         seen = seen.__cause__ or seen.__context__
     text = "\n".join(texts)
     missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if missing:
+        name = missing[1].split(".")[1]
+        place = next((n for n in program.graph.nodes if name in str(n.target)), None)
+        where = f" at {line_of(place)}" if place is not None and line_of(place) else ""
+        return (
+            f"the operator {missing[1]}{where} has no translation to ONNX: "
+            f"{_INSTEAD.get(name, 'replace it by other operators')}, or keep it outside the "
+            "exported module"
+        )
     line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
     where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
-    if missing:
-        return (
-            f"the operator {missing[1]}{where} has no translation to ONNX: replace it by other "
-            "operators, or keep it outside the exported module"
-        )
     last = [t for t in texts[-1].splitlines() if t.strip()]
     return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
+
+
+_INSTEAD = {
+    "median": "x.sort(dim).values.select(dim, (x.size(dim) - 1) // 2) is x.median(dim).values",
+    "kthvalue": "x.sort(dim).values.select(dim, k - 1) is x.kthvalue(k, dim).values",
+}
+"""What computes the same by operators that have a translation."""
 
 
 def _expand(
@@ -437,6 +455,17 @@ def _rename_axes(graph: ir.Graph, names: Mapping[str, str]) -> None:
     for node in graph.all_nodes():
         for made in node.outputs:
             rename(made)
+
+
+def _output_axes(traced: Traced) -> list[list[str | None]]:
+    """Return the axes of the outputs that are named; torch may give such a symbol a new number."""
+    (returned,) = next(node.args for node in traced.program.graph.nodes if node.op == "output")
+    values = [node.meta["val"] for node in tensor_nodes(returned) if "val" in node.meta]
+    return [
+        [traced.names.get(str(size)) for size in value.shape]
+        for value in values
+        if isinstance(value, torch.Tensor)
+    ]
 
 
 def _spec(made: ir.Value, axes: tuple[Axis, ...] | None) -> TensorSpec:

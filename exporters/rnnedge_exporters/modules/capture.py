@@ -97,6 +97,9 @@ def observed(module: nn.Module) -> Iterator[Capture]:
                 capture.batch.append(x.shape[1 - axis])
             else:
                 capture.time.append(x.shape[0])
+            if isinstance(layer, nn.RNNBase) and (isinstance(x, PackedSequence) or x.dim() == 3):
+                hx = args[1] if len(args) > 1 else kwargs.get("hx")
+                _check_states(path, layer, hx, capture.batch[-1])
             return forward(*args, **kwargs)
 
         return wraps(forward)(call)  # by the signature of which arguments are bound
@@ -113,6 +116,20 @@ def observed(module: nn.Module) -> Iterator[Capture]:
             put_back()
         for hook in hooks:
             hook.remove()
+
+
+def _check_states(path: str, layer: nn.RNNBase, hx: Any, batch: Any) -> None:
+    """Refuse states of another shape: PyTorch 2.13 reads past the end of those of packed rows."""
+    states = [] if hx is None else [hx] if isinstance(hx, Tensor) else list(hx)
+    for state, size in zip(states, _state_sizes(layer), strict=False):
+        expected = [layer.num_layers * (2 if layer.bidirectional else 1), batch, size]
+        if list(state.shape) != expected:
+            raise ExportError(f"{path}: expected a state of {expected}, got {list(state.shape)}")
+
+
+def _state_sizes(layer: nn.RNNBase) -> list[int]:
+    cell = [layer.hidden_size] if layer.mode == "LSTM" else []
+    return [layer.proj_size or layer.hidden_size, *cell]
 
 
 def _note_weights(capture: Capture, path: str, layer: Layer, own: dict[str, Any]) -> None:
@@ -228,9 +245,7 @@ def _emit_rnn(
     if x.shape[2] != layer.input_size:
         raise ExportError(f"{path}: expected {layer.input_size} features, got {x.shape[2]}")
     directions = 2 if layer.bidirectional else 1
-    sizes = [layer.proj_size or layer.hidden_size]
-    if layer.mode == "LSTM":
-        sizes.append(layer.hidden_size)
+    sizes = _state_sizes(layer)
     shapes = [(layer.num_layers * directions, size) for size in sizes]
     return _emit(capture, path, x, states, shapes, directions * sizes[0], lengths, batch_first)
 

@@ -20,12 +20,14 @@ from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.copying import private_copy
+from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import decide
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
-from rnnedge_exporters.modules.tracing import DynamicAxes, Traced, trace
+from rnnedge_exporters.modules.squeezes import check_squeezes
+from rnnedge_exporters.modules.tracing import Traced, trace
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer
@@ -84,7 +86,7 @@ def build_module_graph(
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(options.verbose):
         kept = _state_attributes(copied, arguments)
-        notes += check_source(copied, arguments, kept)
+        notes += check_source(copied, arguments, kept, axes_named=dynamic_axes is not None)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
@@ -97,6 +99,7 @@ def build_module_graph(
             if not kept:
                 raise
             traced = _traced_from(start, copied, arguments, dynamic_axes, kept, error)
+        notes += check_squeezes(traced.program, traced.names)
         if storage != "float32":
             _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))

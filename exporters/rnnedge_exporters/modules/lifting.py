@@ -79,9 +79,9 @@ def decide(
         ExportError: When `states` is True and chunks would not give what the whole gives, or when
             the file answers something else than the module.
     """
-    causal = find_causal(traced.program, module, time_symbols(traced.names))
-    found = hindrances(traced.program, traced.capture, traced.names, causal)
-    found += row_hindrances(traced.program, traced.capture, traced.names, traced.outputs)
+    causal = find_causal(traced.program, module, time_symbols(traced.roles))
+    found = hindrances(traced.program, traced.capture, traced.roles, causal)
+    found += row_hindrances(traced.program, traced.capture, traced.roles, traced.outputs)
     told = states if isinstance(states, Mapping) else None
     lift = states is True or (states is None and not found)
     made = assemble(lift=lift, told=told, causal=causal if lift else ())

@@ -25,6 +25,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.lengths import Listed
 from rnnedge_exporters.modules.packing import PackedSequences
 from rnnedge_exporters.modules.source_lines import calling_line
+from rnnedge_exporters.modules.traced_forward import known_numbers
 
 _traced: ContextVar[PackedSequences | None] = ContextVar("traced", default=None)
 _lock = RLock()
@@ -53,12 +54,12 @@ def _count(change: int) -> None:
         if _traces == 1 and change == 1:
             for function, ours in _REPLACED.items():
                 function.__code__ = ours.__code__
-            fake.tolist, fake.numpy, fake.__array__ = _tolist, _numpy, _array
+            _fake.tolist, _fake.numpy, _fake.__array__ = _tolist, _numpy, _array
         elif _traces == 0:
             for function, original in _ORIGINALS.items():
                 function.__code__ = original.__code__
-            fake.tolist = _fake_tolist
-            del fake.numpy, fake.__array__
+            _fake.tolist = _fake_tolist
+            del _fake.numpy, _fake.__array__
 
 
 def pack(input: Tensor, lengths: Any, batch_first: bool, enforce_sorted: bool) -> PackedSequence:
@@ -89,27 +90,30 @@ def invert(permutation: Tensor | None) -> Tensor | None:
     return original(permutation) if known is None else known
 
 
-# The code of these three runs among torch's globals, and must import what it calls.
+# The code of these three runs among torch's globals: it finds this module where Python keeps it.
 def _pack_padded_sequence(
     input: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
 ) -> Any:
-    from rnnedge_exporters.modules.packed_functions import pack
+    import sys
 
-    return pack(input, lengths, batch_first, enforce_sorted)
+    ours: Any = sys.modules["rnnedge_exporters.modules.packed_functions"]
+    return ours.pack(input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_packed_sequence(
     sequence: Any, batch_first: bool = False, padding_value: float = 0.0, total_length: Any = None
 ) -> Any:
-    from rnnedge_exporters.modules.packed_functions import pad
+    import sys
 
-    return pad(sequence, batch_first, padding_value, total_length)
+    ours: Any = sys.modules["rnnedge_exporters.modules.packed_functions"]
+    return ours.pad(sequence, batch_first, padding_value, total_length)
 
 
 def _invert_permutation(permutation: Any) -> Any:
-    from rnnedge_exporters.modules.packed_functions import invert
+    import sys
 
-    return invert(permutation)
+    ours: Any = sys.modules["rnnedge_exporters.modules.packed_functions"]
+    return ours.invert(permutation)
 
 
 class _Calls(TorchFunctionMode):
@@ -143,16 +147,26 @@ def _argument(args: Any, options: dict[str, Any], position: int, name: str) -> A
 
 
 def _tolist(tensor: Tensor) -> Any:
+    known = known_numbers(tensor)
+    if known is not None:
+        return known.tolist()
     return Listed(tensor, _fake_tolist) if _is_list(tensor) else _fake_tolist(tensor)
 
 
 def _numpy(tensor: Tensor, **options: Any) -> Any:
     if _traced.get() is None:
         return _fake_numpy(tensor, **options)
-    return Listed(tensor, _array) if _is_list(tensor) else _array(tensor)
+    known = known_numbers(tensor)
+    if known is not None:
+        return known
+    return Listed(tensor, _refuse_array) if _is_list(tensor) else _refuse_array(tensor)
 
 
-def _array(tensor: Tensor, *_: Any) -> NoReturn:
+def _array(tensor: Tensor, *options: Any) -> Any:
+    return _fake_array(tensor, *options) if _traced.get() is None else _refuse_array(tensor)
+
+
+def _refuse_array(_: Tensor) -> NoReturn:
     raise ExportError(
         f"{calling_line()}: an array of numpy would hold the example's numbers: compute with "
         "tensors; pack_padded_sequence takes lengths as a tensor"
@@ -164,8 +178,8 @@ def _is_list(tensor: Tensor) -> bool:
     return _traced.get() is not None and tensor.dim() == 1 and whole
 
 
-fake: Any = FakeTensor
-_fake_tolist, _fake_numpy = fake.tolist, fake.numpy
+_fake: Any = FakeTensor
+_fake_tolist, _fake_numpy, _fake_array = _fake.tolist, _fake.numpy, _fake.__array__
 _REPLACED: dict[Any, Any] = {
     rnn.pack_padded_sequence: _pack_padded_sequence,
     rnn.pad_packed_sequence: _pad_packed_sequence,

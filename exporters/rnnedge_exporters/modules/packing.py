@@ -210,23 +210,32 @@ class PackedSequences:
         # A PackedSequence has no room for lengths: these find what it was made from. The tensors
         # are kept, so that no other gets the number of one that is gone.
         self._by_lengths: dict[tuple[int, bool], Packing] = {}
-        self._copies: dict[int, tuple[Tensor, Tensor]] = {}
+        self._copies: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._by_batch_sizes: dict[int, Packing] = {}
-        self._gathered: dict[int, tuple[Tensor, TracedSequence]] = {}
+        self._gathered: dict[int, tuple[Tensor, int, TracedSequence]] = {}
         self._data: dict[tuple[int, int], Tensor] = {}
 
     def pack(
         self, input: Tensor, lengths: Any, batch_first: bool, enforce_sorted: bool
     ) -> PackedSequence:
         """Do what `pack_padded_sequence` does."""
-        padded = input.transpose(0, 1) if batch_first else input
-        taken = as_lengths(lengths, padded.shape[1], padded.shape[0])
-        _, taken = self._copies.get(id(taken), (taken, taken))
+        # A copy, as PyTorch makes one: what is done to a tensor in place later is not seen. Copies
+        # leave nothing in the file.
+        padded = (input.transpose(0, 1) if batch_first else input).clone()
+        taken = self._copied(as_lengths(lengths, padded.shape[1], padded.shape[0]))
         assume(taken.shape[0] == padded.shape[1])
         key = id(taken), enforce_sorted
         if key not in self._by_lengths:
             self._by_lengths[key] = Packing(taken, padded, in_order=enforce_sorted)
         return TracedSequence.over(self, self._by_lengths[key], padded, clean=False)
+
+    def _copied(self, lengths: Tensor) -> Tensor:
+        """Return a copy of lengths, the same one as long as nothing is done to them in place."""
+        known, version, copy = self._copies.get(id(lengths), (None, 0, lengths))
+        if known is None or lengths._version != version:
+            copy = lengths.clone()
+            self._copies[id(lengths)] = lengths, lengths._version, copy
+        return copy
 
     def pad(
         self,
@@ -244,9 +253,9 @@ class PackedSequences:
         padded = packing.out_of_rows(padded, taken.indices)
         lengths = packing.out_of_rows(packing.lengths, taken.indices, 0)
         if lengths is packing.lengths:
-            lengths = lengths.clone()  # an output that is an input would take its name
-            self._copies[id(lengths)] = lengths, packing.lengths
-        return (padded.transpose(0, 1) if batch_first else padded), lengths
+            lengths = lengths.clone()
+            self._copies[id(lengths)] = lengths, lengths._version, packing.lengths
+        return (padded.transpose(0, 1) if batch_first else padded).clone(), lengths
 
     def taken(self, sequence: PackedSequence) -> TracedSequence:
         """Return a packed sequence as the padded tensor that it stands for.
@@ -255,7 +264,9 @@ class PackedSequences:
             ExportError: When it was not made from one that `pack_padded_sequence` gave.
         """
         if isinstance(sequence, TracedSequence):
-            return sequence
+            if not self._is_changed(sequence):
+                return sequence
+            return sequence.replaced(sequence.packing.scattered(sequence.data), clean=True)
         data, batch_sizes, *indices = sequence
         packing = self._by_batch_sizes.get(id(batch_sizes))
         if packing is None:
@@ -265,8 +276,8 @@ class PackedSequences:
             )
         known = indices[0] is packing.order and indices[1] is packing.ranks
         own = None if known else (indices[0], indices[1])
-        _, whole = self._gathered.get(id(data), (None, None))
-        if whole is not None and whole.packing is packing:
+        _, _, whole = self._gathered.get(id(data), (None, 0, None))
+        if whole is not None and whole.packing is packing and not self._is_changed(whole):
             return TracedSequence.over(self, packing, whole.padded, clean=whole.clean, indices=own)
         return TracedSequence.over(self, packing, packing.scattered(data), clean=True, indices=own)
 
@@ -280,8 +291,13 @@ class PackedSequences:
         return None if order is None else next((packing.ranks for packing in known), None)
 
     def is_data(self, tensor: object) -> bool:
-        """Whether a tensor is the data of a packed sequence, unchanged."""
+        """Whether a tensor is the data of a packed sequence."""
         return id(tensor) in self._gathered
+
+    def _is_changed(self, sequence: TracedSequence) -> bool:
+        """Whether something was done in place to the data of a sequence."""
+        data = self._data.get((id(sequence.padded), id(sequence.packing)))
+        return data is not None and data._version != self._gathered[id(data)][1]
 
     def data_of(self, sequence: TracedSequence) -> Tensor:
         """Return the data of a sequence, the same tensor each time."""
@@ -289,7 +305,7 @@ class PackedSequences:
         if key not in self._data:
             data = sequence.packing.gathered(sequence.padded)
             self._data[key] = data
-            self._gathered[id(data)] = data, sequence
+            self._gathered[id(data)] = data, data._version, sequence
         return self._data[key]
 
     def batch_sizes_of(self, packing: Packing) -> Tensor:

@@ -33,7 +33,10 @@ def loop_over_an_axis(arguments: Arguments, run: Callable[[Arguments], Any]) -> 
         The loop and the axis, or None when there is none.
     """
     flat = arguments.flat()
-    before = _times(run, arguments)
+    try:
+        before = _times(run, arguments)
+    except Exception:  # what does not run while it is watched
+        return None
     axes = [(name, axis) for name, tensor in flat.items() for axis in range(tensor.dim())]
     for name, axis in axes[:_MOST_AXES]:
         longer = arguments.with_tensors(flat | {name: _longer(flat[name], axis)})

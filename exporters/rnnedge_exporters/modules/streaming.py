@@ -80,7 +80,7 @@ def hindrances(
     for node in program.graph.nodes:
         if node.op == "call_function" and node.name not in handled:
             for what in _looks_across(node, times, capture):
-                found[Hindrance(what, where(node))] = None
+                found[Hindrance(what, line_of(node))] = None
         if node.op == "output":
             values = [value for value in map(_value, tensor_nodes(node.args)) if value is not None]
             if any(_timed(size, longest) for value in values for size in value.shape):
@@ -244,7 +244,7 @@ def _has(args: Any, times: set[str]) -> bool:
     return any(_timed(node.meta.get("val"), times) for node in tensor_nodes(args))
 
 
-def where(node: fx.Node) -> str:
+def line_of(node: fx.Node) -> str:
     """Return the line of the user's code that a node comes from, or nothing."""
     trace = node.meta.get("stack_trace") or ""
     lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', trace)

@@ -19,6 +19,7 @@ def check_states(subject: Subject) -> Iterator[Finding]:
     hidden = [cell for cell in cells if not cell.inner and is_hidden(subject.file, cell)]
     if not hidden:
         return
+    yield from _half_hidden(subject, hidden)
     starts = sorted({_start(subject.file, cell) for cell in hidden})
     lost = [cell for cell in hidden if not comes_out(subject.file, cell)]
     problem = f"starts from {' or '.join(starts)} at each call"
@@ -31,6 +32,22 @@ def check_states(subject: Subject) -> Iterator[Finding]:
         f"{problem}: the model runs whole sequences, and cannot be streamed in chunks",
         _remedy(subject.file.contract),
     )
+
+
+def _half_hidden(subject: Subject, hidden: list[Cell]) -> Iterator[Finding]:
+    """Name the operators that a stream would hand one state on to, and not the other."""
+    for cell in hidden:
+        given = [_is_input(subject.file, name) for name in cell.initial]
+        if any(given) and not all(given):
+            kept, lost = ("initial_h", "initial_c") if given[0] else ("initial_c", "initial_h")
+            yield Finding(
+                "state-lost",
+                "warning",
+                cell.name,
+                f"{kept} is an input and {lost} is not: a stream that hands on the one state loses "
+                "the other at each call",
+                _remedy(subject.file.contract),
+            )
 
 
 def _remedy(contract: Contract | None) -> str:

@@ -51,6 +51,7 @@ REMEDIES = {
     "other weights": "export from the checkpoint that you compare with",
     "crash": "check inputs before this engine sees them, as rnnedge_runtime.Session does",
     "never ends": "look for a Loop or Scan whose condition stays true, or raise --time-limit",
+    "axis of 1 dropped": "squeeze(dim) drops one axis, squeeze() every axis that is 1",
     "empty rows lose their state": "keep the initial state where a length is 0",
 }
 
@@ -112,6 +113,9 @@ def _cause(
     unsteady = [failure for failure in failures if "differs between two runs" in failure]
     if unsteady:
         return _unsteady(unsteady[0], model)
+    dropped = _dropped_axis(subject, pool, model)
+    if dropped:
+        return dropped
     frozen = _frozen(subject, pool)
     # A length that is refused is frozen whatever else is wrong; one that is answered may be wrong
     # for a reason that explains all lengths at once.
@@ -167,6 +171,23 @@ def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, st
     if random:
         return "dropout left on", random[0], f"{failure}; the graph has {', '.join(random[:3])}"
     return "not deterministic", "", failure
+
+
+def _dropped_axis(
+    subject: Subject, pool: Sequence[Answers], model: onnx.ModelProto | None
+) -> tuple[str, str, str] | None:
+    """Say which output has fewer axes than are declared where batch or time is 1."""
+    declared = {spec.name: spec for spec in subject.declared.outputs}
+    for answers in pool:
+        for name, array in (answers.model or {}).items():
+            spec = declared.get(name)
+            if spec is None or array.ndim >= len(spec.axes) or 1 not in answers.sizes.values():
+                continue
+            evidence = f"{name} has the shape {list(array.shape)} at {answers.case}, where {spec}"
+            for node in model.graph.node if model else ():
+                if node.op_type == "Squeeze" and len(node.input) == 1 and not node.attribute:
+                    return "axis of 1 dropped", node.name or node.output[0], f"{evidence} is said"
+    return None
 
 
 def _frozen(subject: Subject, pool: Sequence[Answers]) -> Frozen | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Device: TypeAlias = Literal["cpu", "cuda", "auto"]
+EngineName: TypeAlias = Literal["auto", "native", "onnxruntime"]
 Model: TypeAlias = "str | os.PathLike[str] | bytes"
 
 CPU = "CPUExecutionProvider"

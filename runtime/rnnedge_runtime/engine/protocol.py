@@ -31,6 +31,43 @@ class Tensor(Protocol):
         """Set the values to those of an array with the same shape and dtype."""
 
 
+class Stepper(Protocol):
+    """Steps of one frame in one call of the engine, with everything checked inside.
+
+    Attributes:
+        half: Which half of the state holds it; the other one is written next.
+        steps: How many steps were made.
+    """
+
+    half: Literal[0, 1]
+    steps: int
+
+    def step(self, frame: Any, *, out: Any = None) -> Any:
+        """Run one frame.
+
+        Args:
+            frame: Anything.
+            out: What the output is written into, or None.
+
+        Returns:
+            The output, in `out` or a new array; False, with nothing run, where `frame` or `out` is
+            no array of the very dtype and shape, or `frame` holds NaN or infinity.
+        """
+
+    def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool:
+        """Set what `step` calls instead of returning False.
+
+        Args:
+            fallback: Takes the same arguments, and any others.
+            idle: A list that is empty while another thread is inside a call of the stream; the
+                fallback is called then too.
+
+        Returns:
+            Whether `step` may be called in place of `fallback`: other Python threads do not run
+            while it does.
+        """
+
+
 class Engine(Protocol):
     """A model opened by a library.
 
@@ -108,4 +145,28 @@ class Engine(Protocol):
 
         Returns:
             A function that runs the model once. It does not keep the tensors alive.
+        """
+
+    def stepper(
+        self,
+        frame: Array,
+        output: Array,
+        states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        *,
+        tiny: float,
+        flushed_every: int,
+    ) -> Stepper | None:
+        """Prepare steps through two halves of a state for a model of one input and one output.
+
+        Args:
+            frame: An array of the dtype and shape that frames have.
+            output: A buffer for the output, as the caller gets it.
+            states: The initial states by input name, in each half.
+            finals: The final states by output name, in the half that is not read.
+            tiny: Numbers of the state below it become zero.
+            flushed_every: After so many steps.
+
+        Returns:
+            None where the engine has no faster way than a bound call.
         """

@@ -174,6 +174,8 @@ def _rows(session: Session) -> tuple[bool | None, str]:
 def _chunks(session: Session) -> tuple[bool | None, str]:
     if not session.interface.states:
         return None, "the model keeps no state"
+    if session.lost_states:
+        return False, "; ".join(session.lost_states)
     if session.hindrances:
         return None, "; ".join(session.hindrances)
     if not _has_axis(session, TIME):

@@ -71,14 +71,15 @@ def read_tensor(content: bytes, source: str) -> tuple[str, Array]:
             its values lie in another file.
     """
     try:
-        return _tensor(content)
+        return parse_tensor(content)
     except ValueError as error:
         raise GoldenError(
             f"{source} cannot be read as an ONNX tensor: {error}: write or copy it again"
         ) from error
 
 
-def _tensor(content: bytes) -> tuple[str, Array]:
+def parse_tensor(content: bytes) -> tuple[str, Array]:
+    """Read one tensor as `read_tensor` does; raises a `ValueError` that names no file."""
     fields: dict[int, list[bytes]] = {}
     for number, payload in read_fields(content, _WIRES):
         fields.setdefault(number, []).append(bytes(payload))

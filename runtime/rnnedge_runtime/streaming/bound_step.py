@@ -16,12 +16,12 @@ from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, one_line
 from rnnedge_runtime.loaded_model import LoadedModel, RunResult
-from rnnedge_runtime.streaming.silence_and_nan import TINY, check_finite
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, TINY, check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, written_into
-from rnnedge_runtime.streaming.stream_state import StreamState
+from rnnedge_runtime.streaming.stream_state import Position, StreamState
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.protocol import Tensor
+    from rnnedge_runtime.engine.protocol import Stepper, Tensor
 
 
 class BoundStep:
@@ -31,6 +31,7 @@ class BoundStep:
         frames: Where a frame is written, by the name of the input; without the time axis if frames
             have none.
         outputs: Where the model writes its outputs, by name; likewise.
+        stepper: What the engine runs these frames by in one call each, or None.
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class BoundStep:
         "_views",
         "frames",
         "outputs",
+        "stepper",
     )
 
     def __init__(
@@ -79,10 +81,11 @@ class BoundStep:
         self._kept = (given, made)  # a bound call does not keep its tensors alive
         self._state = state
         self._runs = []
+        reads, writes = [], []
         for before, after in (state.halves, state.halves[::-1]):
-            reads = {pair.input: tensor for pair, tensor in zip(pairs, before, strict=True)}
-            writes = {pair.output: tensor for pair, tensor in zip(pairs, after, strict=True)}
-            self._runs.append(engine.bind({**given, **reads}, {**made, **writes}))
+            reads.append({pair.input: tensor for pair, tensor in zip(pairs, before, strict=True)})
+            writes.append({pair.output: tensor for pair, tensor in zip(pairs, after, strict=True)})
+            self._runs.append(engine.bind({**given, **reads[-1]}, {**made, **writes[-1]}))
         self._title = engine.title
         self.frames = _without_time(frames, given, single=single)
         self.outputs = _without_time(model.interface.data_outputs, made, single=single)
@@ -96,6 +99,20 @@ class BoundStep:
         single_output = len(self.outputs) == 1
         self._only = next(iter(self.outputs.values())) if single_output else None
         self._only_view = next(iter(self._views.values())) if single_output else None
+        self.stepper: Stepper | None = None
+        if single and isinstance(state.position, Position) and len(inputs) == single_output == 1:
+            assert self._only is not None
+            self.stepper = engine.stepper(
+                self._frame,
+                self._only,
+                (reads[0], reads[1]),
+                (writes[0], writes[1]),
+                tiny=TINY,
+                flushed_every=FLUSHED_EVERY,
+            )
+        if self.stepper is not None:
+            self.stepper.half, self.stepper.steps = state.half, state.position.steps
+            state.position = self.stepper
 
     def take(self, frame: Array) -> bool:
         """Copy a frame of the only input into its buffer.

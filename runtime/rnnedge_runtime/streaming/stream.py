@@ -66,6 +66,10 @@ class Stream:
         self._bound: dict[object, BoundStep] = {}
         self._last: object = None
         self._usual = self._warm_up()
+        self._stepper = None if self._usual is None else self._usual.stepper
+        if self._stepper is not None and self._stepper.guard(self._step_in_python, self._free):
+            # A call of a Python method takes as long as a step of a small layer.
+            self.step = self._stepper.step  # type: ignore[method-assign, assignment]
 
     @property
     def batch(self) -> int:
@@ -118,7 +122,7 @@ class Stream:
         twin = Stream(self._model, self._batch, constants=self._constants)
         with self._alone():
             twin._state.write(self._state.read())
-            twin._state.steps = self._state.steps
+            twin._state.position.steps = self._state.position.steps
         return twin
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -150,6 +154,8 @@ class Stream:
         with self._alone():
             self._closed = True
             self._bound, self._usual = {}, None
+            if self._stepper is not None:
+                self._stepper.guard(self._step_in_python, [])  # all that is left is the error
 
     def __enter__(self) -> Stream:
         """Return the stream itself."""
@@ -184,6 +190,11 @@ class Stream:
             EngineError: If the engine fails; the state does not change.
             StreamError: If the stream is closed, or in use by another thread.
         """
+        return self._step_in_python(frame, out=out, copy=copy)
+
+    def _step_in_python(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
+    ) -> Answer:
         try:
             self._free.pop()  # as `_alone` does it, which would cost another microsecond
         except IndexError:

@@ -157,3 +157,18 @@ def test_lifted_where_chunks_are_the_whole(
     assert made.contract.interface.states
     assert made.contract.hindrances == ()
     assert made.report.chunks is True
+
+
+class Centred(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x - x.mean(1, keepdim=True))[0]
+
+
+@pytest.mark.parametrize("names", [{0: "batch", 1: "frames"}, {0: "n", 1: "t"}], ids=str)
+def test_time_is_what_the_layers_see_whatever_it_is_called(
+    names: dict[int, str], tmp_path: Path
+) -> None:
+    options = {"example_inputs": EXAMPLE, "dynamic_axes": {"x": names}}
+    made = rnnedge.export(Centred(), tmp_path / "m.onnx", **options)
+    assert made.contract.hindrances == ("mean over time",)
+    assert made.contract.interface.states == ()

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnedge
 
@@ -235,3 +236,39 @@ def test_without_validation_nothing_is_run_at_other_sizes(tmp_path: Path) -> Non
     made = rnnedge.export(BranchOnParity(), tmp_path / "m.onnx", **options)
     assert made.report.sizes == []
     assert str(made.report) == "the file was not run at other sizes"
+
+
+def test_rows_of_a_state_are_not_lengthened_into_a_crash(tmp_path: Path) -> None:
+    """PyTorch reads past the end of a state with more rows than a packed LSTM has."""
+
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(4, 5, 2, batch_first=True)
+            self.table = nn.Parameter(torch.randn(2, 5))
+
+        def forward(self, x: Tensor, lengths: Tensor, h: Tensor, c: Tensor) -> Tensor:
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            _, (h_n, _) = self.rnn(packed, (h, c))
+            return h_n + self.table.unsqueeze(1)
+
+    states = torch.zeros(2, 3, 5), torch.zeros(2, 3, 5)
+    example = (torch.randn(3, 6, 4), torch.tensor([6, 2, 4]), *states)
+    made = rnnedge.export(Packed(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.inputs[2].axes == (2, "batch", 5)
+
+
+def test_an_example_of_one_row_and_step_is_enough(tmp_path: Path) -> None:
+    example = (torch.randn(1, 1, 4),)
+    made = rnnedge.export(PadByModulo(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.inputs[0].axes == ("batch", "time", 4)
+
+
+def test_two_batches_have_no_state_that_a_stream_could_make(tmp_path: Path) -> None:
+    class Twice(Base):
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:
+            return self.rnn(x)[0].mean() + self.rnn(z)[0]
+
+    example = (torch.randn(2, 5, 4), torch.randn(3, 5, 4))
+    made = rnnedge.export(Twice(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.states == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_packed_sequence as unpack
 import rnnedge
 
 if TYPE_CHECKING:
-    from packed_modules import Array, Forward
+    from packed_modules import Forward
     from torch import Tensor
 
     from rnnedge_runtime import Session
@@ -140,7 +140,38 @@ def _moved(m: Packed, x: Tensor, n: Tensor) -> Tensor:
     return padded(packed(m, x, n).cpu().float().to("cpu"))
 
 
+def _in_place(m: Packed, x: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+    """What is done to the data is seen, what is done to the tensors around it later is not."""
+    p = packed(m, x, n)
+    before = padded(p)
+    before.mul_(2)
+    same = p.data.mul_(3)
+    kept = PackedSequence(F.relu(p.data, inplace=True), *p[1:])
+    return before, same, padded(p), padded(kept), m.second(p)[1]
+
+
+def _packed_before(m: Packed, x: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+    x, n = x * 1, n + 0
+    p = pack(x, n, batch_first=True, enforce_sorted=False)
+    x[:, 0] = 0
+    n.clamp_(max=1)
+    again = pack(x, n, batch_first=True, enforce_sorted=False)
+    return m.rnn(p)[1][0], m.rnn(again)[1][0]
+
+
+def _other_kinds(m: Packed, x: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+    """Of rank 4 and of truth, without a layer."""
+    p = pack(x.unsqueeze(-1) * torch.ones(2), n, batch_first=True, enforce_sorted=False)
+    mask = pack(x > 0, n, batch_first=True, enforce_sorted=False)
+    flipped = unpack(mask._replace(data=~mask.data), batch_first=True, padding_value=1)[0]
+    flat = unpack(p._replace(data=p.data.flatten(1)), padding_value=2)[0]
+    return p.data, flat, flipped, padded(mask)
+
+
 CASES: dict[str, Forward] = {
+    "other kinds": _other_kinds,
+    "in place": _in_place,
+    "packed before": _packed_before,
     "softmax over features": _softmax,
     "over all steps": _over_all_steps,
     "returned": _itself,
@@ -161,19 +192,22 @@ CASES: dict[str, Forward] = {
 }
 
 
+Whole = tuple[rnnedge.ExportResult, list[list[Any]]]
+
+
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> list[list[Array]]:
-    """The answers of one file of all cases: to export each alone takes a second."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """One file of all cases, and its answers: to export each alone takes a second."""
     made = module(lambda m, x, n: [forward(m, x, n) for forward in CASES.values()])
-    session, _ = export(made, tmp_path_factory.mktemp("packed"))
-    return [in_onnx(session, rows(lengths), lengths) for lengths in UNSORTED]
+    session, result = export(made, tmp_path_factory.mktemp("packed"))
+    return result, [in_onnx(session, rows(lengths), lengths) for lengths in UNSORTED]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_is_what_torch_has(name: str, answers: list[list[Array]]) -> None:
+def test_is_what_torch_has(name: str, whole: Whole) -> None:
     before = list(CASES)[: list(CASES).index(name)]
     first = sum(len(in_torch(module(CASES[case]), rows([2, 3]), [2, 3])) for case in before)
-    for lengths, given in zip(UNSORTED, answers, strict=True):
+    for lengths, given in zip(UNSORTED, whole[1], strict=True):
         compare(given[first:], in_torch(module(CASES[name]), rows(lengths), lengths))
 
 
@@ -186,20 +220,6 @@ def test_of_rows_that_are_sorted(tmp_path: Path) -> None:
     made = module(forward)
     session, _ = export(made, tmp_path, example_inputs=(EXAMPLE[0], torch.tensor([7, 4, 2])))
     check(made, session, SORTED)
-
-
-def test_without_a_layer(tmp_path: Path) -> None:
-    def forward(m: Packed, x: Tensor, n: Tensor) -> tuple[Tensor, ...]:
-        p = pack(x.unsqueeze(-1) * torch.ones(2), n, batch_first=True, enforce_sorted=False)
-        mask = pack(x > 0, n, batch_first=True, enforce_sorted=False)
-        flipped = unpack(mask._replace(data=~mask.data), batch_first=True, padding_value=1)[0]
-        flat = unpack(p._replace(data=p.data.flatten(1)), padding_value=2)[0]
-        return p.data, flat, flipped, padded(mask)
-
-    made = module(forward)
-    axes = {"x": {0: "batch", 1: "time"}, "lengths": {0: "batch"}}
-    session, _ = export(made, tmp_path, dynamic_axes=axes)
-    check(made, session, UNSORTED)
 
 
 def test_no_rows_with_steps(tmp_path: Path) -> None:
@@ -250,13 +270,8 @@ def test_work_on_single_steps_can_be_streamed(tmp_path: Path) -> None:
     assert np.allclose(np.concatenate(parts, 1), session.run(x).output, atol=1e-6)
 
 
-def test_steps_of_all_rows_keep_states_from_being_lifted(tmp_path: Path) -> None:
-    def forward(m: Packed, x: Tensor, n: Tensor) -> list[Tensor]:
-        p = packed(m, x, n)
-        summed = m.second(p._replace(data=p.data.cumsum(0)))[1]
-        return [padded(p), p.data, p.data.mean(0), summed]
-
-    _, result = export(module(forward), tmp_path)
+def test_steps_of_all_rows_keep_states_from_being_lifted(whole: Whole) -> None:
+    result, _ = whole
     assert not result.contract.interface.states
     assert set(result.contract.hindrances) >= {
         "an output ends at the longest row: give pad_packed_sequence total_length",

@@ -150,6 +150,19 @@ def test_states_that_come_out_and_do_not_go_in(found: Found) -> None:
     assert problem.startswith("starts from zeros at each call: ")
 
 
+@pytest.mark.parametrize(("kept", "lost"), [("h", "c"), ("c", "h")])
+def test_one_state_of_an_lstm_that_is_lost(kept: str, lost: str, found: Found) -> None:
+    model = handmade.plain("LSTM", states=True)
+    node = next(node for node in model.graph.node if node.op_type == "LSTM")
+    position = 5 + "hc".index(lost)
+    (info,) = [info for info in model.graph.input if info.name == node.input[position]]
+    model.graph.input.remove(info)
+    node.input[position] = ""
+    finding = found(model)["state-lost"]
+    assert (finding.severity, finding.where) == ("warning", node.name)
+    assert finding.problem.startswith(f"initial_{kept} is an input and initial_{lost} is not")
+
+
 def test_learned_initial_state(found: Found) -> None:
     model = handmade.plain("GRU", axes=("time", 1, 3), states=True)
     del model.graph.input[1:]

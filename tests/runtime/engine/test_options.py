@@ -73,7 +73,7 @@ def test_options_that_are_not_the_default_in_words():
 
 
 def test_info_of_a_stream():
-    info = Session(LSTM.content, threads=1).info
+    info = Session(LSTM.content, threads=1, engine="onnxruntime").info
     assert [spec.name for spec in info.states] == ["h_0", "c_0"]
     assert info.state_bytes == 2 * 3 * 4
     assert (info.delay, info.hindrances) == (0, ())

@@ -52,7 +52,7 @@ def pools() -> Iterator[Callable]:
     made = []
 
     def make(content=GRU.content, **limits):
-        session = Session(content, threads=1)
+        session = Session(content, threads=1, engine="onnxruntime")
         made.append((session.pool(**limits), GatedEngine(session)))
         return made[-1]
 
@@ -71,7 +71,7 @@ def frames(count: int, seed: int = 0) -> list[np.ndarray]:
 
 def alone(inputs: Iterable[np.ndarray]) -> np.ndarray:
     """Return float32 [time, hidden]: what a stream of its own answers."""
-    stream = Session(GRU.content, threads=1).stream()
+    stream = Session(GRU.content, threads=1, engine="onnxruntime").stream()
     return np.stack([stream.step(frame[None])[0] for frame in inputs])
 
 

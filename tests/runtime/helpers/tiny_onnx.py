@@ -28,27 +28,67 @@ def model(
     *,
     metadata: Mapping[str, str] | None = None,
     opset: int = 17,
+    values: Sequence[bytes] = (),
+    functions: Sequence[bytes] = (),
+    domains: Sequence[str] = (),
 ) -> bytes:
     """Return a ModelProto whose graph has these parts, as bytes."""
-    graph = b"".join(_field(1, made) for made in nodes)
-    graph += _field(2, "tiny")
-    graph += b"".join(_field(5, tensor(array, name)) for name, array in constants.items())
-    graph += b"".join(_field(11, made) for made in inputs)
-    graph += b"".join(_field(12, made) for made in outputs)
-    made = _field(1, 8) + _field(7, graph)  # IR version 8, the one of opset 17
-    made += _field(8, _field(1, "") + _field(2, opset))
+    made = _field(1, 8)  # IR version 8, the one of opset 17
+    made += _field(7, graph(nodes, inputs, outputs, constants, values))
+    made += b"".join(_field(25, one) for one in functions)
+    for domain, version in {"": opset, **dict.fromkeys(domains, 1)}.items():
+        made += _field(8, _field(1, domain) + _field(2, version))
     for key, text in (metadata or {}).items():
         made += _field(14, _field(1, key) + _field(2, text))
     return made
 
 
+def graph(
+    nodes: Sequence[bytes],
+    inputs: Sequence[bytes],
+    outputs: Sequence[bytes],
+    constants: Mapping[str, np.ndarray],
+    values: Sequence[bytes] = (),
+) -> bytes:
+    """Return a GraphProto, as a model or a node has it; `values` declare shapes inside."""
+    made = b"".join(_field(1, one) for one in nodes)
+    made += _field(2, "tiny")
+    made += b"".join(_field(5, tensor(array, name)) for name, array in constants.items())
+    made += b"".join(_field(11, one) for one in inputs)
+    made += b"".join(_field(12, one) for one in outputs)
+    return made + b"".join(_field(13, one) for one in values)
+
+
+def function(
+    domain: str,
+    name: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    nodes: Sequence[bytes],
+    opset: int = 17,
+) -> bytes:
+    """Return a FunctionProto."""
+    made = _field(1, name)
+    made += b"".join(_field(4, one) for one in inputs)
+    made += b"".join(_field(5, one) for one in outputs)
+    made += b"".join(_field(7, one) for one in nodes)
+    made += _field(9, _field(1, "") + _field(2, opset))
+    return made + _field(10, domain)
+
+
 def node(
-    op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: object
+    op_type: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    domain: str = "",
+    **attributes: object,
 ) -> bytes:
     """Return a NodeProto; an input called "" is left out."""
     made = b"".join(_field(1, name) for name in inputs)
     made += b"".join(_field(2, name) for name in outputs)
     made += _field(4, op_type)
+    made += _field(7, domain) if domain else b""
     return made + b"".join(_field(5, _attribute(*item)) for item in attributes.items())
 
 
@@ -78,6 +118,10 @@ def _attribute(name: str, value: object) -> bytes:
         number, kind, values = 3, 2, [value]
     elif isinstance(value, str):
         number, kind, values = 4, 3, [value]
+    elif isinstance(value, np.ndarray):
+        number, kind, values = 5, 4, [tensor(value)]
+    elif isinstance(value, bytes):  # a graph
+        number, kind, values = 6, 5, [value]
     elif isinstance(value, Sequence) and isinstance(value[0], int):
         number, kind, values = 8, 7, value
     elif isinstance(value, Sequence) and isinstance(value[0], str):

@@ -35,7 +35,7 @@ WRONG = {
 @pytest.fixture
 def started():
     """Return a pool with three streams that have run a step, and their numbers."""
-    pool = Session(Tiny("lstm").content, threads=1).pool()
+    pool = Session(Tiny("lstm").content, threads=1, engine="onnxruntime").pool()
     streams = [pool.open() for _ in range(3)]
     pool.step({stream: GOOD * i for i, stream in enumerate(streams)})
     return pool, streams

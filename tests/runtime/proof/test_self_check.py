@@ -116,7 +116,7 @@ BROKEN = {
     "state-ignored-by-another-maker": (
         CHUNKS,
         GRU.graph(start=False).content(),
-        "largest difference ",
+        "a node (GRU) loses its hidden state (initial_h) between calls",
     ),
     "state-ignored": (CHUNKS, GRU.graph(start=False).content(GRU.contract), "largest difference "),
     "lengths-ignored": (

@@ -20,7 +20,7 @@ from rnnedge_exporters.modules.trial.beside import (
     close,
     differences,
 )
-from rnnedge_exporters.modules.trial.tensors import Tensors, is_batch, is_time, made, sizes_of
+from rnnedge_exporters.modules.trial.tensors import Tensors, made, sizes_of
 from rnnedge_runtime.contract import Axis, TensorSpec
 
 _CUTS = ((3, 1, 5, 2), (6, 7))
@@ -37,14 +37,19 @@ class _Axes:
     """Where time and rows are in the inputs and outputs."""
 
     specs: dict[str, tuple[Axis, ...]]
+    traced: Traced
 
     def time(self, name: str) -> int | None:
         """Return the axis of time, or None."""
-        return next((n for n, axis in enumerate(self.specs[name]) if is_time(axis)), None)
+        return next(
+            (n for n, axis in enumerate(self.specs[name]) if self.traced.is_time(axis)), None
+        )
 
     def rows(self, name: str) -> int | None:
         """Return the axis of the rows, or None."""
-        return next((n for n, axis in enumerate(self.specs[name]) if is_batch(axis)), None)
+        return next(
+            (n for n, axis in enumerate(self.specs[name]) if self.traced.is_rows(axis)), None
+        )
 
 
 class ChunkTrial:
@@ -60,8 +65,8 @@ class ChunkTrial:
         """Run nothing yet."""
         self._traced, self._module, self._file = traced, module, file
         face = file.interface
-        self._axes = _Axes({spec.name: spec.axes for spec in (*face.inputs, *face.outputs)})
-        self._timed = [spec for spec in face.data_inputs if any(map(is_time, spec.axes))]
+        self._axes = _Axes({spec.name: spec.axes for spec in (*face.inputs, *face.outputs)}, traced)
+        self._timed = [spec for spec in face.data_inputs if any(map(traced.is_time, spec.axes))]
         self._lengths = face.lengths
         self._finals = {pair.output: pair.input for pair in face.states}
 
@@ -173,12 +178,13 @@ class ChunkTrial:
         return None
 
     def _whole(self, steps: int, seed: int) -> Tensors:
-        example, axes = self._module.example, self._traced.input_axes
+        traced, example = self._traced, self._module.example
+        axes = traced.input_axes
         sizes = {
-            axis: steps if is_time(axis) else _ROWS if is_batch(axis) else size
+            axis: steps if traced.is_time(axis) else _ROWS if traced.is_rows(axis) else size
             for axis, size in sizes_of(example, axes).items()
         }
-        return made(example, axes, sizes, seed=seed + 1, lengths=self._lengths)
+        return made(example, axes, sizes, seed=seed + 1, lengths=self._lengths, times=traced.times)
 
     def _expected(self, tensors: Tensors) -> Arrays:
         expected, _ = self._module.run(tensors)

@@ -10,8 +10,8 @@ from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide, differences
-from rnnedge_exporters.modules.trial.tensors import Sizes, is_time, made, sizes_of
+from rnnedge_exporters.modules.trial.beside import Arrays, FileSide, TorchSide, differences
+from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, made, sizes_of
 
 _VALUES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 128, 150, 257)
 """Sizes that guards are asked about; the first that a guard does not cover is tried."""
@@ -33,44 +33,85 @@ def try_sizes(traced: Traced, module: TorchSide, file: FileSide) -> Trial:
     tried = Trial()
     example = sizes_of(module.example, traced.input_axes)
     for number, sizes in enumerate(_sizes(traced, example)):
+        _try(traced, module, file, sizes, number, tried)
+    if not tried.sizes:  # the module takes no other sizes, or the file does not
+        _try(traced, module, file, dict(example), 0, tried)
+    if not tried.sizes and tried.refused:
+        raise ExportError(f"the file takes none of the sizes that were tried: {tried.refused[-1]}")
+    return tried
+
+
+def _try(
+    traced: Traced,
+    module: TorchSide,
+    file: FileSide,
+    sizes: dict[str, int],
+    number: int,
+    tried: Trial,
+) -> None:
+    """Run both at some sizes, and note in `tried` what came of it."""
+    ran = _expected(traced, module, file.interface.lengths, sizes, number)
+    if ran is None:
+        return
+    tensors, expected, seen = ran
+    _check_layers(traced, seen, sizes)
+    try:
+        answers = file.run(tensors, file.initial(tensors, sizes))
+    except TrialError as error:
+        if error.ended:  # a file that ends the process of its user is never right
+            raise _wrong(traced, sizes, f"cannot be run: {error}") from None
+        if 1 not in sizes.values():
+            raise _wrong(traced, sizes, f"is refused by ONNX Runtime: {error}") from None
+        tried.refused.append(f"{shown_sizes(sizes)}: {error}")
+        return
+    found = differences(module, tensors, expected, answers)
+    if found:
+        raise _wrong(traced, sizes, f"differs: {found[0]}")
+    tried.sizes.append(dict(sizes))
+
+
+def _expected(
+    traced: Traced, module: TorchSide, lengths: str | None, sizes: Sizes, number: int
+) -> tuple[Tensors, Arrays, Capture] | None:
+    """Run the module; rows of any order of lengths in odd numbers, if it takes them.
+
+    Returns:
+        The inputs, the results, and what the layers saw; None where the module raises.
+    """
+    for in_order in (number % 2 == 0, True):
         tensors = made(
-            module.example, traced.input_axes, sizes, seed=number, lengths=file.interface.lengths
+            module.example,
+            traced.input_axes,
+            sizes,
+            seed=number,
+            lengths=lengths,
+            times=traced.times,
+            longest_first=in_order,
         )
         if sum(tensor.numel() for tensor in tensors.values()) > _MOST_ELEMENTS:
-            continue
+            return None
         try:
-            expected, seen = module.run(tensors)
+            return tensors, *module.run(tensors)
         except TrialError:
             continue
-        _check_layers(traced, seen, sizes)
-        try:
-            answers = file.run(tensors, file.initial(tensors, sizes))
-        except TrialError as error:
-            if error.ended:  # a file that ends the process of its user is never right
-                raise _wrong(traced, sizes, f"cannot be run: {error}") from None
-            if 1 not in sizes.values():
-                raise _wrong(traced, sizes, f"is refused by ONNX Runtime: {error}") from None
-            tried.refused.append(f"{shown_sizes(sizes)}: {error}")
-            continue
-        found = differences(module, tensors, expected, answers)
-        if found:
-            raise _wrong(traced, sizes, f"differs: {found[0]}")
-        tried.sizes.append(dict(sizes))
-    return tried
+    return None
 
 
 def _sizes(traced: Traced, example: Sizes) -> Iterator[dict[str, int]]:
     """Yield sizes: of another kind each, then those that some guard of torch does not cover."""
     names = list(example)
     near = {name: size + 1 + number for number, (name, size) in enumerate(example.items())}
-    longer = {n: min(3 * s + 1, s + 97) if is_time(n) else s for n, s in example.items()}
+    longer = {n: min(3 * s + 1, s + 97) if traced.is_time(n) else s for n, s in example.items()}
     kinds = [
         near,
-        {name: size + 2 if is_time(name) else 1 for name, size in example.items()},
-        {name: 1 if is_time(name) else size + 1 for name, size in example.items()},
+        {name: size + 2 if traced.is_time(name) else 1 for name, size in example.items()},
+        {name: 1 if traced.is_time(name) else size + 1 for name, size in example.items()},
         longer,
         {name: 2 * size for name, size in example.items()},
-        {name: max(2, size - 1) if is_time(name) else size + 2 for name, size in example.items()},
+        {
+            name: max(2, size - 1) if traced.is_time(name) else size + 2
+            for name, size in example.items()
+        },
     ]
     kinds += _against_guards(traced, example)
     seen = [dict(example)] if names else []

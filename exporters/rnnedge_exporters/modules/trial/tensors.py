@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from rnnedge_exporters.modules.axis_probe import resized
-from rnnedge_runtime.contract import BATCH, TIME, Axis
+from rnnedge_runtime.contract import TIME, Axis
 
 Sizes = Mapping[str, int]
 """Axis name to size."""
@@ -25,16 +25,6 @@ def sizes_of(tensors: Mapping[str, Tensor], axes: Mapping[str, tuple[Axis, ...]]
     }
 
 
-def is_time(axis: Axis) -> bool:
-    """Whether an axis is one of time: `time`, `time_1`, …, or worked out of one."""
-    return isinstance(axis, str) and TIME in axis
-
-
-def is_batch(axis: Axis) -> bool:
-    """Whether an axis is that of the rows."""
-    return axis == BATCH
-
-
 def made(
     example: Mapping[str, Tensor],
     axes: Mapping[str, tuple[Axis, ...]],
@@ -42,6 +32,8 @@ def made(
     *,
     seed: int,
     lengths: str | None = None,
+    longest_first: bool = True,
+    times: Collection[str] = (TIME,),
 ) -> Tensors:
     """Make the inputs of a call.
 
@@ -53,8 +45,9 @@ def made(
         axes: Their axes, named where they are dynamic.
         sizes: The sizes of the named axes.
         seed: Of the numbers.
-        lengths: Name of the input that ends each row: it gets lengths from 1 to the shortest time,
-            the longest first, as a sorted PackedSequence wants them.
+        lengths: Name of the input that ends each row: it gets lengths from 1 to the shortest time.
+        times: Names of the axes of time.
+        longest_first: Whether they are sorted, as a PackedSequence wants them by default.
     """
     random = torch.Generator().manual_seed(seed)
     tensors = {}
@@ -66,10 +59,11 @@ def made(
             tensor.is_floating_point()
         ) else tensor  # fmt: skip
     if lengths in tensors:
-        longest = min([size for axis, size in sizes.items() if is_time(axis)] or [1])
+        longest = min([size for axis, size in sizes.items() if axis in times] or [1])
         shape = tensors[lengths].shape
         ends = torch.randint(1, longest + 1, shape, generator=random, dtype=torch.int64)
-        tensors[lengths] = ends.sort(descending=True).values.to(example[lengths].dtype)
+        ends = ends.sort(descending=True).values if longest_first else ends
+        tensors[lengths] = ends.to(example[lengths].dtype)
     return tensors
 
 

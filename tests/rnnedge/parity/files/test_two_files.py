@@ -270,7 +270,10 @@ def test_an_original_that_ends_its_process(aborting: Path, plain: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("device", "cuda"), ("isolated", False), ("latency", True), ("cases", ()), ("calibrate", "x")],
+    [
+        *[("device", "cuda"), ("isolated", False), ("engine", "native"), ("latency", True)],
+        *[("cases", ()), ("calibrate", "x")],
+    ],
 )
 def test_options_of_a_pytorch_source(name: str, value: Any, original: Path) -> None:
     with pytest.raises(OptionError, match=rf"^{name}: requires a PyTorch source, got .*: leave it"):

@@ -1,0 +1,198 @@
+"""The native engine against ONNX Runtime, both through `Session` on one thread.
+
+    python -m benchmarks.native [--instructions avx2] [--print-only]
+
+Steps, whole sequences and pools; CPU time, interleaved in blocks, medians. ONNX Runtime uses every
+instruction that the processor has, whatever `--instructions` leaves to the native engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import rnnedge
+from benchmarks.machine import describe
+from benchmarks.timing import time_in_blocks
+from rnnedge_native import Plan
+from rnnedge_runtime import Session
+from rnnedge_runtime.engine.native import NativeEngine
+from rnnedge_runtime.engine.options import EngineOptions
+from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.pool.pool import StreamPool
+from rnnedge_runtime.streaming.stream import Stream
+
+INPUT_SIZE = 40
+CELLS = ("rnn", "lstm", "gru")
+HIDDEN = (8, 32, 64, 128, 256, 512)
+BATCHES = (1, 8, 32)
+TIME = 100
+SECONDS = 0.35
+"""For each cell of a table, both sides together."""
+
+
+class Tagger(nn.Module):
+    """Embedding, GRU, Linear."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.embedding = nn.Embedding(100, INPUT_SIZE)
+        self.gru = nn.GRU(INPUT_SIZE, 64, batch_first=True)
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take int64 [batch, time], give [batch, time, 10]."""
+        return self.linear(self.gru(self.embedding(x))[0])
+
+
+class Spotter(nn.Module):
+    """Causal Conv1d, GRU, Linear."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv = nn.Conv1d(INPUT_SIZE, 64, 3)
+        self.gru = nn.GRU(64, 64, batch_first=True)
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Take [batch, time, features], give [batch, time, 10]."""
+        x = nn.functional.pad(x.transpose(1, 2), (2, 0))
+        return self.linear(self.gru(torch.relu(self.conv(x)).transpose(1, 2))[0])
+
+
+def main() -> None:
+    """Measure, print, and keep the tables under `benchmarks/results`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--instructions", help="avx512, avx2 or baseline for the native engine")
+    parser.add_argument("--print-only", action="store_true", help="leave the results as they are")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        models = _models(Path(folder))
+    used = Plan(models["gru", 32], instructions=options.instructions).instructions
+    lines = ["# The native engine", "", f"{describe()}; native engine with {used}", ""]
+    lines += [*_steps(models, used), "", *_sequences(models, used), "", *_pools(models, used)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if not options.print_only:
+        name = "native.md" if options.instructions is None else f"native_{used}.md"
+        Path(__file__).parent.joinpath("results", name).write_text(text, encoding="utf-8")
+
+
+def _models(folder: Path) -> dict[tuple[str, int], bytes]:
+    models = {}
+    for cell in CELLS:
+        for hidden in HIDDEN:
+            spec = rnnedge.RNNSpec(cell=cell, input_size=INPUT_SIZE, hidden_size=hidden)
+            path = folder / f"{cell}{hidden}.onnx"
+            rnnedge.export(rnnedge.build(spec, seed=0).eval(), path)
+            models[cell, hidden] = path.read_bytes()
+    torch.manual_seed(0)
+    for name, module, example in (
+        ("Embedding, GRU, Linear", Tagger(), torch.zeros(2, 9, dtype=torch.int64)),
+        ("Conv1d, GRU, Linear", Spotter(), torch.zeros(2, 9, INPUT_SIZE)),
+    ):
+        path = folder / "module.onnx"
+        rnnedge.export(module.eval(), path, example_inputs=(example,))
+        models[name, 64] = path.read_bytes()
+        path.unlink()
+    return models
+
+
+def _both(model: bytes, instructions: str) -> tuple[LoadedModel, LoadedModel]:
+    theirs = Session(model, engine="onnxruntime", threads=1)
+    plan = Plan(model, instructions=instructions)
+    ours = NativeEngine(plan, options=EngineOptions(threads=1), reason="it is measured")
+    return theirs, LoadedModel(ours, model)
+
+
+def _input(model: LoadedModel, time: int, batch: int) -> np.ndarray:
+    (spec,) = model.interface.data_inputs
+    random = np.random.default_rng(0)
+    sizes = {"time": time, "batch": batch}
+    shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
+    if spec.dtype == "int64":
+        return random.integers(0, 100, shape)
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def _ratio(theirs: Callable[[], object], ours: Callable[[], object]) -> tuple[float, float]:
+    """Return microseconds of both sides."""
+    timed = time_in_blocks({"theirs": theirs, "ours": ours}, SECONDS)
+    return timed["theirs"].cpu * 1e3, timed["ours"].cpu * 1e3
+
+
+def _steps(models: dict[tuple[str, int], bytes], instructions: str) -> list[str]:
+    lines = [
+        "## One step of `Stream.step`, batch 1",
+        "",
+        "| model | hidden | ONNX Runtime, µs | native, µs | times as fast |",
+        "|---|---|---|---|---|",
+    ]
+    for (name, hidden), model in models.items():
+        both = _both(model, instructions)
+        x = _input(both[0], 1, 1)
+        frame = x[0] if name in CELLS else x[:, 0]
+        theirs, ours = (Stream(each) for each in both)
+        for _ in range(3):
+            assert np.abs(theirs.step(frame) - ours.step(frame)).max() < 1e-5
+        a, b = _ratio(partial(theirs.step, frame), partial(ours.step, frame))
+        lines.append(f"| {name} | {hidden} | {a:.2f} | {b:.2f} | {a / b:.1f} |")
+    return lines
+
+
+def _sequences(models: dict[tuple[str, int], bytes], instructions: str) -> list[str]:
+    lines = [
+        f"## Sequences of {TIME} steps by `run`",
+        "",
+        "Times as fast as ONNX Runtime, and microseconds of the native engine.",
+        "",
+        f"| model | hidden | {' | '.join(f'batch {batch}' for batch in BATCHES)} |",
+        f"|---|---|{'---|' * len(BATCHES)}",
+    ]
+    ratios = []
+    for (name, hidden), model in models.items():
+        theirs, ours = _both(model, instructions)
+        cells = []
+        for batch in BATCHES:
+            x = _input(theirs, TIME, batch)
+            assert np.abs(theirs.run(x).output - ours.run(x).output).max() < 1e-5
+            a, b = _ratio(partial(theirs.run, x), partial(ours.run, x))
+            ratios.append(a / b)
+            cells.append(f"{a / b:.2f} ({b:.0f})")
+        lines.append(f"| {name} | {hidden} | {' | '.join(cells)} |")
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    return [*lines, "", f"Geometric mean {mean:.2f}, least {min(ratios):.2f}."]
+
+
+def _pools(models: dict[tuple[str, int], bytes], instructions: str) -> list[str]:
+    lines = [
+        "## A frame of every stream of a pool, by `step_rows`",
+        "",
+        "| GRU of hidden | streams | ONNX Runtime, µs | native, µs | times as fast |",
+        "|---|---|---|---|---|",
+    ]
+    for hidden, count in ((32, 64), (64, 64), (256, 64), (256, 256)):
+        both = _both(models["gru", hidden], instructions)
+        x = _input(both[0], 1, count)[0]
+        calls = []
+        for model in both:
+            pool = StreamPool(model, capacity=count)
+            streams = [pool.open() for _ in range(count)]
+            calls.append(partial(pool.step_rows, streams, x))
+        a, b = _ratio(*calls)
+        lines.append(f"| {hidden} | {count} | {a:.0f} | {b:.0f} | {a / b:.1f} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

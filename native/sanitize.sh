@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Builds the extension with AddressSanitizer and UndefinedBehaviorSanitizer, and runs the tests of
+# the native engine on it. Usage: native/sanitize.sh [pytest arguments]; needs gcc, and the
+# packages of the toolkit's environment ($PYTHON, .venv/bin/python by default).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+cp -r native/rnnedge_native "$folder"
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+rm -f "$folder"/rnnedge_native/*.so
+flags="-std=c11 -O1 -g -fPIC -fno-omit-frame-pointer -ffp-contract=fast -D_POSIX_C_SOURCE=200809L"
+flags+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+declare -A sets=([baseline]="")
+if [ "$(uname -m)" = x86_64 ]; then
+    sets[avx2]="-mavx2 -mfma"
+    sets[avx512]="-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"
+fi
+for name in "${!sets[@]}"; do
+    gcc $flags ${sets[$name]} -DKERNELS="kernels_$name" -DKERNELS_NAME="\"$name\"" \
+        -c native/src/kernels.c -o "$folder/$name.o" &
+done
+wait
+gcc $flags -shared -I"$include" native/src/{dispatch,module,program}.c "$folder"/*.o \
+    -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
+
+# Python's own memory is freed at its end only, and its allocator would hide what is read too far.
+export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$folder:${PYTHONPATH:-}"
+export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+"$python" -m pytest -q -p no:cacheprovider "${@:-tests/native}"

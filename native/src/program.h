@@ -1,0 +1,68 @@
+/* A program: kernel calls over places that were fixed when it was built. */
+#ifndef RNNEDGE_PROGRAM_H
+#define RNNEDGE_PROGRAM_H
+
+#include "kernels.h"
+
+enum operation {
+  OP_LAYER,
+  OP_PRODUCT,
+  OP_ACTIVATE,
+  OP_ARITHMETIC,
+  OP_COPY,
+  OP_FILL,
+  OP_GATHER,
+  OP_SOFTMAX,
+  OP_NORMALIZE,
+  OP_REDUCE,
+  OP_DEPTHWISE,
+  OP_COMPARE,
+  OP_WHERE,
+  OP_CAST,
+  OP_COUNT
+};
+
+#define MOST_AXES 8
+
+/* Where a tensor lies: a buffer by its number, and bytes into it. */
+struct place {
+  int64_t buffer, offset;
+};
+
+#define NOWHERE (-1)
+
+struct call {
+  enum operation operation;
+  int64_t kind;               /* of its operation: an activation, a reduction, a cast, … */
+  int64_t sizes[MOST_AXES];   /* counts and shapes, as the operation has them */
+  int64_t axes;               /* of an operation over a shape in `sizes` */
+  struct place places[8];
+  int64_t distances[3 * MOST_AXES]; /* in elements */
+  float numbers[2];
+  const struct layer *layer;
+  const struct matrix *matrix;
+  float *scratch;
+};
+
+struct program {
+  const struct kernels *kernels;
+  int64_t count;
+  struct call *calls;
+  int64_t buffers;
+  char **bases;           /* [buffers] */
+  const int64_t *extents; /* [buffers], in bytes */
+};
+
+enum failure { NO_FAILURE, INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE };
+
+/* Whether all that a call reads and writes lies within the buffers, and its sizes are sound. */
+int call_fits(const struct program *, const struct call *);
+
+/* Runs the calls, with denormal numbers taken as zero; *at is the call that failed. */
+enum failure run_program(const struct program *, int64_t *at, int64_t *value);
+
+int pack_matrix(struct matrix *, const float *rows, const float *bias, int64_t units,
+                int64_t inputs, int64_t gates, int64_t width);
+void free_matrix(struct matrix *);
+
+#endif

@@ -1,0 +1,193 @@
+"""What a model without a contract shows in its graph: recurrent nodes that lose their state.
+
+A stream hands the outputs of a model on to the inputs that they feed. A recurrent node whose
+initial state comes from no such input starts anew at each call.
+
+Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`, `__Scan`, `__Loop`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rnnedge_runtime.engine.options import Model
+from rnnedge_runtime.foreign.graph import Graph, GraphFile, Node, read_graph
+
+_HIDDEN, _CELL = "hidden state (initial_h)", "cell state (initial_c)"
+_STATES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "RNN"): (_HIDDEN,),
+    ("", "GRU"): (_HIDDEN,),
+    ("", "LSTM"): (_HIDDEN, _CELL),
+    ("com.microsoft", "DynamicQuantizeLSTM"): (_HIDDEN, _CELL),
+}
+_FIRST_STATE = 5
+"""The position of `initial_h`."""
+_LOOPS = ("Scan", "Loop")
+_SHAPES_ONLY = (
+    "Shape",
+    "Size",
+    "ConstantOfShape",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "EyeLike",
+)
+"""Operators whose answers do not depend on the numbers that they are given."""
+_INTEGERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
+"""Element types, by ONNX's numbers, of what counts and does not remember."""
+
+
+@dataclass(slots=True, eq=False)
+class _Scope:
+    """The names of a graph, and where those of its inputs come from.
+
+    Attributes:
+        graph: The graph.
+        outer: The graph around it, whose names it may use; None for a function.
+        given: For each input of the graph, the scope and the name that it stands for.
+    """
+
+    graph: Graph
+    outer: _Scope | None = None
+    given: Mapping[str, tuple[_Scope, str]] = field(default_factory=dict)
+    made: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.made = {name: node for node in self.graph.nodes for name in node.outputs if name}
+
+    def inner(self, node: Node, graph: Graph) -> _Scope:
+        """Return the scope of a graph inside a node."""
+        taken = node.inputs
+        names = graph.inputs
+        if node.operator == "Loop":  # its body takes the number of the step first
+            taken, names = taken[1:], names[1:]
+        pairs = zip(names, taken, strict=False)
+        given = {name: (self, source) for name, source in pairs if node.operator in _LOOPS}
+        return _Scope(graph, self, given)
+
+
+def lost_states(model: Model, states: Collection[str], *, open_time: bool) -> tuple[str, ...]:
+    """Name the recurrent nodes that start anew at each call of a stream.
+
+    Args:
+        model: Path of an `.onnx` file, or its bytes.
+        states: The inputs that are handed on from call to call.
+        open_time: Whether a call may have any number of steps. Where it is a frame of one size, a
+            node all of whose states start anew may well run inside the frame.
+
+    Returns:
+        One line for each, such as `node 'decoder' (LSTM) loses its cell state (initial_c) between
+        calls`; empty if the file no longer exists, or has another format.
+    """
+    file = read_graph(model)
+    search = _Search(file, frozenset(states))
+    found = search.lost(_Scope(file.graph), open_time=open_time)
+    return tuple(dict.fromkeys(f"{label} loses its {what} between calls" for label, what in found))
+
+
+class _Search:
+    """A file, and the inputs that are handed on."""
+
+    def __init__(self, file: GraphFile, states: frozenset[str]) -> None:
+        self._file, self._states = file, states
+
+    def lost(self, scope: _Scope, *, open_time: bool) -> Iterator[tuple[str, str]]:
+        """Yield the label of each node that loses a state, and the state."""
+        for node in scope.graph.nodes:
+            names = list(self._names(scope, node))
+            kept = [self._is_kept(scope, name) for _, name in names]
+            lost = [what for (what, _), is_kept in zip(names, kept, strict=True) if not is_kept]
+            whole = open_time and not _walks_a_fixed_number(scope, node)
+            if lost and (any(kept) or whole):
+                yield node.label, " and its ".join(lost)
+            for inner in self._inside(scope, node):
+                yield from self.lost(inner, open_time=open_time)
+
+    def _inside(self, scope: _Scope, node: Node) -> Iterator[_Scope]:
+        """Yield the graphs inside a node, and the body of a function."""
+        for graph in node.graphs:
+            yield scope.inner(node, graph)
+        body = self._file.functions.get((node.domain, node.operator))
+        if body is not None:
+            pairs = zip(body.inputs, node.inputs, strict=False)
+            yield _Scope(body, None, {name: (scope, source) for name, source in pairs})
+
+    def _names(self, scope: _Scope, node: Node) -> Iterator[tuple[str, str]]:
+        """Yield the states of a node, and what each starts from."""
+        for number, what in enumerate(_STATES.get((node.domain, node.operator), ())):
+            yield what, node.input(_FIRST_STATE + number)
+        if node.operator not in _LOOPS or node.domain or not any(True for _ in node.graphs):
+            return
+        (body, *_) = node.graphs
+        if node.operator == "Scan":
+            count = len(node.inputs) - sum(node.attributes["num_scan_inputs"].integers)
+            names, inputs, outputs = node.inputs[:count], body.inputs, body.outputs
+        else:
+            names, inputs, outputs = node.inputs[2:], body.inputs[2:], body.outputs[1:]
+        inner = scope.inner(node, body)
+        for number, (name, before, after) in enumerate(zip(names, inputs, outputs, strict=False)):
+            if _passed_on(inner, after) != before and not _remembers_nothing(scope, name):
+                yield f"state {number}", name
+
+    def _is_kept(self, scope: _Scope, name: str) -> bool:
+        """Whether a value depends on what was handed on, and on no other recurrent node."""
+        waiting, seen = [(scope, name)], set()
+        while waiting:
+            current, name = waiting.pop()
+            if not name or (current, name) in seen:
+                continue
+            seen.add((current, name))
+            node = current.made.get(name)
+            if node is None:
+                if name in current.given:
+                    waiting.append(current.given[name])
+                elif current.outer is not None:
+                    waiting.append((current.outer, name))
+                elif name in self._states and name in current.graph.inputs:
+                    return True
+                continue
+            if (node.domain, node.operator) in _STATES or node.operator in _SHAPES_ONLY + _LOOPS:
+                continue
+            index = node.outputs.index(name)
+            inside = [(i, i.graph.outputs[index]) for i in self._inside(current, node)]
+            if node.operator == "If" and not all(self._is_kept(i, made) for i, made in inside):
+                continue
+            waiting += inside or [(current, source) for source in node.inputs]
+        return False
+
+
+def _passed_on(scope: _Scope, name: str) -> str:
+    """Return the value that `name` is, through nodes that change nothing."""
+    node = scope.made.get(name)
+    while node is not None and node.operator == "Identity":
+        name = node.input(0)
+        node = scope.made.get(name)
+    return name
+
+
+def _remembers_nothing(scope: _Scope, name: str) -> bool:
+    """Whether a start is that of a counter, or of a list of answers: each call starts them anew."""
+    name = _passed_on(scope, name)
+    node = scope.made.get(name)
+    if node is None:
+        return scope.graph.constants.get(name, 0) in _INTEGERS
+    values = [
+        node.attributes[key]
+        for key in ("value", "value_int", "value_ints")
+        if key in node.attributes
+    ]
+    if node.operator == "SequenceEmpty":
+        return True
+    if node.operator == "Constant":
+        return any(value.dtype in _INTEGERS or value.integers for value in values)
+    return node.operator == "ConstantOfShape" and any(v.dtype in _INTEGERS for v in values)
+
+
+def _walks_a_fixed_number(scope: _Scope, node: Node) -> bool:
+    """Whether the steps of a node are declared to be of one number: no axis of time, then."""
+    if (node.domain, node.operator) not in _STATES:
+        return False
+    shape = scope.graph.shapes.get(node.input(0), ())
+    layout = node.attributes.get("layout")
+    axis = 1 if layout is not None and any(layout.integers) else 0
+    return len(shape) == 3 and shape[axis] is not None
