@@ -31,8 +31,6 @@ from rnnedge.parity import OutputReport as OutputReport
 from rnnedge.parity import Report as Report
 from rnnedge.parity import Tolerance as Tolerance
 from rnnedge.parity import validate as validate
-from rnnedge.parity.files import FileReport as FileReport
-from rnnedge.parity.files import validate_quantized as validate_quantized
 from rnnedge.sources import Source as Source
 from rnnedge.sources import load_source as load_source
 from rnnedge.spec import RNNSpec as RNNSpec

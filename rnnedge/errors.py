@@ -15,6 +15,8 @@
     ├── WriteError (OSError)                a file must not or cannot be written there
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
+    │   ├── MixingError                     a module moves or mixes the rows of the batch
+    │   │   └── UnknownError                whether it does is not known
     │   ├── TrialError                      an input that the module or its file does not take
     │   └── WeightsError                    a weight cannot be read
     ├── SpecError (ValueError)              a specification has a wrong key, type or value
@@ -35,8 +37,10 @@ Each leaf is also the built-in exception that a caller would expect to catch.
 
 from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import MixingError as MixingError
 from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
 from rnnedge_exporters.errors import TrialError as TrialError
+from rnnedge_exporters.errors import UnknownError as UnknownError
 from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
 from rnnedge_runtime.errors import ContractError as ContractError

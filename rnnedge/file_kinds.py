@@ -1,15 +1,21 @@
-"""The kinds of reports and plots that the toolkit writes, and how to recognise each by content."""
+"""The kinds of files that the toolkit reads and writes: of sources, reports and plots."""
 
 from __future__ import annotations
 
 import json
-from typing import BinaryIO
+import os
+from typing import BinaryIO, TypeGuard
 from xml.etree import ElementTree
 
 from rnnedge_runtime.write_target import Kinds
 
 _BEGINNING = 1024
 """Bytes read from the start of a file."""
+
+
+def is_onnx(source: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a source is an ONNX file, by its name."""
+    return isinstance(source, str | os.PathLike) and os.fspath(source).lower().endswith(".onnx")
 
 
 def is_html(file: BinaryIO) -> bool:

@@ -2,6 +2,8 @@
 
     RnnEdgeError
     ├── ExportError (ValueError)           the module or the options cannot be exported
+    │   ├── MixingError                    a module moves or mixes the rows of the batch
+    │   │   └── UnknownError               whether it does is not known
     │   ├── TrialError                     an input that the module or its file does not take
     │   └── WeightsError                   a weight cannot be read
     └── EngineError (RuntimeError)
@@ -19,6 +21,14 @@ from rnnedge_runtime.errors import EngineError, RnnEdgeError
 
 class ExportError(RnnEdgeError, ValueError):
     """The module, or an option of the export, is not one that can be exported."""
+
+
+class MixingError(ExportError):
+    """Rows of the batch are moved or mixed."""
+
+
+class UnknownError(MixingError):
+    """Whether they are is not known: an operator has no rule."""
 
 
 class TrialError(ExportError):

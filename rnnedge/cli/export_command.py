@@ -14,7 +14,6 @@ from rnnedge.cli.options import (
     calibrate_option,
     force_option,
     interface_options,
-    is_onnx,
     json_option,
     layer_options,
     source_of,
@@ -22,6 +21,7 @@ from rnnedge.cli.options import (
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.file_kinds import is_onnx
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX, check_target
 
@@ -96,16 +96,18 @@ def export(
         chosen = {name: given[name] for name in ("cell", "quantize", "dtype")}
         output = default_output(source, **chosen)
     check_target(output, ONNX, **writing)
+    if golden and not validate:
+        raise click.UsageError("--golden goes with validation: leave --no-validate out")
     if is_onnx(source):
         from rnnedge.cli.onnx_source import export_onnx
 
-        export_onnx(source, output, given, writing, validate=validate, as_json=as_json)
+        export_onnx(
+            str(source), output, given, writing, validate=validate, golden=golden, as_json=as_json
+        )
         return
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
 
-    if golden and not validate:
-        raise click.UsageError("--golden goes with validation: leave --no-validate out")
     if calibrate and not validate:
         raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
     if golden is not None:

@@ -1,4 +1,4 @@
-"""Commands whose SOURCE is an `.onnx` file: its weights in fewer bits, and the proof of that."""
+"""`rnnedge export` of an `.onnx` file: its weights in fewer bits, and the proof of that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rnnedge.cli.export_target import next_command
 from rnnedge.cli.options import refuse_others
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
-from rnnedge.errors import ParityError
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX
 
@@ -24,6 +23,7 @@ def export_onnx(
     writing: Mapping[str, Any],
     *,
     validate: bool,
+    golden: str | None,
     as_json: bool,
 ) -> None:
     """Run `rnnedge export model.onnx --quantize int8 -o small.onnx`.
@@ -34,10 +34,12 @@ def export_onnx(
         given: What click passed on.
         writing: How it is written: what `write_file` takes.
         validate: Whether it is proven first.
+        golden: A folder for golden vectors, or None.
         as_json: Whether one JSON object is printed.
     """
-    taken = ("force", "quantize", "dtype", "target", "opset", "validate", "as_json", "verbose")
-    refuse_others(source, "source", "output", *taken)
+    weights = ("quantize", "dtype", "target", "opset")
+    others = ("force", "golden", "validate", "as_json", "verbose")
+    refuse_others(source, "source", "output", *weights, *others)
     from rnnedge.errors import SourceError
 
     if given["quantize"] is None and given["dtype"] == "float32":
@@ -50,13 +52,15 @@ def export_onnx(
     report = None
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.onnx"
-        options = {name: given[name] for name in ("quantize", "dtype", "target", "opset")}
+        options = {name: given[name] for name in weights}
         result = replace(quantize(source, temporary, **options), path=Path(output))
         if validate:
-            from rnnedge.parity.files import validate_quantized
+            from rnnedge.parity.files import validate_beside_file
 
             with progress_bar("validating") as progress:
-                report = validate_quantized(temporary, against=source, progress=progress)
+                report = validate_beside_file(
+                    temporary, against=source, golden=golden, progress=progress
+                )
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
@@ -76,24 +80,7 @@ def export_onnx(
         )
         return
     if report:
-        print_lines(report.table(), *report.lines(), report.verdict)
+        print_lines(report.table(), *report.notes, report.verdict)
     print_lines(quantization_table(result.quantization), *reasons(result.quantization))
     interface = result.contract.interface if result.contract else None
     print_lines(f"wrote {result}", "next:", next_command(output, interface))
-
-
-def validate_onnx(model: str, source: str, *, as_json: bool) -> None:
-    """Run `rnnedge validate small.onnx --against model.onnx`."""
-    refuse_others(source, "model", "source", "as_json")
-    from rnnedge.parity.files import validate_quantized
-
-    with progress_bar("validating") as progress:
-        report = validate_quantized(model, against=source, progress=progress)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        print_lines(report.table(), *report.lines())
-    if not report:
-        raise ParityError(report.verdict)
-    if not as_json:
-        print_lines(report.verdict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -201,11 +201,6 @@ def _arguments(given: tuple[str, ...]) -> dict[str, Any] | None:
     from rnnedge_exporters.python_object import read_argument  # its package imports torch
 
     return {name: read_argument(text) for name, text in _entries(given).items()}
-
-
-def is_onnx(source: str | None) -> TypeGuard[str]:
-    """Whether a SOURCE is an ONNX file."""
-    return source is not None and source.lower().endswith(".onnx")
 
 
 def refuse_others(source: str, *taken: str) -> None:

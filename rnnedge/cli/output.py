@@ -18,7 +18,6 @@ from rnnedge.strict_json import finite
 
 if TYPE_CHECKING:
     from rnnedge.parity import Report
-    from rnnedge.parity.files import FileReport
 
 _PIPE_WIDTH = 200
 """Characters; wide enough that no row of ours is folded where nobody looks at the width."""
@@ -43,7 +42,7 @@ def print_lines(*parts: str | Table) -> None:
             console.print(part, markup=False, soft_wrap=True)
 
 
-def refuse_unequal(report: Report | FileReport, *, as_json: bool) -> NoReturn:
+def refuse_unequal(report: Report, *, as_json: bool) -> NoReturn:
     """Print a report that did not pass, of a file that is not written.
 
     Raises:

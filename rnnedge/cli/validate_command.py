@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,24 @@ import click
 from rnnedge.cli.options import (
     calibrate_option,
     force_option,
-    is_onnx,
     json_option,
     layer_options,
+    refuse_others,
     source_of,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 from rnnedge.errors import ParityError
-from rnnedge.file_kinds import REPORTS
+from rnnedge.file_kinds import REPORTS, is_onnx
 from rnnedge_runtime.write_target import NPZ, check_target
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.options import EngineName
+
+_OF_FILES = (
+    *("model", "source", "quick", "atol", "torch_factor", "time_limit", "reports", "golden"),
+    *("scores", "save_failing", "force", "as_json", "engine"),
+)
+"""Parameters that can be combined with an `.onnx` file as the source."""
 
 
 @click.command()
@@ -106,45 +113,45 @@ def validate(
     MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
 
-    Where the source is an .onnx file, MODEL is what `export --quantize` made of it.
+    Where the source is an .onnx file, MODEL is compared with it: both run in one process of their
+    own. MODEL may be what `export --quantize` made of it.
     """
-    if is_onnx(source):
+    beside_file = is_onnx(source)
+    if beside_file:
         if engine != "onnxruntime":
             raise click.UsageError(
                 f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
             )
-        from rnnedge.cli.onnx_source import validate_onnx
-
-        validate_onnx(model, source, as_json=as_json)
-        return
+        refuse_others(str(source), *_OF_FILES)
     read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
     from rnnedge_exporters.sandbox.session import Worker
 
-    with Worker(time_limit) as worker:  # it gets ready while PyTorch is imported
+    with ExitStack() as stack:
+        more: dict[str, Any] = {"time_limit": time_limit}
+        if not beside_file:  # it gets ready while PyTorch is imported
+            worker = stack.enter_context(Worker(time_limit))
+            more |= {"worker": worker, "latency": bool(reports)}
+            more |= {"device": device, "engine": engine}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
         from rnnedge.reports import check_report_path, write_report
 
         for path in reports:
             check_report_path(path, protected=read, force=force)
-        loaded = source_of(source, given, model)
-        with progress_bar("validating") as progress:
-            report = validate_file(
-                model,
-                against=loaded,
-                quick=quick,
-                tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
-                device=device,
-                engine=engine,
-                worker=worker,
-                latency=bool(reports),
-                golden=golden,
-                failing=save_failing,
-                scores=scores,
-                calibrate=calibrate,
-                force=force,
-                progress=progress,
-            )
+        progress = stack.enter_context(progress_bar("validating"))
+        report = validate_file(
+            model,
+            against=str(source) if beside_file else source_of(source, given, model),
+            quick=quick,
+            tolerance=Tolerance(absolute=atol, torch_factor=torch_factor),
+            golden=golden,
+            failing=save_failing,
+            scores=scores,
+            calibrate=calibrate,
+            force=force,
+            progress=progress,
+            **more,
+        )
     command = shlex.join(["rnnedge", *sys.argv[1:]])
     for path in reports:
         write_report(report, path, command=command, protected=read, force=force)

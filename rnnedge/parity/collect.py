@@ -38,8 +38,8 @@ class Answers:
         case: The case.
         inputs: What was put in, by name.
         sizes: Sizes that the named axes of the inputs had.
-        reference: PyTorch's outputs in float64, by name.
-        torch: PyTorch's outputs in float32, by name.
+        reference: PyTorch's outputs in float64, or those of the file that it is compared with.
+        torch: PyTorch's outputs in float32, by name; empty where a file is the reference.
         moved: How far each output moves when every weight does by two units in the last place, and
             what a file rounds to integers is rounded up or down at random.
         model: The exported model's outputs by name, or None when it raised.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
 from rnnedge_runtime.axis_sizes import size_of
@@ -160,7 +161,7 @@ def error_over_time(
                 name=spec.name,
                 case=longest.case,
                 model=_over(axis, model, reference),
-                torch=_over(axis, longest.torch[spec.name], reference),
+                torch=_over(axis, longest.torch[spec.name], reference) if longest.torch else (),
             )
         )
     return tuple(curves)
@@ -175,6 +176,8 @@ def _over(axis: int, given: Array, reference: Array) -> tuple[float, ...]:
 def _histogram(name: str, collected: Sequence[Answers]) -> Histogram:
     counts = {"model": np.zeros(len(_BINS) - 1, int), "torch": np.zeros(len(_BINS) - 1, int)}
     for answers in collected:
+        if name not in answers.reference:  # a layer that is compared for itself
+            continue
         reference = answers.reference[name]
         for side in counts:
             given = (getattr(answers, side) or {}).get(name)
@@ -189,59 +192,100 @@ def _compare_one(
     answers: Answers, spec: TensorSpec, floor: float, torch_factor: float, gates: float
 ) -> CaseResult:
     name = spec.name
-    reference, eager = answers.reference[name], answers.torch[name]
-    torch_error = _largest(errors_of(eager, reference))
-    size = _largest(np.abs(reference))
-    rounding = max(torch_error, answers.moved[name], gates)
-    allowed = max(floor * max(1.0, size), torch_factor * rounding)
-
-    def result(error: float, at: tuple[int, ...] | None, **said: str) -> CaseResult:
-        return CaseResult(
-            case=answers.case,
-            output=name,
-            error=error,
-            relative=error / max(size, 1e-30) if error else 0.0,
-            ulps=error / _ulp(reference),
-            allowed=allowed,
-            torch_error=torch_error,
-            rounding=rounding,
-            at=at,
-            **said,
-        )
-
-    def problem(text: str) -> CaseResult:
-        return result(math.inf, None, problem=text)
-
+    reference, eager = answers.reference[name], answers.torch.get(name)
+    torch_error = None if eager is None else _largest(errors_of(eager, reference))
+    rounding = max(torch_error or 0.0, answers.moved[name], gates)
+    judge = Judge(
+        case=answers.case,
+        output=name,
+        reference=reference,
+        allowed=max(floor * max(1.0, _largest(np.abs(reference))), torch_factor * rounding),
+        rounding=rounding,
+        torch_error=torch_error,
+    )
     if answers.model is None:
-        return problem(f"raised: {answers.failure}")
+        return judge.problem(f"raised: {answers.failure}")
     given = answers.model.get(name)
     if given is None:
-        return problem("missing")
-    if given.dtype != eager.dtype:
-        return problem(f"dtype {given.dtype}, expected {eager.dtype}")
+        return judge.problem("missing")
+    single = reference if eager is None else eager
+    if given.dtype != single.dtype:
+        return judge.problem(f"dtype {given.dtype}, expected {single.dtype}")
     if given.shape != reference.shape:
-        return problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
+        return judge.problem(f"shape {list(given.shape)}, expected {list(reference.shape)}")
     if len(given.shape) != len(spec.axes):
-        return problem(f"shape {list(given.shape)}, declared as {spec}")
+        return judge.problem(f"shape {list(given.shape)}, declared as {spec}")
     for axis, length in zip(spec.axes, given.shape, strict=True):
         promised = size_of(axis, answers.sizes)
         if promised not in (None, length):
-            return problem(f"shape {list(given.shape)}, declared as {spec}")
-    error = errors_of(given, reference)
-    # What overflows in PyTorch's own float32 cannot be compared; it is said.
-    overflows = ~np.isfinite(eager) | ((size > _LARGEST) & ~np.isfinite(given))
-    # Of extreme inputs a NaN is an overflow too, such as of a module that computes in half.
-    told = np.isfinite(reference) | (answers.case.values == "extreme")
-    beyond = told & (overflows | (np.abs(reference) > _LARGEST))
-    error = np.where(beyond, 0.0, error)
-    if not error.size:
-        return result(0.0, None)
-    at = np.unravel_index(int(np.argmax(error)), error.shape)
-    both = np.isnan(reference) & np.isnan(given)
-    said = [f"NaN on both sides in {both.sum()} of {both.size} values"] * bool(both.any())
-    said += [f"beyond float32 in {beyond.sum()} of {beyond.size} values"] * bool(beyond.any())
-    remark = {"remark": f"{'; '.join(said)} ({answers.case})"} if said else {}
-    return result(float(error[at]), tuple(int(i) for i in at), **remark)
+            return judge.problem(f"shape {list(given.shape)}, declared as {spec}")
+    return judge.values(given, single)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Says how far one output is from its reference in one case.
+
+    Attributes:
+        case: The case.
+        output: Name of the output, or of a layer that is compared for itself.
+        reference: What is right.
+        allowed: Absolute error that is inside tolerance.
+        rounding: As in `CaseResult`.
+        torch_error: As in `CaseResult`.
+    """
+
+    case: Case
+    output: str
+    reference: Array
+    allowed: float
+    rounding: float
+    torch_error: float | None = None
+
+    def problem(self, text: str) -> CaseResult:
+        """Return what is wrong beside the numbers."""
+        return self._result(math.inf, None, problem=text)
+
+    def values(self, given: Array, single: Array | None = None) -> CaseResult:
+        """Compare numbers.
+
+        Args:
+            given: The model's, of the reference's shape.
+            single: What the reference computes in float32, where that is not the reference itself:
+                numbers that overflow there cannot be compared.
+        """
+        reference = self.reference
+        error = errors_of(given, reference)
+        size = _largest(np.abs(reference))
+        # What overflows in PyTorch's own float32 cannot be compared; it is said.
+        overflows = ~np.isfinite(reference if single is None else single)
+        overflows = overflows | ((size > _LARGEST) & ~np.isfinite(given))
+        # Of extreme inputs a NaN is an overflow too, such as of a module that computes in half.
+        told = np.isfinite(reference) | (self.case.values == "extreme")
+        beyond = told & (overflows | (np.abs(reference) > _LARGEST))
+        error = np.where(beyond, 0.0, error)
+        if not error.size:
+            return self._result(0.0, None)
+        at = np.unravel_index(int(np.argmax(error)), error.shape)
+        both = np.isnan(reference) & np.isnan(given)
+        said = [f"NaN on both sides in {both.sum()} of {both.size} values"] * bool(both.any())
+        said += [f"beyond float32 in {beyond.sum()} of {beyond.size} values"] * bool(beyond.any())
+        remark = {"remark": f"{'; '.join(said)} ({self.case})"} if said else {}
+        return self._result(float(error[at]), tuple(int(i) for i in at), **remark)
+
+    def _result(self, error: float, at: tuple[int, ...] | None, **said: str) -> CaseResult:
+        return CaseResult(
+            case=self.case,
+            output=self.output,
+            error=error,
+            relative=error / max(_largest(np.abs(self.reference)), 1e-30) if error else 0.0,
+            ulps=error / _ulp(self.reference),
+            allowed=self.allowed,
+            torch_error=self.torch_error,
+            rounding=self.rounding,
+            at=at,
+            **said,
+        )
 
 
 def errors_of(given: Array, reference: Array) -> NDArray[np.float64]:

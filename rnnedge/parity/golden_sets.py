@@ -30,7 +30,7 @@ def golden_sets(collected: Sequence[Answers], results: Sequence[CaseResult]) -> 
     for answers in _chosen(collected):
         outputs, errors = {}, {}
         for name, reference in answers.reference.items():
-            dtype = answers.torch[name].dtype
+            dtype = answers.torch.get(name, reference).dtype
             outputs[name] = reference.astype(dtype)
             # Rounding the reference to the dtype of the model moves it by half a unit more.
             size = float(np.abs(outputs[name]).max(initial=0.0))
@@ -45,7 +45,7 @@ def _chosen(collected: Sequence[Answers]) -> Iterator[Answers]:
     kinds: dict[tuple[bool, bool, str], list[Answers]] = {}
     for answers in collected:
         case = answers.case
-        arrays = [*answers.inputs.values(), *answers.torch.values()]
+        arrays = [*answers.inputs.values(), *(answers.torch or answers.reference).values()]
         small = sum(array.size for array in arrays) <= _VALUES
         finite = all(np.isfinite(array).all() for array in arrays)
         if case.way == "plain" and not case.chunk and small and finite:
@@ -67,8 +67,8 @@ def save_failing(
 ) -> None:
     """Write a failing case so that it can be run again.
 
-    The archive has the arrays `input/NAME`, `expected/NAME` (PyTorch float64), and, where the model
-    answered, `got/NAME`.
+    The archive has the arrays `input/NAME`, `expected/NAME` (the reference's, of PyTorch in
+    float64), and, where the model answered, `got/NAME`.
 
     Args:
         path: The `.npz` file.

@@ -16,17 +16,40 @@ from rnnedge_runtime.contract import Contract
 
 
 @dataclass(frozen=True, slots=True)
+class ComparedWith:
+    """What a model is compared with, in the words of a report.
+
+    Attributes:
+        name: `PyTorch`, or `the original`.
+        exact: What errors are measured against: `PyTorch float64`, or `the original, weights
+            rounded`.
+        held: How an original file was made to compute, such as `with its weights rounded`; empty
+            where it computes as it is.
+    """
+
+    name: str
+    exact: str
+    held: str = ""
+
+
+PYTORCH = ComparedWith("PyTorch", "PyTorch float64")
+UNKNOWN = "unknown"
+"""The cause of a failure that was not found."""
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """One output in one case.
 
     Attributes:
         case: The case.
-        output: Name of the output.
-        error: Largest absolute error against PyTorch in float64; infinite beside a problem.
+        output: Name of the output, or of a layer that is compared for itself.
+        error: Largest absolute error against the reference; infinite beside a problem.
         relative: `error` relative to the largest magnitude of the output in this case.
         ulps: `error` in float32 units in the last place at that magnitude.
         allowed: Absolute error that is inside tolerance.
-        torch_error: Largest absolute error of PyTorch itself in float32.
+        torch_error: Largest absolute error of PyTorch itself in float32; None where the reference
+            is another file.
         rounding: The largest of `torch_error`, of what two units in the last place of every weight
             change, and of 2^-24 of the largest final state.
         at: Where the error is largest, one index for each axis, or None.
@@ -40,7 +63,7 @@ class CaseResult:
     relative: float
     ulps: float
     allowed: float
-    torch_error: float
+    torch_error: float | None
     rounding: float
     at: tuple[int, ...] | None
     problem: str | None = None
@@ -68,7 +91,7 @@ class Histogram:
     Attributes:
         edges: Edges of the bins in ulps; the first and the last bin hold what is beyond them too.
         model: Values of the model in each bin.
-        torch: Values of PyTorch in float32 in each bin.
+        torch: Values of PyTorch in float32 in each bin; zeros where it was not run.
     """
 
     edges: tuple[float, ...]
@@ -78,7 +101,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Largest absolute error at each step of one case, against PyTorch in float64.
+    """Largest absolute error at each step of one case, against the reference.
 
     Attributes:
         name: Name of an output, or of a layer inside.
@@ -98,7 +121,7 @@ class Diagnosis:
     """What is wrong with a model that fails, as far as it could be found.
 
     Attributes:
-        cause: The mistake in two or three words, such as `gate order`, or `unknown`.
+        cause: The mistake in two or three words, such as `gate order`, or `UNKNOWN`.
         place: Where: a layer and direction, a tensor, an axis; empty when it is everywhere.
         evidence: What shows it: which numbers agree with what.
         smallest: The smallest case that still fails.
@@ -156,11 +179,11 @@ class OutputReport:
         name: Name of the output.
         cases: Cases run.
         failed: Cases outside tolerance.
-        max_abs: Largest absolute error against PyTorch in float64.
+        max_abs: Largest absolute error against the reference.
         max_rel: That error relative to the largest magnitude of the output.
         max_ulps: That error in float32 units in the last place at that magnitude.
         tolerance: Absolute error allowed.
-        torch_abs: Largest absolute error of PyTorch itself in float32.
+        torch_abs: Largest absolute error of PyTorch itself in float32; None as in `CaseResult`.
         worst: The worst case, and the index where it was.
         problem: What is wrong beside the numbers (a shape, an exception), or None.
         histogram: Errors of all values in all cases.
@@ -173,7 +196,7 @@ class OutputReport:
     max_rel: float
     max_ulps: float
     tolerance: float
-    torch_abs: float
+    torch_abs: float | None
     worst: str
     problem: str | None
     histogram: Histogram
@@ -203,6 +226,7 @@ class Report:
         contract: What the file promises, or None when rnnedge did not make it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
+        against: What the file was compared with, in words.
     """
 
     model: str
@@ -220,6 +244,7 @@ class Report:
     contract: Contract | None = None
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    against: ComparedWith = PYTORCH
 
     def __bool__(self) -> bool:
         """Whether every output was inside tolerance in every case."""
@@ -228,20 +253,33 @@ class Report:
     @property
     def verdict(self) -> str:
         """One sentence."""
-        cases, name = self.outputs[0].cases, os.path.basename(self.model)
+        cases = len({result.case for result in self.results}) or self.outputs[0].cases
+        name = os.path.basename(self.model)
         if self:
-            held = f" {self.rounding.proven}" if self.rounding else ""
+            how = ["in PyTorch"] * (self.against == PYTORCH) + [self._held] * bool(self._held)
             return (
-                f"PASS: {name} computes what {self.source} computes in PyTorch{held}, in {cases} "
-                f"of {cases} cases{self._moved}"
+                f"PASS: {' '.join([name, 'computes what', self._source, 'computes', *how])}, in "
+                f"{cases} of {cases} cases{self._moved}"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
-        cause = f"; {self.diagnosis.cause}" if self.diagnosis else ""
+        found = self.diagnosis
+        cause = f"; {found.cause}" if found and found.cause != UNKNOWN else ""
+        source = " ".join([self._source, *[self.against.held] * bool(self.against.held)])
         return (
-            f"FAIL: {name} is not {self.source}: {first.name} {what} ({first.worst}); "
-            f"{first.failed} of {cases} cases fail{cause}"
+            f"FAIL: {name} is not {source}: {first.name} {what} ({first.worst}); {first.failed} of "
+            f"{first.cases} cases fail{cause}"
         )
+
+    @property
+    def _source(self) -> str:
+        """The source in a sentence: of another file, its name."""
+        return self.source if self.against == PYTORCH else os.path.basename(self.source)
+
+    @property
+    def _held(self) -> str:
+        """What the source was made to compute with; empty when nothing is rounded."""
+        return self.against.held or (self.rounding.proven if self.rounding else "")
 
     @property
     def _moved(self) -> str:
@@ -259,11 +297,15 @@ class Report:
 
     def table(self) -> Table:
         """Return the table for a rich console."""
-        held = f", {self.rounding.proven}" if self.rounding else ""
-        table = Table(title=f"parity with PyTorch float64{held}", title_justify="left")
+        title = f"parity with {self.against.exact}"
+        if self.rounding and not self.against.held:
+            title += f", {self.rounding.proven}"
+        table = Table(title=title, title_justify="left")
         for heading in ("output", "cases", "max abs error", "max rel error", "tolerance"):
             table.add_column(heading, justify="left" if heading == "output" else "right")
-        table.add_column("PyTorch float32", justify="right")
+        eager = any(output.torch_abs is not None for output in self.outputs)
+        if eager:
+            table.add_column("PyTorch float32", justify="right")
         table.add_column("worst at")
         table.add_column("")
         for output in self.outputs:
@@ -273,7 +315,7 @@ class Report:
                 f"{output.max_abs:.1e}",
                 f"{output.max_rel:.1e}",
                 f"{output.tolerance:.1e}",
-                f"{output.torch_abs:.1e}",
+                *[f"{output.torch_abs or 0:.1e}"] * eager,
                 f"{output.worst}: {output.problem[:100]}" if output.problem else output.worst,
                 "pass" if output else f"FAIL x{output.failed}",
                 style=None if output else "red",

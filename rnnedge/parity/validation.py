@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
+from importlib.metadata import version
 
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, RefusedError, WeightsWarning
+from rnnedge.errors import ModelError, OptionError, RefusedError, WeightsWarning
+from rnnedge.file_kinds import is_onnx
 from rnnedge.parity.cases import Case, default_cases
 from rnnedge.parity.collect import Answers, Questioner, collect
 from rnnedge.parity.compare import (
@@ -28,6 +28,7 @@ from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.fit import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.latency import time_beside_torch
+from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.opened import OpenedModel
 from rnnedge.parity.report import Report
 from rnnedge.parity.rounding.calibrated import Calibration
@@ -82,7 +83,8 @@ def validate(
     Args:
         model: The `.onnx` file.
         against: The source: a live layer or module, or what the command line takes as SOURCE.
-            It is copied, never changed.
+            It is copied, never changed. For another `.onnx` file, see `validate_beside_file`: what
+            it does not take must be left out.
         cases: What to run; None is the sweep that fits the model.
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
@@ -110,10 +112,31 @@ def validate(
 
     Raises:
         ModelError: When the file cannot be opened.
+        OptionError: When an option cannot be combined with an `.onnx` file.
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
     """
+    if is_onnx(against):
+        _refuse_for_files(
+            against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
+            isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
+        )  # fmt: skip
+        _check_writable(golden, failing, [model, against], force)
+        from rnnedge.parity.files import validate_beside_file
+
+        return validate_beside_file(
+            model,
+            against=against,
+            quick=quick,
+            tolerance=tolerance,
+            time_limit=time_limit,
+            golden=golden,
+            failing=failing,
+            scores=scores,
+            force=force,
+            progress=progress,
+        )
     began = time.perf_counter()
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force)
@@ -192,7 +215,7 @@ def validate(
         model=opened.path,
         source=source.origin,
         outputs=summarize(results, collected),
-        engine=f"ONNX Runtime {_engine_version()}",
+        engine=f"ONNX Runtime {engine_version()}",
         device=opened.device,
         notes=(*notes, *remarks),
         results=results,
@@ -202,9 +225,18 @@ def validate(
         rounding=rounding,
         calibration=calibration,
         contract=opened.contract,
-        machine=dict(_machine()),
+        machine=dict(machine()),
         seconds=time.perf_counter() - began,
     )
+
+
+def _refuse_for_files(against: str | os.PathLike[str], **given: object) -> None:
+    """Refuse what is of a PyTorch source only."""
+    for name, value in given.items():
+        if value is not None and value is not False:
+            raise OptionError(
+                f"{name}: requires a PyTorch source, got {os.fspath(against)}: leave it out"
+            )
 
 
 def _check_writable(
@@ -311,24 +343,3 @@ def _hindered(contract: Contract | None, module: nn.Module) -> bool:
     if contract is not None:
         return bool(contract.hindrances)
     return bool(getattr(module, "bidirectional", False))
-
-
-def _engine_version() -> str:
-    """Return the version of ONNX Runtime without importing it: a child runs it."""
-    try:
-        return version("onnxruntime")
-    except PackageNotFoundError:
-        return version("onnxruntime-gpu")
-
-
-@cache
-def _machine() -> dict[str, str]:
-    """Say what validates here; to look versions up takes as long as a short sweep."""
-    packages = ("torch", "onnx", "numpy", "rnnedge")
-    return {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "onnxruntime": _engine_version(),
-    }

@@ -46,7 +46,7 @@ def _page(report: Report, command: str) -> Element:
             tag("meta", name="color-scheme", content="light dark"),
             tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             tag("link", rel="icon", href="data:,"),  # else a browser asks the server for one
-            tag("title", f"{word}: {name}, parity with PyTorch"),
+            tag("title", f"{word}: {name}, parity with {report.against.name}"),
             tag("style", style),
         ),
         tag(

@@ -6,7 +6,7 @@ import os
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from rnnedge.parity.report import CaseResult, Report
+from rnnedge.parity.report import CaseResult, ComparedWith, Report
 from rnnedge.reports.text import finding, printable, scientific
 
 
@@ -27,14 +27,14 @@ def junit_text(report: Report) -> str:
         "skipped": "0",
         "time": f"{report.seconds:.3f}",
     }
-    root = Element("testsuites", {"name": "parity with PyTorch", **counts})
+    root = Element("testsuites", {"name": f"parity with {report.against.name}", **counts})
     suite = SubElement(root, "testsuite", {"name": name, **counts})
     properties = SubElement(suite, "properties")
     for key, value in _properties(report).items():
         SubElement(properties, "property", {"name": key, "value": printable(value)})
     share = report.seconds / max(len(report.results), 1)
     for result in report.results:
-        _add_case(suite, name, result, share)
+        _add_case(suite, name, result, share, report.against)
     said = [report.verdict, *([str(report.diagnosis)] if report.diagnosis else []), *report.notes]
     SubElement(suite, "system-out").text = printable("\n".join(said))
     ElementTree.indent(root)
@@ -57,7 +57,9 @@ def _properties(report: Report) -> dict[str, str]:
     return properties
 
 
-def _add_case(suite: Element, model: str, result: CaseResult, seconds: float) -> None:
+def _add_case(
+    suite: Element, model: str, result: CaseResult, seconds: float, against: ComparedWith
+) -> None:
     case = SubElement(
         suite,
         "testcase",
@@ -75,15 +77,17 @@ def _add_case(suite: Element, model: str, result: CaseResult, seconds: float) ->
         "failure",
         {
             "type": "problem" if result.problem else "tolerance",
-            "message": printable(f"{result.output} {finding(result)}"),
+            "message": printable(f"{result.output} {finding(result, against)}"),
         },
     )
     lines = [
         f"output: {result.output}",
         f"case: {result.case}",
-        f"finding: {finding(result)}",
-        f"PyTorch float32 is off by {scientific(result.torch_error)} from PyTorch float64",
+        f"finding: {finding(result, against)}",
     ]
+    if result.torch_error is not None:
+        error = scientific(result.torch_error)
+        lines.append(f"PyTorch float32 is off by {error} from {against.exact}")
     if not result.problem:
         lines.append(f"error in float32 units in the last place: {scientific(result.ulps)}")
     failure.text = printable("\n".join(lines))

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.report import CaseResult, ComparedWith
 
 # What XML 1.0 allows (https://www.w3.org/TR/xml/#charsets); an exception that a model raised may
 # hold the colours of a terminal, and a path may hold bytes that are no text.
@@ -41,11 +41,11 @@ def index(at: Iterable[int] | None) -> str:
     return "" if at is None else f"[{', '.join(map(str, at))}]"
 
 
-def finding(result: CaseResult) -> str:
+def finding(result: CaseResult, against: ComparedWith) -> str:
     """Return what one output in one case came to, in one line."""
     if result.problem:
         return result.problem
     return (
-        f"off by {scientific(result.error)} from PyTorch float64, allowed "
+        f"off by {scientific(result.error)} from {against.exact}, allowed "
         f"{scientific(result.allowed)}{result.where}"
     )

@@ -28,6 +28,7 @@ RUNTIME = {
     "rnnedge_runtime/errors.py",
     "rnnedge_runtime/foreign/__init__.py",
     "rnnedge_runtime/foreign/graph.py",
+    "rnnedge_runtime/foreign/axis_names.py",
     "rnnedge_runtime/foreign/interface_from_names.py",
     "rnnedge_runtime/foreign/loses_state.py",
     "rnnedge_runtime/foreign/reads_future.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from commands import Done
 from onnx_files import node_file, tagger
 
 from rnnedge_exporters.quantization.onnx_file import recurrent
+from rnnedge_runtime import Session
+from rnnedge_runtime.proof.golden import read_golden
+from rnnedge_runtime.proof.golden_check import check_golden
 
 
 def test_export_says_what_was_done(rnn: Callable[..., Done], tmp_path: Path) -> None:
@@ -38,7 +42,7 @@ def test_json(rnn: Callable[..., Done], tmp_path: Path) -> None:
     assert (layer["name"], layer["done"]) == ("rnn", "stored in float16")
     assert (answer["written"], answer["contract"]) == (True, None)
     assert answer["report"]["passed"] is True
-    assert {cost["name"] for cost in answer["report"]["costs"]} == {"Y", "Y_h"}
+    assert {cost["name"] for cost in answer["report"]["rounding"]["costs"]} == {"Y", "Y_h"}
     report = rnn("validate", "small.onnx", "--against", "model.onnx", "--json").json
     assert report["passed"] is True
 
@@ -82,7 +86,7 @@ def test_a_mistake(
 
 @pytest.mark.parametrize(
     "options",
-    ["--lengths", "--hidden-size 4", "--golden vectors", "--max-error 0.1", "--lowering scan"],
+    ["--lengths", "--hidden-size 4", "--max-error 0.1", "--lowering scan"],
 )
 def test_options_of_pytorch_sources(options: str, rnn: Callable[..., Done], tmp_path: Path) -> None:
     node_file(tmp_path / "model.onnx", "LSTM")
@@ -91,6 +95,35 @@ def test_options_of_pytorch_sources(options: str, rnn: Callable[..., Done], tmp_
     assert answer.code == 2
     name = options.split()[0]
     assert answer.err.startswith(f"rnnedge: {name}: goes with a PyTorch source, got model.onnx")
-    answer = rnn("validate", "model.onnx", "--against", "model.onnx", "--quick")
+    answer = rnn("validate", "model.onnx", "--against", "model.onnx", "--cell", "gru")
     assert answer.code == 2
-    assert answer.err.startswith("rnnedge: --quick: goes with a PyTorch source, got model.onnx")
+    assert answer.err.startswith("rnnedge: --cell: goes with a PyTorch source, got model.onnx")
+
+
+def test_reports_and_golden_vectors(rnn: Callable[..., Done], tmp_path: Path) -> None:
+    node_file(tmp_path / "model.onnx", "GRU", linear_before_reset=1)
+    rnn("export", "model.onnx", "--dtype", "float16", "-o", "small.onnx", "--golden", "exported")
+    files = ("r.json", "r.xml", "r.html")
+    reports = [part for file in files for part in ("--report", file)]
+    against = ("validate", "small.onnx", "--against", "model.onnx")
+    answer = rnn(*against, *reports, "--golden", "golden", "--time-limit", "30", "--quick")
+    assert (answer.code, answer.err) == (0, "")
+    for name in (*files, "golden"):
+        assert f"wrote {name}" in answer.out
+    assert json.loads((tmp_path / "r.json").read_text())["passed"] is True
+    for folder in ("exported", "golden"):
+        model, vectors = tmp_path / "small.onnx", read_golden(tmp_path / folder)
+        assert all(f.passed for f in check_golden(Session(model), vectors, model=model))
+
+
+def test_a_failing_case_is_kept(rnn: Callable[..., Done], tmp_path: Path) -> None:
+    for name, seed in (("a.onnx", 1), ("b.onnx", 2)):
+        rnn("export", "--cell", "gru", "--input-size", "3", "--hidden-size", "4",
+            "--seed", str(seed), "-o", name)  # fmt: skip
+    answer = rnn("validate", "a.onnx", "--against", "b.onnx", "--save-failing", "failing.npz")
+    assert answer.code == 3
+    assert answer.err.startswith("rnnedge: FAIL: a.onnx is not b.onnx: output off by ")
+    assert answer.err.endswith("; other weights\n")
+    assert "cause          other weights (" in answer.out
+    assert "wrote failing.npz" in answer.out
+    assert (tmp_path / "failing.npz").exists()

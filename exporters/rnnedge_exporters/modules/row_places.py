@@ -9,15 +9,9 @@ from typing import Any, TypeAlias
 import sympy
 from torch import Tensor, fx
 
+from rnnedge_exporters.errors import MixingError
+
 Shape: TypeAlias = tuple[sympy.Expr, ...]
-
-
-class MixingError(Exception):
-    """Rows are moved or mixed."""
-
-
-class UnknownError(MixingError):
-    """Nobody knows whether they are: the operator has no rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ import sympy
 import torch
 from torch import fx
 
+from rnnedge_exporters.errors import MixingError, UnknownError
 from rnnedge_exporters.modules.row_places import (
-    MixingError,
     Operation,
     Place,
     Rows,
-    UnknownError,
 )
 
 Rule: TypeAlias = Callable[[Operation], Place]

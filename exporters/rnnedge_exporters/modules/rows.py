@@ -19,15 +19,14 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from rnnedge_exporters.errors import MixingError, UnknownError
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.packing import DOMAIN, PACK, POSITIONS, UNPACK
 from rnnedge_exporters.modules.row_places import (
-    MixingError,
     Operation,
     Place,
     Rows,
     Shape,
-    UnknownError,
 )
 from rnnedge_exporters.modules.row_rules import place_of
 from rnnedge_exporters.modules.streaming import Hindrance, line_of, tensor_nodes

@@ -84,7 +84,7 @@ class ChildProcess:
             TimeLimitError: When it took longer than the limit.
             RnnEdgeError: What the child itself raised.
         """
-        data = _packed(request)
+        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
         self._leave_to_the_original()
         with self._lock:
             reply = self._exchange(data, time_limit)
@@ -151,6 +151,7 @@ class ChildProcess:
             self._ready = True
 
         def talk(requests: FileIO, replies: FileIO, deadline: _Deadline) -> bytearray:
+            _write(requests, HEADER.pack(len(data)), deadline)
             _write(requests, data, deadline)
             (size,) = HEADER.unpack(_read(replies, HEADER.size, deadline))
             return _read(replies, size, deadline)
@@ -238,11 +239,6 @@ def _crash(how: str, words: str = "") -> CrashError:
 def make_error(kind: type[RnnEdgeError], text: str) -> RnnEdgeError:
     """Make an error that says `text`, whatever its class is made from."""
     return kind.__new__(kind, text)
-
-
-def _packed(request: Any) -> bytes:
-    data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
-    return HEADER.pack(len(data)) + data
 
 
 def _write(pipe: FileIO, data: bytes, deadline: _Deadline) -> None:

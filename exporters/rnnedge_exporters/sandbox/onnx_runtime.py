@@ -13,7 +13,9 @@ from typing import Any
 from rnnedge_exporters.errors import CrashError, TimeLimitError
 from rnnedge_exporters.sandbox.child_process import TIME_LIMIT as TIME_LIMIT
 from rnnedge_exporters.sandbox.child_process import ChildProcess
+from rnnedge_exporters.sandbox.onnx_runtime_server import INTERFACE, NOT_OPEN, OPENED, Wanted
 from rnnedge_exporters.sandbox.onnx_runtime_server import Arrays as Arrays
+from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import EngineOptions
 
 _NOISE = re.compile(
@@ -132,14 +134,31 @@ class Sandbox:
         Raises:
             MissingPackageError: When onnxruntime is not installed.
         """
+        found = self._ask(model, OPENED if feeds is None else (outputs, feeds))
+        return found if isinstance(found, Answer) else Answer(found or {})
+
+    def interface(self, model: str | os.PathLike[str] | ModelBytes) -> Interface | Answer:
+        """Return what a model declares, as the runtime reads it; what goes wrong is an answer.
+
+        Args:
+            model: The `.onnx` file, or its bytes.
+
+        Raises:
+            MissingPackageError: When onnxruntime is not installed.
+        """
+        found: Interface | Answer = self._ask(model, INTERFACE)
+        return found
+
+    def _ask(self, model: str | os.PathLike[str] | ModelBytes, wanted: Wanted) -> Any:
+        """Return what is wanted of a model, or an answer that says what went wrong."""
         key, content = _named(model)
         if key in self._endless:
             return self._endless[key]
         try:
-            reply = self._process.call((key, None, outputs, feeds), self._limit)
-            if reply == (None, None):
+            reply = self._process.call((key, None, wanted), self._limit)
+            if reply == NOT_OPEN:
                 source = (content, self._options, self._keep)
-                reply = self._process.call((key, source, outputs, feeds), self._limit)
+                reply = self._process.call((key, source, wanted), self._limit)
         except TimeLimitError as error:
             answer = Answer(death=error.how, endless=True)
             self._endless[key] = replace(answer, untried=True)
@@ -147,7 +166,7 @@ class Sandbox:
         except CrashError as error:
             return Answer(death=error.how)
         found, said = reply
-        return Answer(found or {}, None if said is None else _NOISE.sub("", said))
+        return found if said is None else Answer(error=_NOISE.sub("", said))
 
 
 def _named(model: str | os.PathLike[str] | ModelBytes) -> tuple[Any, str | bytes]:

@@ -1,19 +1,22 @@
 """The child of a `Sandbox`: models as ONNX Runtime opens them, with numpy and ONNX Runtime only.
 
-A request is (key of a model, what it is opened from, names of outputs or None for all, feeds by
-name or None to open it only). It is opened from (path or bytes, options, how many models stay
-open), or None where it should be open. An answer is ({output: array}, None), (None, what ONNX
-Runtime said), or (None, None) for a model that is not open and was not given.
+A request is (key of a model, what it is opened from, what is wanted of it). It is opened from (path
+or bytes, options, how many models stay open), or None where it should be open. What is wanted is
+OPENED, its INTERFACE, or a run: (names of outputs or None for all, feeds by name). An answer is
+(None for OPENED, an `Interface`, or {output: array}; None), (None, what ONNX Runtime said), or
+NOT_OPEN where nothing was said that it can be opened from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.sandbox.serve import serve
+from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import CPU, EngineOptions
 from rnnedge_runtime.errors import one_line
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from rnnedge_runtime.engine.library import onnxruntime
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-Answer: TypeAlias = tuple[Arrays | None, str | None]
+Wanted: TypeAlias = "str | tuple[Sequence[str] | None, Arrays]"
+OPENED, INTERFACE = "opened", "interface"
+NOT_OPEN = "not open"
 
 
 def open_session(model: str | bytes, options: EngineOptions | None) -> onnxruntime.InferenceSession:
@@ -51,11 +56,11 @@ class Server:
         """Open nothing yet."""
         self._sessions: dict[Any, onnxruntime.InferenceSession] = {}
 
-    def answer(self, request: Any) -> Answer:
+    def answer(self, request: Any) -> Any:
         """Answer one request."""
-        key, source, outputs, feeds = request
+        key, source, wanted = request
         if key not in self._sessions and source is None:
-            return None, None
+            return NOT_OPEN
         try:
             if key in self._sessions:
                 session = self._sessions.pop(key)
@@ -65,12 +70,18 @@ class Server:
                     del self._sessions[next(iter(self._sessions))]
                 session = open_session(model, options)
             self._sessions[key] = session  # the last of them: those before are closed first
-            return ({} if feeds is None else _run(session, outputs, feeds)), None
+            return _answer(session, wanted), None
         except Exception as error:  # whatever it is, the parent reports it
             return None, one_line(error)
 
 
-def _run(session: onnxruntime.InferenceSession, outputs: list[str] | None, feeds: Arrays) -> Arrays:
+def _answer(session: onnxruntime.InferenceSession, wanted: Wanted) -> Arrays | Interface | None:
+    if isinstance(wanted, str):
+        from rnnedge_runtime.foreign.interface_from_names import read_interface
+
+        asked = wanted == INTERFACE
+        return read_interface(session.get_inputs(), session.get_outputs()) if asked else None
+    outputs, feeds = wanted
     names = outputs or [output.name for output in session.get_outputs()]
     values = dict(zip(names, session.run(names, feeds), strict=True))
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}

@@ -21,7 +21,17 @@ from rnnedge_exporters.quantization.channels import (
     rounded,
 )
 from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT, fold_weights
-from rnnedge_exporters.quantization.onnx_file.reading import called, is_standard, read_model
+from rnnedge_exporters.quantization.onnx_file.reading import (
+    called,
+    contract_of,
+    is_standard,
+    quantized_part,
+    read_model,
+)
+from rnnedge_runtime.contract import Contract
+
+_MOVED = 2
+"""How often weights are moved by their last bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +59,78 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a rounded file is compared with.
+    """What a file is compared with.
 
     Attributes:
-        content: The original with rounded weights, whose cut nodes are inputs, as a model; None
-            when nothing of it is left.
+        content: The original, with rounded weights and with inputs for its cut nodes where the file
+            is a rounding of it, as a model; None when nothing of it is left.
         moved: The same with every weight off by up to two units in the last place.
+        outputs: Names of the outputs of the original.
+        terms: Terms of the widest sum.
+        largest_index: The largest index that all embeddings have.
         shaken: Where integers are multiplied inside a `Scan`, `Loop` or `If`: the same with what
             they multiply rounded up or down at random; empty elsewhere.
         first_step: Whether the first step of what is rounded there is the same in every program.
-        outputs: Names of the outputs of the original.
         cuts: The cut nodes, in order.
-        tapped: The rounded file, with what its products of integers take and give as outputs.
-        terms: Terms of the widest sum.
-        largest_index: The largest index that all embeddings have.
+        tapped: The rounded file, with what its products of integers take and give as outputs; None
+            where it has none.
+        rounded: How many weights the file holds in fewer bits.
+        dtypes: What it holds them in; empty for a file in float32.
+        inner: Nodes of inner graphs that the file computes with integers.
+        contract: What rnnedge promised of the file; None where others made it.
     """
 
     content: bytes | None
     moved: tuple[bytes, ...]
-    shaken: tuple[bytes, ...]
-    first_step: bool
     outputs: tuple[str, ...]
-    cuts: tuple[Cut, ...]
-    tapped: bytes
     terms: int
     largest_index: int
+    shaken: tuple[bytes, ...] = ()
+    first_step: bool = True
+    cuts: tuple[Cut, ...] = ()
+    tapped: bytes | None = None
+    rounded: int = 0
+    dtypes: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()
+    contract: Contract | None = None
+
+    @property
+    def integers(self) -> tuple[str, ...]:
+        """The layers that the file computes with integers."""
+        return (*(cut.name for cut in self.cuts), *self.inner)
 
 
 def make_reference(original: Path, small: Path) -> Reference:
     """Read both files.
 
     Raises:
-        ModelError: When one cannot be read, or the second holds no rounding of the first.
+        ModelError: When one cannot be read, or the second holds its weights in fewer bits, and they
+            are no rounding of the first.
+        ExportError: When the first holds its weights in fewer bits itself.
     """
     model = read_model(original)
-    fold_weights(model)
     file = _File(small)
     outputs = tuple(value.name or "" for value in model.graph.outputs)
+    if not file.is_quantized:
+        return Reference(
+            content=serialize_model(model),
+            moved=tuple(moved(model, seed) for seed in range(_MOVED)),
+            outputs=outputs,
+            terms=round_weights(model, {}, []).terms,
+            largest_index=_largest_index(model),
+            contract=file.contract,
+        )
+    fold_weights(model)
     nodes = {node: cut for node in model.graph if (cut := _cut(node, file)) is not None}
     cuts = tuple(nodes.values())
     inner: list[ir.Node] = []
-    stored, terms = round_weights(model, file.constants, inner)
-    if not stored and not cuts:
+    stored = round_weights(model, file.constants, inner)
+    if not stored.count and not cuts:
         raise ModelError(
             f"{small}: expected weights of {original} in int8 or float16, found none: it was made "
             "from another file, or not by rnnedge"
         )
-    rows = [
-        len(constant.const_value.numpy())
-        for node in model.graph.all_nodes()
-        if node.op_type == "Gather" and (constant := node.inputs[0]) is not None
-        if _is_float(constant) and constant.shape and constant.const_value is not None
-    ]
+    largest_index = _largest_index(model)
     for node in nodes:
         _cut_out(model, node)
     taken = _taken(cuts, model.graph)
@@ -116,15 +146,29 @@ def make_reference(original: Path, small: Path) -> Reference:
     some = bool(model.graph.outputs)  # a bare layer may be cut out whole
     return Reference(
         content=serialize_model(model) if some else None,
-        moved=tuple(moved(model, seed) for seed in range(2)) if some else (),
+        moved=tuple(moved(model, seed) for seed in range(_MOVED)) if some else (),
         shaken=tuple(shaken(model, seed) for seed in range(4)) if inner else (),
         first_step=first_step,
         outputs=outputs,
         cuts=cuts,
-        tapped=file.tapped([*taken, *(name for cut in cuts for name in cut.outputs)]),
-        terms=max([terms, *(cut.cell.terms for cut in cuts)]),
-        largest_index=min(rows, default=2) - 1,
+        tapped=file.tapped([*taken, *(n for cut in cuts for n in cut.outputs)]) if cuts else None,
+        terms=max([stored.terms, *(cut.cell.terms for cut in cuts)]),
+        largest_index=largest_index,
+        rounded=stored.count + len(cuts),
+        dtypes=tuple(sorted(stored.dtypes | {"int8"} if cuts else stored.dtypes)),
+        inner=tuple(map(called, inner)),
+        contract=file.contract,
     )
+
+
+def _largest_index(model: ir.Model) -> int:
+    rows = [
+        len(constant.const_value.numpy())
+        for node in model.graph.all_nodes()
+        if node.op_type == "Gather" and (constant := node.inputs[0]) is not None
+        if _is_float(constant) and constant.shape and constant.const_value is not None
+    ]
+    return min(rows, default=2) - 1
 
 
 class _File:
@@ -135,6 +179,8 @@ class _File:
             self._model = ir.load(path)
         except Exception as error:  # protobuf's and onnx-ir's
             raise ModelError(f"{path}: expected an ONNX model, cannot be read") from error
+        self.contract = contract_of(path, self._model)
+        self.is_quantized = quantized_part(path, self._model) is not None
         graphs = (self._model.graph, *self._model.graph.subgraphs())
         self.constants = {
             name: value.const_value

@@ -1,54 +1,71 @@
-"""`validate_quantized`: run a rounded file, and the file that it was made from, and compare."""
+"""`validate_beside_file`: run a file beside another that it should compute the same as."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from rnnedge.errors import ModelError
+from rnnedge.errors import ModelError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs
-from rnnedge.parity.compare import Tolerance, errors_of
+from rnnedge.parity.collect import Answers
+from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.files.cases import cases_for, inputs_of, interfaces_to_try
-from rnnedge.parity.files.cells import Array, Nudge, Product, to_nearest
-from rnnedge.parity.files.reference import Cut, Reference, make_reference
-from rnnedge.parity.files.report import FileCost, FileReport, Result, summarize
-from rnnedge_runtime.contract import TIME, Interface
-from rnnedge_runtime.engine.inference_session import open_inference_session
+from rnnedge.parity.files.comparison import Comparison
+from rnnedge.parity.files.matching import Match, NamedFile, match
+from rnnedge.parity.files.opened import Array, OpenedFile
+from rnnedge.parity.files.reference import Reference, make_reference
+from rnnedge.parity.machine import engine_version, machine
+from rnnedge.parity.report import UNKNOWN, CaseResult, ComparedWith, Report
+from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
+from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
+from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.foreign.interface_from_names import read_interface
+from rnnedge_runtime.errors import EngineError
 
-Values = Mapping[str, Array]
-
-_TIE = 1e-4
-"""Steps of 8 bits between a number and the middle of two, below which either may be taken: the
-quotient of two float32 of up to 255 is right to 1.5e-5."""
-_INNER = "what layers of integers take"
-_SAMPLES = 4
-"""How often activations are rounded at random, where a layer cannot be held step by step."""
+_OPEN = 100
+"""Models that stay open: both files, and what is made of the original."""
+_QUICK = ((1, 1), (1, 3), (7, 3))
+_CRASHES = 3
+"""Crashes, each of which costs a new process, after which a sweep ends."""
 
 
-def validate_quantized(
+def validate_beside_file(
     model: str | os.PathLike[str],
     *,
     against: str | os.PathLike[str],
+    quick: bool = False,
     tolerance: Tolerance | None = None,
+    time_limit: float = TIME_LIMIT,
+    golden: str | os.PathLike[str] | None = None,
+    failing: str | os.PathLike[str] | None = None,
+    scores: bool | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> FileReport:
-    """Check that a file with rounded weights computes what the file that it was made from does.
+) -> Report:
+    """Check that a file computes what another ONNX file does.
 
-    Both run in ONNX Runtime, over lengths and batches where they are dynamic, states, and ragged
-    lengths. The original has its weights rounded first, and what multiplies integers is held to the
-    same equations with activations of 8 bits, so that an error of the graph cannot pass for one of
-    the rounding. What the rounding costs is measured beside, against the original as it is.
+    Both run in ONNX Runtime, in a child process, over lengths and batches where the original has
+    them dynamic, states, and ragged lengths.
+
+    Where the file holds its weights in fewer bits, the original has its weights rounded first, and
+    what multiplies integers is compared with the same equations with activations of 8 bits, so that
+    an error of the graph cannot pass for one of the rounding. What the rounding costs is measured
+    against the original as it is.
 
     Args:
-        model: What `quantize` wrote.
-        against: The `.onnx` file that it was made from.
+        model: The file: what `quantize` made of the original, or a float32 file of any maker.
+        against: The `.onnx` file that it should compute the same as.
+        quick: Whether the sweep is the short one.
         tolerance: How far an output may be off; None is `Tolerance()`.
+        time_limit: Seconds that opening a model and running it once may take.
+        golden: A folder for golden vectors, written only when the file passes.
+        failing: An `.npz` file for the smallest case that fails, written only when one does.
+        scores: Whether the outputs are scores, whose largest one is compared too; of rounded files.
+        force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
     Returns:
@@ -57,202 +74,254 @@ def validate_quantized(
     Raises:
         ModelError: When a file cannot be opened, or the original takes none of the cases.
         ExportError: When the original cannot be read.
+        GoldenError: When golden vectors are asked for of a file that computes with integers.
     """
+    began = time.perf_counter()
     tolerance = tolerance or Tolerance()
-    original = _open(os.fspath(against))
-    face = _face(original)
-    reference = make_reference(Path(against), Path(model))
-    compared = _Comparison(reference, os.fspath(model), face, tolerance)
-    results: list[Result] = []
-    meters = {spec.name: _Meter() for spec in face.outputs}
-    refused: dict[Case, str] = {}
-    done = 0
-    for cases in cases_for(face):
-        for number, case in enumerate(cases):
-            inputs = inputs_of(face, case, reference.largest_index)
-            try:
-                expected = _run(original, inputs)
-            except Exception as error:  # whatever ONNX Runtime raises where a shape does not fit
-                refused[case] = " ".join(str(error).split())
-                continue
-            done += 1
-            answers, own = compared.run(case, inputs, expected)
-            results += own
-            for name, given in answers.items() if case.values == "normal" else ():
-                meters[name].add(given, expected[name], str(case))
-            if progress:
-                progress(number + 1, len(cases))
-        if done:
-            break
-    if not done:
-        case, why = next(iter(refused.items()))
-        raise ModelError(
-            f"{os.fspath(against)}: expected an original that takes one of {len(refused)} cases, "
-            f"got a refusal of all; at {case}: {why}"
-        )
-    notes = [
-        f"the original itself refuses {len(refused)} cases, such as {case}"
-        for case in list(refused)[:1]
-    ]
-    return FileReport(
+    with Sandbox(time_limit, options=EngineOptions(threads=1), keep=_OPEN) as sandbox:
+        original, opened = OpenedFile(sandbox, against), OpenedFile(sandbox, model)
+        same = match(opened.interface, original.interface, os.fspath(model), os.fspath(against))
+        reference = make_reference(Path(against), Path(model))
+        if golden is not None:
+            _check_golden(reference, os.fspath(model))
+        interface = same.common(_interface(original))
+        named = NamedFile(opened, same)
+        compare = partial(Comparison, sandbox, reference, named, tolerance)
+        sweep = _Sweep(original, compare, interface, scores=bool(scores))
+        sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
+        results = tuple(sweep.results)
+        diagnosis = None
+        if not all(results):
+            from rnnedge.parity.files.diagnosis import diagnose, look_inside
+
+            diagnosis = diagnose(sweep.collected, results)
+            if diagnosis.cause == UNKNOWN and not reference.dtypes:
+                answers = next(a for a in sweep.collected if a.case == diagnosis.smallest)
+                files = model, against
+                diagnosis = look_inside(sandbox, named, files, answers, tolerance, diagnosis)
+    rounding = _rounding(reference, sweep.meter) if reference.dtypes else None
+    kept = rounding.lines() if rounding else []
+    report = Report(
         model=os.fspath(model),
-        against=os.fspath(against),
-        compared=summarize(results),
-        costs=tuple(m.cost(name) for name, m in meters.items() if m.values),
-        cases=done,
-        notes=tuple(notes),
+        source=os.fspath(against),
+        outputs=summarize(results, sweep.collected),
+        engine=f"ONNX Runtime {engine_version()}",
+        device="cpu",
+        notes=(*kept, *same.notes(original.interface), *sweep.notes),
+        results=results,
+        curves=error_over_time(sweep.collected, sweep.interface),
+        diagnosis=diagnosis,
+        rounding=rounding,
+        contract=reference.contract,
+        machine=dict(machine()),
+        seconds=time.perf_counter() - began,
+        against=_words(reference),
+    )
+    if golden is not None and report:
+        _write_golden(golden, named, sweep.collected, report)
+    if failing is not None and diagnosis is not None:
+        _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force)
+    return report
+
+
+def _interface(original: OpenedFile) -> Interface:
+    """Return the interface of the original, with the names of axes that it takes.
+
+    Raises:
+        ModelError: When it takes what is no number, or never ends.
+    """
+    tried = interfaces_to_try(original.interface)
+    for spec in tried[0].inputs:
+        if spec.dtype.startswith("tensor("):
+            raise ModelError(f"{original.name}: expected inputs of numbers, got {spec}")
+    for interface in tried:
+        try:
+            original.run(inputs_of(interface, Case(7, 3), 1))
+        except TimeLimitError as error:
+            raise _endless(original, error, Case(7, 3)) from error
+        except EngineError:
+            continue
+        return interface
+    return tried[0]
+
+
+def _endless(original: OpenedFile, error: TimeLimitError, case: Case) -> ModelError:
+    return ModelError(
+        f"{original.name}: expected an original that answers, but at {case} {error}: give a longer "
+        "time limit, or another file"
     )
 
 
-def _face(original: Any) -> Interface:
-    """Return the interface of the original, with the names of axes that it takes."""
-    faces = interfaces_to_try(read_interface(original.get_inputs(), original.get_outputs()))
-    for spec in faces[0].inputs:
-        if spec.dtype.startswith("tensor("):
-            raise ModelError(f"the original: expected inputs of numbers, got {spec}")
-    for face in faces:
-        try:
-            _run(original, inputs_of(face, Case(7, 3), 1))
-        except Exception:  # whatever ONNX Runtime raises where a shape does not fit
-            continue
-        return face
-    return faces[0]
+def _cases(interface: Interface, same: Match, *, quick: bool) -> list[list[Case]]:
+    """Return the sweep, and others to try, without what only one of the files takes."""
+
+    def fitting(case: Case) -> Case:
+        states, ragged = case.random_state and same.states, case.ragged and same.lengths
+        return replace(case, random_state=states, ragged=ragged)
+
+    sweeps = [list(dict.fromkeys(map(fitting, cases))) for cases in cases_for(interface)]
+    if quick:
+        few = [[c for c in cases if (c.time, c.batch) in _QUICK] for cases in sweeps]
+        sweeps = [some or cases[:1] for some, cases in zip(few, sweeps, strict=True)]
+    return sweeps
 
 
-class _Comparison:
-    """Runs cases on a file and its reference.
+@dataclass
+class _Sweep:
+    """Runs cases, and keeps what was found.
 
-    Args:
-        reference: The original with rounded weights.
-        model: The rounded file.
-        face: What they take.
-        tolerance: How far an output may be off.
+    Attributes:
+        original: What decides which cases there are: those that it takes.
+        compare: Makes what runs a case on the file, for the outputs that are seen.
+        interface: What both take; its outputs get the axes that they are seen to have.
+        scores: Whether the outputs are scores.
+        collected: What both answered.
+        results: How each output and layer compares in each case.
+        meter: How far the file is from the original as it is.
+        comparison: Runs a case on the file; None before the first.
+        notes: What a reader should know.
     """
 
-    def __init__(
-        self, reference: Reference, model: str, face: Interface, tolerance: Tolerance
+    original: OpenedFile
+    compare: Callable[[Interface], Comparison]
+    interface: Interface
+    scores: bool
+    collected: list[Answers] = field(default_factory=list)
+    results: list[CaseResult] = field(default_factory=list)
+    meter: CostMeter | None = None
+    comparison: Comparison | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        sweeps: Sequence[Sequence[Case]],
+        largest: int,
+        progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.reference = reference
-        self._dynamic = any(TIME in spec.axes for spec in face.inputs)
-        self._model, self._tapped = _open(model), _open(reference.tapped)
-        self._exact = None if reference.content is None else _open(reference.content)
-        self._moved = [_open(content) for content in reference.moved]
-        self._shaken = [_open(content) for content in reference.shaken]
-        self._tolerance = tolerance
+        """Run the first sweep of which the original takes a case.
 
-    def run(self, case: Case, inputs: Inputs, expected: Values) -> tuple[Values, list[Result]]:
-        """Run one case; returns what the file answers where that has the right shape."""
+        Raises:
+            ModelError: When it takes none.
+        """
+        refused: dict[Case, str] = {}
+        for cases in sweeps:
+            for number, case in enumerate(cases, 1):
+                inputs = inputs_of(self.interface, case, largest)
+                expected = self._expected(case, inputs, refused)
+                if expected is not None:
+                    self._compare(case, inputs, expected)
+                if progress:
+                    progress(number, len(cases))
+                fatal = [answers.crash for answers in self.collected if answers.crash]
+                if len(fatal) == _CRASHES or "never ends" in fatal:
+                    self.notes.append(f"stopped after case {number} of {len(cases)}: {fatal[-1]}")
+                    break
+            if self.collected:
+                break
+        else:
+            case, why = next(iter(refused.items()))
+            raise ModelError(
+                f"{self.original.name}: expected an original that takes one of {len(refused)} "
+                f"cases, got a refusal of all; at {case}: {why}"
+            )
+        self.notes += [
+            f"the original itself refuses {len(refused)} cases, such as {case}"
+            for case in list(refused)[:1]
+        ]
+
+    def _expected(
+        self, case: Case, inputs: Inputs, refused: dict[Case, str]
+    ) -> dict[str, Array] | None:
         try:
-            answers = _run(self._model, inputs)
-            # The answers are those of the file as it is; the taps are for what is inside.
-            tapped = {**_run(self._tapped, inputs), **answers}
-            results = [*self._cells(case, inputs, tapped), *self._rest(case, inputs, tapped)]
-        except Exception as error:  # whatever ONNX Runtime or numpy raise where shapes do not fit
-            said = f"raised: {' '.join(str(error).split())}"
-            return {}, [Result(name, False, str(case), np.inf, 1, said) for name in expected]
-        same = {}
-        for name, right in expected.items():
-            if answers[name].shape == right.shape:
-                same[name] = answers[name]
-            else:
-                said = _shapes(answers[name], right)
-                results.append(Result(name, False, str(case), np.inf, 1, said))
-        return same, results
+            answers = self.original.run(inputs)
+        except TimeLimitError as error:
+            raise _endless(self.original, error, case) from error
+        except EngineError as error:
+            refused[case] = str(error)
+            return None
+        names = [spec.name for spec in self.interface.outputs]
+        return {name: answers[name] for name in names}
 
-    def _rest(self, case: Case, inputs: Inputs, tapped: Values) -> Iterator[Result]:
-        """Compare all but the layers of integers, given what these answer in the file."""
-        if self._exact is None:
-            return
-        given = {arg.name: {**inputs, **tapped}[arg.name] for arg in self._exact.get_inputs()}
-        one_step = self.reference.first_step and self._dynamic and case.time == 1
-        engines = self._moved if one_step else [*self._moved, *self._shaken]
-        moved = [_run(engine, given) for engine in engines]
-        for name, right in _run(self._exact, given).items():
-            far = max(_largest(errors_of(one[name], right)) for one in moved)
-            allowed = self._allowed(self.reference.terms, _size(right), far)
-            title = name if name in self.reference.outputs else _INNER
-            yield _compare(title, case, tapped[name], right, allowed)
-
-    def _cells(self, case: Case, inputs: Inputs, tapped: Values) -> Iterator[Result]:
-        """Compare the layers of integers, each on what it is given in the file."""
-        for cut in self.reference.cuts:
-            known: Values = {**inputs, **tapped, **cut.fixed}
-            told = known.get(cut.outputs[0])
-            nudges: Sequence[Nudge] = [lambda shape: _TIE, lambda shape: -_TIE]
-            if told is None:
-                nudges = [_at_random(seed) for seed in range(_SAMPLES)]
-            rights, size = _answers(cut, known, told, to_nearest)
-            others = [_answers(cut, known, told, nudge)[0] for nudge in nudges]
-            for place, (name, right) in enumerate(zip(cut.outputs, rights, strict=False)):
-                if name:
-                    far = max(_largest(errors_of(other[place], right)) for other in others)
-                    allowed = self._allowed(cut.cell.terms, size, far)
-                    yield _compare(cut.name, case, known[name], right, allowed, integers=True)
-
-    def _allowed(self, terms: int, size: float, far: float) -> float:
-        floor = self._tolerance.floor(terms) * max(1.0, size)
-        return max(floor, self._tolerance.torch_factor * far)
+    def _compare(self, case: Case, inputs: Inputs, expected: Mapping[str, Array]) -> None:
+        if self.comparison is None or self.meter is None:
+            seen = [_seen(spec, expected[spec.name]) for spec in self.interface.outputs]
+            self.interface = replace(self.interface, outputs=tuple(seen))
+            told = scores_of(self.interface, bare=False, told=self.scores)
+            self.meter = CostMeter(self.interface, told)
+            self.comparison = self.compare(self.interface)
+        answers, results = self.comparison.run(case, inputs, expected)
+        self.collected.append(answers)
+        self.results += results
+        if case.values == "normal" and answers.model is not None:
+            self.meter.add(str(case), dict(expected), None, answers.model)
 
 
-def _answers(
-    cut: Cut, known: Values, told: Array | None, nudge: Nudge
-) -> tuple[list[Array], float]:
-    x, added = known[cut.x], [known[name] for name in cut.added]
-    if isinstance(cut.cell, Product):
-        return cut.cell.run(x, added, nudge)
-    return cut.cell.run(x, known[cut.lengths] if cut.lengths else None, added, nudge, told)
+def _seen(spec: TensorSpec, array: Array) -> TensorSpec:
+    """Return an output with its real rank: what a file declares, its fixed sizes too, may lie."""
+    axes = spec.axes if len(spec.axes) == array.ndim else [""] * array.ndim
+    named = [a if a in (BATCH, TIME) else f"{spec.name}.{n}" for n, a in enumerate(axes)]
+    return replace(spec, axes=tuple(named))
 
 
-def _at_random(seed: int) -> Nudge:
-    """Round up or down at random."""
-    random = np.random.default_rng(seed)
-    return lambda shape: random.uniform(-0.5, 0.5, shape)
+def _rounding(reference: Reference, meter: CostMeter | None) -> Rounding:
+    return Rounding(
+        dtypes=reference.dtypes,
+        rounded=reference.rounded,
+        integers=reference.integers,
+        costs=meter.costs() if meter else (),
+    )
 
 
-def _compare(
-    name: str, case: Case, given: Array, right: Array, allowed: float, *, integers: bool = False
-) -> Result:
-    if given.shape != right.shape:
-        return Result(name, integers, str(case), np.inf, allowed, _shapes(given, right))
-    return Result(name, integers, str(case), _largest(errors_of(given, right)), allowed)
+def _words(reference: Reference) -> ComparedWith:
+    if not reference.dtypes:
+        return ComparedWith("the original", "the original")
+    layers = len(reference.integers)
+    integers = f", {layers} of its layers with activations of 8 bits" if layers else ""
+    exact = "the original, weights rounded"
+    return ComparedWith("the original", exact, f"with its weights rounded{integers}")
 
 
-def _shapes(given: Array, right: Array) -> str:
-    return f"shape {list(given.shape)}, expected {list(right.shape)}"
+def _check_golden(reference: Reference, model: str) -> None:
+    from rnnedge.errors import GoldenError
+
+    if reference.integers:
+        raise GoldenError(
+            f"golden: expected a file that computes with floats, but {model} computes "
+            f"{reference.integers[0]} with integers, which two machines may round to either side: "
+            "validate it against its PyTorch source for golden vectors"
+        )
 
 
-class _Meter:
-    """Adds up how far an output is from the original's."""
+def _write_golden(
+    golden: str | os.PathLike[str],
+    named: NamedFile,
+    collected: Sequence[Answers],
+    report: Report,
+) -> None:
+    from rnnedge.golden import write_golden
+    from rnnedge.parity.golden_sets import golden_sets
 
-    def __init__(self) -> None:
-        self.values, self._sum, self._worst, self._case, self._size = 0, 0.0, 0.0, "", 0.0
-
-    def add(self, given: Array, right: Array, case: str) -> None:
-        errors = errors_of(given, right)
-        self.values += errors.size
-        self._sum += float(errors.sum())
-        self._size = max(self._size, _size(right))
-        if _largest(errors) > self._worst or not self._case:
-            self._worst, self._case = _largest(errors), case
-
-    def cost(self, name: str) -> FileCost:
-        return FileCost(name, self._worst, self._sum / self.values, self._size, self._case)
-
-
-def _open(model: str | bytes) -> Any:
-    return open_inference_session(model, device="cpu", options=EngineOptions(threads=1))[0]
-
-
-def _run(engine: Any, inputs: Values) -> dict[str, Array]:
-    names = [arg.name for arg in engine.get_outputs()]
-    return dict(zip(names, engine.run(names, dict(inputs)), strict=True))
+    sets = [
+        replace(
+            vectors,
+            inputs=named.feeds(vectors.inputs),
+            outputs=named.answers(vectors.outputs),
+            allowed={own: (vectors.allowed or {})[name] for name, own in named.outputs.items()},
+        )
+        for vectors in golden_sets(collected, report.results)
+    ]
+    words = [os.path.basename(report.source), report.against.held, "in", report.engine]
+    write_golden(golden, model=report.model, sets=sets, reference=" ".join(filter(None, words)))
 
 
-def _largest(errors: Array) -> float:
-    return float(errors.max(initial=0.0))
+def _save_failing(
+    path: str | os.PathLike[str],
+    collected: Sequence[Answers],
+    smallest: Case,
+    protected: Sequence[str | os.PathLike[str]],
+    force: bool,
+) -> None:
+    from rnnedge.parity.golden_sets import save_failing
 
-
-def _size(array: Array) -> float:
-    """Return the largest finite magnitude."""
-    finite = np.abs(array[np.isfinite(array)])
-    return float(finite.max(initial=0)) if array.dtype.kind == "f" else 0.0
+    answers = next(answers for answers in collected if answers.case == smallest)
+    save_failing(path, answers, protected=protected, force=force)

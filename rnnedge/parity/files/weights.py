@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,24 @@ _MOVED = 2.0**-22
 """Two units in the last place of a float32, as a part of a number."""
 
 
+@dataclass(slots=True)
+class Rounded:
+    """What was rounded.
+
+    Attributes:
+        count: How many weights.
+        dtypes: What the file holds them in.
+        terms: Terms of the widest sum, of those that were not rounded too.
+    """
+
+    count: int = 0
+    dtypes: set[str] = field(default_factory=set)
+    terms: int = 1
+
+
 def round_weights(
     model: ir.Model, file: Mapping[str, ir.TensorProtocol | None], inner: list[ir.Node]
-) -> tuple[int, int]:
+) -> Rounded:
     """Round the weights that the file stores.
 
     Args:
@@ -38,10 +54,8 @@ def round_weights(
         file: The constants of the rounded file, by name.
         inner: Takes the nodes of inner graphs that multiply integers in the file.
 
-    Returns:
-        How many are rounded, and the terms of the widest sum.
     """
-    count, terms = 0, 1
+    found = Rounded()
     for graph in (model.graph, *model.graph.subgraphs()):
         for name, constant in list(graph.initializers.items()):
             stored, own = file.get(name), constant.const_value
@@ -50,7 +64,7 @@ def round_weights(
                 continue
             array = own.numpy()
             summed = tuple(axis for axis in range(array.ndim) if axis not in channels)
-            terms = max(terms, int(np.prod([array.shape[axis] for axis in summed])))
+            found.terms = max(found.terms, int(np.prod([array.shape[axis] for axis in summed])))
             multiplied = f"{name}/int8" in file
             if not multiplied and (stored is None or stored.dtype == ir.DataType.FLOAT):
                 continue
@@ -59,8 +73,9 @@ def round_weights(
             after = halved(array) if half else rounded(array, summed, limit)
             inner += [n for n in _products(constant) if multiplied and n.graph is not model.graph]
             constant.const_value = ir.tensor(after, name=name)
-            count += 1
-    return count, terms
+            found.count += 1
+            found.dtypes.add("float16" if half else "int8")
+    return found
 
 
 def _products(constant: ir.Value) -> Iterator[ir.Node]:

@@ -26,10 +26,11 @@ class OutputCost:
     Attributes:
         name: Name of the output.
         sequences: Sequences that were run.
-        max_abs: Largest absolute error against PyTorch in float64 with the float32 weights.
+        max_abs: Largest absolute error against PyTorch in float64 with the float32 weights, or
+            against the original file.
         mean_abs: Mean absolute error.
         max_abs_float32: Largest absolute difference from PyTorch in float32, which is what a
-            float32 file computes.
+            float32 file computes; None against an original file.
         worst: The sequence with the largest error.
         over_time: Largest error at each step, over all sequences; empty for an output without time.
         decisions: How many times a largest score was compared; 0 where the output is no scores.
@@ -40,7 +41,7 @@ class OutputCost:
     sequences: int
     max_abs: float
     mean_abs: float
-    max_abs_float32: float
+    max_abs_float32: float | None
     worst: str
     over_time: tuple[float, ...] = ()
     decisions: int = 0
@@ -60,10 +61,15 @@ class OutputCost:
 
     def lines(self, *, of: str) -> Iterator[str]:
         """Say it, on what was run."""
+        against = "the original"
+        if self.max_abs_float32 is not None:
+            against = (
+                "PyTorch float64 with the float32 weights "
+                f"({self.max_abs_float32:.1e} from float32)"
+            )
         yield (
             f"{self.name}: off by up to {self.max_abs:.1e}, {self.mean_abs:.1e} in the mean, from "
-            f"PyTorch float64 with the float32 weights ({self.max_abs_float32:.1e} from float32), "
-            f"on {self.sequences} {of}; worst at {self.worst}"
+            f"{against}, on {self.sequences} {of}; worst at {self.worst}"
         )
         if len(self.over_time) > 1:
             yield f"{self.name}: largest error by step {self.growth}"
@@ -81,7 +87,7 @@ class Rounding:
     Attributes:
         dtypes: `int8`, `float16`, or both.
         rounded: How many parameters of the source it holds so.
-        integers: The parameters that are multiplied as integers.
+        integers: The parameters that are multiplied as integers; of an original file, the layers.
         halves: Those that are multiplied in half.
         missing: Parameters of more than one axis that it holds in no rounding.
         costs: The error of each output, on random sequences.
@@ -119,13 +125,13 @@ class CostMeter:
     def __init__(self, interface: Interface, scores: Callable[[TensorSpec], bool]) -> None:
         self._sums = {spec.name: _Sum(spec, scores(spec)) for spec in interface.outputs}
 
-    def add(self, name: str, reference: Outputs, single: Outputs, model: Outputs) -> None:
+    def add(self, name: str, reference: Outputs, single: Outputs | None, model: Outputs) -> None:
         """Add the outputs of a run.
 
         Args:
             name: What to call it; rows of a batch are told apart.
-            reference: PyTorch's in float64.
-            single: PyTorch's in float32.
+            reference: PyTorch's in float64, or the original file's.
+            single: PyTorch's in float32; None for an original file.
             model: The file's; what is of another shape is left out.
         """
         for output, total in self._sums.items():
@@ -133,7 +139,7 @@ class CostMeter:
             if given is None or expected is None or given.shape != expected.shape:
                 continue
             if given.dtype.kind == "f" and given.size:
-                total.add(name, expected, single[output], given)
+                total.add(name, expected, None if single is None else single[output], given)
 
     def costs(self) -> tuple[OutputCost, ...]:
         """Return what was added up."""
@@ -171,20 +177,21 @@ class _Sum:
     total: float = 0.0
     values: int = 0
     largest: float = -1.0
-    single: float = 0.0
+    single: float | None = None
     worst: str = ""
     steps: list[float] = field(default_factory=list)
     decisions: int = 0
     agreed: int = 0
 
-    def add(self, name: str, reference: Array, single: Array, given: Array) -> None:
+    def add(self, name: str, reference: Array, single: Array | None, given: Array) -> None:
         error = np.abs(given.astype(np.float64) - reference)
         axes = self.spec.axes
         rows = error.shape[axes.index(BATCH)] if BATCH in axes else 1
         self.sequences += rows
         self.total += float(error.sum())
         self.values += error.size
-        self.single = max(self.single, float(np.abs(given - single).max()))
+        if single is not None:
+            self.single = max(self.single or 0.0, float(np.abs(given - single).max()))
         if error.max() > self.largest:
             self.largest = float(error.max())
             at = np.unravel_index(int(error.argmax()), error.shape)

@@ -44,9 +44,8 @@ def over_time(report: Report) -> Element | None:
         "Error over time",
         tag(
             "p",
-            "Largest absolute error at each step against PyTorch in float64. The scale is the "
-            "same in every picture; what is exact lies on its lower edge, and a cross marks what "
-            "is not a number.",
+            f"Largest absolute error at each step against {report.against.exact}. The scale is "
+            "the same in every picture. Zero error is drawn on the bottom line; ✕ marks NaN.",
             class_="lead",
         ),
         _legend(keys),
@@ -80,10 +79,11 @@ def over_shapes(report: Report) -> Element | None:
         "Error over shapes",
         tag(
             "p",
-            "Largest error against PyTorch in float64 as a multiple of what is allowed, the worst "
-            "of all outputs, at each shape that was run whole with ordinary numbers. Above 1× is "
-            "outside tolerance and marked ✕. A word stands where there is nothing to compare: the "
-            "model raised an error, or gave another shape or NaN. An empty cell was not run.",
+            f"Largest error against {report.against.exact} as a multiple of what is allowed, the "
+            "worst of all outputs, at each shape that was run whole with ordinary numbers. Above "
+            "1× is outside tolerance and marked ✕. A word stands where there is nothing to "
+            "compare: the model raised an error, or gave another shape or NaN. An empty cell was "
+            "not run.",
             class_="lead",
         ),
         _grid([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],
@@ -109,7 +109,7 @@ def histograms(report: Report) -> Element | None:
         "Errors in units in the last place",
         tag(
             "p",
-            "How far each value is from PyTorch in float64, in units in the last place of a "
+            f"How far each value is from {report.against.exact}, in units in the last place of a "
             "float32 as large as the largest value of the output in that case. The first bar also "
             f"holds what is exact, and a bar that ends at 2^{top} all that is beyond.",
             class_="lead",

@@ -5,36 +5,52 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element
 
-from rnnedge.parity.report import CaseResult, OutputReport, Report
+from rnnedge.parity.report import PYTORCH, CaseResult, OutputReport, Report
 from rnnedge.reports.page.markup import Child, Column, mark, section, table, tag
 from rnnedge.reports.text import index, scientific, short
 
-_NUMBERS = (
-    Column("Error", "vs PyTorch float64", number=True),
-    Column("Allowed", "in that case", number=True),
-    Column("Share", "error / allowed", number=True),
-    Column("Error in ulps", "of float32", number=True),
-    Column("PyTorch float32", "vs its float64", number=True),
+_ROUNDING = (
+    "Rounding is the largest of PyTorch's own float32 error, of what its float64 answer moves by "
+    "when every weight moves by two units in the last place, and of 2^-24 of the largest final "
+    "state."
 )
+_ROUNDING_OF_A_FILE = (
+    "Rounding is the largest of what the original's answer moves by when every weight moves by two "
+    "units in the last place of a float32, of what integers move by that lie between two steps, "
+    "and of 2^-24 of the largest final state."
+)
+
+
+def _columns(report: Report) -> tuple[Column, ...]:
+    """Return the columns that `_numbers` fills."""
+    eager = Column("PyTorch float32", "vs its float64", number=True)
+    return (
+        Column("Error", f"vs {report.against.exact}", number=True),
+        Column("Allowed", "in that case", number=True),
+        Column("Share", "error / allowed", number=True),
+        Column("Error in ulps", "of float32", number=True),
+        *[eager] * (report.against == PYTORCH),
+    )
 
 
 def outputs(report: Report) -> Element:
     """Return one row for each output: its worst case."""
-    columns = (Column("Output"), *_NUMBERS, Column("Worst case"))
+    columns = (Column("Output"), *_columns(report), Column("Worst case"))
+    beside = ", beside the one that PyTorch itself makes in float32"
     return section(
         "outputs",
         "Outputs",
         tag(
             "p",
             "Each output in the case that comes nearest to its tolerance, or goes furthest beyond: "
-            "the largest absolute error against PyTorch in float64, beside the one that PyTorch "
-            "itself makes in float32. An ulp is the spacing of float32 at the largest value of the "
-            "output in that case. Indices count from 0.",
+            f"the largest absolute error against {report.against.exact}"
+            f"{beside if report.against == PYTORCH else ''}. An ulp is the spacing of float32 at "
+            "the largest value of the output in that case. Indices count from 0.",
             class_="lead",
         ),
         table(
             "outputs-table",
-            "Worst case of each output against PyTorch in float64",
+            f"Worst case of each output against {report.against.exact}",
             columns,
             [_output_row(output) for output in report.outputs],
             [not output for output in report.outputs],
@@ -56,11 +72,12 @@ def _output_row(output: OutputReport) -> list[Child]:
     return [named, *numbers, tag("span", output.worst, class_="where")]
 
 
-def _numbers(error: float, allowed: float, ulps: float, torch: float) -> list[Child]:
-    """Return the cells of `_NUMBERS`."""
+def _numbers(error: float, allowed: float, ulps: float, torch: float | None) -> list[Child]:
+    """Return the cells of `_columns`."""
     share = error / allowed
     times = f"{short(share)}×" if 0 < share < math.inf else short(share)
-    return [scientific(error), scientific(allowed), times, short(ulps), scientific(torch)]
+    cells: list[Child] = [scientific(error), scientific(allowed), times, short(ulps)]
+    return cells if torch is None else [*cells, scientific(torch)]
 
 
 def notes(report: Report) -> Element | None:
@@ -112,7 +129,7 @@ def all_cases(report: Report) -> Element | None:
         Column("Case"),
         Column("Output"),
         Column("Verdict"),
-        *_NUMBERS,
+        *_columns(report),
         Column("Rounding", "in that case", number=True),
         Column("Largest at"),
         Column("Remark"),
@@ -127,14 +144,12 @@ def all_cases(report: Report) -> Element | None:
             tag("summary", count),
             tag(
                 "p",
-                "Rounding is the largest of PyTorch's own float32 error, of what its float64 "
-                "answer moves by when every weight moves by two units in the last place, and of "
-                "2^-24 of the largest final state.",
+                _ROUNDING if report.against == PYTORCH else _ROUNDING_OF_A_FILE,
                 class_="lead",
             ),
             table(
                 "cases-table",
-                "Every output in every case against PyTorch in float64",
+                f"Every output in every case against {report.against.exact}",
                 columns,
                 [_case_row(result) for result in report.results],
                 [not result for result in report.results],

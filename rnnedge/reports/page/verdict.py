@@ -1,4 +1,4 @@
-"""The top of the page: does the model compute what PyTorch computes, and if not, why."""
+"""The top of the page: does the model compute what its source computes, and if not, why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def verdict(report: Report) -> Element:
     symbol = tag("span", "✓" if report else "✕", class_="symbol", aria_hidden="true")
     return tag(
         "header",
-        tag("p", "Parity with PyTorch", class_="eyebrow"),
+        tag("p", f"Parity with {report.against.name}", class_="eyebrow"),
         tag(
             "h1",
             tag("span", symbol, f" {word}", id="verdict"),

@@ -92,7 +92,16 @@ def awkward(failing: Report) -> Report:
     )
 
 
-@pytest.fixture(params=["passing", "failing", "awkward"])
+@pytest.fixture(scope="session")
+def beside_file(folder: Path) -> Report:
+    """Of a file with rounded weights beside its original, which is not the one it was made of."""
+    for name, module in (("one", layer()), ("other", swapped())):
+        rnnedge.export(module, folder / f"{name}.onnx")
+    rnnedge.quantize(folder / "one.onnx", folder / "small.onnx", quantize="int8:all")
+    return rnnedge.validate(folder / "small.onnx", against=folder / "other.onnx")
+
+
+@pytest.fixture(params=["passing", "failing", "awkward", "beside_file"])
 def report(request: pytest.FixtureRequest) -> Report:
     given: Report = request.getfixturevalue(request.param)
     return given

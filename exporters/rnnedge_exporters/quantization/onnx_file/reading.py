@@ -144,26 +144,33 @@ def _too_large(path: Path, size: int) -> ExportError:
     )
 
 
-def _refuse_quantized(path: Path, model: ir.Model) -> None:
-    advice = "take the float32 file that it was made from"
+def quantized_part(path: Path, model: ir.Model) -> str | None:
+    """Return what of a model is held in fewer bits than float32, or computed so; None for nothing.
+
+    Args:
+        path: The file, for messages about its contract.
+        model: The model.
+    """
     contract = contract_of(path, model)
     if contract is not None and (contract.quantization or contract.dtype != "float32"):
-        raise ExportError(
-            f"{path}: expected float32 weights, got a file that rnnedge wrote in "
-            f"{contract.quantization or contract.dtype}: {advice}"
-        )
+        return f"a file that rnnedge wrote in {contract.quantization or contract.dtype}"
     for node in all_nodes(model):
         if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
-            raise ExportError(
-                f"{path}: expected float32 weights, got {node.op_type} {called(node)}, which is "
-                f"quantized already: {advice}"
-            )
+            return f"{node.op_type} {called(node)}, which is quantized already"
         widened = node.inputs[0] if node.op_type == "Cast" and node.inputs else None
         if widened is not None and widened.dtype in _SMALL and _is_weight(widened):
-            raise ExportError(
-                f"{path}: expected float32 weights, got {widened.dtype.name.lower()} that "
-                f"{called(node)} widens, which is quantized already: {advice}"
-            )
+            dtype = widened.dtype.name.lower()
+            return f"{dtype} that {called(node)} widens, which is quantized already"
+    return None
+
+
+def _refuse_quantized(path: Path, model: ir.Model) -> None:
+    found = quantized_part(path, model)
+    if found is not None:
+        raise ExportError(
+            f"{path}: expected float32 weights, got {found}: take the float32 file that it was "
+            "made from"
+        )
 
 
 def _is_weight(value: ir.Value) -> bool:

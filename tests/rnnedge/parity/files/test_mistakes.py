@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx_files import node_file, product_file, scan_file, tagger
 
-from rnnedge import quantize, validate_quantized
+from rnnedge import quantize, validate
 from rnnedge_exporters.lowerings import operator_int8, scan_int8
 from rnnedge_exporters.quantization import constants
 from rnnedge_exporters.quantization.onnx_file import recurrent, rewriting
@@ -122,7 +122,7 @@ def test_of_a_layer_of_integers(
     source = node_file(tmp_path / "model.onnx", op, **options)
     mistake(monkeypatch)
     quantize(source, tmp_path / "small.onnx", quantize="int8:all")
-    report = validate_quantized(tmp_path / "small.onnx", against=source)
+    report = validate(tmp_path / "small.onnx", against=source)
     assert not report, report
     assert report.verdict.startswith("FAIL: small.onnx is not model.onnx with its weights rounded")
 
@@ -151,7 +151,7 @@ def test_of_a_large_product(
     source = make(tmp_path / "model.onnx")
     monkeypatch.setattr(module, name, wrong)
     result = quantize(source, tmp_path / "small.onnx")
-    report = validate_quantized(result.path, against=source)
+    report = validate(result.path, against=source)
     stored = result.quantization[0].done == "stored in int8"
     assert bool(report) == stored == (name == "_COMPUTED_FROM"), report  # what is stored is right
 
@@ -165,7 +165,7 @@ def test_a_state_that_is_lost_inside_a_scan(tmp_path: Path, monkeypatch: Patch) 
     (adds,) = (node for node in body.node if node.op_type == "Add")
     adds.input[0] = "x_t"  # twice the input, for the product
     onnx.save(model, small)
-    assert not validate_quantized(small, against=source)
+    assert not validate(small, against=source)
 
 
 @pytest.mark.parametrize("how", [{"quantize": "int8"}, {"quantize": "int8:all"}], ids=str)
@@ -175,7 +175,7 @@ def test_a_bias_lost_where_only_the_last_state_is_used(
     source = tagger(tmp_path / "model.onnx", "GRU", 16, last=True)
     _weights(lambda one: {"bias_hh": one.bias_ih})(monkeypatch)
     quantize(source, tmp_path / "small.onnx", **how)
-    report = validate_quantized(tmp_path / "small.onnx", against=source)
+    report = validate(tmp_path / "small.onnx", against=source)
     assert bool(report) == (how["quantize"] == "int8"), report  # a node that stays has its own
 
 
@@ -184,7 +184,7 @@ def test_a_scale_on_the_wrong_axis_of_a_node(op: str, tmp_path: Path, monkeypatc
     source = node_file(tmp_path / "model.onnx", op, hidden=32)
     monkeypatch.setattr(rewriting, "_SUMMED", 1)
     quantize(source, tmp_path / "small.onnx")
-    assert not validate_quantized(tmp_path / "small.onnx", against=source)
+    assert not validate(tmp_path / "small.onnx", against=source)
 
 
 @pytest.mark.parametrize("place", [("MatMul", 1), ("Gather", 0)])
@@ -197,14 +197,14 @@ def test_a_scale_on_the_wrong_axis(
         constants._SUMMED, place, lambda node, rank: tuple({0, 1} - set(before(node, rank)))
     )
     quantize(source, tmp_path / "small.onnx")
-    assert not validate_quantized(tmp_path / "small.onnx", against=source)
+    assert not validate(tmp_path / "small.onnx", against=source)
 
 
 @pytest.mark.parametrize("how", ["int8", "int8:all"])
 def test_one_weight_that_was_changed(how: Any, tmp_path: Path) -> None:
     source = node_file(tmp_path / "model.onnx", "GRU", linear_before_reset=1)
     small = quantize(source, tmp_path / "small.onnx", quantize=how).path
-    assert validate_quantized(small, against=source)
+    assert validate(small, against=source)
     model = onnx.load(small)
     graphs = [model.graph, *(a.g for n in model.graph.node for a in n.attribute if a.HasField("g"))]
     (tensor,) = (
@@ -214,4 +214,4 @@ def test_one_weight_that_was_changed(how: Any, tmp_path: Path) -> None:
     array.flat[7] += np.int8(-3 if array.flat[7] > 0 else 3)
     tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     onnx.save(model, small)
-    assert not validate_quantized(small, against=source)
+    assert not validate(small, against=source)

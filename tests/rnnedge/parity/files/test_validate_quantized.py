@@ -13,15 +13,21 @@ import torch
 from onnx_files import node_file, product_file, scan_file, tagger
 from torch import nn
 
-from rnnedge import FileReport, export, quantize, validate, validate_quantized
-from rnnedge.errors import ModelError
+from rnnedge import Report, export, quantize, validate
+from rnnedge.errors import ExportError, ModelError
 
 
-def proven(source: Path, **options: Any) -> FileReport:
+def proven(source: Path, **options: Any) -> Report:
     """Quantize a file, and prove what came out."""
     small = source.parent / "small.onnx"
     quantize(source, small, **options)
-    return validate_quantized(small, against=source)
+    return validate(small, against=source)
+
+
+def integers(report: Report) -> tuple[str, ...]:
+    """The layers that the file computes with integers."""
+    assert report.rounding is not None
+    return report.rounding.integers
 
 
 OPS = {"RNN": {}, "LSTM": {}, "GRU": {"linear_before_reset": 1}}
@@ -35,9 +41,9 @@ def test_nodes_in_integers(op: str, direction: str, given: dict[str, Any], tmp_p
     source = node_file(tmp_path / "model.onnx", op, direction=direction, **OPS[op], **given)
     report = proven(source, quantize="int8:all")
     assert report, report
-    assert report.cases >= 8
-    assert [one.name for one in report.compared if one.integers] == ["rnn"]
-    assert all(one.allowed < 1e-3 for one in report.compared), report
+    assert len({result.case for result in report.results}) >= 8
+    assert integers(report) == ("rnn",)
+    assert all(output.tolerance < 1e-3 for output in report.outputs), report
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -45,8 +51,8 @@ def test_nodes_that_stay(op: str, tmp_path: Path) -> None:
     more = {"lengths": True, "states": True, "direction": "bidirectional"}
     report = proven(node_file(tmp_path / "model.onnx", op, **OPS[op], **more))
     assert report, report
-    assert [one.name for one in report.compared if one.integers] == []
-    assert all(one.allowed < 1e-3 for one in report.compared), report
+    assert integers(report) == ()
+    assert all(output.tolerance < 1e-3 for output in report.outputs), report
 
 
 def test_what_it_says(tmp_path: Path) -> None:
@@ -56,15 +62,16 @@ def test_what_it_says(tmp_path: Path) -> None:
         "PASS: small.onnx computes what model.onnx computes with its weights rounded, 1 of its "
         "layers with activations of 8 bits, in 8 of 8 cases; the rounding moves y by up to "
     )
-    (cost,) = report.costs
+    assert report.rounding is not None
+    (cost,) = report.rounding.costs
     assert 1e-5 < cost.mean_abs < cost.max_abs < 0.01
-    assert [one.name for one in report.compared] == [
+    assert [output.name for output in report.outputs] == [
         "/rnn/GRU",
         "y",
         "what layers of integers take",
     ]
     # Step by step, the layer is held to the rounding of floats, which its cost would hide.
-    assert report.compared[0].allowed < 1e-4 < cost.max_abs
+    assert report.outputs[0].tolerance < 1e-4 < cost.max_abs
     assert "| /rnn/GRU " in str(report)
     assert report.to_dict()["passed"] is True
 
@@ -82,13 +89,13 @@ def test_a_last_state_alone(tmp_path: Path) -> None:
 def test_a_large_product(op: str, addend: str, tmp_path: Path) -> None:
     report = proven(product_file(tmp_path / "model.onnx", op, 520, 520, addend=addend))
     assert report, report
-    assert [one.name for one in report.compared if one.integers] == ["score"]
+    assert integers(report) == ("score",)
 
 
 def test_a_product_of_a_stack(tmp_path: Path) -> None:
     report = proven(product_file(tmp_path / "model.onnx", "MatMul", 2, 520, 520))
     assert report, report
-    assert not any(one.integers for one in report.compared)
+    assert integers(report) == ()
 
 
 def test_integers_inside_a_scan(tmp_path: Path) -> None:
@@ -144,10 +151,30 @@ def test_silero(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "small.onnx").stat().st_size < 0.3 * source.stat().st_size
 
 
-def test_the_original_beside_itself(tmp_path: Path) -> None:
+def test_a_rounding_of_another_file(tmp_path: Path) -> None:
+    """One whose weights have other names, so that nothing tells which is which."""
     source = node_file(tmp_path / "model.onnx", "LSTM")
+    quantize(source, tmp_path / "small.onnx")
+    model = onnx.load(source)
+    names = {tensor.name: f"{tensor.name}_other" for tensor in model.graph.initializer}
+    for named in (*model.graph.initializer, *model.graph.node):
+        if isinstance(named, onnx.NodeProto):
+            named.input[:] = [names.get(name, name) for name in named.input]
+        else:
+            named.name = names[named.name]
+    onnx.save(model, source)
     with pytest.raises(ModelError, match=r"expected weights of .* in int8 or float16, found none"):
-        validate_quantized(source, against=source)
+        validate(tmp_path / "small.onnx", against=source)
+
+
+def test_a_rounded_file_as_the_original(tmp_path: Path) -> None:
+    source = node_file(tmp_path / "model.onnx", "LSTM")
+    quantize(source, tmp_path / "small.onnx", quantize=None, dtype="float16")
+    message = (
+        r"small.onnx: expected float32 weights, got .*: take the float32 file that it was made"
+    )
+    with pytest.raises(ExportError, match=message):
+        validate(source, against=tmp_path / "small.onnx")
 
 
 def test_other_weights(tmp_path: Path) -> None:
@@ -155,7 +182,7 @@ def test_other_weights(tmp_path: Path) -> None:
     for number in (1, 2):
         export(nn.GRU(5, 24), tmp_path / f"{number}.onnx")
     quantize(tmp_path / "1.onnx", tmp_path / "small.onnx")
-    report = validate_quantized(tmp_path / "small.onnx", against=tmp_path / "2.onnx")
+    report = validate(tmp_path / "small.onnx", against=tmp_path / "2.onnx")
     assert not report
     assert "FAIL: small.onnx is not 2.onnx with its weights rounded: output off by " in str(report)
 
@@ -171,4 +198,4 @@ def test_an_original_that_takes_nothing(tmp_path: Path) -> None:
     quantize(source, tmp_path / "small.onnx")
     message = r"model.onnx: expected an original that takes one of \d+ cases, got a refusal of all"
     with pytest.raises(ModelError, match=message):
-        validate_quantized(tmp_path / "small.onnx", against=source)
+        validate(tmp_path / "small.onnx", against=source)

@@ -1,0 +1,65 @@
+"""An ONNX file that is run beside another, in a child process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from rnnedge.errors import CrashError, ModelError, TimeLimitError
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
+from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.errors import EngineError
+
+Array: TypeAlias = NDArray[Any]
+Values: TypeAlias = Mapping[str, Array]
+
+
+class OpenedFile:
+    """A model in a sandbox.
+
+    Args:
+        sandbox: Where it runs.
+        model: Path of the `.onnx` file, or the bytes of one that was made of it.
+
+    Attributes:
+        name: What it is called in messages.
+        interface: Its inputs and outputs.
+    """
+
+    def __init__(self, sandbox: Sandbox, model: str | os.PathLike[str] | bytes) -> None:
+        """Open it.
+
+        Raises:
+            ModelError: When ONNX Runtime does not open it.
+        """
+        self._sandbox = sandbox
+        self.name = "the model" if isinstance(model, bytes) else os.fspath(model)
+        self._model = ModelBytes(model) if isinstance(model, bytes) else self.name
+        found = sandbox.interface(self._model)
+        if isinstance(found, Answer):
+            said = found.error or f"{self.name} cannot be opened by ONNX Runtime: {_death(found)}"
+            raise ModelError(said.replace(os.path.abspath(self.name), self.name))
+        self.interface: Interface = found
+
+    def run(self, inputs: Values) -> dict[str, Array]:
+        """Return all outputs by name.
+
+        Raises:
+            EngineError: When ONNX Runtime refuses the inputs.
+            CrashError: When it ended its process.
+            TimeLimitError: When it did not end in time.
+        """
+        answer = self._sandbox.run(self._model, dict(inputs))
+        if answer.death:
+            kind = TimeLimitError if answer.endless else CrashError
+            raise kind(_death(answer), how=answer.death)
+        if answer.error:
+            raise EngineError(answer.error)
+        return answer.outputs
+
+
+def _death(answer: Answer) -> str:
+    return f"it {answer.death}" if answer.endless else f"it ended the process: {answer.death}"
