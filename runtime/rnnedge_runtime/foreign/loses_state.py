@@ -100,8 +100,32 @@ class _Search:
             whole = open_time and not _walks_a_fixed_number(scope, node)
             if lost and (any(kept) or whole):
                 yield node.label, " and its ".join(lost)
-            for inner in self._inside(scope, node):
-                yield from self.lost(inner, open_time=open_time)
+            found = [
+                (inner, list(self.lost(inner, open_time=open_time)))
+                for inner in self._inside(scope, node)
+            ]
+            if node.operator == "If" and self._has_a_way_that_keeps(scope, node, found):
+                continue
+            for _, inside in found:
+                yield from inside
+
+    def _has_a_way_that_keeps(
+        self, scope: _Scope, node: Node, found: list[tuple[_Scope, list[tuple[str, str]]]]
+    ) -> bool:
+        """Whether a branch is taken by what was handed on, and one of them loses nothing.
+
+        Such is a start from zeros where the given state is empty, which it is not in a stream.
+        """
+        keeps = any(not lost and self._has_states(inner) for inner, lost in found)
+        return keeps and self._is_kept(scope, node.input(0), by_shape=True)
+
+    def _has_states(self, scope: _Scope) -> bool:
+        """Whether there is a recurrent node in a graph."""
+        return any(
+            (node.domain, node.operator) in _STATES
+            or any(map(self._has_states, self._inside(scope, node)))
+            for node in scope.graph.nodes
+        )
 
     def _inside(self, scope: _Scope, node: Node) -> Iterator[_Scope]:
         """Yield the graphs inside a node, and the body of a function."""
@@ -129,8 +153,15 @@ class _Search:
             if _passed_on(inner, after) != before and not _remembers_nothing(scope, name):
                 yield f"state {number}", name
 
-    def _is_kept(self, scope: _Scope, name: str) -> bool:
-        """Whether a value depends on what was handed on, and on no other recurrent node."""
+    def _is_kept(self, scope: _Scope, name: str, *, by_shape: bool = False) -> bool:
+        """Whether a value depends on what was handed on, and on no other recurrent node.
+
+        Args:
+            scope: Where the value is.
+            name: Its name.
+            by_shape: Whether it is enough that it depends on the shape of what was handed on.
+        """
+        stops = _LOOPS if by_shape else _SHAPES_ONLY + _LOOPS
         waiting, seen = [(scope, name)], set()
         while waiting:
             current, name = waiting.pop()
@@ -146,11 +177,12 @@ class _Search:
                 elif name in self._states and name in current.graph.inputs:
                     return True
                 continue
-            if (node.domain, node.operator) in _STATES or node.operator in _SHAPES_ONLY + _LOOPS:
+            if (node.domain, node.operator) in _STATES or node.operator in stops:
                 continue
             index = node.outputs.index(name)
             inside = [(i, i.graph.outputs[index]) for i in self._inside(current, node)]
-            if node.operator == "If" and not all(self._is_kept(i, made) for i, made in inside):
+            kept = by_shape or all(self._is_kept(i, made) for i, made in inside)
+            if node.operator == "If" and not kept:
                 continue
             waiting += inside or [(current, source) for source in node.inputs]
         return False

@@ -41,6 +41,24 @@ def node(operator, inputs, outputs, **attributes):
     return tiny_onnx.node(operator, inputs.split(), outputs.split(), **attributes)
 
 
+def by_size(measured, kept):
+    """Run a GRU from `kept`, or from zeros where a value has no entries, as published files do."""
+    branches = {
+        name: tiny_onnx.graph(
+            [recurrent("GRU", start, made=[f"{name}_y"])],
+            [],
+            [tiny_onnx.value(f"{name}_y", "float32", ["time", 1, "batch", 3])],
+            {},
+        )
+        for name, start in (("then_branch", "start"), ("else_branch", kept))
+    }
+    return [
+        node("Size", measured, "entries"),
+        node("Equal", "entries count", "is_empty"),
+        node("If", "is_empty", "y", **branches),
+    ]
+
+
 def scan(start, *, after="h_out"):
     body = tiny_onnx.graph(
         [node("Add", "h_in x_t", "h_out"), node("Identity", "h_in", "h_same")],
@@ -153,6 +171,9 @@ FOUND = {
         model(recurrent("GRU", x="z"), values=[tiny_onnx.value("z", "float32", ["t", 16, 2])]),
         (GRU,),
     ),
+    "zeros-where-the-state-is-empty": (model(*by_size("h", "h")), ()),
+    "zeros-by-the-data": (model(*by_size("x", "h")), (GRU,)),
+    "zeros-in-every-branch": (model(*by_size("h", "start")), (GRU,)),
     "other": (model(node("Add", "x x", "y")), ()),
     "no-protobuf": (b"ORTM, the format of its own", ()),
 }  # fmt: skip
