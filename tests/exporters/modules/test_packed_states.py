@@ -149,3 +149,20 @@ def test_a_state_of_sorted_rows_is_no_stream(tmp_path: Path) -> None:
     for start in (lambda: session.stream(2), session.pool):
         with pytest.raises(StateError, match="rnn sees rows that are moved or mixed by sort"):
             start()
+
+
+def test_the_last_step_of_padded_rows_is_not_that_of_their_chunks(tmp_path: Path) -> None:
+    class LastStep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(4, 5, batch_first=True)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            packed = pack(x, lengths, batch_first=True, enforce_sorted=False)
+            output, _ = unpack(self.rnn(packed)[0], True, total_length=x.size(1))
+            return output[:, -1]
+
+    example = (torch.randn(3, 6, 4), torch.tensor([6, 2, 4]))
+    made = rnnedge.export(LastStep(), tmp_path / "m.onnx", example_inputs=example)
+    assert made.contract.interface.states == ()
+    assert "rows that end at other steps" in made.contract.hindrances[0]

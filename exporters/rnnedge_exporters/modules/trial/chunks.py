@@ -26,9 +26,10 @@ from rnnedge_runtime.contract import Axis, TensorSpec
 _CUTS = ((3, 1, 5, 2), (6, 7))
 LONG_CUTS = ((1, 2, 7, 190),)
 """What is picked by a position within all of them is seen."""
-_RAGGED = ((4, 2, 3), (3, 4, 1), (2, 1, 1))
-"""Steps of three rows in three chunks: another row is the longest in each, and in all together the
-first is, then the second, as a sorted PackedSequence wants them."""
+_RAGGED = ((4, 2, 3), (3, 2, 1), (1, 2, 1))
+"""Steps of three rows in three chunks: the order of the rows by length differs in each, and in all
+together it is the first, then the second, as a sorted PackedSequence wants them. The longest row of
+the last chunk is not the longest of all: `output[:, -1]` is padding of the whole, then."""
 _ROWS = 3
 
 
