@@ -18,6 +18,8 @@
     streaming       which states can be lifted, and what stands in the way
     causal          convolutions that are streamed with a kept context
     simplify        constants folded and no-ops removed, by exact rules
+    translation     torch's translation of the rest, and the line of an operator that has none
+    graph_states    where the states and lengths of a layer come from in the graph
     assembly        the opaque nodes become the lowerings that a bare layer gets
     exporting       the steps above, in order
 

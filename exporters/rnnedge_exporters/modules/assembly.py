@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
-from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.graph import (
@@ -24,26 +23,26 @@ from rnnedge_exporters.graph import (
 from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
-from rnnedge_exporters.modules.floor_division import round_down
+from rnnedge_exporters.modules.graph_states import (
+    check_pairs,
+    input_behind_lengths,
+    is_zeros,
+    letters,
+    name_state,
+    origin,
+)
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
-from rnnedge_exporters.modules.simplify import simplify
-from rnnedge_exporters.modules.streaming import line_of, tensor_nodes
+from rnnedge_exporters.modules.streaming import tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.translations import kept_translations
+from rnnedge_exporters.modules.translation import translate
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.written import Choice, Written
 from rnnedge_exporters.recurrent import Recurrent
 from rnnedge_exporters.stack import add_layer
 from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
-
-MODULE_OPSET = 18
-"""What torch's translations are written in."""
-
-_PASS_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Slice")
-"""Operators that change nothing about whether a value is zero, or which input it comes from."""
 
 
 @dataclass(slots=True)
@@ -118,7 +117,7 @@ def assemble(
             builder = GraphBuilder(node.name or node.op_type, names)
             _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
-        lengths = lengths or _input_behind_lengths(node, graph)
+        lengths = lengths or input_behind_lengths(node, graph)
         calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
     model.opset_imports.pop(DOMAIN, None)
     if uses_microsoft(graph):
@@ -127,7 +126,7 @@ def assemble(
         f"{call.name or 'it'} starts from a state that the module computes"
         for call in calls
         if not call.starts_from_zeros
-        and not all(_origin(state) in graph.inputs for state in call.initial)
+        and not all(origin(state) in graph.inputs for state in call.initial)
     ]
     rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
     rows = {BATCH} if BATCH in rows else rows  # a stream has rows of one batch only
@@ -188,7 +187,7 @@ def assemble(
         states=tuple(pairs),
         lengths=lengths,
     )
-    _check_pairs(interface)
+    check_pairs(interface)
     for made, spec in zip(graph.inputs, interface.inputs, strict=True):
         made.shape = ir.Shape(spec.axes)
     return Assembled(
@@ -198,56 +197,6 @@ def assemble(
         tuple(call.written for call in calls),
         tuple(found),
     )
-
-
-def translate(program: ExportedProgram) -> ir.Model:
-    """Translate a program to ONNX, its recurrent layers still opaque.
-
-    Raises:
-        ExportError: When an operator has no translation.
-    """
-    round_down(program)
-    try:
-        with kept_translations(MODULE_OPSET):
-            translated = torch.onnx.export(
-                program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
-            )
-    except Exception as error:
-        raise ExportError(_reason(error, program)) from error
-    assert translated is not None  # with dynamo=True it always is an ONNXProgram
-    simplify(translated.model)
-    return translated.model
-
-
-def _reason(error: BaseException, program: ExportedProgram) -> str:
-    """Find the operator without translation in a chain of torch's exceptions, and its line."""
-    seen: BaseException | None = error
-    texts = []
-    while seen is not None:
-        texts.append(str(seen))
-        seen = seen.__cause__ or seen.__context__
-    text = "\n".join(texts)
-    missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
-    if missing:
-        name = missing[1].split(".")[1]
-        place = next((n for n in program.graph.nodes if name in str(n.target)), None)
-        where = f" at {line_of(place)}" if place is not None and line_of(place) else ""
-        return (
-            f"the operator {missing[1]}{where} has no translation to ONNX: "
-            f"{_INSTEAD.get(name, 'replace it by other operators')}, or keep it outside the "
-            "exported module"
-        )
-    line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
-    where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
-    last = [t for t in texts[-1].splitlines() if t.strip()]
-    return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
-
-
-_INSTEAD = {
-    "median": "x.sort(dim).values.select(dim, (x.size(dim) - 1) // 2) is x.median(dim).values",
-    "kthvalue": "x.sort(dim).values.select(dim, k - 1) is x.kthvalue(k, dim).values",
-}
-"""What computes the same by operators that have a translation."""
 
 
 def _expand(
@@ -269,7 +218,7 @@ def _expand(
     states = [_given(state) for state in inputs]
     earlier = sum(call.path == path for call in calls)
     name = f"{path}.call{earlier}" if earlier else path
-    zeros = all(_is_zeros(state) for state in states)
+    zeros = all(is_zeros(state) for state in states)
     if zeros:
         sizes = [_fixed_sizes(made) for made in node.outputs[1:]]
         states = [
@@ -316,16 +265,6 @@ def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
     return time, batch
 
 
-def letters(count: int) -> list[str]:
-    """Name the states of a layer: h and c, or s0, s1, … where there are more."""
-    return ["h", "c"][:count] if count <= 2 else [f"s{number}" for number in range(count)]
-
-
-def name_state(layer: str, letter: str) -> str:
-    """Name the lifted initial state of a layer; its final state ends in `_n`."""
-    return f"{layer}.{letter}_0" if layer else f"{letter}_0"
-
-
 def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:
     """Put what `builder` holds in the place of `node`."""
     graph.insert_before(node, builder.nodes)
@@ -349,45 +288,6 @@ def _given(inner: ir.Value | None) -> ir.Value:
     if inner is None:
         raise ExportError("torch.export lost an input of a recurrent layer")
     return inner
-
-
-def _is_zeros(state: ir.Value) -> bool:
-    """Whether a state is zeros that the module makes itself, whatever its inputs are."""
-    if state.const_value is not None:
-        return not state.const_value.numpy().any()
-    node = state.producer()
-    if node is None:
-        return False
-    if node.op_type == "ConstantOfShape":
-        filled = node.attributes.get("value")
-        return filled is None or not filled.as_tensor().numpy().any()
-    if node.op_type == "Constant":
-        tensor = node.attributes.get("value")
-        return tensor is not None and not tensor.as_tensor().numpy().any()
-    first = node.inputs[0] if node.inputs else None
-    return node.op_type in _PASS_ON and first is not None and _is_zeros(first)
-
-
-def _origin(made: ir.Value) -> ir.Value:
-    """Return the value that `made` is a part or another shape of."""
-    node = made.producer()
-    if node is None or node.op_type not in _PASS_ON or node.inputs[0] is None:
-        return made
-    return _origin(node.inputs[0])
-
-
-def _input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
-    """Return the graph input that the lengths of a packed sequence are, sorted or as given."""
-    if not node.attributes[LENGTHS_GIVEN].as_int():
-        return None
-    found = node.inputs[1]
-    while found is not None and found.producer() is not None:
-        producer = found.producer()
-        if producer is None or producer.op_type not in (*_PASS_ON, "TopK", "Gather", "Max", "Clip"):
-            return None
-        found = producer.inputs[0]
-    plain = found is not None and found in graph.inputs and found.dtype == ir.DataType.INT64
-    return found.name if plain and found is not None else None
 
 
 def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) -> list[StatePair]:
@@ -423,18 +323,6 @@ def _check_unique(graph: ir.Graph) -> None:
             f"{twice[0]!r} is the name of an argument or a result, and of a state lifted out of a "
             "layer: call it otherwise, or export with states=False"
         )
-
-
-def _check_pairs(interface: Interface) -> None:
-    """Refuse a state whose output could not be its next input."""
-    specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
-    for pair in interface.states:
-        before, after = specs[pair.input], specs[pair.output]
-        if before.axes != after.axes or before.dtype != after.dtype:
-            raise ExportError(
-                f"states: {after} cannot be handed on to {before}: give example_inputs with a "
-                "batch of 2 or more everywhere, or name the axes with dynamic_axes"
-            )
 
 
 def _rename_axes(graph: ir.Graph, names: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
-from rnnedge_exporters.modules.assembly import MODULE_OPSET, Assembled, assemble, translate
+from rnnedge_exporters.modules.assembly import Assembled, assemble
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.copying import private_copy
@@ -28,6 +28,7 @@ from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import Traced, trace
+from rnnedge_exporters.modules.translation import MODULE_OPSET, translate
 from rnnedge_exporters.quantization.constants import store_constants
 from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import describe_layer

@@ -1,0 +1,68 @@
+"""From an exported program to ONNX, the recurrent layers still opaque."""
+
+from __future__ import annotations
+
+import re
+
+import onnx_ir as ir
+import torch
+from torch.export import ExportedProgram
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.modules.floor_division import round_down
+from rnnedge_exporters.modules.simplify import simplify
+from rnnedge_exporters.modules.streaming import line_of
+from rnnedge_exporters.modules.translations import kept_translations
+
+MODULE_OPSET = 18
+"""What torch's translations are written in."""
+
+
+_INSTEAD = {
+    "median": "x.sort(dim).values.select(dim, (x.size(dim) - 1) // 2) is x.median(dim).values",
+    "kthvalue": "x.sort(dim).values.select(dim, k - 1) is x.kthvalue(k, dim).values",
+}
+"""What computes the same by operators that have a translation."""
+
+
+def translate(program: ExportedProgram) -> ir.Model:
+    """Translate a program to ONNX, its recurrent layers still opaque.
+
+    Raises:
+        ExportError: When an operator has no translation.
+    """
+    round_down(program)
+    try:
+        with kept_translations(MODULE_OPSET):
+            translated = torch.onnx.export(
+                program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
+            )
+    except Exception as error:
+        raise ExportError(_reason(error, program)) from error
+    assert translated is not None  # with dynamo=True it always is an ONNXProgram
+    simplify(translated.model)
+    return translated.model
+
+
+def _reason(error: BaseException, program: ExportedProgram) -> str:
+    """Find the operator without translation in a chain of torch's exceptions, and its line."""
+    seen: BaseException | None = error
+    texts = []
+    while seen is not None:
+        texts.append(str(seen))
+        seen = seen.__cause__ or seen.__context__
+    text = "\n".join(texts)
+    missing = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", text)
+    if missing:
+        name = missing[1].split(".")[1]
+        place = next((n for n in program.graph.nodes if name in str(n.target)), None)
+        where = f" at {line_of(place)}" if place is not None and line_of(place) else ""
+        return (
+            f"the operator {missing[1]}{where} has no translation to ONNX: "
+            f"{_INSTEAD.get(name, 'replace it by other operators')}, or keep it outside the "
+            "exported module"
+        )
+    line = re.search(r'File "([^"]+)", line (\d+), in forward', text)
+    where = f" at line {line[2]} of {line[1].rsplit('/', 1)[-1]}" if line else ""
+    last = [t for t in texts[-1].splitlines() if t.strip()]
+    return f"cannot be translated to ONNX{where}: {last[0] if last else type(error).__name__}"
