@@ -283,14 +283,20 @@ def test_a_size_that_torch_works_out_wrongly_gets_a_name_of_its_own(tmp_path: Pa
     class Numbers(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn = nn.GRU(4, 6, batch_first=True)
+            self.rnn = nn.GRU(1, 6, batch_first=True)
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
 
         def forward(self, x: Tensor) -> Tensor:
-            y = self.rnn(x[:, 1:])[0]
-            return y.reshape((-1, x.shape[0], 3))
+            x = x.narrow(1, 1, x.size(1) - 1)
+            lanes = x.transpose(1, 2).reshape(x.size(0) * 4, -1, 1)
+            x = self.rnn(lanes)[0].reshape(x.size(0), 4, -1, 6).mean(1)
+            x = self.first(x.flatten(0, 1)).view(-1, x.size(1), 6)
+            x = self.second(x.reshape(-1, 6)).view(x.size(0), x.size(1), 6)
+            return x.reshape((-1, x.shape[0], 3))
 
     made = rnnedge.export(Numbers(), tmp_path / "m.onnx", example_inputs=(torch.randn(2, 8, 4),))
     (spec,) = made.contract.interface.data_outputs
+    assert spec.axes == ("output_axis_0", "batch", "output_axis_2")
     session = Session(tmp_path / "m.onnx")
     for batch, time in [(3, 5), (4, 9)]:
         sizes = {"batch": batch, "time": time}

@@ -77,6 +77,7 @@ def _try(
             (spec.name, number)
             for number, (axis, size) in enumerate(declared)
             if size_of(axis, sizes) not in (None, size)
+            and (spec.name, number) not in tried.misnamed
         ]
 
 
