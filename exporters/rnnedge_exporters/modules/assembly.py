@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -197,6 +197,27 @@ def assemble(
         tuple(call.written for call in calls),
         tuple(found),
     )
+
+
+def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assembled:
+    """Give axes of outputs a name of their own, whose size is not what torch says.
+
+    Args:
+        made: The graph; its outputs are changed.
+        axes: Output and number of each axis.
+    """
+    if not axes:
+        return made
+    outputs = []
+    for value_, spec in zip(made.graph.outputs, made.interface.outputs, strict=True):
+        named = tuple(
+            f"{spec.name}_axis_{number}" if (spec.name, number) in axes else axis
+            for number, axis in enumerate(spec.axes)
+        )
+        if named != spec.axes:
+            value_.shape = ir.Shape(named)
+        outputs.append(replace(spec, axes=named))
+    return replace(made, interface=replace(made.interface, outputs=tuple(outputs)))
 
 
 def _expand(

@@ -16,7 +16,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
-from rnnedge_exporters.modules.assembly import Assembled, assemble
+from rnnedge_exporters.modules.assembly import Assembled, assemble, with_own_names
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.copying import private_copy
@@ -109,6 +109,7 @@ def build_module_graph(
         made = lifting.made
         if not options.is_float32:
             made = build(chosen=chosen, storage=stored, **lifting.options)
+        made = with_own_names(made, lifting.trial.misnamed)
     notes += lifting.notes
     notes += _refused_notes(lifting.trial)
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnedge
+from rnnedge_runtime import Session
+from rnnedge_runtime.axis_sizes import size_of
 
 
 class Base(nn.Module):
@@ -272,3 +275,31 @@ def test_two_batches_have_no_state_that_a_stream_could_make(tmp_path: Path) -> N
     example = (torch.randn(2, 5, 4), torch.randn(3, 5, 4))
     made = rnnedge.export(Twice(), tmp_path / "m.onnx", example_inputs=example)
     assert made.contract.interface.states == ()
+
+
+def test_a_size_that_torch_works_out_wrongly_gets_a_name_of_its_own(tmp_path: Path) -> None:
+    """torch says `6//batch` for the 3 features of a rollout, which is so at the example's batch."""
+
+    class Numbers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.GRU(1, 6, batch_first=True)
+            self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.narrow(1, 1, x.size(1) - 1)
+            lanes = x.transpose(1, 2).reshape(x.size(0) * 4, -1, 1)
+            x = self.rnn(lanes)[0].reshape(x.size(0), 4, -1, 6).mean(1)
+            x = self.first(x.flatten(0, 1)).view(-1, x.size(1), 6)
+            x = self.second(x.reshape(-1, 6)).view(x.size(0), x.size(1), 6)
+            return x.reshape((-1, x.shape[0], 3))
+
+    made = rnnedge.export(Numbers(), tmp_path / "m.onnx", example_inputs=(torch.randn(2, 8, 4),))
+    (spec,) = made.contract.interface.data_outputs
+    assert spec.axes == ("output_axis_0", "batch", "output_axis_2")
+    session = Session(tmp_path / "m.onnx")
+    for batch, time in [(3, 5), (4, 9)]:
+        sizes = {"batch": batch, "time": time}
+        shape = session.run(np.zeros((batch, time, 4), np.float32)).output.shape
+        declared = [size_of(axis, sizes) for axis in spec.axes]
+        assert all(told in (None, size) for told, size in zip(declared, shape, strict=True))

@@ -12,6 +12,7 @@ from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import Arrays, FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, made, sizes_of
+from rnnedge_runtime.axis_sizes import size_of
 
 _VALUES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 24, 32, 33, 48, 64, 65, 100, 128, 150, 257)
 """Sizes that guards are asked about; the first that a guard does not cover is tried."""
@@ -68,6 +69,16 @@ def _try(
     if found:
         raise _wrong(traced, sizes, f"differs: {found[0]}")
     tried.sizes.append(dict(sizes))
+    if 1 in sizes.values():  # a squeeze() may drop an axis there
+        return
+    for spec in file.interface.outputs:
+        declared = zip(spec.axes, answers[spec.name].shape, strict=True)
+        tried.misnamed += [
+            (spec.name, number)
+            for number, (axis, size) in enumerate(declared)
+            if size_of(axis, sizes) not in (None, size)
+            and (spec.name, number) not in tried.misnamed
+        ]
 
 
 def _expected(
