@@ -16,7 +16,7 @@ import rnnedge
 from rnnedge.doctor import Finding
 from rnnedge.doctor.versions import LAYER_OPSET, MODULE_OPSET
 from rnnedge_exporters.exporter import LOWEST_OPSET
-from rnnedge_exporters.modules import assembly
+from rnnedge_exporters.modules import translation
 
 Found = Callable[..., dict[str, Finding]]
 Make = Callable[..., onnx.ModelProto]
@@ -82,7 +82,7 @@ def test_older_release(
 
 
 def test_opsets_are_those_of_the_exporter() -> None:
-    assert (LAYER_OPSET, MODULE_OPSET) == (LOWEST_OPSET, assembly.MODULE_OPSET)
+    assert (LAYER_OPSET, MODULE_OPSET) == (LOWEST_OPSET, translation.MODULE_OPSET)
 
 
 STATES: dict[str, tuple[Callable[[Make], onnx.ModelProto], str]] = {
