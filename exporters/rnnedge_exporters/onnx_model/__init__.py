@@ -1,0 +1,1 @@
+"""An ONNX file: how it is read, walked, built and written. Nothing here needs PyTorch."""
