@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export, model_file
+from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export
+from rnnedge_exporters.onnx_model import serialize as model_file
 from rnnedge_runtime import Session, WriteError
 
 LAYERS = {
