@@ -32,7 +32,7 @@ def add_own_cell(
     lengths: ir.Value | None,
     initial: tuple[ir.Value, ...] | None,
 ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
-    """Add a `Scan` for each direction; arguments and results are those of `stack.add_layer`.
+    """Add a `Scan` for each direction; takes and gives what `stacked_layers.add_layer` does.
 
     Args:
         graph: What to add to.

@@ -1,1 +1,1 @@
-"""An ONNX file: how it is read, walked, built and written. Nothing here needs PyTorch."""
+"""An ONNX file: how its graph is built and its bytes are written. Nothing here needs PyTorch."""

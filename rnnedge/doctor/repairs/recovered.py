@@ -45,9 +45,8 @@ class Recovered:
         Raises:
             NotMendedError: When the weights fit no layer, or the inputs are not those of one.
         """
-        from rnnedge.sources.spec import (
-            RNNSpec,  # with PyTorch behind it, which reading a file is free of
-        )
+        # PyTorch is behind it, which reading a file is free of.
+        from rnnedge.sources.spec import RNNSpec
 
         x = self.input
         try:

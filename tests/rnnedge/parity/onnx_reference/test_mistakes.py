@@ -14,7 +14,7 @@ from onnx_files import node_file, product_file, scan_file, tagger
 
 from rnnedge import quantize, validate
 from rnnedge_exporters.lowerings import operator_int8, scan_int8
-from rnnedge_exporters.quantization import other_weights as constants
+from rnnedge_exporters.quantization import other_weights
 from rnnedge_exporters.quantization.onnx_file import recurrent, rewriting
 
 Patch = pytest.MonkeyPatch
@@ -128,13 +128,13 @@ def test_of_a_layer_of_integers(
 
 
 INSIDE: dict[str, tuple[Any, str, Any]] = {
-    "rounded_to_127": (constants, "COMPUTED_LIMIT", 127),
+    "rounded_to_127": (other_weights, "COMPUTED_LIMIT", 127),
     "wrong_axis": (
-        constants,
+        other_weights,
         "_SUMMED",
         {("MatMul", 1): lambda node, rank: (1,), ("Gemm", 1): lambda node, rank: (1,)},
     ),
-    "in_float32": (constants, "_COMPUTED_FROM", 10**9),
+    "in_float32": (other_weights, "_COMPUTED_FROM", 10**9),
 }
 
 
@@ -192,9 +192,9 @@ def test_a_scale_on_the_wrong_axis(
     place: tuple[str, int], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     source = tagger(tmp_path / "model.onnx", "LSTM", 16)
-    before = constants._SUMMED[place]
+    before = other_weights._SUMMED[place]
     monkeypatch.setitem(
-        constants._SUMMED, place, lambda node, rank: tuple({0, 1} - set(before(node, rank)))
+        other_weights._SUMMED, place, lambda node, rank: tuple({0, 1} - set(before(node, rank)))
     )
     quantize(source, tmp_path / "small.onnx")
     assert not validate(tmp_path / "small.onnx", against=source)
