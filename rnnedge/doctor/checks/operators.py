@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import attributes, label
 from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge_exporters.onnx_model.nodes import attributes, label
 
 _RANDOM = (
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),

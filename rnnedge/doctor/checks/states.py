@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, listing
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell, follow_back
+from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_runtime.contract import Contract
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rnnedge.doctor.reading.graphs import attributes, label
-from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import attributes, label
 
 OPERATORS = ("RNN", "LSTM", "GRU")
 _SQUASHING = ("Tanh", "Sigmoid", "Relu")

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.reading.graphs import label
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import label
 
 _GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate of PyTorch, in PyTorch's order, the block of rows that holds it in ONNX:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import (
     MOVEMENT,
     Chain,
@@ -26,6 +25,7 @@ from rnnedge.doctor.reading.recurrence import (
 )
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_runtime.errors import RnnEdgeError
 
 

@@ -12,14 +12,15 @@ import numpy as np
 import onnx
 
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.reading.graphs import attributes, drop_unused, label, save
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import MOVEMENT, OPERATORS, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour, study
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import attributes, drop_unused, label
+from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
@@ -75,7 +76,7 @@ def _change(subject: Subject, path: Path) -> list[str]:
         if zeros:
             changes.append(f"{label(node)}: the initial state of zeros is left out")
     drop_unused(model.graph)
-    save(model, path)
+    save_model(model, path)
     while True:
         file = OnnxFile(path)
         shapes = file.symbolic_shapes()
@@ -84,7 +85,7 @@ def _change(subject: Subject, path: Path) -> list[str]:
         if change is None:
             return changes
         changes.append(change)
-        save(file.proto, path)
+        save_model(file.proto, path)
 
 
 def _free_one(file: OnnxFile, shapes: Shapes, roles: Roles) -> str | None:
