@@ -13,6 +13,8 @@ from itertools import cycle
 
 import onnx
 
+from rnnedge_exporters.onnx_model.nodes import attributes, is_standard
+
 _ACTIVATIONS = {
     "RNN": ("tanh",),
     "LSTM": ("sigmoid", "tanh", "tanh"),
@@ -43,16 +45,15 @@ def cuda_fallbacks(nodes: Iterable[onnx.NodeProto]) -> tuple[Fallback, ...]:
     return tuple(
         Fallback(node.name, node.op_type, reason)
         for node in nodes
-        if node.op_type in _ACTIVATIONS and node.domain in ("", "ai.onnx")
+        if node.op_type in _ACTIVATIONS and is_standard(node)
         for reason in [", ".join(_reasons(node))]
         if reason
     )
 
 
 def _reasons(node: onnx.NodeProto) -> Iterator[str]:
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    names = [name.decode() for name in given.get("activations", ())]
-    pairs = zip(names, cycle(_ACTIVATIONS[node.op_type]), strict=False)
+    given = attributes(node)
+    pairs = zip(given.get("activations", ()), cycle(_ACTIVATIONS[node.op_type]), strict=False)
     for name in dict.fromkeys(name for name, expected in pairs if name.lower() != expected):
         yield f"its activation is {name}"
     for name in ("activation_alpha", "activation_beta", "clip"):

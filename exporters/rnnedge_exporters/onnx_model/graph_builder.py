@@ -30,15 +30,8 @@ MICROSOFT = "com.microsoft"
 
 def uses_microsoft(nodes: Iterable[ir.Node]) -> bool:
     """Whether one of the nodes, or of those in their bodies, is ONNX Runtime's own."""
-    return any(
-        node.domain == MICROSOFT
-        or any(
-            uses_microsoft(attribute.as_graph())
-            for attribute in node.attributes.values()
-            if attribute.type == ir.AttributeType.GRAPH
-        )
-        for node in nodes
-    )
+    view = ir.GraphView([], [], nodes=tuple(nodes))
+    return any(node.domain == MICROSOFT for node in ir.traversal.RecursiveGraphIterator(view))
 
 
 def is_layer_output(made: ir.Value) -> bool:

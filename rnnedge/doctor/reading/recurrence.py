@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge_exporters.onnx_model.file import OnnxFile
-from rnnedge_exporters.onnx_model.nodes import attributes, label
+from rnnedge_exporters.onnx_model.nodes import attributes, is_standard, label
 
 OPERATORS = ("RNN", "LSTM", "GRU")
 _SQUASHING = ("Tanh", "Sigmoid", "Relu")
@@ -108,7 +108,7 @@ def find_cells(file: OnnxFile) -> tuple[Cell, ...]:
     return tuple(
         Cell(node, label(node), node.op_type, attributes(node), id(node) not in outer)
         for node in file.nodes()
-        if node.op_type in OPERATORS and node.domain in ("", "ai.onnx")
+        if node.op_type in OPERATORS and is_standard(node)
     )
 
 

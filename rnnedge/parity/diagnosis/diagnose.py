@@ -25,6 +25,7 @@ from rnnedge.parity.report import Curve, Diagnosis
 from rnnedge.parity.subject import Subject
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.onnx_model.nodes import all_nodes, label
 from rnnedge_runtime import RnnEdgeError
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
@@ -164,8 +165,8 @@ def _missing(model: onnx.ModelProto, layer: RecurrentLayer) -> tuple[str, str, s
 
 def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, str]:
     random = [
-        node.name or node.output[0]
-        for node in (model.graph.node if model else ())
+        label(node)
+        for node in (all_nodes(model.graph) if model else ())
         if node.op_type.startswith(_RANDOM_OPERATORS)
     ]
     if random:
@@ -186,7 +187,7 @@ def _dropped_axis(
             evidence = f"{name} has the shape {list(array.shape)} at {answers.case}, where {spec}"
             for node in model.graph.node if model else ():
                 if node.op_type == "Squeeze" and len(node.input) == 1 and not node.attribute:
-                    return "axis of 1 dropped", node.name or node.output[0], f"{evidence} is said"
+                    return "axis of 1 dropped", label(node), f"{evidence} is said"
     return None
 
 

@@ -20,8 +20,9 @@ from rnnedge.parity.compare import Tolerance, errors_of
 from rnnedge.parity.onnx_reference.interface_matching import NamedFile
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
 from rnnedge.parity.report import UNKNOWN, CaseResult, Diagnosis
+from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.serialize import serialize_model
-from rnnedge_exporters.quantization.onnx_file.reading import called, read_model
+from rnnedge_exporters.quantization.onnx_file.reading import read_model
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
 from rnnedge_runtime.errors import RnnEdgeError
 
@@ -144,7 +145,7 @@ def _layers(model: ir.Model) -> Iterator[_Layer]:
             array = tensor.numpy()
             output = next((v.name for v in node.outputs if v.name), "") or ""
             numbers = hashlib.sha256(np.sort(array, axis=None).tobytes()).digest()
-            yield _Layer(called(node), value.name or "", numbers, output, max(array.shape))
+            yield _Layer(label(node), value.name or "", numbers, output, max(array.shape))
 
 
 def _tapped(model: ir.Model, names: Sequence[str]) -> bytes:

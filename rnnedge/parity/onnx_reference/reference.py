@@ -18,6 +18,7 @@ from rnnedge.parity.onnx_reference.numpy_operators import (
 )
 from rnnedge.parity.onnx_reference.subgraph_products import round_input, takes_given_state
 from rnnedge.parity.onnx_reference.weights import moved, option, round_weights, shaken
+from rnnedge_exporters.onnx_model.nodes import is_standard, label
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.int8_grid import (
     COMPUTED_LIMIT,
@@ -27,9 +28,7 @@ from rnnedge_exporters.quantization.int8_grid import (
 )
 from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT, fold_weights
 from rnnedge_exporters.quantization.onnx_file.reading import (
-    called,
     contract_of,
-    is_standard,
     quantized_part,
     read_model,
 )
@@ -161,7 +160,7 @@ def make_reference(original: Path, small: Path) -> Reference:
         largest_index=largest_index,
         rounded=stored.count + len(cuts),
         dtypes=tuple(sorted(stored.dtypes | {"int8"} if cuts else stored.dtypes)),
-        inner=tuple(map(called, inner)),
+        inner=tuple(map(label, inner)),
         contract=file.contract,
     )
 
@@ -186,7 +185,7 @@ class _File:
             raise ModelError(f"{path}: expected an ONNX model, cannot be read") from error
         self.contract = contract_of(path, self._model)
         self.is_quantized = quantized_part(path, self._model) is not None
-        graphs = (self._model.graph, *self._model.graph.subgraphs())
+        graphs = self._model.graphs()
         self.constants = {
             name: value.const_value
             for graph in graphs
@@ -249,7 +248,7 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     parts = integers and file.has("DynamicQuantizeLinear", names[0], stops)
     cell: Product | Recurrence
     cell = _recurrence(node, integers, parts) if recurrent else _product(node)
-    return Cut(called(node), outputs, x.name or "", lengths, added, fixed, cell)
+    return Cut(label(node), outputs, x.name or "", lengths, added, fixed, cell)
 
 
 def _recurrence(node: ir.Node, integers: bool, in_parts: bool) -> Recurrence:

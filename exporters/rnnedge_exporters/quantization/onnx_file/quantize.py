@@ -15,12 +15,12 @@ from onnx_ir.passes import common as passes
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
+from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
 from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights, recurrent_nodes
 from rnnedge_exporters.quantization.onnx_file.reading import (
-    called,
     contract_of,
     convert,
     read_model,
@@ -142,7 +142,7 @@ def quantize(
     fold_weights(read)
     nodes = [
         read_node(node, opset, inner=graph is not read.graph)  # all, since they may share weights
-        for graph in _graphs(read)
+        for graph in read.graphs()
         for node in recurrent_nodes(graph)
     ]
     _check(source, read, nodes, storage, keep_float32)
@@ -162,7 +162,9 @@ def quantize(
         return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
 
     # First, since a lowering may gather from a constant that is no weight, as an initial state.
-    around = [one for graph in _graphs(read) for one in store_in(graph, stored, integers=computed)]
+    around = [
+        one for graph in list(read.graphs()) for one in store_in(graph, stored, integers=computed)
+    ]
     report = [
         kept_in_float32(f.name, f.cell, f.weights.nbytes + f.recurrence.nbytes, "it was asked for")
         for f in nodes
@@ -185,10 +187,6 @@ def quantize(
     return QuantizeResult(Path(path), len(content), sha256, before, opset, tuple(report), contract)
 
 
-def _graphs(model: ir.Model) -> list[ir.Graph]:
-    return [model.graph, *model.graph.subgraphs()]
-
-
 def _check(
     source: Path,
     model: ir.Model,
@@ -198,8 +196,8 @@ def _check(
 ) -> None:
     """Refuse names that nothing has, and weights that int8 or half cannot hold."""
     weights = {
-        constant.name or "": (constant.const_value, f"{node.op_type} {called(node)}")
-        for graph in _graphs(model)
+        constant.name or "": (constant.const_value, f"{node.op_type} {label(node)}")
+        for graph in model.graphs()
         for constant, node, _ in weights_in(graph)
     }
     known = sorted({found.name for found in nodes} | set(weights))
@@ -224,13 +222,13 @@ def _refuse_loops(model: ir.Model) -> None:
         for attribute in node.attributes.values()
         if node.op_type in ("Scan", "Loop") and attribute.type == ir.AttributeType.GRAPH
     }
-    for graph in _graphs(model):
+    for graph in model.graphs():
         for constant, node, summed in weights_in(graph):
             loop = next((n for body, n in loops.items() if body is node.graph), None)
             product = node.op_type in ("MatMul", "Gemm")
             if loop is not None and product and not is_large_product(constant, summed):
                 raise ExportError(
-                    f"quantize='int8:all': {loop.op_type} {called(loop)} cannot compute in int8, "
+                    f"quantize='int8:all': {loop.op_type} {label(loop)} cannot compute in int8, "
                     "since it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
                 )
 
@@ -274,7 +272,7 @@ def _clean(model: ir.Model) -> None:
     """Drop what nothing needs any more."""
     for clean in (passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass()):
         clean(model)
-    for graph in _graphs(model):  # the pass leaves the weights of inner graphs
+    for graph in model.graphs():  # the pass leaves the weights of inner graphs
         for name, constant in list(graph.initializers.items()):
             if not constant.uses() and not constant.is_graph_output():
                 graph.initializers.pop(name)

@@ -6,7 +6,7 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from rnnedge_exporters.errors import ExportError, WeightsError
 from rnnedge_exporters.exported_graph import LOWEST_OPSET
 from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import is_layer_output
-from rnnedge_exporters.quantization.onnx_file.reading import called
+from rnnedge_exporters.onnx_model.nodes import attribute, label
 from rnnedge_runtime.contract import Cell
 
 X, W, R, B, LENGTHS, H_0, C_0, PEEPHOLES = range(8)
@@ -74,7 +74,7 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
     directions, rows, hidden = recurrence.shape
     if rows != gates * hidden or weights.shape[:2] != (directions, rows):
         raise WeightsError(
-            f"{called(node)}: expected W [directions, {gates}*hidden, features] and R "
+            f"{label(node)}: expected W [directions, {gates}*hidden, features] and R "
             f"[directions, {gates}*hidden, hidden], got {list(weights.shape)} and "
             f"{list(recurrence.shape)}: the file is damaged"
         )
@@ -83,8 +83,8 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
     x = given(node, X)
     if layer is not None and x is not None:
         layer = replace(layer, follows=is_layer_output(x))
-    reverse = _option(node, "direction", "forward") == "reverse"
-    return RecurrentNode(node, called(node), cell, weights, recurrence, layer, reverse, hindrance)
+    reverse = attribute(node, "direction", "forward") == "reverse"
+    return RecurrentNode(node, label(node), cell, weights, recurrence, layer, reverse, hindrance)
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
@@ -99,20 +99,20 @@ def _weight(node: ir.Node, name: str, place: int) -> Float32:
     if value is None or tensor is None:
         made = value.producer() if value is not None else None
         came = "nothing" if value is None else value.name
-        by = f", which {called(made)} ({made.op_type}) computes" if made is not None else ""
+        by = f", which {label(made)} ({made.op_type}) computes" if made is not None else ""
         raise ExportError(
-            f"{node.op_type} {called(node)}: expected constant weights {name}, got {came}{by}: "
+            f"{node.op_type} {label(node)}: expected constant weights {name}, got {came}{by}: "
             "export the model again with its weights as constants"
         )
     if tensor.dtype != ir.DataType.FLOAT:
         raise ExportError(
-            f"{node.op_type} {called(node)}: expected float32 weights {name}, got "
+            f"{node.op_type} {label(node)}: expected float32 weights {name}, got "
             f"{tensor.dtype.name.lower()}: convert the model to float32 first"
         )
     array = tensor.numpy()
     if array.ndim != 3:
         raise WeightsError(
-            f"{node.op_type} {called(node)}: expected weights {name} of 3 axes, got "
+            f"{node.op_type} {label(node)}: expected weights {name} of 3 axes, got "
             f"{list(array.shape)}: the file is damaged"
         )
     return array
@@ -120,7 +120,7 @@ def _weight(node: ir.Node, name: str, place: int) -> Float32:
 
 def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
     """Say what a node has that no lowering has; empty when there is nothing."""
-    activations = [name.lower() for name in _option(node, "activations", [])]
+    activations = [name.lower() for name in attribute(node, "activations", [])]
     allowed = [_USUAL[cell]] + [["relu"]] * (cell == "rnn")
     each = len(_USUAL[cell])
     kinds = [activations[i : i + each] for i in range(0, len(activations), each)]
@@ -132,12 +132,12 @@ def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
         f"(opset={LOWEST_OPSET} converts it)": opset < LOWEST_OPSET,
         f"its activations are {', '.join(activations)}": not all(k in allowed for k in kinds)
         or any(kind != kinds[0] for kind in kinds),
-        "it clips": bool(_option(node, "clip", 0.0)),
+        "it clips": bool(attribute(node, "clip", 0.0)),
         "it has peepholes": cell == "lstm" and peepholes is not None,
-        "it couples its gates (input_forget)": bool(_option(node, "input_forget", 0)),
+        "it couples its gates (input_forget)": bool(attribute(node, "input_forget", 0)),
         "it resets before the recurrent product (linear_before_reset=0)": cell == "gru"
-        and not _option(node, "linear_before_reset", 0),
-        "its batch is the first axis (layout=1)": bool(_option(node, "layout", 0)),
+        and not attribute(node, "linear_before_reset", 0),
+        "its batch is the first axis (layout=1)": bool(attribute(node, "layout", 0)),
         "its bias is not constant": bias is not None and not _is_float32(bias),
         "it has one initial state of two": len(set(states)) > 1,
     }
@@ -147,11 +147,6 @@ def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
 def _is_float32(value: ir.Value) -> bool:
     tensor = value.const_value if value.is_initializer() else None
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT
-
-
-def _option(node: ir.Node, name: str, default: Any) -> Any:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.value
 
 
 def _layer(node: ir.Node, cell: Cell, weights: Float32, recurrence: Float32) -> RecurrentLayer:
@@ -175,10 +170,10 @@ def _layer(node: ir.Node, cell: Cell, weights: Float32, recurrence: Float32) -> 
         )
         for way in range(directions)
     )
-    relu = [name.lower() for name in _option(node, "activations", [])][:1] == ["relu"]
+    relu = [name.lower() for name in attribute(node, "activations", [])][:1] == ["relu"]
     nonlinearity: Literal["tanh", "relu"] = "relu" if relu else "tanh"
     return RecurrentLayer(
-        name=called(node),
+        name=label(node),
         cell=cell,
         input_size=weights.shape[2],
         hidden_size=hidden,
