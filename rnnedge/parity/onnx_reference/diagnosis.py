@@ -21,6 +21,7 @@ from rnnedge.parity.onnx_reference.interface_matching import NamedFile
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
 from rnnedge.parity.report import UNKNOWN, CaseResult, Diagnosis
 from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import read_model
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
@@ -33,7 +34,6 @@ _REMEDIES = {
     "other weights": "export both files from the same weights",
     "a layer differs": "compare the attributes and biases of the two nodes, and what feeds them",
 }
-_RECURRENT = ("RNN", "LSTM", "GRU")
 _SURE = 10.0
 """How many times the rounding of a layer is a difference that its inputs do not explain."""
 
@@ -140,7 +140,7 @@ def _layers(model: ir.Model) -> Iterator[_Layer]:
             tensor = value.const_value if value is not None else None
             if value is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
                 continue
-            if len(tensor.shape) < 2 or (node.op_type in _RECURRENT and place == 3):
+            if len(tensor.shape) < 2 or (node.op_type in OPERATORS and place == B):
                 continue  # biases are added up by exporters
             array = tensor.numpy()
             output = next((v.name for v in node.outputs if v.name), "") or ""

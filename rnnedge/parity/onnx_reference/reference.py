@@ -19,6 +19,7 @@ from rnnedge.parity.onnx_reference.numpy_operators import (
 from rnnedge.parity.onnx_reference.subgraph_products import round_input, takes_given_state
 from rnnedge.parity.onnx_reference.weights import moved, option, round_weights, shaken
 from rnnedge_exporters.onnx_model.nodes import is_standard, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.int8_grid import (
     COMPUTED_LIMIT,
@@ -26,7 +27,7 @@ from rnnedge_exporters.quantization.int8_grid import (
     quantize_channels,
     rounded,
 )
-from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT, fold_weights
+from rnnedge_exporters.quantization.onnx_file.folding import fold_weights
 from rnnedge_exporters.quantization.onnx_file.reading import (
     contract_of,
     quantized_part,
@@ -222,7 +223,7 @@ class _File:
 
 def _cut(node: ir.Node, file: _File) -> Cut | None:
     """Return a node that the file does not compute as the original does; None for all others."""
-    if not is_standard(node) or node.op_type not in (*RECURRENT, "MatMul", "Gemm"):
+    if not is_standard(node) or node.op_type not in (*OPERATORS, "MatMul", "Gemm"):
         return None
     used = [value for value in node.outputs if value.uses() or value.is_graph_output()]
     outputs = tuple((value.name or "") if value in used else "" for value in node.outputs)
@@ -233,7 +234,7 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     inputs = [v for v in node.inputs if v is not None and not _is_float(v)]
     x = node.inputs[0]
     assert x is not None
-    recurrent = node.op_type in RECURRENT
+    recurrent = node.op_type in OPERATORS
     lengths = _name(node, 4) if recurrent else None
     places = (5, 6) if recurrent else (2,)
     added = tuple(name for place in places if (name := _name(node, place)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from rnnedge_exporters.onnx_model.movement import moved
 from rnnedge_exporters.onnx_model.nodes import attribute, attributes, subgraphs
 
 Array = NDArray[Any]
@@ -106,7 +107,6 @@ _PARTS = 3
 _INTEGERS = 4
 """Accuracy level of a `MatMulNBits` that rounds its input to 8 bits."""
 _MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
-_MOVES = ("Gather", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _Read = tuple[Array, Array, Array, bool]
 
 
@@ -232,7 +232,7 @@ class _Held:
         if values is None and scale is not None and scale.size == 1:
             # Rows of an embedding are widened once looked up, and may be moved in between.
             maker = self._makers.get(node.input[0])
-            while maker is not None and maker.op_type in _MOVES and values is None:
+            while maker is not None and len(moved(maker)) == 1 and values is None:
                 values = self._constant(maker, 0)
                 maker = self._makers.get(maker.input[0])
         if values is None or scale is None or values.dtype not in (np.int8, np.uint8):

@@ -13,14 +13,14 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B, R, W, is_recurrent
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import FLOATS
 from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
 
-RECURRENT = ("RNN", "LSTM", "GRU")
 _WEIGHTS = {
-    **dict.fromkeys(RECURRENT, (1, 2, 3)),
+    **dict.fromkeys(OPERATORS, (W, R, B)),
     "MatMul": (1,),
     "Gemm": (1,),
     "Conv": (1,),
@@ -182,5 +182,5 @@ def _computed(model: ir.Model, value: ir.Value, cone: _Cone) -> NDArray[np.gener
 def recurrent_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield the recurrent nodes of one graph."""
     for node in graph:
-        if node.op_type in RECURRENT and is_standard(node):
+        if is_recurrent(node):
             yield node

@@ -16,6 +16,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
 from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
 from rnnedge_exporters.quantization.layer_plan import write_layer
@@ -26,7 +27,6 @@ from rnnedge_exporters.quantization.onnx_file.reading import (
     read_model,
 )
 from rnnedge_exporters.quantization.onnx_file.recurrent import (
-    LENGTHS,
     RecurrentNode,
     given,
     read_node,
