@@ -277,6 +277,6 @@ def _constant(term: Term) -> Array:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _require(true: bool) -> None:
-    if not true:
+def _require(condition: object) -> None:
+    if not condition:
         raise NoMatchError

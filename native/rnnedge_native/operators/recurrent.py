@@ -244,7 +244,9 @@ def _weights(
         key,
         owners,
         lambda: [
-            _direction(node.op_type, w[i], r[i], None if b is None else b[i], before, relu)
+            _direction(
+                node.op_type, w[i], r[i], None if b is None else b[i], before=before, relu=relu
+            )
             for i in range(directions)
         ],
     )
@@ -252,7 +254,7 @@ def _weights(
 
 
 def _direction(
-    operator: str, w: Array, r: Array, b: Array | None, before: bool, relu: bool
+    operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
 ) -> Weights:
     order = _GATES[operator]
 

@@ -98,7 +98,7 @@ def _global_pool(kind: int) -> Operator:
     return lay_out
 
 
-def _softmax(logarithm: bool) -> Operator:
+def _softmax(*, logarithm: bool) -> Operator:
     def lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
         tensor = tracer.floats(inputs[0])
         rank = len(tensor.shape)
@@ -157,11 +157,11 @@ OPERATORS: dict[str, Operator] = {
     "GlobalAveragePool": _global_pool(_MEAN),
     "GlobalMaxPool": _global_pool(_MAX),
     "LayerNormalization": _layer_norm,
-    "LogSoftmax": _softmax(True),
+    "LogSoftmax": _softmax(logarithm=True),
     "ReduceL2": _reduce_l2,
     "ReduceMax": _reduce(_MAX),
     "ReduceMean": _reduce(_MEAN),
     "ReduceMin": _reduce(_MIN),
     "ReduceSum": _reduce(_SUM),
-    "Softmax": _softmax(False),
+    "Softmax": _softmax(logarithm=False),
 }

@@ -247,7 +247,9 @@ def _form(
     lowering, reason = None, found.hindrance
     if found.layer is not None:
         lengths = given(found.node, LENGTHS) is not None
-        lowering, reason = choose_int8(found.layer, lengths, target, quantize)
+        lowering, reason = choose_int8(
+            found.layer, lengths=lengths, target=target, quantize=quantize
+        )
     if lowering is None and quantize == "int8:all":
         raise ExportError(
             f"quantize='int8:all': {found.node.op_type} {found.name} cannot compute in int8, since "
