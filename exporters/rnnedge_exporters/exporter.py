@@ -132,6 +132,9 @@ def export(
         force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
+    Returns:
+        The file, its contract, and what was done and run on the way.
+
     Raises:
         ExportError: When the module or an option cannot be used, or the file would answer
             something else than the module.

@@ -89,9 +89,9 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
-        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
+        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.

@@ -116,6 +116,9 @@ def quantize(
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
         force: Whether a file that holds something else than a model may be replaced.
 
+    Returns:
+        What was written, and what was done to each node and weight.
+
     Raises:
         ExportError: When the file cannot be read, is quantized already, has nothing to quantize, or
             has a recurrent node whose weights are not constant or, with `int8:all`, that cannot
