@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from rnnedge_native import _engine
+from rnnedge_native.engine_packing import EnginePacker
 from rnnedge_native.errors import PlanError
 from rnnedge_native.model_file import Graph, Node, ValueInfo, read_model
 from rnnedge_native.operators import FOLDS, OPERATORS
@@ -41,15 +42,15 @@ class Layout:
         outputs: Name, shape and dtype of each output.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, instructions: str) -> None:
         """Build the first program."""
-        self.recipe = recipe
+        self.recipe, self._instructions = recipe, instructions
         self.outputs = recipe.outputs
         self._free = [self.program()]
 
     def program(self) -> _engine.Program:
         """Return a new program of these calls."""
-        return _engine.Program(**self.recipe.arguments)
+        return _engine.Program(**self.recipe.arguments, instructions=self._instructions)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run contiguous arrays of the very shapes and dtypes, in the order of the inputs.
@@ -131,7 +132,7 @@ class Plan:
         with self._lock:
             found = self._layouts.get(key)
             if found is None:
-                found = Layout(self._trace(key))
+                found = Layout(self._trace(key), self.instructions)
                 while len(self._layouts) >= _MOST_LAYOUTS:
                     self._layouts.pop(next(iter(self._layouts)))
                 self._layouts[key] = found
@@ -167,7 +168,7 @@ class Plan:
             info.name: (shape, self._dtypes[info.name])
             for info, shape in zip(self.inputs, shapes, strict=True)
         }
-        tracer = Tracer(OPERATORS, FOLDS, self.instructions, self._kept)
+        tracer = Tracer(OPERATORS, FOLDS, EnginePacker(self.instructions), self._kept)
         try:
             return tracer.run(self._graph, given)
         except MemoryError as error:
