@@ -1,4 +1,4 @@
-"""How a plan keeps weights: packed for the kernels of the engine, or as another target takes them."""
+"""How a plan keeps weights: packed for the engine's kernels, or as another target takes them."""
 
 from __future__ import annotations
 

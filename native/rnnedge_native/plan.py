@@ -14,19 +14,13 @@ import numpy as np
 from rnnedge_native import _engine
 from rnnedge_native.engine_packing import EnginePacker
 from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node, ValueInfo, read_model
+from rnnedge_native.known import check_operators, dtype_of
+from rnnedge_native.model_file import ValueInfo, read_model
 from rnnedge_native.operators import FOLDS, OPERATORS
 from rnnedge_native.tracer import Kept, Recipe, Tracer
 from rnnedge_native.values import Array, Dtype
 from rnnedge_runtime.errors import EngineError, InputError, ModelError, OptionError
 
-_KNOWN: dict[str, Dtype] = {
-    "float32": "float32",
-    "int64": "int64",
-    "int32": "int64",
-    "bool": "bool",
-}
-"""dtype of a graph input to the one that it is computed in."""
 _MOST_LAYOUTS = 64
 """Shapes whose calls are kept."""
 _TRIALS = ((2, 16), (1, 1), (1, 512), (2, 4000))
@@ -111,12 +105,12 @@ class Plan:
         )
         self.outputs = tuple(read.graph.outputs)
         self.states = _states(read.metadata)
-        self._dtypes = {info.name: _dtype_of(info) for info in self.inputs}
+        self._dtypes = {info.name: dtype_of(info) for info in self.inputs}
         self._kept = Kept()
         self._lock = threading.Lock()
         self.hidden_sizes: tuple[int, ...] = ()
         self._layouts: dict[tuple[tuple[int, ...], ...], Layout] = {}
-        _check_operators(read.graph)
+        check_operators(read.graph)
         self._try()
 
     def layout(self, shapes: Sequence[tuple[int, ...]]) -> Layout:
@@ -207,29 +201,6 @@ def _states(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         return tuple((str(pair["input"]), str(pair["output"])) for pair in states)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
-
-
-def _dtype_of(info: ValueInfo) -> Dtype:
-    if info.dtype not in _KNOWN:
-        raise PlanError(
-            f"input {info.name!r} is {info.dtype or 'of an unknown dtype'}, and the native engine "
-            f"takes {', '.join(_KNOWN)}"
-        )
-    return _KNOWN[info.dtype]
-
-
-def _check_operators(graph: Graph) -> None:
-    """Refuse operators that are not known, wherever they stand."""
-    for node in graph.nodes:
-        if node.op_type not in OPERATORS and node.op_type not in FOLDS:
-            raise PlanError(_unknown(node), node.name or node.op_type)
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                _check_operators(value)
-
-
-def _unknown(node: Node) -> str:
-    return f"{node.label}: the native engine has no {node.op_type}; ONNX Runtime runs the model"
 
 
 def _size(axis: int | str | None, batch: int, other: int) -> int:

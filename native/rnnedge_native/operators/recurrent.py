@@ -217,7 +217,9 @@ def _direction(
     hidden = len(bias_ih) // 3
     bias = bias_ih.copy()
     bias[: 2 * hidden] += bias_hh[: 2 * hidden]
-    return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy())
+    return LayerWeights(
+        cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy()
+    )
 
 
 def _check_attributes(node: Node, given: Sequence[Value | None], directions: int) -> bool:
