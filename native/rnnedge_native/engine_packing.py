@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rnnedge_native import _engine
-from rnnedge_native.packing import LayerWeights
-from rnnedge_native.values import Array, as_float32
+from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.values import Array, as_float32
 
 
 class EnginePacker:
@@ -36,5 +36,6 @@ class EnginePacker:
 
     def matrix(self, weights: Array, bias: Array | None) -> _engine.Matrix:
         """Return a matrix in panels."""
+        units, inputs = weights.shape
         packed_bias = None if bias is None else as_float32(bias)
-        return _engine.Matrix(as_float32(weights), packed_bias, *weights.shape, self._instructions)
+        return _engine.Matrix(as_float32(weights), packed_bias, units, inputs, self._instructions)

@@ -13,13 +13,13 @@ import numpy as np
 
 from rnnedge_native import _engine
 from rnnedge_native.engine_packing import EnginePacker
-from rnnedge_native.errors import PlanError
-from rnnedge_native.known import check_operators, dtype_of
-from rnnedge_native.model_file import ValueInfo, read_model
-from rnnedge_native.operators import FOLDS, OPERATORS
-from rnnedge_native.tracer import Kept, Recipe, Tracer
-from rnnedge_native.values import Array, Dtype
 from rnnedge_runtime.errors import EngineError, InputError, ModelError, OptionError
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.known import check_operators, dtype_of
+from rnnedge_runtime.plan.model_file import ValueInfo, read_model
+from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
+from rnnedge_runtime.plan.tracer import Kept, Recipe, Tracer
+from rnnedge_runtime.plan.values import Array, Dtype
 
 _MOST_LAYOUTS = 64
 """Shapes whose calls are kept."""

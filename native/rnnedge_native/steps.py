@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnedge_native import _engine
 from rnnedge_native.plan import Layout
-from rnnedge_native.values import Array
+from rnnedge_runtime.plan.values import Array
 
 
 def step_through(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.movement import constants, narrowed, padded, transposed
-from rnnedge_native.tracer import DEPTHWISE, PRODUCT, Operator, Tracer
-from rnnedge_native.values import Array, Call, Tensor, Value
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.movement import constants, narrowed, padded, transposed
+from rnnedge_runtime.plan.tracer import DEPTHWISE, PRODUCT, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Tensor, Value
 
 
 def _conv(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from rnnedge_native.values import Array
+from rnnedge_runtime.plan.values import Array
 
 
 @dataclass(frozen=True, slots=True)

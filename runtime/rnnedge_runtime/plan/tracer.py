@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.packing import Packer
-from rnnedge_native.placing import place_in_arena, without_unused
-from rnnedge_native.values import (
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.packing import Packer
+from rnnedge_runtime.plan.placing import place_in_arena, without_unused
+from rnnedge_runtime.plan.values import (
     DTYPE_CODE,
     ITEM,
     Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rnnedge_native.values import Buffer, Call
+from rnnedge_runtime.plan.values import Buffer, Call
 
 ALIGNMENT = 64
 

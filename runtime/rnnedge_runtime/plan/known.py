@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node, ValueInfo
-from rnnedge_native.operators import FOLDS, OPERATORS
-from rnnedge_native.values import Dtype
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Graph, Node, ValueInfo
+from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
+from rnnedge_runtime.plan.values import Dtype
 
 _KNOWN: dict[str, Dtype] = {
     "float32": "float32",

@@ -8,16 +8,16 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.operators.cell_pattern import NoMatchError, Step, read_steps
-from rnnedge_native.operators.folding import FOLDS
-from rnnedge_native.operators.movement import reshaped
-from rnnedge_native.operators.products import product_of
-from rnnedge_native.operators.recurrent import packed_layer, picked, rows_of, run_direction
-from rnnedge_native.packing import LayerWeights
-from rnnedge_native.tracer import COMPARE, Operator, Tracer
-from rnnedge_native.values import Array, Constant, Tensor, Value
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.operators.cell_pattern import NoMatchError, Step, read_steps
+from rnnedge_runtime.plan.operators.folding import FOLDS
+from rnnedge_runtime.plan.operators.movement import reshaped
+from rnnedge_runtime.plan.operators.products import product_of
+from rnnedge_runtime.plan.operators.recurrent import packed_layer, picked, rows_of, run_direction
+from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
 MOST_CALLS = 50_000
 """Nodes of a body times steps that are laid out one by one."""

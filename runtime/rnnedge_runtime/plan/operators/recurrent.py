@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.movement import constants, transposed
-from rnnedge_native.packing import LayerWeights
-from rnnedge_native.tracer import LAYER, Operator, Tracer
-from rnnedge_native.values import Array, Call, Tensor, Value, as_float32
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.movement import constants, transposed
+from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Tensor, Value, as_float32
 
 _GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate in PyTorch's order (i, f, g, o; r, z, n) its place in ONNX's."""
@@ -191,7 +191,9 @@ def _weights(
         key,
         owners,
         lambda: [
-            _direction(node.op_type, w[i], r[i], None if b is None else b[i], before, relu)
+            _direction(
+                node.op_type, w[i], r[i], None if b is None else b[i], before=before, relu=relu
+            )
             for i in range(directions)
         ],
     )
@@ -199,7 +201,7 @@ def _weights(
 
 
 def _direction(
-    operator: str, w: Array, r: Array, b: Array | None, before: bool, relu: bool
+    operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
 ) -> LayerWeights:
     order = _GATES[operator]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.tracer import PRODUCT, Operator, Tracer
-from rnnedge_native.values import Array, Call, Constant, Tensor, Value, merged
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Constant, Tensor, Value, merged
 
 _NONE, _TANH, _SIGMOID, _RELU = 0, 1, 2, 3
 _JOINED = (_TANH, _SIGMOID, _RELU)
