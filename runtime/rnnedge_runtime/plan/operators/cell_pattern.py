@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.values import Array, Constant, Value
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.values import Array, Constant, Value
 
 
 class NoMatchError(Exception):

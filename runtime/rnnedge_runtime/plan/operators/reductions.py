@@ -8,19 +8,19 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.arithmetic import (
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.arithmetic import (
     MULTIPLY,
     SQUARE_ROOT,
     activated,
     by_memory,
     combined,
 )
-from rnnedge_native.operators.folding import axes_of, normal_axis
-from rnnedge_native.operators.movement import constants, needs_constants, transposed
-from rnnedge_native.tracer import NORMALIZE, REDUCE, SOFTMAX, Operator, Tracer
-from rnnedge_native.values import Call, Tensor, Value
+from rnnedge_runtime.plan.operators.folding import axes_of, normal_axis
+from rnnedge_runtime.plan.operators.movement import constants, needs_constants, transposed
+from rnnedge_runtime.plan.tracer import NORMALIZE, REDUCE, SOFTMAX, Operator, Tracer
+from rnnedge_runtime.plan.values import Call, Tensor, Value
 
 _SUM, _MEAN, _MAX, _MIN = range(4)
 
