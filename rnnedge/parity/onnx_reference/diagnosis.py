@@ -39,7 +39,7 @@ _SURE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _LayerWeights:
     """A node with a weight.
 
     Attributes:
@@ -133,7 +133,7 @@ def look_inside(
     return found
 
 
-def _layers(model: ir.Model) -> Iterator[_Layer]:
+def _layers(model: ir.Model) -> Iterator[_LayerWeights]:
     """Yield the nodes of the outermost graph with weights, in order, once for each weight."""
     for node in model.graph:
         for place, value in enumerate(node.inputs):
@@ -145,7 +145,7 @@ def _layers(model: ir.Model) -> Iterator[_Layer]:
             array = tensor.numpy()
             output = next((v.name for v in node.outputs if v.name), "") or ""
             numbers = hashlib.sha256(np.sort(array, axis=None).tobytes()).digest()
-            yield _Layer(label(node), value.name or "", numbers, output, max(array.shape))
+            yield _LayerWeights(label(node), value.name or "", numbers, output, max(array.shape))
 
 
 def _tapped(model: ir.Model, names: Sequence[str]) -> bytes:

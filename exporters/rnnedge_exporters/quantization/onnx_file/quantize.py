@@ -27,7 +27,7 @@ from rnnedge_exporters.quantization.onnx_file.reading import (
     read_model,
 )
 from rnnedge_exporters.quantization.onnx_file.recurrent import (
-    RecurrentNode,
+    QuantizableNode,
     given,
     read_node,
 )
@@ -193,7 +193,7 @@ def quantize(
 def _check(
     source: Path,
     model: ir.Model,
-    nodes: Sequence[RecurrentNode],
+    nodes: Sequence[QuantizableNode],
     storage: Storage,
     keep: Collection[str],
 ) -> None:
@@ -237,7 +237,7 @@ def _refuse_loops(model: ir.Model) -> None:
 
 
 def _form(
-    found: RecurrentNode, quantize: Quantize | None, storage: Storage, target: Target
+    found: QuantizableNode, quantize: Quantize | None, storage: Storage, target: Target
 ) -> tuple[str | None, str, Storage]:
     """Return the lowering that computes a node in int8, and why; None where it stays a node.
 
@@ -263,7 +263,7 @@ def _form(
 
 
 def _written(
-    model: ir.Model, found: RecurrentNode, lowering: str | None, reason: str, storage: Storage
+    model: ir.Model, found: QuantizableNode, lowering: str | None, reason: str, storage: Storage
 ) -> LayerQuantization:
     """Write one recurrent node, and say what was done."""
     if found.layer is not None and lowering is not None:
@@ -285,7 +285,7 @@ def _clean(model: ir.Model) -> None:
 
 def _updated(
     contract: Contract,
-    forms: Sequence[tuple[RecurrentNode, tuple[str | None, str, Storage]]],
+    forms: Sequence[tuple[QuantizableNode, tuple[str | None, str, Storage]]],
     report: Sequence[LayerQuantization],
     quantize: Quantize | None,
     dtype: DType,

@@ -33,7 +33,7 @@ from rnnedge_runtime.contract import Cell
 
 
 @dataclass(frozen=True, slots=True)
-class RecurrentNode:
+class QuantizableNode:
     """A recurrent node with constant weights.
 
     Attributes:
@@ -57,7 +57,7 @@ class RecurrentNode:
     hindrance: str
 
 
-def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
+def read_node(node: ir.Node, opset: int, *, inner: bool) -> QuantizableNode:
     """Read a recurrent node.
 
     Args:
@@ -85,7 +85,7 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
     if layer is not None and x is not None:
         layer = replace(layer, follows=is_layer_output(x))
     reverse = attribute(node, "direction", "forward") == "reverse"
-    return RecurrentNode(node, label(node), cell, weights, recurrence, layer, reverse, hindrance)
+    return QuantizableNode(node, label(node), cell, weights, recurrence, layer, reverse, hindrance)
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
