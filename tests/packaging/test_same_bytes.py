@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from benchmarks.same_bytes import compare, differences
 
 FILE: dict[str, Any] = {

@@ -14,10 +14,18 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
-from rnnedge_exporters.lowerings import Target, choose_int8
+from rnnedge_exporters.lowerings import choose_int8
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
+from rnnedge_exporters.option_values import (
+    DType,
+    Quantize,
+    Storage,
+    Target,
+    check_options,
+    check_target_option,
+)
 from rnnedge_exporters.quantization.checks import check_array
 from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights, recurrent_nodes
@@ -32,7 +40,6 @@ from rnnedge_exporters.quantization.onnx_file.recurrent import (
     read_node,
 )
 from rnnedge_exporters.quantization.onnx_file.rewriting import compute_in_integers, store_weights
-from rnnedge_exporters.quantization.options import DType, Quantize, Storage, check_options
 from rnnedge_exporters.quantization.other_weights import (
     FEWEST,
     is_large_product,
@@ -129,8 +136,7 @@ def quantize(
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    check_target_option(target)
     if quantize is None and dtype == "float32":
         raise ExportError(
             f"{source}: is an ONNX file already: say what to do with it, quantize='int8' or "
