@@ -34,6 +34,7 @@ RUNTIME = {
     "rnnedge_runtime/foreign/reads_future.py",
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
+    "rnnedge_runtime/json_record.py",
     "rnnedge_runtime/latency.py",
     "rnnedge_runtime/loaded_model.py",
     "rnnedge_runtime/machine.py",
