@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from rnnedge_runtime.errors import ContractError
-from rnnedge_runtime.json_record import Record, RecordError, parse, printable, whole
+from rnnedge_runtime.json_record import Record, parse, printable, whole
 
 METADATA_KEY = "rnnedge.contract"
 FORMAT_VERSION = 1
@@ -207,7 +207,7 @@ class Contract:
             )
         try:
             return _read_contract(record)
-        except RecordError as error:
+        except ValueError as error:
             raise ContractError(
                 f"{source} has a damaged contract under {METADATA_KEY!r} ({error}): export it again"
             ) from error
@@ -256,10 +256,10 @@ def _read_interface(record: Record) -> Interface:
 def _read_tensor(record: Record) -> TensorSpec:
     dtype = record.text("dtype")
     if dtype not in _DTYPES:
-        raise RecordError(f"{record.text('name')}: {dtype} is not the name of a dtype")
+        raise ValueError(f"{record.text('name')}: {dtype} is not the name of a dtype")
     axes = record.items("axes")
     if len(axes) > _MOST_AXES:
-        raise RecordError(f"{record.text('name')}: expected at most {_MOST_AXES} axes")
+        raise ValueError(f"{record.text('name')}: expected at most {_MOST_AXES} axes")
     return TensorSpec(
         record.text("name"),
         dtype,
@@ -273,7 +273,7 @@ def _read_tensor(record: Record) -> TensorSpec:
 def _read_layer(record: Record) -> LayerInfo:
     cell = record.text("cell")
     if cell not in get_args(Cell):
-        raise RecordError(f"{cell} is none of {', '.join(get_args(Cell))}")
+        raise ValueError(f"{cell} is none of {', '.join(get_args(Cell))}")
     nonlinearity = record.text("nonlinearity", empty=cell == "custom")
     return LayerInfo(
         name=record.text("name", empty=True),
@@ -295,7 +295,7 @@ def _read_layer(record: Record) -> LayerInfo:
 def _by_name(specs: tuple[TensorSpec, ...], kind: str) -> dict[str, TensorSpec]:
     named = {spec.name: spec for spec in specs}
     if len(named) < len(specs):
-        raise RecordError(f"{kind}: a name occurs twice")
+        raise ValueError(f"{kind}: a name occurs twice")
     return named
 
 
@@ -313,21 +313,21 @@ def _check_pairs(
             or len(before.axes) != len(after.axes)
             or any(a != b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
         ):
-            raise RecordError(f"state {before} comes out as {after}")
+            raise ValueError(f"state {before} comes out as {after}")
     if len({pair.input for pair in pairs}) < len(pairs):
-        raise RecordError("states: a name occurs twice")
+        raise ValueError("states: a name occurs twice")
 
 
 def _known(name: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:
     if name not in specs:
-        raise RecordError(f"{name} is not one of {', '.join(specs)}")
+        raise ValueError(f"{name} is not one of {', '.join(specs)}")
     return specs[name]
 
 
 def _bounded(arguments: Any) -> Mapping[str, Any]:
     """Return the arguments of a forward, which are nested no deeper than a call is."""
     if not isinstance(arguments, dict):
-        raise RecordError("arguments: expected an object")
+        raise ValueError("arguments: expected an object")
     level: list[Any] = [arguments]
     for _ in range(_DEEPEST + 1):
         if not level:
@@ -338,4 +338,4 @@ def _bounded(arguments: Any) -> Mapping[str, Any]:
             if isinstance(value, dict | list)
             for item in (value.values() if isinstance(value, dict) else value)
         ]
-    raise RecordError(f"arguments: nested deeper than {_DEEPEST}")
+    raise ValueError(f"arguments: nested deeper than {_DEEPEST}")

@@ -14,10 +14,6 @@ _MOST = 100_000
 """Items of a list."""
 
 
-class RecordError(ValueError):
-    """A field is missing, of another type, or beyond its limit; the message names it."""
-
-
 def parse(text: str, *, longest: int) -> Any:
     """Parse JSON.
 
@@ -48,12 +44,12 @@ class Record:
         place: Where it stands, for messages: `interface.inputs[2]`.
 
     Raises:
-        RecordError: When it is no object.
+        ValueError: When it is no object.
     """
 
     def __init__(self, value: Any, place: str = "") -> None:
         if not isinstance(value, dict):
-            raise RecordError(f"{place or 'it'}: expected an object, got {_kind(value)}")
+            raise ValueError(f"{place or 'it'}: expected an object, got {_kind(value)}")
         self._values, self._place = value, place
 
     def __contains__(self, name: str) -> bool:
@@ -62,7 +58,7 @@ class Record:
     def value(self, name: str) -> Any:
         """Return a field of any type."""
         if name not in self._values:
-            raise RecordError(f"{self._at(name)} missing")
+            raise ValueError(f"{self._at(name)} missing")
         return self._values[name]
 
     def text(self, name: str, *, empty: bool = False) -> str:
@@ -77,16 +73,16 @@ class Record:
         """Return a field that is true or false."""
         value = self.value(name)
         if not isinstance(value, bool):
-            raise RecordError(f"{self._at(name)}: expected true or false, got {_kind(value)}")
+            raise ValueError(f"{self._at(name)}: expected true or false, got {_kind(value)}")
         return value
 
     def items(self, name: str) -> list[tuple[Any, str]]:
         """Return the items of a field that is a list, and where each stands."""
         value = self.value(name)
         if not isinstance(value, list):
-            raise RecordError(f"{self._at(name)}: expected a list, got {_kind(value)}")
+            raise ValueError(f"{self._at(name)}: expected a list, got {_kind(value)}")
         if len(value) > _MOST:
-            raise RecordError(f"{self._at(name)}: expected at most {_MOST:,} items")
+            raise ValueError(f"{self._at(name)}: expected at most {_MOST:,} items")
         return [(item, f"{self._at(name)}[{number}]") for number, item in enumerate(value)]
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -123,19 +119,17 @@ def printable(value: Any, place: str, *, empty: bool = False) -> str:
         The text.
 
     Raises:
-        RecordError: When it is no text, empty, longer than `LONGEST_TEXT`, or holds control
+        ValueError: When it is no text, empty, longer than `LONGEST_TEXT`, or holds control
             characters.
     """
     if not isinstance(value, str):
-        raise RecordError(f"{place}: expected text, got {_kind(value)}")
+        raise ValueError(f"{place}: expected text, got {_kind(value)}")
     if not value and not empty:
-        raise RecordError(f"{place}: expected text, got none")
+        raise ValueError(f"{place}: expected text, got none")
     if len(value) > LONGEST_TEXT:
-        raise RecordError(
-            f"{place}: expected at most {LONGEST_TEXT} characters, got {len(value):,}"
-        )
+        raise ValueError(f"{place}: expected at most {LONGEST_TEXT} characters, got {len(value):,}")
     if not value.isprintable():
-        raise RecordError(f"{place}: expected printable text, got {ascii(value)[:80]}")
+        raise ValueError(f"{place}: expected printable text, got {ascii(value)[:80]}")
     return value
 
 
@@ -151,13 +145,13 @@ def whole(value: Any, place: str, *, least: int = 0) -> int:
         The number.
 
     Raises:
-        RecordError: When it is none, below `least` or above `LARGEST`.
+        ValueError: When it is none, below `least` or above `LARGEST`.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise RecordError(f"{place}: expected a whole number, got {_kind(value)}")
+        raise ValueError(f"{place}: expected a whole number, got {_kind(value)}")
     if not least <= value <= LARGEST:
         got = value if abs(value) < 10**20 else "a number of more than 20 digits"
-        raise RecordError(f"{place}: expected {least} to {LARGEST}, got {got}")
+        raise ValueError(f"{place}: expected {least} to {LARGEST}, got {got}")
     return value
 
 
