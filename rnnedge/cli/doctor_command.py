@@ -15,7 +15,7 @@ from rnnedge.errors import UnhealthyError
 from rnnedge_runtime.printable import printable_lines
 
 if TYPE_CHECKING:
-    from rnnedge.doctor import Diagnosis, Finding, Treatment
+    from rnnedge.doctor import Examination, Finding, Treatment
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -89,7 +89,7 @@ def _known(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-def _show(diagnosis: Diagnosis) -> None:
+def _show(diagnosis: Examination) -> None:
     print_lines(*(f"{diagnosis.model}: {fact}" for fact in diagnosis.facts))
     if diagnosis.general:
         print_lines(_table(diagnosis.general))

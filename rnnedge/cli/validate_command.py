@@ -12,6 +12,7 @@ import click
 
 from rnnedge.cli.options import (
     calibrate_option,
+    device_option,
     force_option,
     json_option,
     layer_options,
@@ -50,13 +51,7 @@ _OF_FILES = (
     show_default=True,
     help="How many times the rounding that PyTorch shows is allowed.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
-    default="cpu",
-    show_default=True,
-    help="Where the model runs.",
-)
+@device_option
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "native"]),

@@ -24,6 +24,7 @@ from rnnedge.parity.compare import (
     summarize,
     widest_product,
 )
+from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
@@ -38,7 +39,6 @@ from rnnedge.parity.rounding.matched_weights import hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.runners import ModelRunner
-from rnnedge.parity.subject import Subject
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
@@ -168,7 +168,7 @@ def validate(
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
-        subject = Subject(
+        subject = ComparedModel(
             path=opened.path,
             module=module,
             layer=layer,

@@ -21,7 +21,7 @@ from rnnedge_runtime.machine import cpu_name
 from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
-from rnnedge_runtime.proof.self_check import Finding, check
+from rnnedge_runtime.proof.self_check import CheckResult, check
 from rnnedge_runtime.session import Session
 
 
@@ -171,7 +171,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     except InputError as error:
         if golden is None:
             raise
-        findings = [Finding("checks of every recurrent network", None, str(error))]
+        findings = [CheckResult("checks of every recurrent network", None, str(error))]
     if golden is not None:
         findings += check_golden(session, golden, model=options.model)
     passed = all(finding.passed is not False for finding in findings)

@@ -23,7 +23,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 Options: TypeAlias = dict[str, Any]
 
 
-class Server:
+class SessionServer:
     """Keeps every model open that was asked for."""
 
     def __init__(self) -> None:
@@ -90,4 +90,4 @@ def probe(model: bytes, feeds: Arrays) -> Arrays:
 
 def main(idle: float | None = None) -> None:
     """Carry out commands until stdin ends."""
-    serve(Server().answer, idle)
+    serve(SessionServer().answer, idle)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rnnedge.errors import WeightsWarning
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers
+from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.diagnosis import recurrence
 from rnnedge.parity.diagnosis.by_value import missing_weights
 from rnnedge.parity.diagnosis.explain import Explanation, explain
@@ -22,9 +23,9 @@ from rnnedge.parity.diagnosis.frozen import Frozen, accepted_cases, frozen_axis
 from rnnedge.parity.diagnosis.probe import Inside, look_inside, with_every_output
 from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.report import Curve, Diagnosis
-from rnnedge.parity.subject import Subject
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.onnx_model.nodes import all_nodes, label
 from rnnedge_runtime import RnnEdgeError
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
@@ -56,7 +57,7 @@ REMEDIES = {
 }
 
 
-def diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
+def diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis:
     """Say why a model fails.
 
     Args:
@@ -68,7 +69,7 @@ def diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
         return _diagnose(subject, collected)
 
 
-def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
+def _diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis:
     wrong = [answers for answers in collected if not subject.right(answers)]
     crashed = [answers for answers in wrong if answers.crash]
     if crashed:
@@ -95,7 +96,7 @@ def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
     )
 
 
-def _accepted(subject: Subject) -> list[Answers]:
+def _accepted(subject: ComparedModel) -> list[Answers]:
     """Search for shapes that a model takes which refuses others, up to some where it is right."""
     answered, right = [], 0
     for answers in accepted_cases(subject.declared, subject.fitted, subject.try_case):
@@ -107,7 +108,7 @@ def _accepted(subject: Subject) -> list[Answers]:
 
 
 def _cause(
-    subject: Subject, pool: Sequence[Answers], model: onnx.ModelProto | None
+    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None
 ) -> tuple[str, str, str]:
     failures = [answers.failure or "" for answers in pool if answers.model is None]
     unsteady = [failure for failure in failures if "differs between two runs" in failure]
@@ -134,7 +135,7 @@ def _cause(
     return "unknown", "", "no known mistake answers what the model answers"
 
 
-def _layers_of(subject: Subject) -> Iterator[RecurrentLayer]:
+def _layers_of(subject: ComparedModel) -> Iterator[RecurrentLayer]:
     if subject.layer is not None:
         yield subject.layer
         return
@@ -164,8 +165,8 @@ def _missing(model: onnx.ModelProto, layer: RecurrentLayer) -> tuple[str, str, s
 
 def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, str]:
     random = [
-        node.name or node.output[0]
-        for node in (model.graph.node if model else ())
+        label(node)
+        for node in (all_nodes(model.graph) if model else ())
         if node.op_type.startswith(_RANDOM_OPERATORS)
     ]
     if random:
@@ -174,7 +175,7 @@ def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, st
 
 
 def _dropped_axis(
-    subject: Subject, pool: Sequence[Answers], model: onnx.ModelProto | None
+    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None
 ) -> tuple[str, str, str] | None:
     """Say which output has fewer axes than are declared where batch or time is 1."""
     declared = {spec.name: spec for spec in subject.declared.outputs}
@@ -186,11 +187,11 @@ def _dropped_axis(
             evidence = f"{name} has the shape {list(array.shape)} at {answers.case}, where {spec}"
             for node in model.graph.node if model else ():
                 if node.op_type == "Squeeze" and len(node.input) == 1 and not node.attribute:
-                    return "axis of 1 dropped", node.name or node.output[0], f"{evidence} is said"
+                    return "axis of 1 dropped", label(node), f"{evidence} is said"
     return None
 
 
-def _frozen(subject: Subject, pool: Sequence[Answers]) -> Frozen | None:
+def _frozen(subject: ComparedModel, pool: Sequence[Answers]) -> Frozen | None:
     plain = [a for a in pool if a.case.way == "plain" and a.case.values == "normal"]
     results = {a.case: subject.judge(a) for a in plain if not a.case.chunk}
     return frozen_axis(
@@ -206,7 +207,7 @@ def _said(frozen: Frozen) -> tuple[str, str, str]:
     return cause, frozen.axis, f"right at {frozen.axis} {frozen.sizes}, else {frozen.otherwise}"
 
 
-def _explained(subject: Subject, pool: Sequence[Answers]) -> Explanation | None:
+def _explained(subject: ComparedModel, pool: Sequence[Answers]) -> Explanation | None:
     """Try the mistakes on the cases that are short enough, the most telling of them first."""
     usable = [
         answers
@@ -252,7 +253,7 @@ def _told(found: Explanation) -> tuple[str, str, str]:
 
 
 def _first(
-    subject: Subject,
+    subject: ComparedModel,
     shown: Answers,
     pool: Sequence[Answers],
     model: onnx.ModelProto | None,
@@ -280,7 +281,7 @@ def _first(
 
 
 def _first_layer(
-    subject: Subject, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
+    subject: ComparedModel, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
 ) -> list[str]:
     floor = subject.tolerance.floor(subject.terms) * 4
     for inside in _inside(subject, answers, model, layer):
@@ -296,7 +297,7 @@ def _first_layer(
 
 
 def layer_curves(
-    subject: Subject, collected: Sequence[Answers], steps: int = 400
+    subject: ComparedModel, collected: Sequence[Answers], steps: int = 400
 ) -> tuple[Curve, ...]:
     """Return the error over time of each stacked layer, where the graph shows its output.
 
@@ -326,7 +327,7 @@ def layer_curves(
 
 
 def _inside(
-    subject: Subject, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
+    subject: ComparedModel, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
 ) -> list[Inside]:
     names = [spec.name for spec in subject.fitted.inputs if spec.name != subject.fitted.lengths]
     arrays = [answers.inputs[name].astype(np.float64) for name in names]
@@ -345,7 +346,7 @@ def _inside(
 
 
 def _probe(
-    subject: Subject, model: bytes, feeds: dict[str, NDArray[Any]]
+    subject: ComparedModel, model: bytes, feeds: dict[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     if subject.worker is not None:
         answer: dict[str, NDArray[Any]] = subject.worker.call("probe", model, feeds)
