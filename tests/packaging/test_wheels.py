@@ -19,6 +19,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/integer_cost.py",
     "rnnedge_runtime/engine/library.py",
     "rnnedge_runtime/engine/native.py",
+    "rnnedge_runtime/engine/native_rows.py",
     "rnnedge_runtime/engine/node.py",
     "rnnedge_runtime/engine/onnx_runtime.py",
     "rnnedge_runtime/engine/open.py",
