@@ -1,6 +1,7 @@
 """The public names of `rnnedge`; this list is the only one."""
 
 from rnnedge.errors import ContractError as ContractError
+from rnnedge.errors import CoverageError as CoverageError
 from rnnedge.errors import CrashError as CrashError
 from rnnedge.errors import DeviceError as DeviceError
 from rnnedge.errors import EngineError as EngineError

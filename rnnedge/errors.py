@@ -25,6 +25,7 @@
     ├── SourceError (ValueError)            a source cannot be read, or does not fit
     │   └── RefusedError                    PyTorch itself does not run the source on an input
     ├── ParityError (ValueError)            a model does not compute what its source computes
+    │   └── CoverageError                   it does, but a proof did not see all of it
     ├── UnequalError (ValueError)           a model does not compute what it is compared with
     ├── PeerError (RuntimeError)            another engine does not run the network
     ├── UnhealthyError (ValueError)         the doctor found an error in a model
@@ -77,6 +78,10 @@ class ParityError(RnnEdgeError, ValueError):
     """A model does not compute what its source computes."""
 
     exit_code = 3
+
+
+class CoverageError(ParityError):
+    """The cases of a proof are right, but have not seen all of a model."""
 
 
 class UnequalError(RnnEdgeError, ValueError):
