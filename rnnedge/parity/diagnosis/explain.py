@@ -147,6 +147,7 @@ def _difference(
     answers: Answers,
     answer: Callable[[Answers], Outputs],
     interface: Interface,
+    *,
     empty_rows: bool,
     floor: float,
     torch_factor: float,
