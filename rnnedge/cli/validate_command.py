@@ -67,6 +67,13 @@ _OF_FILES = (
     help="Seconds that one run of the model may take.",
 )
 @click.option(
+    "--diagnosis-time",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that may be spent on finding out why a model fails.",
+)
+@click.option(
     "--report",
     "reports",
     multiple=True,
@@ -100,6 +107,7 @@ def validate(
     device: str,
     engine: EngineName,
     time_limit: float,
+    diagnosis_time: float,
     reports: tuple[str, ...],
     golden: str | None,
     scores: bool | None,
@@ -133,7 +141,7 @@ def validate(
         if not beside_file:  # it gets ready while PyTorch is imported
             worker = stack.enter_context(Worker(time_limit))
             more |= {"worker": worker, "latency": bool(reports)}
-            more |= {"device": device, "engine": engine}
+            more |= {"device": device, "engine": engine, "diagnosis_time": diagnosis_time}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
         from rnnedge.reports import check_report_path, write_report
