@@ -106,9 +106,12 @@ def _strings(content: str) -> Iterator[Text]:
             inside |= {id(child) for child in ast.walk(node)}
             parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
             yield _text(node.lineno, "".join(map(str, parts)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in inside:
-                yield _text(node.lineno, node.value)
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in inside
+        ):
+            yield _text(node.lineno, node.value)
 
 
 def _comments(content: str) -> Iterator[Text]:

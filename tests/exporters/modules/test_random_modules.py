@@ -1,6 +1,6 @@
 """Random modules: what is written is right in float64, and nothing is fixed in silence.
 
-`--full` examines three times as many, `--random-modules 200` any number, and `random_modules/hunt.py` thousands.
+`--random-modules 200` examines more; `random_modules/hunt.py` thousands.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from random_modules.workers import ExaminingProcess
 
 from rnnedge_exporters.exporter import export
 
-IN_CI, IN_FULL = 10, 30
+IN_CI = 30
 AMONG = range(4000)
 FRAMES = {"x": InputSpec(("batch", "time", 4))}
 SIZES = {"batch": 2, "time": 7, "time_1": 6}
@@ -34,10 +34,8 @@ SIZES = {"batch": 2, "time": 7, "time_1": 6}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         count = metafunc.config.getoption("random_modules", default=None)
-        few = covering(IN_CI, AMONG)
-        more = [seed for seed in covering(IN_FULL, AMONG) if seed not in few]
-        seeds = [*few, *(pytest.param(seed, marks=pytest.mark.full) for seed in more)]
-        metafunc.parametrize("seed", seeds if count is None else range(count))
+        seeds = covering(IN_CI, AMONG) if count is None else list(range(count))
+        metafunc.parametrize("seed", seeds)
 
 
 @pytest.fixture(scope="module")
