@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
-PYTEST := -n 2 --dist loadfile -q
+PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo quick test test-all lint types device-test benchmarks clean need-python

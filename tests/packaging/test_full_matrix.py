@@ -88,3 +88,9 @@ def test_command_for_everything_asks_for_it() -> None:
     )
     (line,) = [line for line in done.stdout.splitlines() if "-m pytest" in line and "-n 2" in line]
     assert "--full" in line.split()
+
+
+def test_quick_tests_exist_and_are_named_once() -> None:
+    names = (ROOT / "tests" / "quick.txt").read_text("utf-8").splitlines()
+    assert names == sorted(set(names))
+    assert [name for name in names if not (ROOT / name).exists()] == []
