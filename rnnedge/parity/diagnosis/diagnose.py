@@ -225,7 +225,9 @@ def _said(frozen: Frozen) -> tuple[str, str, str]:
     return cause, frozen.axis, f"right at {frozen.axis} {frozen.sizes}, else {frozen.otherwise}"
 
 
-def _explained(subject: ComparedModel, pool: Sequence[Answers], budget: Budget) -> Explanation | None:
+def _explained(
+    subject: ComparedModel, pool: Sequence[Answers], budget: Budget
+) -> Explanation | None:
     """Try the mistakes on the cases that are short enough, the most telling of them first."""
     usable = [
         answers
