@@ -74,7 +74,7 @@ class Spotter(nn.Module):
 def main() -> None:
     """Measure, print, and keep the tables under `benchmarks/results`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instructions", help="avx512, avx2 or baseline for the native engine")
+    parser.add_argument("--instructions", help="such as avx512 or avx2, for the native engine")
     parser.add_argument("--print-only", action="store_true", help="leave the results as they are")
     options = parser.parse_args()
     torch.set_num_threads(1)

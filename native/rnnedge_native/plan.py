@@ -91,8 +91,8 @@ class Plan:
 
         Args:
             model: Path of an `.onnx` file, or its bytes.
-            instructions: `avx512`, `avx2` or `baseline`; None takes the widest that the processor
-                has.
+            instructions: `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `dotprod` or `baseline`; None
+                takes the widest that the processor has.
 
         Raises:
             ModelError: When the file is missing or damaged.
