@@ -91,7 +91,10 @@ def run_direction(
             packed=layer,
             writes=3,
             work=time * batch * len(weights.weight_ih) * features,
-            about={"hidden_size": weights.hidden_size},
+            about={
+                "hidden_size": weights.hidden_size,
+                "integers": weights.integers_hh is not None,
+            },
         )
     )
 
