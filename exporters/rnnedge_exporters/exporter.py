@@ -33,6 +33,7 @@ from rnnedge_exporters.option_values import (
 from rnnedge_exporters.option_values import Target as Target
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
 from rnnedge_runtime.write_target import ONNX, check_target
@@ -187,12 +188,13 @@ def export(
 
         return build_module_graph(model, example_inputs, dynamic_axes, options)
 
-    if calibrate is not None:
-        if not isinstance(calibrate, Moments):
-            interface = build(replace(options, validate=False)).contract.interface
-            calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
-        options = replace(options, moments=calibrate)
-    made = build(options)
+    with threads_for(largest_weight(model)):
+        if calibrate is not None:
+            if not isinstance(calibrate, Moments):
+                interface = build(replace(options, validate=False)).contract.interface
+                calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
+            options = replace(options, moments=calibrate)
+        made = build(options)
     content = serialize(made.graph, made.contract)
     write_file(path, content, ONNX, protected=protected, force=force)
     return ExportResult(

@@ -15,6 +15,18 @@ class Matrix:
         instructions: str | None = None,
     ) -> None: ...
 
+class Integers:
+    def __init__(
+        self,
+        values: Array,
+        scales: Array,
+        bias: Array | None,
+        units: int,
+        inputs: int,
+        gates: int,
+        instructions: str | None = None,
+    ) -> None: ...
+
 class Layer:
     def __init__(
         self,
@@ -23,11 +35,11 @@ class Layer:
         input_size: int,
         hidden_size: int,
         state_size: int,
-        input: Array | None,
-        recurrent: Array | None,
+        input: Array | Integers | None,
+        recurrent: Array | Integers | None,
         bias: Array | None,
         bias_n: Array | None,
-        projection: Array | None,
+        projection: Array | Integers | None,
         instructions: str | None = None,
     ) -> None: ...
 
@@ -64,5 +76,21 @@ class Stepper:
     ) -> None: ...
     def step(self, frame: Any, *, out: Any = None) -> Any: ...
     def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool: ...
+
+class Rows:
+    def __init__(
+        self,
+        program: Program,
+        rows: int,
+        frame: Array,
+        make: Callable[[], Array],
+        slots: dict[int, int],
+        blocks: tuple[Array, ...],
+        axes: tuple[int, ...],
+        steps: Array,
+        tiny: float,
+        flushed_every: int,
+    ) -> None: ...
+    def step(self, streams: Any, frames: Any) -> Array | None: ...
 
 def instructions() -> list[str]: ...

@@ -1,217 +1,9 @@
-/* The extension module `rnnedge_native._engine`: packed weights, programs, and steps. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+/* The extension module `rnnedge_native._engine`: programs, and steps. */
+#include "module.h"
+
 #include <stdlib.h>
 
-#include "program.h"
-
-static const struct kernels *kernels_of(PyObject *name) {
-  if (!name || name == Py_None) return find_kernels(NULL);
-  const char *text = PyUnicode_AsUTF8(name);
-  if (!text) return NULL;
-  const struct kernels *found = find_kernels(text);
-  if (!found)
-    PyErr_Format(PyExc_ValueError, "instructions: this processor does not have %R", name);
-  return found;
-}
-
-/* --- buffers --------------------------------------------------------------------------------- */
-
-/* A contiguous buffer of `count` float32, or of any number where it is negative. */
-static int get_floats(PyObject *object, Py_buffer *view, Py_ssize_t count, const char *name) {
-  if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return -1;
-  if (view->itemsize == 4 && view->format && !strcmp(view->format, "f") &&
-      (count < 0 || view->len == count * 4))
-    return 0;
-  PyErr_Format(PyExc_ValueError, "%s: expected %zd float32, got %zd bytes of format %s", name,
-               count, view->len, view->format ? view->format : "B");
-  PyBuffer_Release(view);
-  return -1;
-}
-
-/* --- weights --------------------------------------------------------------------------------- */
-
-typedef struct {
-  PyObject_HEAD
-  const struct kernels *kernels;
-  struct matrix matrix;
-} Matrix;
-
-static int pack(struct matrix *matrix, const struct kernels *kernels, PyObject *rows,
-                PyObject *bias, Py_ssize_t units, Py_ssize_t inputs, Py_ssize_t gates,
-                const char *name) {
-  Py_buffer view, other = {0};
-  Py_ssize_t count, all;
-  if (units < 1 || inputs < 1 || __builtin_mul_overflow(units, gates, &all) ||
-      __builtin_mul_overflow(all, inputs, &count) || count > ((Py_ssize_t)1 << 40)) {
-    PyErr_Format(PyExc_ValueError, "%s: expected sizes of 1 or more that fit in memory", name);
-    return -1;
-  }
-  if (get_floats(rows, &view, count, name)) return -1;
-  if (bias != Py_None && get_floats(bias, &other, all, "bias")) {
-    PyBuffer_Release(&view);
-    return -1;
-  }
-  const int done = pack_matrix(matrix, view.buf, other.buf, units, inputs, gates, kernels->width);
-  PyBuffer_Release(&view);
-  if (other.buf) PyBuffer_Release(&other);
-  if (done) return 0;
-  PyErr_NoMemory();
-  return -1;
-}
-
-static PyObject *Matrix_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-  static char *names[] = {"weights", "bias", "units", "inputs", "instructions", NULL};
-  PyObject *weights, *bias, *instructions = Py_None;
-  Py_ssize_t units, inputs;
-  if (!PyArg_ParseTupleAndKeywords(args, named, "OOnn|O", names, &weights, &bias, &units, &inputs,
-                                   &instructions))
-    return NULL;
-  const struct kernels *kernels = kernels_of(instructions);
-  if (!kernels) return NULL;
-  Matrix *self = (Matrix *)type->tp_alloc(type, 0);
-  if (!self) return NULL;
-  self->kernels = kernels;
-  if (pack(&self->matrix, kernels, weights, bias, units, inputs, 1, "weights")) {
-    Py_DECREF(self);
-    return NULL;
-  }
-  return (PyObject *)self;
-}
-
-static void Matrix_dealloc(Matrix *self) {
-  free_matrix(&self->matrix);
-  Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyTypeObject MatrixType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Matrix",
-    .tp_basicsize = sizeof(Matrix),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Matrix_new,
-    .tp_dealloc = (destructor)Matrix_dealloc,
-    .tp_doc = "Packed weights of a product: float32 [units, inputs] and a bias [units] or None.",
-};
-
-typedef struct {
-  PyObject_HEAD
-  const struct kernels *kernels;
-  struct layer layer;
-} Layer;
-
-static int find_name(const char *const *names, const char *name) {
-  for (int i = 0; names[i]; i++)
-    if (!strcmp(names[i], name)) return i;
-  return -1;
-}
-
-static const char *const cells[] = {"rnn", "lstm", "gru", "gru_reset_before", NULL};
-
-static int pack_layer(Layer *self, PyObject *input, PyObject *recurrent, PyObject *bias,
-                      PyObject *bias_n, PyObject *projection) {
-  struct layer *layer = &self->layer;
-  const struct kernels *kernels = self->kernels;
-  const Py_ssize_t hidden = layer->hidden_size, size = layer->state_size;
-  static const Py_ssize_t gates_of[] = {1, 4, 3, 1};
-  const Py_ssize_t gates = gates_of[layer->cell];
-  layer->zeros = calloc((size_t)(hidden > size ? hidden : size) + 16, sizeof(float));
-  if (!layer->zeros) {
-    PyErr_NoMemory();
-    return -1;
-  }
-  if (layer->cell == CELL_GRU_RESET_BEFORE) {
-    Py_buffer view;
-    if (pack(&layer->input, kernels, input, bias, 3 * hidden, layer->input_size, 1, "input"))
-      return -1;
-    if (get_floats(recurrent, &view, 3 * hidden * hidden, "recurrent")) return -1;
-    const float *rows = view.buf;
-    const int done =
-        pack_matrix(&layer->recurrent, rows, NULL, 2 * hidden, hidden, 1, kernels->width) &&
-        pack_matrix(&layer->projection, rows + 2 * hidden * hidden, NULL, hidden, hidden, 1,
-                    kernels->width);
-    PyBuffer_Release(&view);
-    if (!done) PyErr_NoMemory();
-    return done ? 0 : -1;
-  }
-  if (pack(&layer->input, kernels, input, bias, hidden, layer->input_size, gates, "input") ||
-      pack(&layer->recurrent, kernels, recurrent, Py_None, hidden, size, gates, "recurrent"))
-    return -1;
-  if (layer->cell == CELL_GRU && bias_n != Py_None) {
-    Py_buffer view;
-    if (get_floats(bias_n, &view, hidden, "bias_n")) return -1;
-    memcpy(layer->recurrent.bias, view.buf, (size_t)hidden * sizeof(float));
-    PyBuffer_Release(&view);
-  }
-  if (size != hidden || projection != Py_None)
-    return pack(&layer->projection, kernels, projection, Py_None, size, hidden, 1, "projection");
-  return 0;
-}
-
-static PyObject *Layer_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-  static char *names[] = {"cell",       "nonlinearity", "input_size", "hidden_size",
-                          "state_size", "input",        "recurrent",  "bias",
-                          "bias_n",     "projection",   "instructions", NULL};
-  const char *cell, *nonlinearity;
-  Py_ssize_t input_size, hidden_size, state_size;
-  PyObject *input, *recurrent, *bias, *bias_n, *projection, *instructions = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, named, "ssnnnOOOOO|O", names, &cell, &nonlinearity,
-                                   &input_size, &hidden_size, &state_size, &input, &recurrent,
-                                   &bias, &bias_n, &projection, &instructions))
-    return NULL;
-  const struct kernels *kernels = kernels_of(instructions);
-  if (!kernels) return NULL;
-  const int kind = find_name(cells, cell), relu = !strcmp(nonlinearity, "relu");
-  const Py_ssize_t most = (Py_ssize_t)1 << 20;
-  if (kind < 0 || (!relu && strcmp(nonlinearity, "tanh")) || input_size < 1 || hidden_size < 1 ||
-      state_size < 1 || input_size > most * 64 || hidden_size > most || state_size > most ||
-      (state_size != hidden_size && kind != CELL_LSTM)) {
-    PyErr_SetString(PyExc_ValueError, "Layer: expected a cell, a nonlinearity and sizes that fit");
-    return NULL;
-  }
-  Layer *self = (Layer *)type->tp_alloc(type, 0);
-  if (!self) return NULL;
-  self->kernels = kernels;
-  self->layer.cell = (enum cell)kind;
-  self->layer.nonlinearity = relu ? ACTIVATION_RELU : ACTIVATION_TANH;
-  self->layer.input_size = input_size;
-  self->layer.hidden_size = hidden_size;
-  self->layer.state_size = state_size;
-  if (pack_layer(self, input, recurrent, bias, bias_n, projection)) {
-    Py_DECREF(self);
-    return NULL;
-  }
-  return (PyObject *)self;
-}
-
-static void Layer_dealloc(Layer *self) {
-  free_matrix(&self->layer.input);
-  free_matrix(&self->layer.recurrent);
-  free_matrix(&self->layer.projection);
-  free(self->layer.zeros);
-  Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyTypeObject LayerType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Layer",
-    .tp_basicsize = sizeof(Layer),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Layer_new,
-    .tp_dealloc = (destructor)Layer_dealloc,
-    .tp_doc = "One direction of one recurrent layer, packed; gates in PyTorch's order.",
-};
-
 /* --- programs -------------------------------------------------------------------------------- */
-
-typedef struct {
-  PyObject_HEAD
-  struct program program;
-  int64_t *extents;
-  PyObject *kept;       /* what the calls point into: layers and matrices */
-  Py_buffer *constants; /* [constant_count] */
-  Py_ssize_t constant_count, input_count, output_count;
-  char *arena;
-  char busy, heavy; /* heavy: long enough to let other threads run meanwhile */
-} Program;
 
 static int to_integers(PyObject *tuple, int64_t *to, Py_ssize_t most, const char *name) {
   if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) > most) {
@@ -251,14 +43,17 @@ static int read_call(Program *self, struct call *call, PyObject *item) {
   } else if (Py_TYPE(packed) == &MatrixType) {
     call->matrix = &((Matrix *)packed)->matrix;
     kernels = ((Matrix *)packed)->kernels;
+  } else if (Py_TYPE(packed) == &IntegersType) {
+    call->integers = &((Integers *)packed)->matrix;
+    kernels = ((Integers *)packed)->kernels;
   }
   if (kernels != self->program.kernels || operation < 0 || operation >= OP_COUNT ||
       !call_fits(&self->program, call)) {
     PyErr_Format(PyExc_ValueError, "call %d does not fit its buffers: %R", operation, item);
     return -1;
   }
-  if (call->layer) {
-    const size_t bytes = kernels->scratch_size(call->layer, call->sizes[0], call->sizes[1]);
+  const size_t bytes = call_scratch_size(kernels, call);
+  if (bytes) {
     if (posix_memalign((void **)&call->scratch, 64, bytes)) {
       call->scratch = NULL;
       PyErr_NoMemory();
@@ -352,7 +147,7 @@ static void Program_dealloc(Program *self) {
 }
 
 /* Runs what the bases point at. The caller has set `busy`. */
-static int run(Program *self) {
+int run_taken(Program *self) {
   int64_t at = 0, value = 0;
   enum failure failure;
   if (self->heavy) {
@@ -371,7 +166,7 @@ static int run(Program *self) {
   return failure ? -1 : 0;
 }
 
-static int take(Program *self) {
+int take_program(Program *self) {
   if (self->busy) {
     PyErr_SetString(PyExc_RuntimeError, "the program is in use by another thread");
     return -1;
@@ -387,7 +182,7 @@ static int overlap(const Py_buffer *a, const Py_buffer *b) {
   return x < y + b->len && y < x + a->len && a->len && b->len;
 }
 
-static void release(Py_buffer *views, Py_ssize_t count) {
+void release_buffers(Py_buffer *views, Py_ssize_t count) {
   for (Py_ssize_t i = 0; i < count; i++) PyBuffer_Release(&views[i]);
 }
 
@@ -404,14 +199,14 @@ static int get_arrays(Program *self, PyObject *const *args, Py_ssize_t count, Py
     const int flags = i < self->input_count ? PyBUF_C_CONTIGUOUS
                                             : PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE;
     if (PyObject_GetBuffer(args[i], &views[i], flags)) {
-      release(views, i);
+      release_buffers(views, i);
       return -1;
     }
     const uintptr_t item = views[i].itemsize > 8 ? 8 : (uintptr_t)views[i].itemsize;
     if (views[i].len != extents[i] || (item && (uintptr_t)views[i].buf % item)) {
       PyErr_Format(PyExc_ValueError, "array %zd: expected %lld bytes, aligned; got %zd", i,
                    (long long)extents[i], views[i].len);
-      release(views, i + 1);
+      release_buffers(views, i + 1);
       return -1;
     }
   }
@@ -419,17 +214,17 @@ static int get_arrays(Program *self, PyObject *const *args, Py_ssize_t count, Py
     for (Py_ssize_t j = 0; j < i; j++)
       if (overlap(&views[i], &views[j])) {
         PyErr_SetString(PyExc_ValueError, "an output shares memory with another array");
-        release(views, bound);
+        release_buffers(views, bound);
         return -1;
       }
   return 0;
 }
 
 static PyObject *run_on(Program *self, const Py_buffer *views) {
-  if (take(self)) return NULL;
+  if (take_program(self)) return NULL;
   char **bases = self->program.bases + 1 + self->constant_count;
   for (Py_ssize_t i = 0; i < self->input_count + self->output_count; i++) bases[i] = views[i].buf;
-  const int failed = run(self);
+  const int failed = run_taken(self);
   self->busy = 0;
   return failed ? NULL : Py_NewRef(Py_None);
 }
@@ -438,7 +233,7 @@ static PyObject *Program_run(Program *self, PyObject *const *args, Py_ssize_t co
   Py_buffer views[MOST_BOUND];
   if (get_arrays(self, args, count, views)) return NULL;
   PyObject *result = run_on(self, views);
-  release(views, count);
+  release_buffers(views, count);
   return result;
 }
 
@@ -452,7 +247,7 @@ static PyMethodDef Program_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject ProgramType = {
+PyTypeObject ProgramType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Program",
     .tp_basicsize = sizeof(Program),
     .tp_flags = Py_TPFLAGS_DEFAULT,
@@ -477,7 +272,7 @@ static PyObject *Bound_run(Bound *self, PyObject *ignored) {
 }
 
 static void Bound_dealloc(Bound *self) {
-  release(self->views, self->held);
+  release_buffers(self->views, self->held);
   Py_XDECREF(self->program);
   PyObject_Free(self);
 }
@@ -530,11 +325,11 @@ typedef struct {
   float tiny;                     /* become zero */
 } Stepper;
 
-static int is_float(const Py_buffer *view) {
+int is_float(const Py_buffer *view) {
   return view->itemsize == 4 && view->format && !strcmp(view->format, "f");
 }
 
-static int is_int64(const Py_buffer *view) {
+int is_int64(const Py_buffer *view) {
   return view->itemsize == 8 && view->format &&
          (!strcmp(view->format, "l") || !strcmp(view->format, "q"));
 }
@@ -603,7 +398,7 @@ failed:
 
 static void Stepper_dealloc(Stepper *self) {
   PyObject_GC_UnTrack(self);
-  release(self->held, self->held_count);
+  release_buffers(self->held, self->held_count);
   free(self->held);
   Py_XDECREF(self->program);
   Py_XDECREF(self->copy);
@@ -648,7 +443,7 @@ static int step(Stepper *self, const void *frame) {
     bases[2 + states + i] = after[i].buf;
   }
   bases[1 + states] = self->held[1].buf;
-  if (run(program)) return -1;
+  if (run_taken(program)) return -1;
   self->half = !self->half;
   if (++self->steps % self->flushed_every == 0)
     for (Py_ssize_t i = 0; i < states; i++) {
@@ -679,7 +474,7 @@ static PyObject *step_checked(Stepper *self, PyObject *frame, PyObject *target) 
     for (int axis = 0; axis < out.ndim; axis++)
       if (out.shape[axis] != answer->shape[axis]) goto done;
   }
-  if (take(self->program)) goto done;
+  if (take_program(self->program)) goto done;
   const int failed = step(self, view.buf);
   if (!failed && target) memcpy(out.buf, answer->buf, (size_t)answer->len);
   self->program->busy = 0;
@@ -779,11 +574,10 @@ static PyTypeObject StepperType = {
 static PyObject *instructions(PyObject *module, PyObject *ignored) {
   (void)module;
   (void)ignored;
-  static const char *const names[] = {"avx512", "avx2", "baseline"};
   PyObject *list = PyList_New(0);
-  for (int i = 0; list && i < 3; i++) {
-    if (!find_kernels(names[i])) continue;
-    PyObject *name = PyUnicode_FromString(names[i]);
+  for (int i = 0; list && set_name(i); i++) {
+    if (!find_kernels(set_name(i))) continue;
+    PyObject *name = PyUnicode_FromString(set_name(i));
     if (!name || PyList_Append(list, name)) Py_CLEAR(list);
     Py_XDECREF(name);
   }
@@ -804,9 +598,10 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__engine(void) {
-  PyTypeObject *const types[] = {&MatrixType, &LayerType, &ProgramType, &BoundType, &StepperType};
+  PyTypeObject *const types[] = {&MatrixType, &IntegersType, &LayerType, &ProgramType,
+                                 &BoundType,  &StepperType,  &RowsType};
   PyObject *module = PyModule_Create(&definition);
-  for (int i = 0; module && i < 5; i++)
+  for (int i = 0; module && i < 7; i++)
     if (PyModule_AddType(module, types[i])) Py_CLEAR(module);
   return module;
 }

@@ -17,6 +17,7 @@ import rnnedge_runtime
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name, describe
+from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rnnedge_runtime: {error}", file=sys.stderr)
         return error.exit_code
     answer["machine"] = _machine(session)
-    print(json.dumps(answer) if options.json else "\n".join(lines))
+    print(json.dumps(answer) if options.json else "\n".join(map(printable_line, lines)))
     return 3 if answer.get("passed") is False else 0
 
 

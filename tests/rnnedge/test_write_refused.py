@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from pairwise import pairwise
 from torch import nn
 
 import rnnedge
@@ -213,7 +214,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str, 
     return run
 
 
-@pytest.mark.parametrize(("writer", "wrong", "force"), CASES)
+@pytest.mark.parametrize(("writer", "wrong", "force"), pairwise(CASES))
 def test_command(
     writer: str, wrong: str, force: bool, refused: Callable[[str, str, str], None]
 ) -> None:

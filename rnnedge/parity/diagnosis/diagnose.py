@@ -17,6 +17,7 @@ from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.diagnosis import recurrence
+from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.by_value import missing_weights
 from rnnedge.parity.diagnosis.explain import Explanation, explain
 from rnnedge.parity.diagnosis.frozen import Frozen, accepted_cases, frozen_axis
@@ -31,6 +32,8 @@ from rnnedge_runtime import RnnEdgeError
 _RANDOM_OPERATORS = ("Dropout", *RANDOM)
 _ENOUGH = 4
 """Shapes at which a model that refuses others has to be right before the search for more ends."""
+_ACCEPTED_SHARE = 0.5
+"""What part of the budget is spent when the search for those shapes ends."""
 _SCREENED = 13
 """Steps of the longest case that mistakes are tried on; their number makes longer ones slow."""
 
@@ -57,19 +60,20 @@ REMEDIES = {
 }
 
 
-def diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis:
+def diagnose(subject: ComparedModel, collected: Sequence[Answers], seconds: float) -> Diagnosis:
     """Say why a model fails.
 
     Args:
         subject: The model.
         collected: What the sweep collected; in one case or more the model is wrong.
+        seconds: How long the search may take, 0 or more; what it left undone is in the diagnosis.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeightsWarning)  # it was said when the source was read
-        return _diagnose(subject, collected)
+        return _diagnose(subject, collected, Budget(seconds))
 
 
-def _diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis:
+def _diagnose(subject: ComparedModel, collected: Sequence[Answers], budget: Budget) -> Diagnosis:
     wrong = [answers for answers in collected if not subject.right(answers)]
     crashed = [answers for answers in wrong if answers.crash]
     if crashed:
@@ -79,13 +83,15 @@ def _diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis
     smallest = smallest_failing(
         [answers.case for answers in wrong],
         lambda case: (a := subject.try_case(case)) is not None and not subject.right(a),
+        budget,
     )
-    shown = subject.try_case(smallest) or wrong[0]
+    shown = next((a for a in wrong if a.case == smallest), None) or subject.try_case(smallest)
+    shown = shown or wrong[0]
     pool = list(collected)
     if any(answers.model is None for answers in wrong):
-        pool += _accepted(subject)
+        pool += _accepted(subject, budget)
     model = _read(subject.path)
-    cause, place, evidence = _cause(subject, pool, model)
+    cause, place, evidence = _cause(subject, pool, model, budget)
     return Diagnosis(
         cause=cause,
         place=place,
@@ -93,22 +99,34 @@ def _diagnose(subject: ComparedModel, collected: Sequence[Answers]) -> Diagnosis
         smallest=smallest,
         first=_first(subject, shown, pool, model),
         remedy=REMEDIES.get(cause, ""),
+        unfinished=tuple(budget.unfinished),
     )
 
 
-def _accepted(subject: ComparedModel) -> list[Answers]:
+def _accepted(subject: ComparedModel, budget: Budget) -> list[Answers]:
     """Search for shapes that a model takes which refuses others, up to some where it is right."""
-    answered, right = [], 0
-    for answers in accepted_cases(subject.declared, subject.fitted, subject.try_case):
+    answered, right, tried = [], 0, 0
+
+    def ask(case: Case) -> Answers | None:
+        nonlocal tried
+        if not budget.left(_ACCEPTED_SHARE):
+            return None
+        tried += 1
+        return subject.try_case(case)
+
+    for answers in accepted_cases(subject.declared, subject.fitted, ask):
         answered.append(answers)
         right += subject.right(answers)
         if right == _ENOUGH or len(answered) == 10 * _ENOUGH:
             break
+    else:
+        if not budget.left(_ACCEPTED_SHARE):
+            budget.stopped("shapes that it takes", f"{tried} tried")
     return answered
 
 
 def _cause(
-    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None
+    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None, budget: Budget
 ) -> tuple[str, str, str]:
     failures = [answers.failure or "" for answers in pool if answers.model is None]
     unsteady = [failure for failure in failures if "differs between two runs" in failure]
@@ -122,7 +140,7 @@ def _cause(
     # for a reason that explains all lengths at once.
     if frozen and failures:
         return _said(frozen)
-    found = _explained(subject, pool)
+    found = _explained(subject, pool, budget)
     if found:
         return _told(found)
     if frozen:
@@ -207,7 +225,9 @@ def _said(frozen: Frozen) -> tuple[str, str, str]:
     return cause, frozen.axis, f"right at {frozen.axis} {frozen.sizes}, else {frozen.otherwise}"
 
 
-def _explained(subject: ComparedModel, pool: Sequence[Answers]) -> Explanation | None:
+def _explained(
+    subject: ComparedModel, pool: Sequence[Answers], budget: Budget
+) -> Explanation | None:
     """Try the mistakes on the cases that are short enough, the most telling of them first."""
     usable = [
         answers
@@ -238,6 +258,7 @@ def _explained(subject: ComparedModel, pool: Sequence[Answers]) -> Explanation |
         usable,
         floor,
         max(subject.tolerance.torch_factor, 1.0),
+        budget,
     )
 
 

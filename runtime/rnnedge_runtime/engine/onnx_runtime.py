@@ -18,7 +18,7 @@ from rnnedge_runtime.errors import ModelError, engine_errors
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.node import ExecutedNode
-    from rnnedge_runtime.engine.protocol import Tensor
+    from rnnedge_runtime.engine.protocol import PoolRows, Tensor
 
 
 class OnnxRuntimeTensor:
@@ -162,4 +162,8 @@ class OnnxRuntimeEngine:
         flushed_every: int,
     ) -> None:
         """Return None: a bound call is ONNX Runtime's fastest."""
+        return None
+
+    def row_steps(self, pool: PoolRows, *, tiny: float, flushed_every: int) -> None:
+        """Return None: ONNX Runtime takes a batch whose rows lie side by side."""
         return None

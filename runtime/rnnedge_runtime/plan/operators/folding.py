@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.values import Array
 
@@ -298,6 +298,7 @@ FOLDS: dict[str, Fold] = {
     "ReduceProd": _reduced(np.prod),
     "ReduceSum": _reduced(np.sum),
     "Reshape": _reshape,
+    "Round": _each(np.rint),
     "Shape": _shape,
     "Size": _each(lambda x: np.array(x.size, np.int64)),
     "Slice": _slice,
