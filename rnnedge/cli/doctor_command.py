@@ -28,7 +28,8 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
     multiple=True,
     callback=lambda context, option, given: _known(given),
     help="What the model is meant for, such as cuda, webgpu or openvino: what goes wrong there "
-    "counts; may be given again [all of them, as notes].",
+    "counts; may be given again [all of them, as notes]. The model is run in openvino, tract, "
+    "onnx.reference and onnxruntime-node where they are installed.",
 )
 @click.option(
     "--time-limit",
@@ -64,12 +65,24 @@ def doctor(
     else:
         from rnnedge.doctor import fix
 
-        treatment = fix(model, output, runtimes=runtimes, time_limit=time_limit, force=force)
+        found: list[Diagnosis] = []
+        try:
+            treatment = fix(
+                model,
+                output,
+                runtimes=runtimes,
+                time_limit=time_limit,
+                force=force,
+                examined=found.append if as_json else _show,
+            )
+        except Exception:
+            if found:  # what was found is printed, whatever becomes of the repair
+                print_json(found[0].to_dict())
+            raise
         diagnosis = treatment.after
         if as_json:
             print_json(treatment.to_dict())
         else:
-            _show(treatment.before)
             print_lines(*_told(treatment))
     if not diagnosis:
         raise UnhealthyError(diagnosis.verdict)
@@ -92,13 +105,20 @@ def _show(diagnosis: Diagnosis) -> None:
     print_lines(*(f"{diagnosis.model}: {fact}" for fact in diagnosis.facts))
     if diagnosis.general:
         print_lines(_table(diagnosis.general))
+        if any(finding.fixable for finding in diagnosis.general):
+            print_lines(
+                "--fix may mend what is marked so: it tries, proves the outcome, and writes"
+            )
     if diagnosis.runtimes:
         table = Table(title="on other runtimes", title_justify="left")
-        for heading in ("runtime", "what happens", "what to do"):
+        for heading in ("runtime", "what happens", "known from", "what to do"):
             table.add_column(heading)
         for finding in diagnosis.runtimes:
             style = _STYLES[finding.severity]
-            table.add_row(Text(finding.where, style), Text(finding.problem), Text(finding.remedy))
+            table.add_row(
+                Text(finding.where, style),
+                *map(Text, (finding.problem, finding.basis or "-", finding.remedy)),
+            )
         print_lines(table)
 
 
@@ -113,7 +133,7 @@ def _table(findings: Sequence[Finding]) -> Table:
             Text(finding.severity, _STYLES[finding.severity]),
             Text(finding.where),
             Text(f"{finding.problem}\n-> {finding.remedy}"),
-            "yes" if finding.fixable else "-",
+            "may" if finding.fixable else "-",
         )
     return table
 

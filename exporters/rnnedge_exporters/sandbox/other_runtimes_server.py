@@ -79,17 +79,30 @@ def _openvino(model: str, outputs: Sequence[str], limit: float) -> Run:
 def _tract(model: str, outputs: Sequence[str], limit: float) -> Run:
     import tract
 
-    def run(feeds: Arrays) -> Arrays:
+    def opened_for(feeds: Arrays | None) -> Any:
+        """Open for the shapes of `feeds`, or with None for those that the file declares."""
         opened = tract.onnx().load(model)
-        ordered = []
-        for place in range(opened.input_count()):
-            array = feeds[opened.input_name(place)]
-            sizes = ",".join([*map(str, array.shape), _FACTS[array.dtype.name]])
-            opened.set_input_fact(place, sizes)
-            ordered.append(np.ascontiguousarray(array))
+        for place, name in enumerate(order if feeds else ()):
+            array = (feeds or {})[name]
+            opened.set_input_fact(
+                place, ",".join([*map(str, array.shape), _FACTS[str(array.dtype)]])
+            )
         for place in range(opened.output_count()):
             opened.set_output_fact(place, None)  # what a file declares of them may not be so
-        found = opened.into_model().into_runnable().run(ordered)
+        return opened.into_model().into_runnable()
+
+    names = tract.onnx().load(model)
+    order = [names.input_name(place) for place in range(names.input_count())]
+
+    def run(feeds: Arrays) -> Arrays:
+        try:
+            runnable = opened_for(feeds)
+        except Exception as refused:  # a graph with names of axes inside takes no numbers for them
+            try:
+                runnable = opened_for(None)
+            except Exception:
+                raise refused from None
+        found = runnable.run([np.ascontiguousarray(feeds[name]) for name in order])
         return {name: t.to_numpy() for name, t in zip(outputs, found, strict=True)}
 
     return run
