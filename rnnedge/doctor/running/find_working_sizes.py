@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from rnnedge.doctor.reading.roles import Roles
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows
-from rnnedge_runtime.contract import BATCH, TIME
+from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 
 _USUAL = Sizes(7, 3)
 """Sizes that nothing else in a model is likely to have."""
@@ -14,6 +16,33 @@ _WINDOWS = (160, 200, 256, 320, 400, 480, 512, 640, 768, 800, 960, 1024, 1280, 1
 """Samples of audio that models take at once: 10 to 100 ms at 8 and 16 kHz, and powers of two."""
 _LARGEST, _MOST = 4096, 12
 """Steps or rows: larger constants in a graph are not tried as sizes, and no more of them."""
+
+
+def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
+    """Give a role to axes that nothing told, but that have the size of one that has it, or must.
+
+    Axes of one name have one size, as both of a mask of steps by steps. And the one open axis
+    beside batch is time, where no other is: samples that are cut into windows inside the graph.
+
+    Args:
+        roles: Which axes are batch and time.
+        declared: The inputs as the file declares them.
+    """
+    named = {
+        name: role
+        for spec, told in zip(roles.inputs, declared, strict=True)
+        for role, name in zip(spec.axes, told.axes, strict=True)
+        if isinstance(name, str) and role in (BATCH, TIME)
+    }
+    axes = [
+        [named.get(name, role) for role, name in zip(spec.axes, told.axes, strict=True)]
+        for spec, told in zip(roles.inputs, declared, strict=True)
+    ]
+    rest = {axis for own in axes for axis in own if isinstance(axis, str)} - {BATCH}
+    if len(rest) == 1:
+        axes = [[TIME if axis in rest else axis for axis in own] for own in axes]
+    inputs = [replace(s, axes=tuple(own)) for s, own in zip(roles.inputs, axes, strict=True)]
+    return replace(roles, inputs=tuple(inputs))
 
 
 def find_base(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Sizes | None:
@@ -56,8 +85,8 @@ def _usual(trial: Trial, declared: Sizes) -> Sizes:
 
 
 def _windows(trial: Trial, declared: Sizes) -> Iterator[Sizes]:
-    """Yield windows of samples, where nothing else ran."""
-    if declared.time or not trial.roles.has(TIME) or any(answer.ok for _, answer in trial.seen()):
+    """Yield windows of samples."""
+    if declared.time or not trial.roles.has(TIME):
         return
     batch = _usual(trial, declared).batch
     yield from (Sizes(time, batch) for time in _WINDOWS)
