@@ -8,7 +8,7 @@ from dataclasses import replace
 from rnnedge.doctor.reading.roles import Roles
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows
-from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 
 _USUAL = Sizes(7, 3)
 """Sizes that nothing else in a model is likely to have."""
@@ -28,14 +28,14 @@ def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
         roles: Which axes are batch and time.
         declared: The inputs as the file declares them.
     """
-    named = {
+    named: dict[str, Axis] = {
         name: role
         for spec, told in zip(roles.inputs, declared, strict=True)
         for role, name in zip(spec.axes, told.axes, strict=True)
         if isinstance(name, str) and role in (BATCH, TIME)
     }
     axes = [
-        [named.get(name, role) for role, name in zip(spec.axes, told.axes, strict=True)]
+        [named.get(str(name), role) for role, name in zip(spec.axes, told.axes, strict=True)]
         for spec, told in zip(roles.inputs, declared, strict=True)
     ]
     rest = {axis for own in axes for axis in own if isinstance(axis, str)} - {BATCH}
