@@ -87,12 +87,14 @@ def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0
     if trial.roles.has(TIME):
         longer = [Sizes(t, batch) for t in (time + 1, time + 2, 2 * time, 3 * time)]
         shorter = [Sizes(t, batch) for t in (1,) if t < time]
-        found.time = _in_multiples(trial, base, _axes(trial, base, longer, shorter, TIME))
+        found.time = _axes(trial, base, longer, shorter, TIME)
         counted = _steps_that_count(trial, base) or unrolled
         if counted:
             found.time = _cut_short(found.time, counted, 2 * time)
             if trial.at(Sizes(counted, batch)).ok:  # what ran rightly is taken from what was run
                 base = found.base = Sizes(found.time.size, batch)
+        elif found.time.status == "some":
+            found.time = _in_multiples(trial, base) or found.time
     if trial.roles.has(BATCH):
         more = [Sizes(time, b) for b in (1, 2, 3, 5) if b != batch]
         found.batch = _axes(trial, base, more, [], BATCH)
@@ -155,11 +157,11 @@ def _axes(
     return Axes("some" if good else "fixed", own, evidence)
 
 
-def _in_multiples(trial: Trial, base: Sizes, seen: Axes) -> Axes:
+def _in_multiples(trial: Trial, base: Sizes) -> Axes | None:
     """Say of which step a time is a multiple, where such times are taken and others are not."""
     time = base.time
-    if seen.status != "some":
-        return seen
+    if coupled_rows(trial, Sizes(2 * time, base.batch)):
+        return None  # a longer time is taken for more rows
     for step in range(2, time + 1):
         if time % step == 0 and all(
             _is_right(trial, base, Sizes(time + more * step, base.batch)) for more in (1, 2, 3)
@@ -167,7 +169,7 @@ def _in_multiples(trial: Trial, base: Sizes, seen: Axes) -> Axes:
             fewer = Sizes(step, base.batch)
             first = step if step == time or _is_right(trial, base, fewer) else time
             return Axes("multiples", step, f"multiples of {step} from {first} on")
-    return seen
+    return None
 
 
 def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
