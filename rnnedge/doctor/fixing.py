@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs.base import MadeRepair, Repair
 from rnnedge.doctor.repairs.fixable import IN_PLACE
 from rnnedge.doctor.repairs.reexport import EXPORT_AGAIN
-from rnnedge.errors import NotMendedError, RepairError
+from rnnedge.errors import RepairError
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.errors import RnnEdgeError
 from rnnedge_runtime.write_target import ONNX, check_target
 
 
@@ -65,6 +66,7 @@ def fix(
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
     force: bool = False,
+    examined: Callable[[Examination], None] | None = None,
 ) -> Treatment:
     """Repair an ONNX model with recurrent layers, as far as that can be proven.
 
@@ -79,6 +81,7 @@ def fix(
         runtimes: As for `examine`.
         time_limit: As for `examine`.
         force: Whether a file that holds something else than a model may be replaced.
+        examined: Called with what is wrong before anything is repaired; an error may follow.
 
     Raises:
         RepairError: When nothing has to be repaired, or nothing can be.
@@ -92,14 +95,16 @@ def fix(
     with tempfile.TemporaryDirectory(prefix="rnnedge-") as name, Sandbox(time_limit) as sandbox:
         folder = Path(name)
         subject = observe(model, sandbox)
-        before = diagnose(subject, os.fspath(model), runtimes)
+        before = diagnose(subject, os.fspath(model), runtimes, time_limit)
+        if examined is not None:
+            examined(before)
         repairs, reasons, path = _treat(subject, before, folder)
         if not repairs:
             raise RepairError(_why_not(before, reasons))
         if path.with_name(f"{path.name}.data").exists():
             raise RepairError(f"{before.model}: is larger than the 2 GiB that one ONNX file holds")
         healed = observe(path, sandbox)
-        after = diagnose(healed, os.fspath(output), runtimes)
+        after = diagnose(healed, os.fspath(output), runtimes, time_limit)
         content = path.read_bytes()
         write_file(output, content, ONNX, protected=[model], force=force)
     return Treatment(
@@ -108,9 +113,16 @@ def fix(
         sha256=hashlib.sha256(content).hexdigest(),
         repairs=tuple(repairs),
         reasons=tuple(reasons),
-        before=before,
+        before=_as_tried(before, after),
         after=after,
     )
+
+
+def _as_tried(before: Examination, after: Examination) -> Examination:
+    """Return what was wrong, `fixable` where it is gone."""
+    left = {finding.kind for finding in after.findings}
+    findings = [replace(f, fixable=f.fixable and f.kind not in left) for f in before.findings]
+    return replace(before, findings=tuple(findings))
 
 
 def _treat(
@@ -122,7 +134,7 @@ def _treat(
         try:
             mended = EXPORT_AGAIN.apply(subject, folder)
             return [mended.repair], reasons, mended.path
-        except NotMendedError as reason:
+        except RnnEdgeError as reason:
             reasons.append(f"{EXPORT_AGAIN.name}: {reason}")
     repairs: list[MadeRepair] = []
     path, diagnosis = subject.file.path, before
@@ -131,7 +143,7 @@ def _treat(
             continue
         try:
             mended = repair.apply(subject, folder)
-        except NotMendedError as reason:
+        except RnnEdgeError as reason:
             reasons.append(f"{repair.name}: {reason}")
             continue
         repairs.append(mended.repair)
