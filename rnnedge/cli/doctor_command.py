@@ -116,10 +116,8 @@ def _show(diagnosis: Examination) -> None:
             table.add_column(heading)
         for finding in diagnosis.runtimes:
             style = _STYLES[finding.severity]
-            table.add_row(
-                Text(printable_lines(finding.where), style),
-                *map(Text, (finding.problem, finding.basis or "-", finding.remedy)),
-            )
+            where = Text(printable_lines(finding.where), style)
+            table.add_row(where, finding.problem, finding.basis or "-", finding.remedy)
         print_lines(table)
 
 
@@ -132,8 +130,8 @@ def _table(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         table.add_row(
             Text(finding.severity, _STYLES[finding.severity]),
-            Text(printable_lines(finding.where)),
-            Text(f"{finding.problem}\n-> {finding.remedy}"),
+            finding.where,
+            f"{finding.problem}\n-> {finding.remedy}",
             "may" if finding.fixable else "-",
         )
     return table
