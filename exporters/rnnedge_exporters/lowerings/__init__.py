@@ -12,12 +12,12 @@ from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.operator_int8 import lower_to_operator_int8
+from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
 from rnnedge_exporters.option_values import Quantize, Storage, Target
-from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""

@@ -7,13 +7,8 @@ from collections.abc import Iterator
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.reading.recurrence import Cell
-from rnnedge_exporters.onnx_model.nodes import attributes, label
+from rnnedge_exporters.onnx_model.nodes import RANDOM, attributes, label
 from rnnedge_exporters.onnx_model.recurrent_nodes import peculiarities
-
-_RANDOM = (
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-    *("Bernoulli", "Multinomial"),
-)
 
 
 def check_operators(subject: Subject) -> Iterator[Finding]:
@@ -82,7 +77,7 @@ def _training(subject: Subject) -> Iterator[Finding]:
 
 def _random(subject: Subject) -> Iterator[Finding]:
     for node in subject.file.nodes():
-        if node.op_type in _RANDOM:
+        if node.op_type in RANDOM:
             yield Finding(
                 "random",
                 "warning",
