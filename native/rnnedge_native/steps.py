@@ -70,7 +70,7 @@ def step_rows(
         returns the output, or None, with nothing changed, where they do not fit.
     """
     make = partial(np.empty, answers, np.float32)
-    return _engine.Rows(
+    return _engine.RowStepper(
         layout.program(),
         answers[0],
         frame,

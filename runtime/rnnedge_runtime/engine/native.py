@@ -17,7 +17,7 @@ from rnnedge_runtime.errors import OptionError
 from rnnedge_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.node import Node
+    from rnnedge_runtime.engine.node import ExecutedNode
     from rnnedge_runtime.engine.protocol import PoolRows, RowSteps, Stepper, Tensor
     from rnnedge_runtime.plan.model_file import ValueInfo
 
@@ -84,7 +84,7 @@ class NativeEngine:
         """The set of instructions in use, such as `native avx2`."""
         return (f"native {self.plan.instructions}",)
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self) -> tuple[ExecutedNode, ...] | None:
         """Return None: a plan has kernel calls, which differ from the nodes of the file."""
         return None
 

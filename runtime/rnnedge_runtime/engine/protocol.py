@@ -11,7 +11,7 @@ from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.node import Node
+    from rnnedge_runtime.engine.node import ExecutedNode
 
 
 class Tensor(Protocol):
@@ -152,7 +152,7 @@ class Engine(Protocol):
     def providers(self) -> tuple[str, ...]:
         """The execution providers that were opened, in order of preference."""
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self) -> tuple[ExecutedNode, ...] | None:
         """Return where each node runs; None if the engine does not report it."""
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> Sequence[Array]:
