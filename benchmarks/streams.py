@@ -1,7 +1,7 @@
 """What a step of a live signal costs: `python -m benchmarks.streams`.
 
-Three parts. A step of `Session.stream` beside what is written by hand around ONNX Runtime, and
-beside PyTorch eager; a step of `Session.pool` beside its model alone; and the tail of latency with
+Three parts. A step of `Session.stream` against what is written by hand around ONNX Runtime, and
+against PyTorch eager; a step of `Session.pool` against its model alone; and the tail of latency with
 one thread and two. One process, sides in turns, medians.
 """
 

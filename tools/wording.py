@@ -92,6 +92,8 @@ def findings(path: str, content: str, known: list[Phrase]) -> Iterator[Finding]:
         known: The phrases to look for.
     """
     for text in texts(content, Path(path).suffix):
+        if " " not in text.words:
+            continue  # a key or an id
         for phrase in known:
             for match in phrase.pattern.finditer(text.words):
                 around = text.words[max(0, match.start() - 20) : match.end() + 20]

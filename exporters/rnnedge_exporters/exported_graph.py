@@ -36,7 +36,7 @@ class ExportOptions:
         moments: What the caller's sequences show of the module, or None.
         opset: Version of the operator set, or None for the lowest possible.
         verbose: Whether torch's own remarks are shown.
-        validate: Whether the file is run beside the module before it is written.
+        validate: Whether the file is run and compared with the module before it is written.
     """
 
     lengths: bool = False

@@ -1,4 +1,4 @@
-"""Measuring: how long a model takes on this machine, alone and beside others."""
+"""Measuring: how long a model takes on this machine, alone and next to others."""
 
 from rnnedge.measuring.measuring import bench_shapes as bench_shapes
 from rnnedge.measuring.results import Benchmark as Benchmark

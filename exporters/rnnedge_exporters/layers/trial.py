@@ -21,7 +21,7 @@ _SIZES = ({TIME: 1, BATCH: 2}, {TIME: 6, BATCH: 1}, {TIME: 9, BATCH: 4})
 
 
 class _AsTheFileIs(nn.Module):
-    """A layer with the inputs of its file: lengths and states, each of its own."""
+    """A layer with the inputs of its file: lengths and states, each with its own."""
 
     def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()

@@ -17,10 +17,10 @@ else in int8."""
 
 
 def check_options(quantize: object, dtype: object, target: str, lowering: str | None) -> None:
-    """Refuse values and combinations that there are not.
+    """Refuse unknown values and unsupported combinations.
 
     Raises:
-        ExportError: When one is not known, or does not go with another.
+        ExportError: When one is not known, or cannot be combined with another.
     """
     if quantize == "int4":
         raise ExportError(
@@ -33,12 +33,12 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
         raise ExportError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if quantize is not None and dtype != "float32":
         raise ExportError(
-            f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
+            f"dtype={dtype!r}: requires quantize=None, got {quantize!r}: int8 is the smaller one"
         )
     computed = str(lowering).endswith(("_int8", "_nbits"))
     if computed and (quantize is None or target == "cuda"):
         raise ExportError(
-            f"lowering={lowering!r}: computes in int8 on a CPU, and goes with quantize='int8' and "
+            f"lowering={lowering!r}: computes in int8 on a CPU, and requires quantize='int8' and "
             f"another target than 'cuda'"
         )
     if quantize == "int8:all" and lowering is not None and not computed:

@@ -127,7 +127,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model, with its weights beside it when one file cannot hold them."""
+    """Write a model, with its weights next to it when one file cannot hold them."""
     if model.ByteSize() > _PROTOBUF_LIMIT:
         onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
     else:

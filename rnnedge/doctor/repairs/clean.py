@@ -21,7 +21,7 @@ MENDS = frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"})
 _EXPORTERS_OWN = ("pkg.", "namespace")
 """What the keys begin with that torch's exporter writes for itself."""
 _NEWEST_PLAIN_TYPE = onnx.TensorProto.BFLOAT16
-"""Element types after this one came with IR versions of their own."""
+"""Element types after this one came with separate IR versions."""
 
 
 def clean(subject: Subject, folder: Path) -> Mended:

@@ -1,4 +1,4 @@
-"""What `fix` may mend in a model, told before any of it is tried."""
+"""What `fix` may repair in a model, reported before any of it is tried."""
 
 from __future__ import annotations
 

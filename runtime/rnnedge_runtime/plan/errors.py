@@ -1,4 +1,4 @@
-"""What the native engine raises beside the errors of the runtime."""
+"""What the native engine raises in addition to the errors of the runtime."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _model(content: Bytes) -> Model:
             fields = dict(read_fields(payload))
             metadata[_text(fields.get(1, b""))] = _text(fields.get(2, b""))
         elif number == 25:
-            raise PlanError("the model has functions of its own, which the native engine has not")
+            raise PlanError("the model has its own functions, which the native engine does not support")
     if graph is None:
         raise ValueError("expected a graph in it")
     return Model(graph, opset, metadata)

@@ -1,4 +1,4 @@
-"""Timing in turns: who runs when, how often, and what is said of it."""
+"""Timing in turns: who runs when, how often, and what is reported."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class _Axes:
 
 
 class ChunkTrial:
-    """A file whose states are handed from chunk to chunk, beside the module on the whole.
+    """A file whose states are handed from chunk to chunk, compared with the module on the whole.
 
     Args:
         traced: What torch saw of the module.
@@ -175,7 +175,7 @@ class ChunkTrial:
         for name, answer in answers.items():
             axis = self._axes.rows(name)
             if axis is not None and not close(alone[name], np.take(answer, some, axis)):
-                return f"rows of a batch mix: with other rows beside it, {name} is another"
+                return f"rows of a batch mix: with other rows in the batch, {name} is another"
         return None
 
     def _whole(self, steps: int, seed: int) -> Tensors:
