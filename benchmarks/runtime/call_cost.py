@@ -106,7 +106,7 @@ def _calls(
 
 
 def _pieces() -> Iterator[tuple[str, float]]:
-    """Time what `Session.run` does in addition to the engine, and what the engine does in Python."""
+    """Time what `Session.run` adds to the engine, and what the engine does in Python."""
     session, engine, x = _opened(LSTM, 1, 1, states=True)
     state = session.zero_state(1)
     result = session.run(x, state=state)

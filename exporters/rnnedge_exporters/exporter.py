@@ -126,7 +126,7 @@ def export(
             on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
-        validate: Whether the graph, with float32 weights, is run and compared with the module before it is
+        validate: Whether the graph, with float32 weights, is compared with the module before it is
             written, at lengths and batches that it was not exported with; `result.report` says
             which. States are lifted only after chunks were run, whatever this says.
         force: Whether a file that holds something else may be replaced.

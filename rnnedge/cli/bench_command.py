@@ -44,9 +44,9 @@ PEERS = ("torch", "torchscript", "openvino")
 @click.option(
     "--against",
     callback=lambda context, option, given: _peers(given),
-    help="Measure next to it, in turns: another .onnx file, or what runs SOURCE: torch, torchscript "
-    "(torch's own ONNX export), openvino; several with commas between [torch, when there is a "
-    "source].",
+    help="Measure next to it, in turns: another .onnx file, or what runs SOURCE: torch, "
+    "torchscript (torch's own ONNX export), openvino; several with commas between [torch, when "
+    "there is a source].",
 )
 @click.option("--source", help="The SOURCE; without it, the layer that options build.")
 @layer_options

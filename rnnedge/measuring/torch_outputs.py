@@ -134,7 +134,7 @@ def _beside_layer(opened: OpenedModel, origin: str, layer: nn.Module) -> Referen
 def _fits(opened: OpenedModel, layer: nn.Module) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # it is reported for the one that is kept
+            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
             reference = _beside_layer(opened, "", layer).held_by(opened)
         for shape in _TELLING:
             answers = reference.answers(shape)

@@ -41,7 +41,7 @@ class Work:
     Attributes:
         flops: Operations in products, of integers too, all steps and rows together.
         weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
-            none of them.
+            not among them.
     """
 
     flops: int

@@ -299,7 +299,7 @@ def _answers_like(
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # it is reported for the one that is kept
+            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
         held = hold(layer, stored, opened.calibrated) if stored else None

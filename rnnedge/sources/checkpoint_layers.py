@@ -63,7 +63,7 @@ def layer_of(
 
     Args:
         path: The file.
-        options: Attributes of `RNNSpec`: what shapes do not determine, and what has to agree with them.
+        options: Attributes of `RNNSpec`: what shapes do not determine, or must agree with.
         key: The dictionary inside a training checkpoint.
         prefix: What the names of the layer begin with.
         layer_only: Whether tensors that are no part of the layer may be left out; `prefix` and

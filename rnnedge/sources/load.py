@@ -34,7 +34,7 @@ class Source:
     Attributes:
         module: The module, with its weights.
         origin: What to call it in a report.
-        untold: Attributes of `RNNSpec` that the shapes of a checkpoint do not determine and nobody specified.
+        untold: Attributes of `RNNSpec` that neither the shapes of weights nor the caller specify.
         remarks: What is special about the source: tensors of a checkpoint that are left out,
             weights that are computed or drawn at random.
     """

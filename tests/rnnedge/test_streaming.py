@@ -1,4 +1,4 @@
-"""However a sequence is cut and whoever shares its batch, a stream answers as PyTorch's whole run."""
+"""However a sequence is cut and batched, a stream answers as PyTorch's whole run."""
 
 from __future__ import annotations
 

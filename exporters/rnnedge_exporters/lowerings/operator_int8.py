@@ -31,9 +31,9 @@ from rnnedge_exporters.quantization.int8_grid import (
 )
 
 _SMALL = 1 / 8
-"""What the input is multiplied by next to the eighth bit, which is half an integer and becomes 4."""
+"""Factor of the input next to the eighth bit, which is half an integer and becomes 4."""
 _LARGE = 16
-"""What the rounding of the input is multiplied by, next to a sixteenth of the weights."""
+"""Factor of the rounding of the input, next to a sixteenth of the weights."""
 
 
 def lower_to_operator_int8(

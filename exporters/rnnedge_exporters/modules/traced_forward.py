@@ -115,7 +115,7 @@ def _max_pool1d(
 
 
 class _Constants(TorchFunctionMode):
-    """Computes alongside the trace what is made of numbers alone, and answers with it where asked."""
+    """Computes what is made of numbers alone during the trace, and answers with it where asked."""
 
     def __init__(self, module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
         super().__init__()

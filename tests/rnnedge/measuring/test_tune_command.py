@@ -141,7 +141,10 @@ def test_model_of_others(rnn: Callable[..., Done], model: Path) -> None:
 WRONG = {
     "no_output": ("w.pt", "Missing option '-o'"),
     "source": ("w.pt --source w.pt -o b.onnx", "--source requires a MODEL"),
-    "told": ("model.onnx --source w.pt --lengths -o b.onnx", "model.onnx determines how it is exported"),
+    "told": (
+        "model.onnx --source w.pt --lengths -o b.onnx",
+        "model.onnx determines how it is exported",
+    ),
     "shape": ("w.pt --shape 3x0 -o b.onnx", "Invalid value for '--shape'"),
     "threads": ("w.pt --threads 0 -o b.onnx", "Invalid value for '--threads'"),
 }

@@ -207,8 +207,7 @@ def test_layout_of_a_wrong_file_is_found_in_its_shapes(
     report = _validate(tmp_path / "model.onnx", checkpoint)
     assert _diagnosis(report).cause == broken.cause
     assert report.notes[0] == (
-        "batch_first=True: the checkpoint does not say, the shapes of the answers of the file "
-        "do"
+        "batch_first=True: the checkpoint does not say, the shapes of the answers of the file do"
     )
 
 

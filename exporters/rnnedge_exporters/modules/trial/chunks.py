@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import (
+from rnnedge_exporters.modules.trial.differences import (
     Arrays,
     FileSide,
     TorchSide,

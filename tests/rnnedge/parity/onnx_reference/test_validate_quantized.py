@@ -1,4 +1,4 @@
-"""A file with rounded weights compared with the ONNX file that it was made from: what is right passes."""
+"""Rounded weights compared with the ONNX file that they were made from: what is right passes."""
 
 from __future__ import annotations
 
