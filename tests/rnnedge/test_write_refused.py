@@ -21,8 +21,9 @@ import rnnedge
 from rnnedge.cli import main
 from rnnedge.doctor import fix
 from rnnedge.golden_vectors import write_golden
-from rnnedge.measuring import Shape, bench_shapes
+from rnnedge.measuring.measuring import bench_shapes
 from rnnedge.measuring.plot import write_plot
+from rnnedge.measuring.shapes import Shape
 from rnnedge.measuring.tuning import tune
 from rnnedge.reports import write_report
 from rnnedge_runtime import Session, WriteError

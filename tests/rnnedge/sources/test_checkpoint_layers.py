@@ -145,7 +145,7 @@ def test_weight_that_is_no_float(dtype: torch.dtype, tmp_path: Path) -> None:
         load_source(tmp_path / "w.pt")
 
 
-# --- what nothing determines ---------------------------------------------------------------------
+# --- what nothing determines ------------------------------------------------------------------
 
 
 UNTOLD = {
