@@ -145,7 +145,7 @@ class Questioner:
         dtype: torch.dtype,
         integers: Integers | None = None,
     ) -> None:
-        """Copy `module` for the reference, and for float32 beside it."""
+        """Copy `module` for the reference, and for float32 as well."""
         runner = runner_of(module)
         self.dtype = dtype
         self._interface = interface
@@ -195,8 +195,8 @@ class Questioner:
     def _repeated(self, inputs: Inputs, case: Case) -> Outputs:
         """Answer with the reference, which must answer the same again.
 
-        What a source draws at random cannot be told from an error of the file, and would widen what
-        is allowed of it. The first case is always repeated, others where random numbers were drawn.
+        What a source draws at random looks like an error of the file, and would widen what is
+        allowed of it. The first case is always repeated, others where random numbers were drawn.
 
         Raises:
             SourceError: When it answers otherwise the second time.
