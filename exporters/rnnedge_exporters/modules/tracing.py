@@ -135,7 +135,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         seen, _ = run_observed(module, arguments)
         wanted = {name: set(axes) for name, axes in dynamic_axes.items()}
 
-    program, capture = _export(module, arguments, wanted)
+    program, capture = export_program(module, arguments, wanted)
     refuse_hidden_counts(module, arguments, seen, program, capture)
     if dynamic_axes is None:
         program, capture, names, fixed = _open_what_layers_see(
@@ -189,13 +189,13 @@ def _open_what_layers_see(
         if axis not in kept[name]
     ]
     if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
-        program, capture = _export(module, arguments, kept)
+        program, capture = export_program(module, arguments, kept)
         names = names_by_layers(program, capture)
         adopt_names(module, arguments, seen, names, input_symbols(program, arguments))
     return program, capture, names, list(dict.fromkeys([*unseen, *free]))
 
 
-def _export(
+def export_program(
     module: nn.Module, arguments: Arguments, wanted: Mapping[str, Iterable[int]]
 ) -> tuple[ExportedProgram, Capture]:
     hints = {
