@@ -1,6 +1,5 @@
 """The public names of `rnnedge`; this list is the only one."""
 
-from rnnedge.builder import build as build
 from rnnedge.errors import ContractError as ContractError
 from rnnedge.errors import CrashError as CrashError
 from rnnedge.errors import DeviceError as DeviceError
@@ -31,12 +30,13 @@ from rnnedge.parity import OutputReport as OutputReport
 from rnnedge.parity import Report as Report
 from rnnedge.parity import Tolerance as Tolerance
 from rnnedge.parity import validate as validate
-from rnnedge.sources import Source as Source
-from rnnedge.sources import load_source as load_source
-from rnnedge.spec import RNNSpec as RNNSpec
+from rnnedge.sources.builder import build as build
+from rnnedge.sources.load import Source as Source
+from rnnedge.sources.load import load_source as load_source
+from rnnedge.sources.spec import RNNSpec as RNNSpec
 from rnnedge_exporters.exporter import ExportResult as ExportResult
 from rnnedge_exporters.exporter import export as export
+from rnnedge_exporters.layers.recurrent import Recurrent as Recurrent
 from rnnedge_exporters.quantization.onnx_file.quantize import QuantizeResult as QuantizeResult
 from rnnedge_exporters.quantization.onnx_file.quantize import quantize as quantize
 from rnnedge_exporters.quantization.report import LayerQuantization as LayerQuantization
-from rnnedge_exporters.recurrent import Recurrent as Recurrent

@@ -11,8 +11,8 @@ from typing import Any
 
 import onnx
 
-from rnnedge.benching.work import Work, WorkCounter
 from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
+from rnnedge.measuring.work import Work, WorkCounter
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
 from rnnedge_runtime.engine.options import Device

@@ -13,7 +13,7 @@ from torch import nn
 
 from rnnedge.errors import ExportError
 from rnnedge.parity.cases import Case, largest_index, make_inputs
-from rnnedge.parity.opened import OpenedModel
+from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.calibration.moments import collect_moments

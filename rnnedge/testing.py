@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from rnnedge.parity import Report, Tolerance, validate
-from rnnedge.sources import Source
+from rnnedge.sources.load import Source
 from rnnedge_exporters import export
 
 

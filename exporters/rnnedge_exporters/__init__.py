@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from rnnedge_exporters.exporter import LOWEST_OPSET as LOWEST_OPSET
     from rnnedge_exporters.exporter import ExportResult as ExportResult
     from rnnedge_exporters.exporter import export as export
+    from rnnedge_exporters.layers.recurrent import Recurrent as Recurrent
+    from rnnedge_exporters.layers.weights import is_bare_layer as is_bare_layer
     from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
     from rnnedge_exporters.lowerings import Target as Target
-    from rnnedge_exporters.recurrent import Recurrent as Recurrent
-    from rnnedge_exporters.weights import is_bare_layer as is_bare_layer
 
 _LATER = {
     "HIGHEST_OPSET": "exporter",
     "LOWEST_OPSET": "exporter",
     "LOWERINGS": "lowerings",
     "ExportResult": "exporter",
-    "Recurrent": "recurrent",
+    "Recurrent": "layers.recurrent",
     "Target": "lowerings",
     "export": "exporter",
-    "is_bare_layer": "weights",
+    "is_bare_layer": "layers.weights",
 }
 """What loads on first use, and the module that has it."""
 

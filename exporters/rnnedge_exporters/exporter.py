@@ -11,22 +11,22 @@ from typing import Any
 
 from torch import nn
 
-from rnnedge_exporters.bare_layer import build_bare_layer
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import HIGHEST_OPSET as HIGHEST_OPSET
 from rnnedge_exporters.exported_graph import LOWEST_OPSET as LOWEST_OPSET
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
+from rnnedge_exporters.layers.bare_layer import build_bare_layer
+from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
 from rnnedge_exporters.lowerings import Target as Target
-from rnnedge_exporters.model_file import serialize
 from rnnedge_exporters.modules.wrappers import unwrapped
+from rnnedge_exporters.onnx_model.serialize import serialize
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
-from rnnedge_exporters.weights import is_bare_layer
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
 from rnnedge_runtime.write_target import ONNX, check_target

@@ -18,7 +18,7 @@ from rnnedge.cli.options import (
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
-    from rnnedge.benching import Shape
+    from rnnedge.measuring import Shape
 
 PEERS = ("torch", "torchscript", "openvino")
 
@@ -80,10 +80,10 @@ def bench(
     Threads are 1 on every side unless --threads says otherwise. What is measured beside MODEL is
     compared with it first, and timed only where it answers the same.
     """
-    from rnnedge.benching import bench_shapes, bench_stream
-    from rnnedge.benching.baseline import read_baseline
-    from rnnedge.benching.plot import check_plot_path, write_plot
-    from rnnedge.benching.tables import bench_lines, bench_tables
+    from rnnedge.measuring import bench_shapes, bench_stream
+    from rnnedge.measuring.baseline import read_baseline
+    from rnnedge.measuring.plot import check_plot_path, write_plot
+    from rnnedge.measuring.tables import bench_lines, bench_tables
 
     if count is not None and seconds is not None:
         raise click.UsageError("--count goes without --seconds")

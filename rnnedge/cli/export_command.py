@@ -111,12 +111,12 @@ def export(
     if calibrate and not validate:
         raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
     if golden is not None:
-        from rnnedge.golden import check_golden_folder
+        from rnnedge.golden_vectors import check_golden_folder
 
         check_golden_folder(golden)
     loaded = source_of(source, given)
     if inputs:
-        from rnnedge.input_specs import parse_inputs
+        from rnnedge.sources.input_specs import parse_inputs
 
         examples = parse_inputs(inputs)
         given.update(example_inputs=examples.tensors, dynamic_axes=examples.dynamic_axes)

@@ -55,7 +55,7 @@ def export_onnx(
         options = {name: given[name] for name in weights}
         result = replace(quantize(source, temporary, **options), path=Path(output))
         if validate:
-            from rnnedge.parity.files import validate_beside_file
+            from rnnedge.parity.onnx_reference import validate_beside_file
 
             with progress_bar("validating") as progress:
                 report = validate_beside_file(

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from rnnedge.sources import Source
+    from rnnedge.sources.load import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -230,7 +230,7 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
         given: What click passed on.
         model: A file that tells which of several layers in a checkpoint is meant.
     """
-    from rnnedge.sources import load_source
+    from rnnedge.sources.load import load_source
 
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}

@@ -18,7 +18,7 @@ from rnnedge.cli.options import (
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
-    from rnnedge.benching import Shape
+    from rnnedge.measuring import Shape
 
 
 @click.command()
@@ -82,8 +82,8 @@ def tune(
     from rnnedge_runtime.write_target import ONNX, check_target
 
     check_target(output, ONNX, protected=[subject, source], force=force)
-    from rnnedge.benching.tuning import tune as tune_source
-    from rnnedge.benching.tuning_table import tuning_lines, tuning_table
+    from rnnedge.measuring.tuning import tune as tune_source
+    from rnnedge.measuring.tuning_table import tuning_lines, tuning_table
 
     loaded = source_of(source if model else subject, given, model)
     options: dict[str, Any] = {
@@ -93,13 +93,13 @@ def tune(
         "opset": opset,
     }
     if inputs:
-        from rnnedge.input_specs import parse_inputs
+        from rnnedge.sources.input_specs import parse_inputs
 
         examples = parse_inputs(inputs)
         options |= {"example_inputs": examples.tensors, "dynamic_axes": examples.dynamic_axes}
     if model:
-        from rnnedge.benching.model_options import options_of
-        from rnnedge.benching.reference import open_beside
+        from rnnedge.measuring.model_options import options_of
+        from rnnedge.measuring.torch_outputs import open_beside
 
         opened, reference = open_beside(model, loaded)
         loaded = replace(loaded, module=reference.module)

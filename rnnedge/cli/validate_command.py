@@ -192,7 +192,7 @@ def _check_writable(
     if failing is not None:
         check_target(failing, NPZ, protected=read, force=force)
     if golden is not None:
-        from rnnedge.golden import check_golden_folder
+        from rnnedge.golden_vectors import check_golden_folder
 
         check_golden_folder(golden)
     return read

@@ -3,6 +3,6 @@
 from rnnedge.doctor.examination import examine as examine
 from rnnedge.doctor.findings import Diagnosis as Diagnosis
 from rnnedge.doctor.findings import Finding as Finding
-from rnnedge.doctor.treatment import Treatment as Treatment
-from rnnedge.doctor.treatment import fix as fix
+from rnnedge.doctor.fixing import Treatment as Treatment
+from rnnedge.doctor.fixing import fix as fix
 from rnnedge.errors import RepairError as RepairError

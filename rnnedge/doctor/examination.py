@@ -9,9 +9,9 @@ from dataclasses import replace
 from rnnedge.doctor.checks import CHECKS
 from rnnedge.doctor.checks.runtimes import RUNTIMES, check_runtimes
 from rnnedge.doctor.findings import Diagnosis
-from rnnedge.doctor.repairs.outlook import mendable_kinds
-from rnnedge.doctor.subject import Subject, observe
-from rnnedge.doctor.trial import Sizes
+from rnnedge.doctor.model_facts import Subject, observe
+from rnnedge.doctor.repairs.fixable import mendable_kinds
+from rnnedge.doctor.running.probe_runs import Sizes
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.errors import InputError
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
-from rnnedge.builder import build
-from rnnedge.sources import Source
-from rnnedge.spec import RNNSpec
-from rnnedge.weight_names import LayerWeights
+from rnnedge.sources.builder import build
+from rnnedge.sources.load import Source
+from rnnedge.sources.spec import RNNSpec
+from rnnedge.sources.weight_names import LayerWeights
 
 if TYPE_CHECKING:
     import onnx
 
-    from rnnedge.parity.rounding.held import Blocks
+    from rnnedge.parity.rounding.matched_weights import Blocks
 
 Fit = Literal["values", "shapes", ""]
 """Whether a file answers what a layer does, or in its shapes only, or neither."""
@@ -41,8 +41,8 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     """
     import onnx
 
-    from rnnedge.parity.rounding.held import Blocks
-    from rnnedge.parity.rounding.stored import stored_weights
+    from rnnedge.parity.rounding.matched_weights import Blocks
+    from rnnedge.parity.rounding.quantized_weights import stored_weights
 
     try:
         proto = onnx.load(model)

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks
-from rnnedge.parity.rounding.integers import Integers, Walker
+from rnnedge.parity.rounding.dynamic_quantization import Integers, Walker
 from rnnedge_exporters import is_bare_layer
+from rnnedge_exporters.layers.recurrent import join
 from rnnedge_exporters.modules.arguments import flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
-from rnnedge_exporters.recurrent import join
 from rnnedge_runtime import ModelError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
 from rnnedge_runtime.loaded_model import RunResult

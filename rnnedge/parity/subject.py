@@ -12,8 +12,8 @@ from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance
 from rnnedge.parity.report import CaseResult
+from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.sandbox.session import Worker
-from rnnedge_exporters.weights import RecurrentLayer
 from rnnedge_runtime.contract import Interface
 
 

@@ -25,25 +25,25 @@ from rnnedge.parity.compare import (
     widest_product,
 )
 from rnnedge.parity.diagnosis.frozen import accepted_cases
-from rnnedge.parity.fit import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
+from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
-from rnnedge.parity.opened import OpenedModel
+from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.report import Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
-from rnnedge.parity.rounding.halves import Halves
-from rnnedge.parity.rounding.held import hold
-from rnnedge.parity.rounding.measured import measure_rounding, read_stored_weights
-from rnnedge.parity.rounding.stored import StoredWeight
+from rnnedge.parity.rounding.half_precision import Halves
+from rnnedge.parity.rounding.matched_weights import hold
+from rnnedge.parity.rounding.quantized_weights import StoredWeight
+from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
-from rnnedge.sources import Source, load_source, source_of_module
+from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
-from rnnedge_exporters.weights import RecurrentLayer, read_layer
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
@@ -123,7 +123,7 @@ def validate(
             isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
         )  # fmt: skip
         _check_writable(golden, failing, [model, against], force)
-        from rnnedge.parity.files import validate_beside_file
+        from rnnedge.parity.onnx_reference import validate_beside_file
 
         return validate_beside_file(
             model,
@@ -200,7 +200,7 @@ def validate(
             answers = ask(diagnosis.smallest)
             save_failing(failing, answers, protected=read, force=force)
     if golden is not None and diagnosis is None:
-        from rnnedge.golden import write_golden
+        from rnnedge.golden_vectors import write_golden
         from rnnedge.parity.golden_sets import golden_sets
 
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
@@ -247,7 +247,7 @@ def _check_writable(
 ) -> None:
     """Refuse what could not be written in the end."""
     if golden is not None:
-        from rnnedge.golden import check_golden_folder
+        from rnnedge.golden_vectors import check_golden_folder
 
         check_golden_folder(golden)
     if failing is not None:

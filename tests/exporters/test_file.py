@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import nn
 
-from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export, model_file
+from rnnedge_exporters import HIGHEST_OPSET, LOWEST_OPSET, ExportError, export
+from rnnedge_exporters.onnx_model import serialize
 from rnnedge_runtime import Session, WriteError
 
 LAYERS = {
@@ -203,7 +204,7 @@ def test_result_shows_both_digests(lstm: nn.LSTM, tmp_path: Path) -> None:
 def test_model_over_the_limit_of_protobuf(
     lstm: nn.LSTM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_file, "LARGEST", 100)
+    monkeypatch.setattr(serialize, "LARGEST", 100)
     with pytest.raises(ExportError, match=r"and one ONNX file holds at most 100$"):
         export(lstm, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from rnnedge import export
-from rnnedge.golden import write_golden
+from rnnedge.golden_vectors import write_golden
 from rnnedge_runtime import Session
 from rnnedge_runtime.proof.golden import Golden, GoldenSet, read_golden
 from rnnedge_runtime.proof.golden_check import FILE, RUNS, check_golden

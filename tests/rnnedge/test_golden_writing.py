@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rnnedge import GoldenError, ModelError, WriteError
-from rnnedge.golden import write_golden
+from rnnedge.golden_vectors import write_golden
 from rnnedge_runtime.proof.golden import GoldenSet, read_golden
 
 REFERENCE = "numpy"
@@ -281,6 +281,6 @@ def test_what_is_no_model_is_an_error(tmp_path: Path, content: bytes | None, mes
 
 
 def test_writing_needs_no_torch() -> None:
-    code = "import rnnedge.golden, sys; print('torch' in sys.modules)"
+    code = "import rnnedge.golden_vectors, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

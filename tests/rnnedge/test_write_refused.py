@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 import rnnedge
-from rnnedge.benching import Shape, bench_shapes
-from rnnedge.benching.plot import write_plot
-from rnnedge.benching.tuning import tune
 from rnnedge.cli import main
 from rnnedge.doctor import fix
-from rnnedge.golden import write_golden
+from rnnedge.golden_vectors import write_golden
+from rnnedge.measuring import Shape, bench_shapes
+from rnnedge.measuring.plot import write_plot
+from rnnedge.measuring.tuning import tune
 from rnnedge.reports import write_report
 from rnnedge_runtime import Session, WriteError
 

@@ -16,12 +16,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnedge_exporters.calibration.sequences import NamedSequence
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.layers.recurrent import join
+from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
-from rnnedge_exporters.recurrent import join
-from rnnedge_exporters.weights import is_bare_layer
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.errors import RnnEdgeError, one_line
 

@@ -6,6 +6,7 @@ from math import isqrt
 from typing import Literal, TypeAlias
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator
@@ -14,9 +15,8 @@ from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
-from rnnedge_exporters.quantization.narrow import storage_in_int8
 from rnnedge_exporters.quantization.options import Quantize, Storage
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
 Target: TypeAlias = Literal["cpu", "cuda", "portable"]
 Chosen: TypeAlias = tuple[str, str, Storage]

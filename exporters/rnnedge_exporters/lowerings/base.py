@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import GraphBuilder
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 
 
 class Lengths:

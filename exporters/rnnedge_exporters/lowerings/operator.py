@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import GraphBuilder
+from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
-from rnnedge_exporters.weights import Float32, RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 from rnnedge_runtime.contract import Cell
 
 _GATES: dict[Cell, tuple[int, ...]] = {

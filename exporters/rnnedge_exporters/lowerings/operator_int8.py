@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import FLOAT, MICROSOFT, GraphBuilder
+from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.lowerings.operator import finish, stacked, stacked_biases
-from rnnedge_exporters.quantization.channels import (
+from rnnedge_exporters.onnx_model.graph_builder import FLOAT, MICROSOFT, GraphBuilder
+from rnnedge_exporters.quantization.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,
 )
-from rnnedge_exporters.weights import Float32, RecurrentLayer
 
 _SMALL = 1 / 8
 """What the input is multiplied by beside the eighth bit, which is half an integer and becomes 4."""

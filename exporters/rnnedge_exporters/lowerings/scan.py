@@ -14,9 +14,9 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import GraphBuilder, value
+from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
-from rnnedge_exporters.weights import DirectionWeights, Float32, RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder, value
 
 Product: TypeAlias = Callable[
     [GraphBuilder, str, Float32, ir.Value, ir.Value | Float32 | None, str], ir.Value

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import FLOAT, GraphBuilder
+from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
-from rnnedge_exporters.quantization.channels import COMPUTED_LIMIT, quantize_channels
-from rnnedge_exporters.weights import Float32, RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
+from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, quantize_channels
 
 
 def lower_to_scan_int8(

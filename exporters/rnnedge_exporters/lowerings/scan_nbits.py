@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import MICROSOFT, GraphBuilder
+from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
-from rnnedge_exporters.quantization.channels import quantize_blocks
-from rnnedge_exporters.weights import Float32, RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder
+from rnnedge_exporters.quantization.int8_grid import quantize_blocks
 
 _INTEGERS = 4
 """Accuracy level that lets the product round its input to 8 bits."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import FLOAT, GraphBuilder
+from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.scan import lower_to_scan
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
 
 FEW_ROWS = 3
 """Below this batch the operator may win; measured at 1, 2, 4, 8 and 32."""

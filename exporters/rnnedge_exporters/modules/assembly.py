@@ -12,14 +12,9 @@ import torch
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.graph import (
-    FLOAT,
-    MICROSOFT,
-    GraphBuilder,
-    is_layer_output,
-    uses_microsoft,
-    value,
-)
+from rnnedge_exporters.layers.recurrent import Recurrent
+from rnnedge_exporters.layers.stacked_layers import add_layer
+from rnnedge_exporters.layers.weights import read_layer
 from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
@@ -37,11 +32,16 @@ from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.streaming import tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.translation import translate
+from rnnedge_exporters.onnx_model.graph_builder import (
+    FLOAT,
+    MICROSOFT,
+    GraphBuilder,
+    is_layer_output,
+    uses_microsoft,
+    value,
+)
+from rnnedge_exporters.quantization.layer_plan import Choice, Written
 from rnnedge_exporters.quantization.options import Storage
-from rnnedge_exporters.quantization.written import Choice, Written
-from rnnedge_exporters.recurrent import Recurrent
-from rnnedge_exporters.stack import add_layer
-from rnnedge_exporters.weights import read_layer
 from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 

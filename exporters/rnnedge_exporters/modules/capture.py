@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.layers.recurrent import Recurrent, join
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.modules.packed_functions import packing_traced
 from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume
 from rnnedge_exporters.modules.source_lines import calling_line
-from rnnedge_exporters.recurrent import Recurrent, join
 
 Layer: TypeAlias = nn.RNNBase | Recurrent
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
-from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder, value
 from rnnedge_runtime.contract import StatePair
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")

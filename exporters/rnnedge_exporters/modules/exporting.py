@@ -11,9 +11,10 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from rnnedge_exporters.computed_weights import compute_weights
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
+from rnnedge_exporters.layers.computed_weights import compute_weights
+from rnnedge_exporters.layers.weights import RecurrentLayer, digest
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind
 from rnnedge_exporters.modules.assembly import Assembled, assemble, with_own_names
@@ -29,12 +30,11 @@ from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import Traced, trace
 from rnnedge_exporters.modules.translation import MODULE_OPSET, translate
-from rnnedge_exporters.quantization.constants import store_constants
+from rnnedge_exporters.quantization.layer_plan import Written, write_layer
 from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.quantization.other_weights import store_constants
 from rnnedge_exporters.quantization.report import describe_layer
-from rnnedge_exporters.quantization.written import Written, write_layer
 from rnnedge_exporters.sandbox.shared import shared_sandbox
-from rnnedge_exporters.weights import RecurrentLayer, digest
 from rnnedge_runtime.contract import Contract
 
 _EVAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)

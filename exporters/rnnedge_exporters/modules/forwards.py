@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.recurrent import Recurrent
+from rnnedge_exporters.layers.recurrent import Recurrent
 
 Forward: TypeAlias = Callable[..., Any]
 

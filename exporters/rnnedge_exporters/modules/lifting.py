@@ -10,7 +10,6 @@ from torch import nn
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import States, Trial
-from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.assembly import Assembled
 from rnnedge_exporters.modules.causal import CausalConv, find_causal
@@ -20,6 +19,7 @@ from rnnedge_exporters.modules.tracing import Traced
 from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide
 from rnnedge_exporters.modules.trial.chunks import LONG_CUTS, ChunkTrial
 from rnnedge_exporters.modules.trial.sizes import try_sizes
+from rnnedge_exporters.onnx_model.serialize import serialize_graph
 
 Assemble = Callable[..., Assembled]
 """Builds the graph: (lift, told, causal) -> Assembled, with float32 weights."""

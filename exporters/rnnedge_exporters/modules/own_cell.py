@@ -12,10 +12,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.graph import FLOAT, GraphBuilder, value
+from rnnedge_exporters.layers.recurrent import Recurrent
 from rnnedge_exporters.lowerings import Lengths
 from rnnedge_exporters.lowerings.scan import add_scan, join_directions
-from rnnedge_exporters.recurrent import Recurrent
+from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder, value
 from rnnedge_runtime.contract import LayerInfo
 
 Translate = Callable[[ExportedProgram], ir.Model]
@@ -32,7 +32,7 @@ def add_own_cell(
     lengths: ir.Value | None,
     initial: tuple[ir.Value, ...] | None,
 ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
-    """Add a `Scan` for each direction; arguments and results are those of `stack.add_layer`.
+    """Add a `Scan` for each direction; takes and gives what `stacked_layers.add_layer` does.
 
     Args:
         graph: What to add to.

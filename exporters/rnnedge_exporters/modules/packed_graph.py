@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import GraphBuilder
 from rnnedge_exporters.modules.packing import PACK, POSITIONS, STEPS, UNPACK
+from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 
 
 def _steps(graph: GraphBuilder, node: ir.Node) -> ir.Value:

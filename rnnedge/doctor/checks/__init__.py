@@ -13,7 +13,7 @@ from rnnedge.doctor.checks.states import check_states
 from rnnedge.doctor.checks.unrolled import check_unrolled
 from rnnedge.doctor.checks.weights import check_weights
 from rnnedge.doctor.findings import Finding
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
 
 CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_contents,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rnnedge.doctor.behaviour import Axes
 from rnnedge.doctor.findings import Finding, Kind
-from rnnedge.doctor.graphs import label
-from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.trial import Sizes
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import label
+from rnnedge.doctor.running.behaviour import Axes
+from rnnedge.doctor.running.probe_runs import Sizes
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 _KINDS: dict[str, tuple[Kind, Kind, Kind]] = {

@@ -9,10 +9,9 @@ from contextlib import suppress
 import onnx
 
 from rnnedge.doctor.findings import Finding
-from rnnedge.doctor.graphs import inner_graphs, label
-from rnnedge.doctor.repairs.reexport import read_layer_back
-from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.versions import (
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import inner_graphs, label
+from rnnedge.doctor.reading.versions import (
     DOMAINS,
     LAYER_OPSET,
     LOWEST_OPSET,
@@ -21,6 +20,7 @@ from rnnedge.doctor.versions import (
     USUAL_OPSET,
     first_release,
 )
+from rnnedge.doctor.repairs.reexport import read_layer_back
 from rnnedge.errors import NotMendedError
 
 _CODE = "py|ipynb|c|cc|cpp|cu|h|so|onnx|pt|pth|ckpt|safetensors|json|ya?ml|txt"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding
-from rnnedge.doctor.graphs import attributes, label
-from rnnedge.doctor.recurrence import Cell
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import attributes, label
+from rnnedge.doctor.reading.recurrence import Cell
 
 _RANDOM = (
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),

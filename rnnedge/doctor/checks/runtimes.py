@@ -12,9 +12,9 @@ from typing import Literal
 
 from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
-from rnnedge.doctor.graphs import label
-from rnnedge.doctor.recurrence import Cell
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import label
+from rnnedge.doctor.reading.recurrence import Cell
 
 Effect = Literal["refuses", "wrong", "slow"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, listing
-from rnnedge.doctor.onnx_file import OnnxFile
-from rnnedge.doctor.recurrence import MOVEMENT, Cell, follow_back
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell, follow_back
 from rnnedge_runtime.contract import Contract
 
 

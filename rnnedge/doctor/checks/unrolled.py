@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, listing
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
 
 
 def check_unrolled(subject: Subject) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnedge.doctor.trial import Sizes
+from rnnedge.doctor.running.probe_runs import Sizes
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 

@@ -8,11 +8,11 @@ import onnx
 
 from rnnedge.doctor.checks.contents import LOCAL_PATH
 from rnnedge.doctor.checks.weights import find_copies
-from rnnedge.doctor.graphs import inner_graphs, save
-from rnnedge.doctor.onnx_file import OnnxFile
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import inner_graphs, save
+from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
-from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.trial import Trial
+from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
 
 MENDS = frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"})

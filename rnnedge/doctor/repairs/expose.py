@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from rnnedge.doctor.behaviour import Behaviour
 from rnnedge.doctor.checks.states import is_hidden
-from rnnedge.doctor.graphs import drop_unused, interface_by_names, save
-from rnnedge.doctor.onnx_file import OnnxFile
-from rnnedge.doctor.recurrence import Cell
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import drop_unused, interface_by_names, save
+from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge.doctor.reading.recurrence import Cell
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
-from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.trial import Sizes, make_feeds
+from rnnedge.doctor.running.behaviour import Behaviour
+from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
-from rnnedge.doctor.graphs import label
-from rnnedge.doctor.onnx_file import OnnxFile
-from rnnedge.doctor.recurrence import MOVEMENT, Cell
+from rnnedge.doctor.model_facts import Subject, trial_of
+from rnnedge.doctor.reading.graphs import label
+from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
-from rnnedge.doctor.subject import Subject, trial_of
 from rnnedge.errors import NotMendedError
 
 _GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}

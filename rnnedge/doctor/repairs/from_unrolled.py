@@ -14,8 +14,9 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
-from rnnedge.doctor.onnx_file import OnnxFile
-from rnnedge.doctor.recurrence import (
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge.doctor.reading.recurrence import (
     MOVEMENT,
     Chain,
     follow_back,
@@ -24,7 +25,6 @@ from rnnedge.doctor.recurrence import (
     product_weight,
 )
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
-from rnnedge.doctor.subject import Subject
 from rnnedge.errors import NotMendedError
 from rnnedge_runtime.errors import RnnEdgeError
 
@@ -35,7 +35,7 @@ def layer_from_names(subject: Subject) -> Recovered:
     Raises:
         NotMendedError: When there are no such names, or they fit no layer.
     """
-    from rnnedge.weight_names import find_layer  # with PyTorch behind it
+    from rnnedge.sources.weight_names import find_layer  # with PyTorch behind it
 
     named = {
         name: value.astype(np.float32)

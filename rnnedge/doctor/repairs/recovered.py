@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.doctor.subject import Subject
+from rnnedge.doctor.model_facts import Subject
 from rnnedge.errors import NotMendedError
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import RnnEdgeError
 
 if TYPE_CHECKING:
-    from rnnedge.spec import RNNSpec
+    from rnnedge.sources.spec import RNNSpec
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -45,7 +45,8 @@ class Recovered:
         Raises:
             NotMendedError: When the weights fit no layer, or the inputs are not those of one.
         """
-        from rnnedge.spec import RNNSpec  # with PyTorch behind it, which reading a file is free of
+        # PyTorch is behind it, which reading a file is free of.
+        from rnnedge.sources.spec import RNNSpec
 
         x = self.input
         try:

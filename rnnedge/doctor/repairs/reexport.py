@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnedge.doctor.model_facts import Subject, trial_of
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.repairs.from_operators import layer_from_operators
 from rnnedge.doctor.repairs.from_unrolled import layer_from_chains, layer_from_names
 from rnnedge.doctor.repairs.recovered import Recovered
-from rnnedge.doctor.subject import Subject, trial_of
-from rnnedge.doctor.trial import Sizes, make_feeds
+from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.errors import RnnEdgeError
 
 if TYPE_CHECKING:
-    from rnnedge.spec import RNNSpec
+    from rnnedge.sources.spec import RNNSpec
 
 MENDS = frozenset(
     {
@@ -121,8 +121,8 @@ def _write(layer: Recovered, spec: RNNSpec, path: Path) -> str:
     """Export, and prove that the new file computes what PyTorch computes; say how far apart."""
     import torch
 
-    from rnnedge.builder import build
     from rnnedge.parity import validate
+    from rnnedge.sources.builder import build
     from rnnedge_exporters import export
 
     module = build(spec, seed=0)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import onnx
 
-from rnnedge.doctor.behaviour import Behaviour
-from rnnedge.doctor.graphs import relabel, save
+from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.graphs import relabel, save
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
-from rnnedge.doctor.subject import Subject
-from rnnedge.doctor.trial import Trial
+from rnnedge.doctor.running.behaviour import Behaviour
+from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from rnnedge.doctor.behaviour import Behaviour, study
-from rnnedge.doctor.graphs import attributes, drop_unused, label, save
-from rnnedge.doctor.onnx_file import OnnxFile
-from rnnedge.doctor.recurrence import MOVEMENT, OPERATORS, find_cells, find_chains
+from rnnedge.doctor.model_facts import Subject, trial_of
+from rnnedge.doctor.reading.graphs import attributes, drop_unused, label, save
+from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge.doctor.reading.recurrence import MOVEMENT, OPERATORS, find_cells, find_chains
+from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
-from rnnedge.doctor.roles import Roles, Shapes, find_roles
-from rnnedge.doctor.subject import Subject, trial_of
-from rnnedge.doctor.trial import Sizes, Trial
+from rnnedge.doctor.running.behaviour import Behaviour, study
+from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME

@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge.parity.diagnosis.mistake import GATES
-from rnnedge.parity.rounding.stored import stored_weights
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge.parity.rounding.quantized_weights import stored_weights
+from rnnedge_exporters.layers.weights import RecurrentLayer
 
 Array = NDArray[Any]
 

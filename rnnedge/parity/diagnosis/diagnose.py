@@ -23,8 +23,8 @@ from rnnedge.parity.diagnosis.probe import Inside, look_inside, with_every_outpu
 from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.report import Curve, Diagnosis
 from rnnedge.parity.subject import Subject
+from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_runtime import RnnEdgeError
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")

@@ -18,10 +18,10 @@ from rnnedge.parity.collect import Answers
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
 from rnnedge.parity.runners import ModuleRunner, Outputs
+from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
-from rnnedge_exporters.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_runtime.contract import BATCH, Interface
 
 _PATIENCE = 30.0

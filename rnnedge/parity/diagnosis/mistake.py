@@ -17,7 +17,7 @@ from rnnedge.parity.diagnosis.recurrence import (
     Trace,
     run,
 )
-from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
+from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 
 View = Literal["right", "transposed", "reshaped"]
 Change = Callable[[DirectionWeights], DirectionWeights]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rnnedge.parity.diagnosis import weight_mistakes as weights
 from rnnedge.parity.diagnosis import wiring_mistakes as wiring
 from rnnedge.parity.diagnosis.mistake import Mistake
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_exporters.layers.weights import RecurrentLayer
 
 
 def mistakes(layer: RecurrentLayer, *, lengths: bool, states: bool) -> Iterator[Mistake]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
+from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]

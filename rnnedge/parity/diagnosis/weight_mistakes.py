@@ -14,7 +14,7 @@ from rnnedge.parity.diagnosis.recurrence import (
     with_layers,
     with_weights,
 )
-from rnnedge_exporters.weights import DirectionWeights, RecurrentLayer
+from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 
 Change = Callable[[DirectionWeights], DirectionWeights]
 

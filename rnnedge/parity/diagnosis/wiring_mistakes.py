@@ -19,7 +19,7 @@ from rnnedge.parity.diagnosis.recurrence import (
     Rows,
     with_layers,
 )
-from rnnedge_exporters.weights import RecurrentLayer
+from rnnedge_exporters.layers.weights import RecurrentLayer
 
 _RIGHT = Quirks()
 

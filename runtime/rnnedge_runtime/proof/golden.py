@@ -7,8 +7,9 @@ They lie next to a copy of the model in the layout of ONNX's own tests, which ot
     test_data_set_1/…
     golden.json                            their source, and the allowed error of each output
 
-`golden.json` is written by rnnedge only. The toolkit writes vectors (`rnnedge.golden`), and
-`rnnedge_runtime.proof.golden_check` checks a model against them.
+`golden.json` is written by rnnedge only. The toolkit writes vectors
+(`rnnedge.golden_vectors`), and `rnnedge_runtime.proof.golden_check` checks a model against
+them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import rnnedge
 from rnnedge.doctor import Finding
-from rnnedge.doctor.versions import LAYER_OPSET, MODULE_OPSET
+from rnnedge.doctor.reading.versions import LAYER_OPSET, MODULE_OPSET
 from rnnedge_exporters.exporter import LOWEST_OPSET
 from rnnedge_exporters.modules import translation
 

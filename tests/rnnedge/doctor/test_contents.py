@@ -14,7 +14,7 @@ from onnx import helper
 from rnnedge import ModelError
 from rnnedge.doctor import Finding, examine
 from rnnedge.doctor.checks.contents import LOCAL_PATH
-from rnnedge.doctor.versions import ONNX_RUNTIME, first_release
+from rnnedge.doctor.reading.versions import ONNX_RUNTIME, first_release
 
 Found = Callable[..., dict[str, Finding]]
 

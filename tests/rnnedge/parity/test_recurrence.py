@@ -20,8 +20,8 @@ from rnnedge.parity.diagnosis import recurrence
 from rnnedge.parity.diagnosis.explain import explain
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
-from rnnedge_exporters.layer_interface import layer_interface
-from rnnedge_exporters.weights import RecurrentLayer, read_layer
+from rnnedge_exporters.layers.interface import layer_interface
+from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]

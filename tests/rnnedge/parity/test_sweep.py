@@ -11,8 +11,8 @@ from torch import nn
 
 from rnnedge.parity import Case
 from rnnedge.parity.cases import default_cases, make_inputs
-from rnnedge_exporters.layer_interface import layer_interface
-from rnnedge_exporters.weights import read_layer
+from rnnedge_exporters.layers.interface import layer_interface
+from rnnedge_exporters.layers.weights import read_layer
 from rnnedge_runtime.contract import Interface
 
 

@@ -14,8 +14,8 @@ from rnnedge.parity import Case
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.collect import Questioner
 from rnnedge.parity.runners import LayerRunner, Outputs
-from rnnedge_exporters.layer_interface import layer_interface
-from rnnedge_exporters.weights import read_layer
+from rnnedge_exporters.layers.interface import layer_interface
+from rnnedge_exporters.layers.weights import read_layer
 
 
 @pytest.fixture

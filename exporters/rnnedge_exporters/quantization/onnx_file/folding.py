@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnedge_exporters.model_file import serialize_model
+from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import FLOATS, is_standard
 from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions

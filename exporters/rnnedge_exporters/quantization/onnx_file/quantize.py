@@ -15,15 +15,9 @@ from onnx_ir.passes import common as passes
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import Target, choose_int8
-from rnnedge_exporters.model_file import serialize_model
+from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
-from rnnedge_exporters.quantization.constants import (
-    FEWEST,
-    is_large_product,
-    store_in,
-    weights_in,
-)
-from rnnedge_exporters.quantization.narrow import storage_in_int8
+from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights, recurrent_nodes
 from rnnedge_exporters.quantization.onnx_file.reading import (
     called,
@@ -39,12 +33,18 @@ from rnnedge_exporters.quantization.onnx_file.recurrent import (
 )
 from rnnedge_exporters.quantization.onnx_file.rewriting import compute_in_integers, store_weights
 from rnnedge_exporters.quantization.options import DType, Quantize, Storage, check_options
+from rnnedge_exporters.quantization.other_weights import (
+    FEWEST,
+    is_large_product,
+    store_in,
+    weights_in,
+)
+from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 from rnnedge_exporters.quantization.report import (
     LayerQuantization,
     describe_layer,
     kept_in_float32,
 )
-from rnnedge_exporters.quantization.written import write_layer
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 from rnnedge_runtime.write_target import ONNX, check_target

@@ -12,7 +12,7 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import HIGHEST_OPSET
-from rnnedge_exporters.model_file import LARGEST
+from rnnedge_exporters.onnx_model.serialize import LARGEST
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
 LOWEST = 7

@@ -13,9 +13,9 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError, WeightsError
 from rnnedge_exporters.exported_graph import LOWEST_OPSET
-from rnnedge_exporters.graph import is_layer_output
+from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import is_layer_output
 from rnnedge_exporters.quantization.onnx_file.reading import called
-from rnnedge_exporters.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_runtime.contract import Cell
 
 X, W, R, B, LENGTHS, H_0, C_0, PEEPHOLES = range(8)

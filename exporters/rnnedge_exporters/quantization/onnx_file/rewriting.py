@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.graph import MICROSOFT, GraphBuilder, uses_microsoft
-from rnnedge_exporters.quantization.channels import STORED_LIMIT, halved, rounded
-from rnnedge_exporters.quantization.constants import FEWEST, store
+from rnnedge_exporters.layers.stacked_layers import add_layer
+from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder, uses_microsoft
+from rnnedge_exporters.quantization.int8_grid import STORED_LIMIT, halved, rounded
+from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.recurrent import (
     C_0,
     H_0,
@@ -19,15 +21,13 @@ from rnnedge_exporters.quantization.onnx_file.recurrent import (
     given,
 )
 from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.quantization.other_weights import FEWEST, store
 from rnnedge_exporters.quantization.report import (
     LayerQuantization,
     describe_layer,
     done,
     kept_in_float32,
 )
-from rnnedge_exporters.quantization.written import write_layer
-from rnnedge_exporters.stack import add_layer
-from rnnedge_exporters.weights import RecurrentLayer
 
 _SUMMED = 2
 """The axis that a product sums over, of weights [directions, gates*hidden, features]."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import rnnedge
 from rnnedge import ExportError
 from rnnedge_exporters.errors import TrialError
-from rnnedge_exporters.model_file import serialize_graph
 from rnnedge_exporters.modules import lifting
 from rnnedge_exporters.modules.trial.beside import FileSide
+from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_exporters.sandbox.child_process import ChildProcess
 from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_runtime.contract import Interface, TensorSpec

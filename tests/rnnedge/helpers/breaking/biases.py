@@ -12,7 +12,7 @@ from breaking.graphs import B, Edit
 from breaking.handmade import Array, HandMade
 from breaking.originals import Original, changed, hand, lowered, operator, scan, traced
 
-from rnnedge_exporters.weights import DirectionWeights, read_layer
+from rnnedge_exporters.layers.weights import DirectionWeights, read_layer
 
 CAUSE = "bias halves"
 

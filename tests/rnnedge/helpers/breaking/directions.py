@@ -13,7 +13,7 @@ from breaking.graphs import B, Edit, R, W
 from breaking.handmade import HandMade, Reversing
 from breaking.originals import Original, hand, lowered, operator, reversing, scan, traced
 
-from rnnedge_exporters.weights import read_layer
+from rnnedge_exporters.layers.weights import read_layer
 
 CAUSE = "swapped directions"
 

@@ -13,7 +13,7 @@ from breaking.handmade import Array, HandMade
 from breaking.originals import Original, changed, hand, lowered, operator, scan, traced
 from numpy.typing import NDArray
 
-from rnnedge_exporters.weights import DirectionWeights, read_layer
+from rnnedge_exporters.layers.weights import DirectionWeights, read_layer
 
 OTHER = "other weights"
 TRANSPOSED = "transposed weights"

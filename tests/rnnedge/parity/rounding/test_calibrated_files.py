@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from rnnedge import export, validate
 from rnnedge.parity.from_checkpoint import layer_in_file
-from rnnedge.parity.rounding.held import hold
-from rnnedge.parity.rounding.stored import StoredWeight, read_stored
-from rnnedge.weight_names import find_layers
+from rnnedge.parity.rounding.matched_weights import hold
+from rnnedge.parity.rounding.quantized_weights import StoredWeight, read_stored
+from rnnedge.sources.weight_names import find_layers
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import read_sequences
 from rnnedge_runtime import Session

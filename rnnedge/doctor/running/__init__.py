@@ -1,0 +1,1 @@
+"""What a model does when it is run, at sizes and on rows that are chosen."""
