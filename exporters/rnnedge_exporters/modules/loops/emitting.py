@@ -24,7 +24,7 @@ from rnnedge_exporters.modules.loops.sizes import (
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described, MismatchError
 from rnnedge_exporters.modules.packing import DOMAIN
-from rnnedge_exporters.recurrent import Recurrent
+from rnnedge_exporters.layers.recurrent import Recurrent
 
 LOOP_NAME = "loop"
 _STACKS = (aten.stack.default, aten.cat.default)
