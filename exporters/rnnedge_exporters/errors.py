@@ -2,6 +2,7 @@
 
     RnnEdgeError
     ├── ExportError (ValueError)           the module or the options cannot be exported
+    │   ├── LoopError                      a Python loop would be unrolled at the example's length
     │   ├── MixingError                    a module moves or mixes the rows of the batch
     │   │   └── UnknownError               whether it does is not known
     │   ├── TrialError                     an input that the module or its file does not take
@@ -21,6 +22,10 @@ from rnnedge_runtime.errors import EngineError, RnnEdgeError
 
 class ExportError(RnnEdgeError, ValueError):
     """The module, or an option of the export, is not one that can be exported."""
+
+
+class LoopError(ExportError):
+    """A Python loop over an axis of the inputs would be unrolled at the example's length."""
 
 
 class MixingError(ExportError):

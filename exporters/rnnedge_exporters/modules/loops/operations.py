@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from rnnedge_exporters.modules.loops.marks import Turn
+from rnnedge_exporters.modules.source_lines import shown_line
 
 LOOP = "rnnedge_loop"
 INPUT, WEIGHT, CONSTANT = "input", "weight", "constant"
@@ -50,6 +52,13 @@ class Operation:
     def shape(self) -> tuple[int, ...]:
         """Its sizes; empty where it gives several tensors."""
         return tuple(int(n) for n in self.value.shape) if isinstance(self.value, Tensor) else ()
+
+    @property
+    def line(self) -> str:
+        """The line of the user's code that made it, or empty."""
+        lines = re.findall(r'File "([^"]+)", line (\d+), in (\w+)', self.where)
+        mine = [line for line in lines if not re.search(r"/(torch|rnnedge_exporters)/", line[0])]
+        return shown_line(mine[-1][0], int(mine[-1][1])) if mine else ""
 
     @property
     def dtype(self) -> Any:

@@ -38,13 +38,15 @@ class MismatchError(Exception):
     """The turns of a loop are not alike.
 
     Attributes:
-        where: The operation at which they differ.
+        line: The line of the user's code at which they differ, or empty.
+        site: Where the loop is, once that is known.
     """
 
     def __init__(self, what: str, where: Operation | None = None) -> None:
-        """Keep both."""
+        """Keep what differs, and the line of the operation at which it does."""
         super().__init__(what)
-        self.where = where
+        self.line = "" if where is None else where.line
+        self.site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)
