@@ -57,6 +57,17 @@ class RolledLoop(nn.Module):
         first, last = self.shape.states, self.shape.states + len(self.shape.directions)
         return list(given[:first]), list(given[first:last]), list(given[last:])
 
+    def rows(self, given: Sequence[Tensor]) -> list[int]:
+        """Return the rows of the batch, as each argument that has rows has them."""
+        for number, (x, axis) in enumerate(zip(given, self.shape.batch, strict=True)):
+            if axis is not None:
+                return [x.shape[axis + self.is_scanned(number)]]
+        return []
+
+    def is_scanned(self, number: int) -> bool:
+        """Whether an argument has time as its first axis."""
+        return 0 <= number - self.shape.states < len(self.shape.directions)
+
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         """Run the loop.
 
