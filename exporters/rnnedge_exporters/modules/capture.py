@@ -9,7 +9,7 @@ Packed sequences are carried as what they came from, the padded tensor and its l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -181,16 +181,22 @@ def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
 
 
 @contextmanager
-def captured(module: nn.Module) -> Iterator[Capture]:
+def captured(
+    module: nn.Module, opaque: Callable[[], bool] = lambda: True
+) -> Iterator[Capture]:
     """Let the recurrent layers of `module`, a private copy, emit opaque nodes.
 
     The functions of torch that packed sequences go through are replaced inside the block, and put
     back after it, also when it fails.
+
+    Args:
+        module: The private copy.
+        opaque: Whether a layer that is being called emits one; it runs as it is otherwise.
     """
     capture = Capture(recurrent_layers(module))
     exchanged = []
     for path, layer in capture.layers.items():
-        emitted = partial(_instead, partial(_emitter(layer), capture, layer, path))
+        emitted = partial(_instead, partial(_emitter(layer), capture, layer, path), opaque)
         exchanged.append(exchange_forward(layer, emitted))
     hooks = _count_cells(module, capture)
     try:
@@ -203,8 +209,8 @@ def captured(module: nn.Module) -> Iterator[Capture]:
             hook.remove()
 
 
-def _instead(emit: Forward, _: Forward) -> Forward:
-    return emit
+def _instead(emit: Forward, opaque: Callable[[], bool], forward: Forward) -> Forward:
+    return lambda *args, **kwargs: (emit if opaque() else forward)(*args, **kwargs)
 
 
 def _emitter(layer: Layer) -> Forward:

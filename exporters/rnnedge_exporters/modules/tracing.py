@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,8 +196,25 @@ def _open_what_layers_see(
 
 
 def export_program(
-    module: nn.Module, arguments: Arguments, wanted: Mapping[str, Iterable[int]]
+    module: nn.Module,
+    arguments: Arguments,
+    wanted: Mapping[str, Iterable[int]],
+    opaque: Callable[[], bool] = lambda: True,
 ) -> tuple[ExportedProgram, Capture]:
+    """Export a private copy.
+
+    Args:
+        module: The copy.
+        arguments: Its arguments.
+        wanted: Axes that may be dynamic, by input.
+        opaque: Whether a recurrent layer that is being called becomes one node.
+
+    Returns:
+        The program, and what its recurrent layers saw.
+
+    Raises:
+        ExportError: When torch cannot trace it.
+    """
     hints = {
         name: dict.fromkeys(wanted.get(name, ()), Dim.AUTO) if t.dim() else {}
         for name, t in arguments.flat().items()
@@ -205,7 +222,7 @@ def export_program(
     try:
         with (
             unchanged(module),
-            captured(module) as capture,
+            captured(module, opaque) as capture,
             noting_guards(capture.guards),
             torch.no_grad(),
         ):

@@ -218,8 +218,8 @@ class _Finder:
     def _tried(self, axes: Axes) -> tuple[bool, bool, bool]:
         size = max(self._flat[name].shape[axis] for name, axis in axes)
         runs = turns = layers = False
-        for longer in (size + 1, 2 * size + 1):
-            if self._runs >= _MOST_RUNS or turns or (longer > size + 1 and not runs):
+        for longer in (size + 1, 2 * size):
+            if self._runs >= _MOST_RUNS or turns:
                 break
             self._runs += 1
             after = look(

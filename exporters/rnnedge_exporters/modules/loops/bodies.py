@@ -11,7 +11,7 @@ from torch import fx, nn
 from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, aten
 from rnnedge_exporters.modules.loops.programs import Item, Merged
-from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
+from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
 from rnnedge_exporters.modules.loops.turns import Described, MismatchError
 
@@ -32,6 +32,7 @@ class LoopParts:
         node: The call of it.
         finals: Number of the result that is the last turn's value, by position.
         collected: Number of the result with the values of all turns, by position.
+        padding: Turns that are added behind the last, and change nothing.
     """
 
     item: Item
@@ -39,6 +40,7 @@ class LoopParts:
     node: Any = None
     finals: dict[int, int] = field(default_factory=dict)
     collected: dict[int, int] = field(default_factory=dict)
+    padding: int = 0
 
     def __post_init__(self) -> None:
         """Read the parts of the description."""
@@ -120,9 +122,40 @@ class BodyWriter:
                 self._nodes[position] = self._operation(position)
         results = self._results()
         self._graph.output(tuple(node for node, _ in results))
-        body = fx.GraphModule(self._holder(), self._graph)
+        body: nn.Module = fx.GraphModule(self._holder(), self._graph)
+        walked = len(self._states) + len(directions)
+        parts.padding = self._padding()
+        if parts.padding:
+            scanned = zip(given[len(self._states) : walked], shapes[len(self._states) :], directions)  # noqa: B905
+            padded = [self._padded(x, shape, way) for x, shape, way in scanned]
+            given = [*given[: len(self._states)], *padded, self._active(), *given[walked:]]
+            body = MaskedBody(body, len(self._states), walked)
+            shapes.insert(walked, ())
+            directions.append(1)
         shape = self._loop_shape(shapes, [s for _, s in results], directions)
         return RolledLoop(body, shape), given
+
+    def _padding(self) -> int:
+        """Return how many turns are added so that there is one at the shortest sequence."""
+        turns = self._parts.turns
+        if turns[0] == "axis":
+            return max(0, -turns[3])
+        shortest = {name: 1 for point in self._merged.points for name in point}
+        return max(0, 1 - value_of(turns[1], shortest))
+
+    def _padded(self, x: fx.Node, shape: Shape, direction: int) -> fx.Node:
+        """Return what is scanned with more turns behind the last one."""
+        outer = self._outer
+        sizes = [self._parts.padding, *map(outer.sizes.write, shape)]
+        more = outer.call(aten.new_zeros.default, x, sizes)
+        return outer.call(aten.cat.default, [x, more] if direction > 0 else [more, x])
+
+    def _active(self) -> fx.Node:
+        """Return of each turn whether it is one of the loop's own."""
+        outer = self._outer
+        turns = outer.value(self._parts.turns)
+        every = outer.call(aten.arange.default, outer.sizes.plus(turns, self._parts.padding))
+        return outer.call(aten.lt.Scalar, every, turns)
 
     def _writes(self, carry: int) -> bool:
         return any(write[4] == carry for write in self._parts.writes.values())
@@ -352,7 +385,7 @@ class BodyWriter:
         parts, time = self._parts, _axes(self._parts.turns)
         if parts.turns[0] == "axis":
             time = {a for a in _axes(self._outer.item(parts.turns[1]).shape)}
-        names = sorted({a for point in self._merged.points for a in point} - time)
+        names = [axis for axis in self._merged.points[0] if axis not in time]
         batch = next(
             (
                 name
@@ -369,16 +402,12 @@ class BodyWriter:
                 (n for n, size in enumerate(shape) if size == ("size", (((batch,), 1),))), None
             )
 
-        shortest = {name: 1 for point in self._merged.points for name in point}
-        empty = parts.turns[0] == "axis" and parts.turns[3] < 0
-        if parts.turns[0] == "size":
-            empty = value_of(parts.turns[1], shortest) < 1
         return LoopShape(
             states=len(self._states),
             directions=tuple(directions),
             batch=tuple(map(axis, given)),
             results=tuple(map(axis, results)),
-            may_be_empty=empty,
+            may_be_empty=parts.padding > 0,
             site=self._parts.item.what.site,
         )
 

@@ -173,7 +173,10 @@ class Writer:
         return self.call(aten.select.int, collected, 0, self.value(turn))
 
     def _collected(self, parts: LoopParts, position: int) -> fx.Node:
-        return self.call(operator.getitem, parts.node, parts.collected[position])
+        made = self.call(operator.getitem, parts.node, parts.collected[position])
+        if not parts.padding:
+            return made
+        return self.call(aten.slice.Tensor, made, 0, 0, self.value(parts.turns))
 
     def _steps(self, described: Described) -> tuple[fx.Node, int]:
         """Return the steps of a run, [steps, …], and how many axes they have."""
@@ -237,7 +240,7 @@ class Writer:
         """Return a tensor that the loop has written to, one step a turn."""
         _, given, axis, front, carry, index = parts.writes[position]
         start = self.value(parts.starts[carry])
-        steps = self.call(operator.getitem, parts.node, parts.collected[position])
+        steps = self._collected(parts, position)
         axes = len(parts.given_shapes[position]) + 1
         if index is None:
             if front:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
@@ -21,6 +21,23 @@ Site = tuple[str, int]
 """File and line at which a loop starts."""
 Turn = tuple[int, int]
 """Which of the loops of its surroundings it is, and which turn of it."""
+Key = tuple[Any, ...]
+"""A loop: the turns that it is in, then which loop of the last one it is."""
+
+
+def varying(counts: Sequence[Mapping[Key, int]]) -> list[Key]:
+    """Return the outermost loops whose number of turns is not the same in all runs."""
+    found: list[Key] = []
+    different = {
+        key
+        for key in counts[0]
+        if all(key in other for other in counts) and len({other[key] for other in counts}) > 1
+    }
+    for key in sorted(different, key=lambda key: (len(key), str(key))):
+        above = [(*key[:depth], key[depth][0]) for depth in range(len(key) - 1)]
+        if not any(outer in different for outer in above):
+            found.append(key)
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -42,8 +59,8 @@ class Turns:
         sites: Where each loop is in the source, by the path to it.
     """
 
-    counts: dict[tuple[Any, ...], int] = field(default_factory=dict)
-    sites: dict[tuple[Any, ...], Site] = field(default_factory=dict)
+    counts: dict[Key, int] = field(default_factory=dict)
+    sites: dict[Key, Site] = field(default_factory=dict)
     _running: list[_Entry] = field(default_factory=list)
     _outer: int = 0
 
@@ -51,6 +68,12 @@ class Turns:
     def path(self) -> tuple[Turn, ...]:
         """The loops that are running, the outermost first, and the turn of each."""
         return tuple((entry.rank, entry.turn) for entry in self._running)
+
+    @property
+    def keys(self) -> list[Key]:
+        """The loops that are running, the outermost first."""
+        path = self.path
+        return [(*path[:depth], rank) for depth, (rank, _) in enumerate(path)]
 
     def mark(self, file: str, line: int, items: Iterable[Any]) -> Iterator[Any]:
         """Yield `items`, and note the turn that each is for."""

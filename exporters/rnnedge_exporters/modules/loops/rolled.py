@@ -87,10 +87,6 @@ class RolledLoop(nn.Module):
             ]
             states, made = self.step(states, now, others)
             collected.append(made)
-        if not collected:
-            like = [x.new_zeros(x.shape[1:]) for x in scanned]
-            _, made = self.step(states, like, others)
-            return (*states, *(one.new_zeros(0, *one.shape) for one in made))
         return (*states, *(torch.stack(made) for made in zip(*collected, strict=True)))
 
     def step(
@@ -102,18 +98,23 @@ class RolledLoop(nn.Module):
 
 
 class MaskedBody(nn.Module):
-    """A body that leaves the states as they are where its last scanned value is false."""
+    """A body that leaves the states as they are in turns that are not the loop's own.
 
-    def __init__(self, loop: RolledLoop) -> None:
+    Args:
+        body: The body.
+        states: How many states it takes.
+        place: How many arguments come before the bool of no axes that says whether a turn is.
+    """
+
+    def __init__(self, body: nn.Module, states: int, place: int) -> None:
+        """Keep the body."""
         super().__init__()
-        self.body = loop.body
-        self._states = loop.shape.states
-        self._scanned = len(loop.shape.directions)
+        self.body = body
+        self._states, self._place = states, place
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """Run the body; `given` has a bool of no axes behind the scanned values."""
-        place = self._states + self._scanned
-        active = given[place]
-        made = self.body(*given[:place], *given[place + 1 :])
+        """Run the body without that argument."""
+        active = given[self._place]
+        made = self.body(*given[: self._place], *given[self._place + 1 :])
         kept = zip(made[: self._states], given[: self._states], strict=True)
         return (*(torch.where(active, new, old) for new, old in kept), *made[self._states :])

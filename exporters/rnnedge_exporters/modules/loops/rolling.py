@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from torch import fx, nn
 
@@ -13,7 +12,7 @@ from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.loops.axes import OpenAxes, at_sizes, look, open_axes
 from rnnedge_exporters.modules.loops.checking import check_rolled
 from rnnedge_exporters.modules.loops.emitting import emit
-from rnnedge_exporters.modules.loops.marks import has_loops
+from rnnedge_exporters.modules.loops.marks import Key, has_loops, varying
 from rnnedge_exporters.modules.loops.operations import Pool
 from rnnedge_exporters.modules.loops.programs import Builder, merge
 from rnnedge_exporters.modules.loops.sites import refusal
@@ -64,9 +63,9 @@ def roll(
 def _rolled(module: nn.Module, arguments: Arguments, axes: OpenAxes) -> fx.GraphModule | None:
     while True:
         pool = Pool()
-        points = list(_points(module, arguments, axes))
+        points, keys = _points(module, arguments, axes)
         traces = [
-            trace_turns(module, at_sizes(arguments, axes.groups, sizes), sizes, pool)
+            trace_turns(module, at_sizes(arguments, axes.groups, sizes), sizes, pool, keys)
             for sizes in points
         ]
         loops = _matched(traces)
@@ -88,8 +87,11 @@ def _rolled(module: nn.Module, arguments: Arguments, axes: OpenAxes) -> fx.Graph
 
 def _points(
     module: nn.Module, arguments: Arguments, axes: OpenAxes
-) -> Iterator[dict[str, int]]:
-    """Yield the sizes to trace at: a few short lengths, and another size of each other axis.
+) -> tuple[list[dict[str, int]], set[Key]]:
+    """Return the sizes to trace at: a few short lengths, and another size of each other axis.
+
+    Returns:
+        The sizes, and the loops whose turns differ between them.
 
     Raises:
         MismatchError: When the module runs at no short length.
@@ -104,27 +106,23 @@ def _points(
         sizes = {name: shortest for name in axes.walked} | base
         tries = [sizes | {n: shortest + more for n in axes.walked} for more in _MORE]
         looks = [look(module, at_sizes(arguments, axes.groups, one)) for one in tries]
-        if all(seen is not None and _enough(seen.counts, looks) for seen in looks):
+        counts = [seen.counts for seen in looks if seen is not None]
+        if len(counts) == len(tries) and _enough(counts):
             break
     else:
         raise MismatchError("the module does not run at the short lengths that it is traced at")
     start = sizes | {name: shortest + 1 + n for n, name in enumerate(axes.walked) if n}
-    yield start
-    for name in axes.walked:
-        for more in _MORE[1:]:
-            yield start | {name: start[name] + more}
+    points = [start]
+    points += [start | {n: start[n] + more} for n in axes.walked for more in _MORE[1:]]
     for number, name in enumerate(others):
         other = base[name] + 1 if number else _ROWS[1]
-        yield start | {name: other, axes.walked[0]: start[axes.walked[0]] + 1}
+        points.append(start | {name: other, axes.walked[0]: start[axes.walked[0]] + 1})
+    return points, set(varying(counts))
 
 
-def _enough(counts: Mapping[Any, int], looks: Sequence[Any]) -> bool:
+def _enough(counts: Sequence[Mapping[Key, int]]) -> bool:
     """Whether each loop whose turns vary has enough of them."""
-    return all(
-        count >= _FEWEST_TURNS
-        for key, count in counts.items()
-        if len(key) == 1 and len({seen.counts.get(key) for seen in looks if seen}) > 1
-    )
+    return all(each[key] >= _FEWEST_TURNS for key in varying(counts) for each in counts)
 
 
 def _matched(traces: Sequence[Trace]) -> list[Loops]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import fx, nn
 
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.capture import Capture
-from rnnedge_exporters.modules.loops.marks import Turns, marked
+from rnnedge_exporters.modules.loops.marks import Key, Turns, marked
 from rnnedge_exporters.modules.loops.operations import LOOP, Operation, Pool, read_program
 from rnnedge_exporters.modules.tracing import export_program
 
@@ -36,7 +37,11 @@ class Trace:
 
 
 def trace_turns(
-    module: nn.Module, arguments: Arguments, sizes: Mapping[str, int], pool: Pool
+    module: nn.Module,
+    arguments: Arguments,
+    sizes: Mapping[str, int],
+    pool: Pool,
+    rolled: AbstractSet[Key],
 ) -> Trace:
     """Trace a module at the sizes of its arguments.
 
@@ -45,12 +50,16 @@ def trace_turns(
         arguments: Arguments of those sizes.
         sizes: The sizes, by the name of the axis.
         pool: Gets the constants.
+        rolled: The loops that will be rolled; a recurrent layer that one calls for a step is a
+            part of its body.
 
     Raises:
         ExportError: When torch cannot trace it.
     """
     with marked(module) as turns, _tagged(turns):
-        program, capture = export_program(module, arguments, {})
+        program, capture = export_program(
+            module, arguments, {}, lambda: rolled.isdisjoint(turns.keys)
+        )
         functional = program.run_decompositions({})
     operations, results = read_program(functional, arguments.flat(), pool)
     return Trace(sizes, operations, results, turns, capture)

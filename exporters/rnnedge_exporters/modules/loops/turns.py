@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from rnnedge_exporters.modules.loops.marks import Site
+from rnnedge_exporters.modules.loops.marks import Site, varying
 from rnnedge_exporters.modules.loops.operations import Operation, aten
 from rnnedge_exporters.modules.loops.traces import Trace
 
@@ -358,17 +358,7 @@ def _carries_in(described: Any) -> list[int]:
 
 def rolled_keys(traces: Sequence[Trace]) -> list[tuple[Any, ...]]:
     """Return the outermost loops whose number of turns is not the same in all traces."""
-    counts = [trace.turns.counts for trace in traces]
-    varying = {
-        key
-        for key in counts[0]
-        if all(key in other for other in counts) and len({other[key] for other in counts}) > 1
-    }
-    found = []
-    for key in sorted(varying, key=lambda key: (len(key), str(key))):
-        above = [(*key[:depth], key[depth][0]) for depth in range(len(key) - 1)]
-        if not any(outer in varying for outer in above):
-            found.append(key)
+    found = varying([trace.turns.counts for trace in traces])
     computing = {
         (*op.path[:depth], op.path[depth][0])
         for op in traces[-1].operations

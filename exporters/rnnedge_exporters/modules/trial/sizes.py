@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from rnnedge_exporters.errors import ExportError, TrialError
@@ -161,9 +161,15 @@ def _check_layers(traced: Traced, seen: Capture, sizes: Sizes) -> None:
     """
     layers = traced.capture.layers
     calls = [path for path in traced.capture.calls if not isinstance(layers[path], RolledLoop)]
-    if calls != seen.calls:
+    ran = seen.calls if len(calls) == len(traced.capture.calls) else _outside(seen.calls, layers)
+    if calls != ran:
         counts = f"{len(calls)} calls of recurrent layers instead of"
-        raise _wrong(traced, sizes, f"makes {counts} {len(seen.calls)}")
+        raise _wrong(traced, sizes, f"makes {counts} {len(ran)}")
+
+
+def _outside(calls: list[str], layers: Collection[str]) -> list[str]:
+    """Return the calls of layers that are no part of the body of a loop."""
+    return [path for path in calls if path in layers]
 
 
 def _wrong(traced: Traced, sizes: Sizes, what: str) -> ExportError:
