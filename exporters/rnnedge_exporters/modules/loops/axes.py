@@ -29,7 +29,7 @@ class Look:
     Attributes:
         counts: Turns of each loop, by the path to it.
         sites: Where each loop is in the source.
-        layers: What the recurrent layers and cells saw: the steps and the rows of each call.
+        layers: What the recurrent layers and cells saw: numbers of steps, and of rows.
     """
 
     counts: dict[tuple[Any, ...], int]
@@ -69,7 +69,7 @@ def look(module: nn.Module, arguments: Arguments) -> Look | None:
             module(**arguments.values)
     except Exception:  # whatever a forward raises at a size that it does not take
         return None
-    saw = (tuple(seen.time), tuple(seen.batch), tuple(seen.calls))
+    saw = (frozenset(seen.time), frozenset(seen.batch))
     return Look(turns.counts, turns.sites, saw)
 
 

@@ -24,6 +24,15 @@ A weight is a parameter or a buffer."""
 aten = torch.ops.aten
 _SAME = {aten.alias.default, aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
 _SAME |= {aten.contiguous.default, aten.lift_fresh.default}
+_FILLS: dict[Any, int | None] = {
+    **dict.fromkeys((aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default), 0),
+    **dict.fromkeys((aten.ones.default, aten.new_ones.default, aten.ones_like.default), 1),
+    **dict.fromkeys((aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default), 0),
+    **dict.fromkeys((aten.full.default, aten.new_full.default, aten.full_like.default), None),
+}
+"""What makes a tensor of one number, and the number; None where it is the last argument.
+
+What `empty` makes is written to before it is read, or the module is no function of its inputs."""
 
 
 @dataclass(eq=False, slots=True)
@@ -111,6 +120,7 @@ class _Reader:
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = dict(signature.inputs_to_lifted_tensor_constants)
         self._made: dict[fx.Node, Any] = {}
+        self._fills: dict[Any, Operation] = {}
         self.operations: list[Operation] = []
 
     def read(self) -> tuple[list[Operation], list[Any]]:
@@ -139,6 +149,17 @@ class _Reader:
             return self._add(Operation(INPUT, (self._inputs[node.name],), value=value))
         return value
 
+    def _filled(self, value: Tensor, number: Any, path: tuple[Turn, ...]) -> Operation:
+        """Return a tensor of one number; what the turns of a loop make alike is made once."""
+        sizes, dtype = [int(size) for size in value.shape], value.dtype
+        made = Operation(aten.full.default, (sizes, number), {"dtype": dtype}, value)
+        if not path:
+            return self._add(made)
+        key = (path[0][0], *sizes, dtype, type(number), number)
+        if key not in self._fills:
+            self._fills[key] = self._add(made)
+        return self._fills[key]
+
     def _add(self, made: Operation) -> Operation:
         made.number = len(self.operations)
         self.operations.append(made)
@@ -162,6 +183,9 @@ class _Reader:
             if source.target is aten.unbind.int:
                 base, axis = source.args[0], (*source.args[1:], 0)[0]
                 target, args = aten.select.int, (base, axis, number)
+        if target in _FILLS:
+            number = args[-1] if _FILLS[target] is None else _FILLS[target]
+            return self._filled(value, number, path)
         if target is aten.copy.default:
             before, given = args[:2]
             if isinstance(given, Operation) and given.dtype == before.dtype:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from rnnedge_exporters.errors import LoopError
-from rnnedge_exporters.modules.loops.rolled import RolledLoop
+from rnnedge_exporters.modules.loops.rolled import MaskedBody, RolledLoop
 from rnnedge_exporters.modules.own_cell import Translate, leave_once, put_in_scope
 from rnnedge_exporters.modules.source_lines import shown_line
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
@@ -113,9 +113,10 @@ def _export_body(
         {axis: Dim.AUTO for axis, size in enumerate(shape) if isinstance(size, str)}
         for shape in shapes
     )
+    named = (hints,) if isinstance(loop.body, MaskedBody) else hints  # it takes *given
     try:
         program = torch.export.export(
-            loop.body, tuple(examples), dynamic_shapes=hints, strict=False
+            loop.body, tuple(examples), dynamic_shapes=named, strict=False
         )
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
