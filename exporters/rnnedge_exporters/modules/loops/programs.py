@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnedge_exporters.modules.loops.fits import Fit, fit
-from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Operation
+from rnnedge_exporters.modules.loops.operations import (
+    CONSTANT,
+    INPUT,
+    WEIGHT,
+    Operation,
+    inner_operations,
+)
 from rnnedge_exporters.modules.loops.turns import Body, Described, Loops, MismatchError
 
 
@@ -73,7 +79,10 @@ class Builder:
         for operation in self._loops.trace.operations:
             if operation.target == INPUT:
                 self._need(operation)
-        places: list[tuple[int, Any]] = [(op.number, op) for op in self._operations.values()]
+        places: list[tuple[int, Any]] = [
+            (op.number if inner_operations(op.args) else -1, op)  # numbers that a turn makes
+            for op in self._operations.values()
+        ]
         for key, used in self._used.items():
             if used:
                 body = self._loops.bodies[key]
