@@ -59,7 +59,9 @@ def roll_source(
     """
     copied = private_copy(module)
     axes = {
-        spec.name: {n: a for n, a in enumerate(spec.axes) if isinstance(a, str) and a.isidentifier()}
+        spec.name: {
+            n: a for n, a in enumerate(spec.axes) if isinstance(a, str) and a.isidentifier()
+        }
         for spec in interface.data_inputs
     }
     try:

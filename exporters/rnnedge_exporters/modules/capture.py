@@ -181,9 +181,7 @@ def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
 
 
 @contextmanager
-def captured(
-    module: nn.Module, opaque: Callable[[], bool] = lambda: True
-) -> Iterator[Capture]:
+def captured(module: nn.Module, opaque: Callable[[], bool] = lambda: True) -> Iterator[Capture]:
     """Let the recurrent layers of `module`, a private copy, emit opaque nodes.
 
     The functions of torch that packed sequences go through are replaced inside the block, and put
@@ -258,9 +256,7 @@ def _emit_own_cell(
     return output, join(finals)
 
 
-def _emit_loop(
-    capture: Capture, loop: RolledLoop, path: str, *given: Tensor
-) -> tuple[Tensor, ...]:
+def _emit_loop(capture: Capture, loop: RolledLoop, path: str, *given: Tensor) -> tuple[Tensor, ...]:
     """Add the node of a rolled loop; each turn gives what the first one would."""
     states, scanned, others = loop.split(given)
     with disable_proxy_modes_tracing():  # the body is translated apart

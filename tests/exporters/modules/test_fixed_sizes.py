@@ -122,7 +122,11 @@ ROLLOUT = (torch.randn(8, 4), torch.zeros(1, 2, 5))
     ("module", "example", "message"),
     [
         (LoopOverIndices(nn.LSTM), SEQUENCE, r"the loop at line \d+ of .* it carries state\."),
-        (Rollout(), ROLLOUT, r"\(for t in range\(x.size\(0\)\):\) cannot become a Scan: the module"),
+        (
+            Rollout(),
+            ROLLOUT,
+            r"\(for t in range\(x.size\(0\)\):\) cannot become a Scan: the module",
+        ),
         (RolloutOfCells(), (torch.randn(8, 4), torch.zeros(2, 5)), "does not run at the short len"),
         (PaddedToMultiple(), SEQUENCE, r"axis 1 of x \(time\) would be fixed to 10 by line \d+"),
         (HalfAsNumber(), SEQUENCE, r"the file differs: output is off .*int\(x.shape\[1\] \* 0.5\)"),

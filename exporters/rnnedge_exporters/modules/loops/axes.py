@@ -222,9 +222,7 @@ class _Finder:
             if self._runs >= _MOST_RUNS or turns:
                 break
             self._runs += 1
-            after = look(
-                self._module, at_sizes(self._arguments, {"": axes}, {"": longer})
-            )
+            after = look(self._module, at_sizes(self._arguments, {"": axes}, {"": longer}))
             if after is None:
                 continue
             runs = True
@@ -239,9 +237,7 @@ class _Finder:
         return bool(more)
 
 
-def _subsets(
-    one: tuple[str, int], others: list[tuple[str, int]]
-) -> Iterator[Axes]:
+def _subsets(one: tuple[str, int], others: list[tuple[str, int]]) -> Iterator[Axes]:
     for count in range(1, len(others) + 1):
         for chosen in itertools.combinations(others, count):
             yield frozenset([one, *chosen])

@@ -126,7 +126,9 @@ class BodyWriter:
         walked = len(self._states) + len(directions)
         parts.padding = self._padding()
         if parts.padding:
-            scanned = zip(given[len(self._states) : walked], shapes[len(self._states) :], directions)  # noqa: B905
+            scanned = zip(
+                given[len(self._states) : walked], shapes[len(self._states) :], directions
+            )  # noqa: B905
             padded = [self._padded(x, shape, way) for x, shape, way in scanned]
             given = [*given[: len(self._states)], *padded, self._active(), *given[walked:]]
             body = MaskedBody(body, len(self._states), walked)

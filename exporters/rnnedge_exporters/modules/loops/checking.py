@@ -74,9 +74,13 @@ def _sizes(
     example = {name: flat[min(axes)[0]].shape[min(axes)[1]] for name, axes in groups.items()}
     others = [name for name in groups if name not in walked]
     for number, (length, rows) in enumerate(zip(_LENGTHS, _ROWS, strict=True)):
-        sizes = {name: example[name] + number % 2 for name in others} | {n: rows for n in others[:1]}
+        sizes = {name: example[name] + number % 2 for name in others} | {
+            n: rows for n in others[:1]
+        }
         yield sizes | {name: length + place for place, name in enumerate(walked)}
-    yield {name: min(3 * size, _LONGEST) if name in walked else size for name, size in example.items()}
+    yield {
+        name: min(3 * size, _LONGEST) if name in walked else size for name, size in example.items()
+    }
 
 
 def _compare(

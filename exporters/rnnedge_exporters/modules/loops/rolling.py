@@ -158,9 +158,12 @@ def _idle(axes: OpenAxes, traces: Sequence[Trace], loops: Loops) -> list[str]:
     for name in axes.walked:
         if name in axes.needed:
             continue
-        others = [t for t in traces if all((t.sizes[n] == s) != (n == name) for n, s in start.sizes.items())]
+        others = [
+            t
+            for t in traces
+            if all((t.sizes[n] == s) != (n == name) for n, s in start.sizes.items())
+        ]
         longer = others[0].turns.counts
         if not any(longer[key] != start.turns.counts[key] for key in carrying):
             found.append(name)
     return found
-

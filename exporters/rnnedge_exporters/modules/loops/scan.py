@@ -130,7 +130,9 @@ def _check_open(
 ) -> None:
     """Refuse a body that fixes the size of an open axis."""
     given = set(program.graph_signature.user_inputs)
-    values = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in given]
+    values = [
+        n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in given
+    ]
     for value, shape in zip(values, shapes, strict=True):
         for size, axis in zip(value.shape, shape, strict=True):
             if isinstance(axis, str) and isinstance(size, int):
