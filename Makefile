@@ -40,7 +40,7 @@ benchmarks: .venv/native
 	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,examples]"
 	touch $@
 
-.venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.* native/rnnedge_native/*/*.py) .venv/installed
+.venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.*) .venv/installed
 	@if ! command -v cc >/dev/null; then \
 		echo "make: no C compiler (cc): rnnedge-native is not built, and its tests are skipped" >&2; \
 	elif ! $(BIN)/python -c 'import sysconfig, pathlib as p; assert (p.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null; then \

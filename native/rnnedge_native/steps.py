@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnedge_native import _engine
 from rnnedge_native.plan import Layout
-from rnnedge_native.values import Array
+from rnnedge_runtime.plan.values import Array
 
 
 def step_through(
@@ -27,6 +27,9 @@ def step_through(
         others: The half that is written first.
         tiny: Numbers of the state below it become zero.
         flushed_every: After so many steps.
+
+    Returns:
+        What takes a frame and returns the output.
     """
     program = layout.program()
     return _engine.Stepper(program, frame, output, output.copy, states, others, tiny, flushed_every)

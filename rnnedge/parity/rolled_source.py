@@ -65,7 +65,7 @@ def roll_source(
         for spec in interface.data_inputs
     }
     try:
-        with quiet(False):
+        with quiet(verbose=False):
             rolled = roll(copied, _example(copied, interface), axes)
     except ExportError as error:
         raise SourceError(f"{type(module).__name__}: {error}") from error

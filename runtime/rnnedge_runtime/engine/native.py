@@ -16,9 +16,9 @@ from rnnedge_runtime.errors import OptionError
 from rnnedge_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from rnnedge_native.model_file import ValueInfo
     from rnnedge_runtime.engine.node import Node
     from rnnedge_runtime.engine.protocol import Stepper, Tensor
+    from rnnedge_runtime.plan.model_file import ValueInfo
 
 
 MEASURED = {"avx512": 256}

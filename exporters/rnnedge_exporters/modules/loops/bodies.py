@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from rnnedge_exporters.modules.loops.fits import value_of
-from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, aten
+from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
 from rnnedge_exporters.modules.loops.programs import Item, Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
@@ -126,22 +126,25 @@ class BodyWriter:
         walked = len(self._states) + len(directions)
         parts.padding = self._padding()
         if parts.padding:
-            scanned = zip(
-                given[len(self._states) : walked], shapes[len(self._states) :], directions
-            )  # noqa: B905
-            padded = [self._padded(x, shape, way) for x, shape, way in scanned]
+            steps = given[len(self._states) : walked]
+            padded = [
+                self._padded(x, shape, way)
+                for x, shape, way in zip(
+                    steps, shapes[len(self._states) : walked], directions, strict=True
+                )
+            ]
             given = [*given[: len(self._states)], *padded, self._active(), *given[walked:]]
             body = MaskedBody(body, len(self._states), walked)
             shapes.insert(walked, ())
             directions.append(1)
-        shape = self._loop_shape(shapes, [s for _, s in results], directions)
-        return RolledLoop(body, shape), given
+        told = self._loop_shape(shapes, [s for _, s in results], directions)
+        return RolledLoop(body, told), given
 
     def _padding(self) -> int:
         """Return how many turns are added so that there is one at the shortest sequence."""
         turns = self._parts.turns
         if turns[0] == "axis":
-            return max(0, -turns[3])
+            return max(0, -int(turns[3]))
         shortest = {name: 1 for point in self._merged.points for name in point}
         return max(0, 1 - value_of(turns[1], shortest))
 
@@ -183,7 +186,7 @@ class BodyWriter:
         if len(before) != len(shape) or not all(map(same_size, before, shape)):
             node = self._outer.call(aten.expand.default, node, wanted)
         if self._outer.dtype_of(start) != dtype:
-            node = self._outer.call(aten._to_copy.default, node, dtype=dtype)
+            node = self._outer.call(TO_DTYPE, node, dtype=dtype)
         return node
 
     def _scans_used(self) -> list[int]:
@@ -322,9 +325,9 @@ class BodyWriter:
 
     def _results(self) -> list[tuple[fx.Node, Shape]]:
         parts = self._parts
-        results = []
+        results: list[tuple[fx.Node, Shape]] = []
         for number, back in self._states:
-            lag, source, _ = parts.carries[number]
+            _, source, _ = parts.carries[number]
             node = self._nodes[source] if back == 1 else self._held["state", number, back - 1]
             if back == 1:
                 parts.finals.setdefault(source, len(results))
@@ -337,7 +340,7 @@ class BodyWriter:
                 parts.given_shapes[position] = shape
                 if parts.dtypes[position] != self._dtype(write[1]):
                     node = self._graph.call_function(
-                        aten._to_copy.default, (node,), {"dtype": parts.dtypes[position]}
+                        TO_DTYPE, (node,), {"dtype": parts.dtypes[position]}
                     )
             elif position in parts.finals and all(self._is_last(turn) for turn in turns):
                 continue

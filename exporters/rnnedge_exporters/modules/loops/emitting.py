@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from rnnedge_exporters.layers.recurrent import Recurrent
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.loops.bodies import BodyWriter, LoopParts
 from rnnedge_exporters.modules.loops.fits import value_of
@@ -24,7 +25,6 @@ from rnnedge_exporters.modules.loops.sizes import (
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described, MismatchError
 from rnnedge_exporters.modules.packing import DOMAIN
-from rnnedge_exporters.layers.recurrent import Recurrent
 
 LOOP_NAME = "loop"
 _STACKS = (aten.stack.default, aten.cat.default)
@@ -52,6 +52,15 @@ def emit(
 
 
 class Writer:
+    """Writes what is around the loops of a program.
+
+    Args:
+        module: Has the weights.
+        root: Has the constants.
+        merged: The program.
+        layers: The recurrent layers by path.
+    """
+
     def __init__(
         self, module: nn.Module, root: nn.Module, merged: Merged, layers: Mapping[str, nn.Module]
     ) -> None:
@@ -64,6 +73,7 @@ class Writer:
         self.holder = _holder(module, root)
 
     def write(self) -> fx.GraphModule:
+        """Return the program as a module."""
         items = self._merged.program.items
         for item in items:  # arguments come first, in their order
             if item.what == INPUT:
@@ -86,6 +96,7 @@ class Writer:
         return node
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """Add a call of an operator."""
         return self.graph.call_function(target, args, kwargs)
 
     def _item(self, number: int, item: Item) -> Any:
@@ -238,7 +249,7 @@ class Writer:
 
     def _filled(self, parts: LoopParts, position: int) -> fx.Node:
         """Return a tensor that the loop has written to, one step a turn."""
-        _, given, axis, front, carry, index = parts.writes[position]
+        _, _, axis, front, carry, index = parts.writes[position]
         start = self.value(parts.starts[carry])
         steps = self._collected(parts, position)
         axes = len(parts.given_shapes[position]) + 1
@@ -315,7 +326,8 @@ class Writer:
         self.holder._modules[name] = loop
         parts.node = self.graph.call_module(name, tuple(given))
         self._loops[number] = parts
-        return parts.node
+        node: fx.Node = parts.node
+        return node
 
     def _wanted(self, number: int) -> set[tuple[int, Any]]:
         """Return position and turn of each value of a loop that is used; no turn where all are."""

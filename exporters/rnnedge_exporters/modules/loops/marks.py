@@ -154,7 +154,7 @@ def _functions(module: nn.Module) -> Iterator[FunctionType]:
     for kind in dict.fromkeys(cls for inner in module.modules() for cls in type(inner).__mro__):
         if kind.__module__.split(".")[0] in _OTHERS:
             continue
-        spaces = [vars(kind)]
+        spaces: list[Mapping[str, Any]] = [vars(kind)]
         method = next((f for f in map(_plain, vars(kind).values()) if f is not None), None)
         if method is not None:
             spaces.append(_defined_beside(method))
@@ -266,7 +266,7 @@ class _Marking(ast.NodeTransformer):
             ast.arguments([], [], None, [], [], None, []),
             ast.Call(ast.Name("bool", ast.Load()), [node.test], []),
         )
-        again = ast.Call(ast.Name("iter", ast.Load()), [condition, ast.Constant(False)], [])
+        again = ast.Call(ast.Name("iter", ast.Load()), [condition, ast.Constant(value=False)], [])
         target = ast.Name("__rnnedge_turn__", ast.Store())
         loop = ast.For(target, self._marked(again, node.lineno), node.body, node.orelse)
         return ast.copy_location(loop, node)

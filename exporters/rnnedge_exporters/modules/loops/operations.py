@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -22,6 +22,7 @@ INPUT, WEIGHT, CONSTANT = "input", "weight", "constant"
 A weight is a parameter or a buffer."""
 
 aten = torch.ops.aten
+TO_DTYPE: Any = getattr(aten, "_to_copy").default  # noqa: B009  # torch's name begins so
 _SAME = {aten.alias.default, aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
 _SAME |= {aten.contiguous.default, aten.lift_fresh.default}
 _FILLS: dict[Any, int | None] = {
@@ -166,56 +167,76 @@ class _Reader:
         return made
 
     def _call(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target = node.target
-        value = node.meta.get("val")
-        custom = node.meta.get("custom") or {}
-        path = custom.get(LOOP, ())
+        """Return what a node gives: another operation as it is, or a new one in its usual form."""
+        target, value = node.target, node.meta.get("val")
+        path = (node.meta.get("custom") or {}).get(LOOP, ())
         where = node.meta.get("stack_trace") or ""
         kwargs = {k: v for k, v in kwargs.items() if k not in ("device", "pin_memory", "layout")}
-
-        def operation(target: Any, args: tuple[Any, ...], value: Any = value) -> Operation:
-            return self._add(Operation(target, args, kwargs, value, path, where=where))
-
         if target in _SAME:
             return args[0]
+        if target in _FILLS:
+            number = args[-1] if _FILLS[target] is None else _FILLS[target]
+            return self._filled(cast("Tensor", value), number, path)
         if target is operator.getitem and isinstance(args[0], Operation):
             source, number = args
             if source.target is aten.unbind.int:
-                base, axis = source.args[0], (*source.args[1:], 0)[0]
-                target, args = aten.select.int, (base, axis, number)
-        if target in _FILLS:
-            number = args[-1] if _FILLS[target] is None else _FILLS[target]
-            return self._filled(value, number, path)
-        if target is aten.copy.default:
-            before, given = args[:2]
-            if isinstance(given, Operation) and given.dtype == before.dtype:
-                if given.shape == before.shape:
-                    return given
-                return operation(aten.expand.default, (given, list(before.shape)))
-        if target is aten.select.int:
-            base, axis, index = args
-            axis, index = axis % len(base.shape), index % base.shape[axis]
-            found = _picked(base, axis, index)
-            if isinstance(found, tuple):
-                return operation(aten.select.int, found)
-            return found
-        if target is aten.slice.Tensor:
-            whole = _whole_slice(args)
-            if whole is not None:
-                return whole
-            args = _plain_slice(args)
-            if args[3] - args[2] == 1:
-                found = _picked(args[0], args[1], args[2])
-                if isinstance(found, tuple):
-                    return operation(aten.slice.Tensor, (*found, found[2] + 1))
-                return operation(aten.unsqueeze.default, (found, args[1]))
-        if target in (aten.select_scatter.default, aten.slice_scatter.default):
-            args = _plain_write(target, args)
-            base, given = args[:2]
-            if target is aten.slice_scatter.default:
-                if args[4] - args[3] == base.shape[args[2]]:
-                    return given
-        return operation(target, args)
+                target = aten.select.int
+                args = (source.args[0], (*source.args[1:], 0)[0], number)
+        if target in _FORMS:
+            found = _FORMS[target](*args)
+            if isinstance(found, Operation):
+                return found
+            target, args = found
+        return self._add(Operation(target, args, kwargs, value, path, where=where))
+
+
+def _copied(before: Operation, given: Any, *more: Any) -> Any:
+    if isinstance(given, Operation) and given.dtype == before.dtype:
+        if given.shape == before.shape:
+            return given
+        return aten.expand.default, (given, list(before.shape))
+    return aten.copy.default, (before, given, *more)
+
+
+def _selected(base: Operation, axis: int, index: int) -> Any:
+    axis, index = axis % len(base.shape), index % base.shape[axis]
+    found = _picked(base, axis, index)
+    return (aten.select.int, found) if isinstance(found, tuple) else found
+
+
+def _sliced(*args: Any) -> Any:
+    whole = _whole_slice(args)
+    if whole is not None:
+        return whole
+    args = _plain_slice(args)
+    if args[3] - args[2] != 1:
+        return aten.slice.Tensor, args
+    found = _picked(args[0], args[1], args[2])
+    if isinstance(found, tuple):
+        return aten.slice.Tensor, (*found, found[2] + 1)
+    return aten.unsqueeze.default, (found, args[1])
+
+
+def _put_at(*args: Any) -> Any:
+    return aten.select_scatter.default, _plain_write(aten.select_scatter.default, args)
+
+
+def _put_into(*args: Any) -> Any:
+    args = _plain_write(aten.slice_scatter.default, args)
+    base, given, axis, start, end, *step = args
+    if not step and end - start == base.shape[axis]:
+        return given
+    return aten.slice_scatter.default, args
+
+
+_FORMS: dict[Any, Callable[..., Any]] = {
+    aten.copy.default: _copied,
+    aten.select.int: _selected,
+    aten.slice.Tensor: _sliced,
+    aten.select_scatter.default: _put_at,
+    aten.slice_scatter.default: _put_into,
+}
+"""Gives another operation, or an operator and its arguments, for the arguments of an operator."""
 
 
 def _picked(base: Operation, axis: int, index: int) -> Any:
@@ -225,7 +246,11 @@ def _picked(base: Operation, axis: int, index: int) -> Any:
             if base.args[3] == index:
                 return base.args[1]
             base = base.args[0]
-        elif base.target is aten.slice_scatter.default and base.args[2] == axis:
+        elif (
+            base.target is aten.slice_scatter.default
+            and base.args[2] == axis
+            and len(base.args) == 5  # every step of it
+        ):
             start, end = base.args[3], base.args[4]
             if start <= index < end:
                 base, index = base.args[1], index - start
@@ -244,15 +269,19 @@ def _ends(size: int, start: Any, end: Any) -> tuple[int, int]:
     return start, max(start, end)
 
 
+def _with_defaults(args: tuple[Any, ...], defaults: tuple[Any, ...]) -> tuple[Any, ...]:
+    return args + defaults[len(args) :]
+
+
 def _whole_slice(args: tuple[Any, ...]) -> Any:
-    base, axis, start, end, step = (*args, *(0, None, None, 1)[len(args) - 1 :])
+    base, axis, start, end, step = _with_defaults(args, (None, 0, None, None, 1))
     size = base.shape[axis]
     return base if step == 1 and _ends(size, start, end) == (0, size) else None
 
 
 def _plain_slice(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return (base, axis, start, end), counted from the front; a step comes after them."""
-    base, axis, start, end, step = (*args, *(0, None, None, 1)[len(args) - 1 :])
+    base, axis, start, end, step = _with_defaults(args, (None, 0, None, None, 1))
     axis %= len(base.shape)
     ends = _ends(base.shape[axis], start, end)
     return (base, axis, *ends, *([step] if step != 1 else []))
@@ -262,10 +291,5 @@ def _plain_write(target: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     base, given, axis = (*args[:2], (*args[2:], 0)[0] % len(args[0].shape))
     if target is aten.select_scatter.default:
         return base, given, axis, args[3] % base.shape[axis]
-    start, end, step = (*args[3:], *(None, None, 1)[len(args) - 3 :])
+    start, end, step = _with_defaults(args[3:], (None, None, 1))
     return (base, given, axis, *_ends(base.shape[axis], start, end), *([step] if step != 1 else []))
-
-
-def by_number(operations: Iterable[Operation]) -> Mapping[int, Operation]:
-    """Return operations by their place in the trace."""
-    return {operation.number: operation for operation in operations}

@@ -152,7 +152,8 @@ class Builder:
         described = (
             ("turns", ("int", body.turns)),
             ("body", tuple(
-                (position, body.operations[position].target, *map(self._numbered, body.args[position]),
+                (position, body.operations[position].target,
+                 *map(self._numbered, body.args[position]),
                  shape_of(body.operations[position]), body.operations[position].dtype)
                 for position in used
             )),
@@ -171,7 +172,8 @@ class Builder:
 
     def _numbered_scan(self, scan: Described) -> Described:
         try:
-            return self._numbered(scan)
+            numbered: Described = self._numbered(scan)
+            return numbered
         except KeyError:  # what nothing needs
             return ("lit", None)
 
@@ -246,11 +248,11 @@ class Merged:
     """
 
     program: Program
-    points: list[Mapping[str, int]]
-    programs: list[Program]
+    points: Sequence[Mapping[str, int]]
+    programs: Sequence[Program]
 
 
-def merge(programs: list[Program], points: list[Mapping[str, int]]) -> Merged:
+def merge(programs: Sequence[Program], points: Sequence[Mapping[str, int]]) -> Merged:
     """Merge the programs of several sizes.
 
     Raises:
@@ -279,7 +281,7 @@ def merge(programs: list[Program], points: list[Mapping[str, int]]) -> Merged:
 
 
 class _Merging:
-    def __init__(self, programs: list[Program], points: list[Mapping[str, int]]) -> None:
+    def __init__(self, programs: Sequence[Program], points: Sequence[Mapping[str, int]]) -> None:
         self._programs, self._points = programs, points
         self.before = 0
 
@@ -289,13 +291,13 @@ class _Merging:
             if any(not isinstance(p, tuple) or len(p) != len(first) for p in parts):
                 raise MismatchError("a list outside of the loop has another length at each size")
             if first[:1] == ("int",) and all(p[:1] == ("int",) for p in parts):
-                return self._size([p[1] for p in parts], strict)
+                return self._size([p[1] for p in parts], strict=strict)
             return tuple(self.join([*p], strict=strict) for p in zip(*parts, strict=True))
         if any(type(p) is not type(first) or (p != first and p == p) for p in parts):
             raise MismatchError("what is computed outside of the loop depends on its length")
         return first
 
-    def _size(self, values: list[int], strict: bool) -> Described:
+    def _size(self, values: list[int], *, strict: bool) -> Described:
         fitted: Fit | None = fit(values, self._points)
         if fitted is not None:
             return ("size", fitted)

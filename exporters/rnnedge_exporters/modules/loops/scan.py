@@ -68,7 +68,6 @@ def loop_info(loop: RolledLoop, name: str, given: Sequence[ir.Value]) -> LayerIn
     """Describe the loop for the contract."""
     first = _shape(given[loop.shape.states], scanned=True)
     state = _shape(given[0], scanned=False) if loop.shape.states else first
-    file, line = loop.shape.site
     return LayerInfo(
         name=name,
         cell="custom",

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from rnnedge_exporters.modules.loops.marks import Site, varying
+from rnnedge_exporters.modules.loops.marks import Key, Site, varying
 from rnnedge_exporters.modules.loops.operations import Operation, aten
 from rnnedge_exporters.modules.loops.traces import Trace
 
@@ -107,7 +107,9 @@ class Loops:
     def __init__(self, trace: Trace, keys: Sequence[tuple[Any, ...]]) -> None:
         """Sort the operations into turns."""
         self.trace = trace
-        self.turns = {key: [[] for _ in range(trace.turns.counts[key])] for key in keys}
+        self.turns: dict[Key, list[list[Operation]]] = {
+            key: [[] for _ in range(trace.turns.counts[key])] for key in keys
+        }
         self.bodies: dict[tuple[Any, ...], Body] = {}
         self._place: dict[int, tuple[tuple[Any, ...], int, int]] = {}
         for operation in trace.operations:
@@ -295,7 +297,7 @@ class _Matching:
 
 
 def _same(one: Any, two: Any) -> bool:
-    """Whether two descriptions are equal; numbers of other types, and NaN, are not what they seem."""
+    """Whether two descriptions are equal: 1 is not 1.0 here, and NaN is NaN."""
     if isinstance(one, tuple) and isinstance(two, tuple):
         return len(one) == len(two) and all(map(_same, one, two))
     if isinstance(one, Operation) or isinstance(two, Operation):

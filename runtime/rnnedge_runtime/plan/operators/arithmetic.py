@@ -8,12 +8,20 @@ from functools import reduce
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.movement import constants, expanded, transposed
-from rnnedge_native.operators.products import with_activation, with_bias
-from rnnedge_native.tracer import ACTIVATE, ARITHMETIC, COMPARE, WHERE, Operator, Tracer, shaped
-from rnnedge_native.values import Array, Call, Constant, Dtype, Tensor, Value, merged
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.movement import constants, expanded, transposed
+from rnnedge_runtime.plan.operators.products import with_activation, with_bias
+from rnnedge_runtime.plan.tracer import (
+    ACTIVATE,
+    ARITHMETIC,
+    COMPARE,
+    WHERE,
+    Operator,
+    Tracer,
+    shaped,
+)
+from rnnedge_runtime.plan.values import Array, Call, Constant, Dtype, Tensor, Value, merged
 
 (
     NONE,

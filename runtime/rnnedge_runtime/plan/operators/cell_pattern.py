@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.values import Array, Constant, Value
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.values import Array, Constant, Value
 
 
 class NoMatchError(Exception):
@@ -277,6 +277,6 @@ def _constant(term: Term) -> Array:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _require(true: bool) -> None:
-    if not true:
+def _require(condition: object) -> None:
+    if not condition:
         raise NoMatchError

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native import _engine
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.movement import constants, narrowed, padded, transposed
-from rnnedge_native.tracer import DEPTHWISE, PRODUCT, Operator, Tracer
-from rnnedge_native.values import Array, Call, Tensor, Value, as_float32
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.movement import constants, narrowed, padded, transposed
+from rnnedge_runtime.plan.tracer import DEPTHWISE, PRODUCT, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Tensor, Value
 
 
 def _conv(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
@@ -81,10 +80,7 @@ def _group(
 
     def pack() -> Any:
         rows = weights[own].transpose(0, 2, 1).reshape(units, kernel * features)
-        packed_bias = None if bias is None else as_float32(bias[own])
-        return _engine.Matrix(
-            as_float32(rows), packed_bias, units, kernel * features, tracer.instructions
-        )
+        return tracer.packer.matrix(rows, None if bias is None else bias[own])
 
     owners = (weights,) if bias is None else (weights, bias)
     key = ("convolution", group, groups, *(id(array) for array in owners))

@@ -8,19 +8,19 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.arithmetic import (
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.arithmetic import (
     MULTIPLY,
     SQUARE_ROOT,
     activated,
     by_memory,
     combined,
 )
-from rnnedge_native.operators.folding import axes_of, normal_axis
-from rnnedge_native.operators.movement import constants, needs_constants, transposed
-from rnnedge_native.tracer import NORMALIZE, REDUCE, SOFTMAX, Operator, Tracer
-from rnnedge_native.values import Call, Tensor, Value
+from rnnedge_runtime.plan.operators.folding import axes_of, normal_axis
+from rnnedge_runtime.plan.operators.movement import constants, needs_constants, transposed
+from rnnedge_runtime.plan.tracer import NORMALIZE, REDUCE, SOFTMAX, Operator, Tracer
+from rnnedge_runtime.plan.values import Call, Tensor, Value
 
 _SUM, _MEAN, _MAX, _MIN = range(4)
 
@@ -98,7 +98,7 @@ def _global_pool(kind: int) -> Operator:
     return lay_out
 
 
-def _softmax(logarithm: bool) -> Operator:
+def _softmax(*, logarithm: bool) -> Operator:
     def lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
         tensor = tracer.floats(inputs[0])
         rank = len(tensor.shape)
@@ -157,11 +157,11 @@ OPERATORS: dict[str, Operator] = {
     "GlobalAveragePool": _global_pool(_MEAN),
     "GlobalMaxPool": _global_pool(_MAX),
     "LayerNormalization": _layer_norm,
-    "LogSoftmax": _softmax(True),
+    "LogSoftmax": _softmax(logarithm=True),
     "ReduceL2": _reduce_l2,
     "ReduceMax": _reduce(_MAX),
     "ReduceMean": _reduce(_MEAN),
     "ReduceMin": _reduce(_MIN),
     "ReduceSum": _reduce(_SUM),
-    "Softmax": _softmax(False),
+    "Softmax": _softmax(logarithm=False),
 }

@@ -105,6 +105,7 @@ class Call:
     Attributes:
         places: Buffers and offsets in bytes; None for an operand that is left out.
         writes: How many of `places`, counted from the end, it writes.
+        node: The node that it is of.
     """
 
     operation: int
@@ -118,6 +119,7 @@ class Call:
     writes: int = 1
     work: int = 0
     about: dict[str, Any] = field(default_factory=dict)
+    node: str = ""
 
     def read(self) -> list[Buffer]:
         """Return the buffers that it reads."""

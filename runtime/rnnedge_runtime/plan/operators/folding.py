@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.values import Array
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.values import Array
 
 Fold: TypeAlias = "Callable[[Node, Sequence[Array | None]], Sequence[Array]]"
 

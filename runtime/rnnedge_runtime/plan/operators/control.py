@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.tracer import Operator, Tracer
-from rnnedge_native.values import Constant, Value
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.tracer import Operator, Tracer
+from rnnedge_runtime.plan.values import Constant, Value
 
 
 def _if(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.placing import place_in_arena, without_unused
-from rnnedge_native.values import (
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.packing import Packer
+from rnnedge_runtime.plan.placing import place_in_arena, without_unused
+from rnnedge_runtime.plan.values import (
     DTYPE_CODE,
     ITEM,
     Array,
@@ -77,11 +78,22 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that `_engine.Program` is built from, and the shapes and dtypes of the outputs."""
+    """A graph that was laid out.
+
+    Attributes:
+        arguments: All that `_engine.Program` is built from but the set of instructions.
+        outputs: Name, shape and dtype of each output.
+        calls: The calls, whose buffers have their places.
+    """
 
     arguments: dict[str, Any]
-    outputs: tuple[tuple[str, tuple[int, ...], str], ...]
+    outputs: tuple[tuple[str, tuple[int, ...], Dtype], ...]
     calls: tuple[Call, ...]
+
+    @property
+    def arena(self) -> int:
+        """Bytes of the memory that lies between the calls."""
+        return int(self.arguments["arena"])
 
 
 class Tracer:
@@ -90,7 +102,7 @@ class Tracer:
     Args:
         operators: By operator, what lays its nodes out.
         folds: By operator, what computes it from constants.
-        instructions: The set of instructions that weights are packed for.
+        packer: What weights are packed by.
         kept: What other layouts of the same plan have made.
     """
 
@@ -98,18 +110,19 @@ class Tracer:
         self,
         operators: Mapping[str, Operator],
         folds: Mapping[str, Any],
-        instructions: str,
+        packer: Packer,
         kept: Kept,
     ) -> None:
         """Start with no calls."""
         self._operators, self._folds = operators, folds
-        self.instructions = instructions
+        self.packer = packer
         self._kept = kept
         self._calls: list[Call] = []
         self._producers: dict[Buffer, Call] = {}
         self._constants: dict[int, Buffer] = {}
         self._owners: list[Array] = []
         self._path: tuple[int, ...] = ()
+        self._label = ""
         self._scope: Mapping[str, Value] = {}
 
     # --- graphs ---
@@ -181,6 +194,7 @@ class Tracer:
         return Constant(array, static=True)
 
     def _run_node(self, node: Node, values: Sequence[Value | None]) -> Sequence[Value]:
+        self._label = node.label
         known = all(isinstance(value, Constant) for value in values if value is not None)
         try:
             if known and node.op_type in self._folds:
@@ -297,6 +311,7 @@ class Tracer:
         """Write a call down."""
         if len(call.sizes) > 8:
             raise PlanError(f"a tensor with {len(call.sizes)} axes that lie apart")
+        call.node = self._label
         self._calls.append(call)
         for buffer in call.written():
             self._producers[buffer] = call
@@ -330,7 +345,6 @@ class Tracer:
             "outputs": tuple(prod(shape) * ITEM[dtype] for _, shape, dtype in outputs),
             "calls": tuple(_encoded(call, numbers) for call in calls),
             "heavy": sum(call.work for call in calls) > HEAVY,
-            "instructions": self.instructions,
         }
         return Recipe(arguments, tuple(outputs), tuple(calls))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from rnnedge_native.values import Buffer, Call
+from rnnedge_runtime.plan.values import Buffer, Call
 
-_ALIGNMENT = 64
+ALIGNMENT = 64
 
 
 def without_unused(calls: Sequence[Call]) -> list[Call]:
@@ -22,8 +22,17 @@ def without_unused(calls: Sequence[Call]) -> list[Call]:
     return kept[::-1]
 
 
-def place_in_arena(calls: Sequence[Call]) -> int:
+def place_in_arena(
+    calls: Sequence[Call],
+    alignment: int = ALIGNMENT,
+    belongs: Callable[[Buffer], bool] = lambda buffer: True,
+) -> int:
     """Give each buffer of the arena a place where no other one lies while it is in use.
+
+    Args:
+        calls: The calls in their order.
+        alignment: Bytes that each place is a multiple of.
+        belongs: Which buffers lie in this arena.
 
     Returns:
         Bytes of the arena.
@@ -34,13 +43,13 @@ def place_in_arena(calls: Sequence[Call]) -> int:
             if place is None:
                 continue
             buffer = place[0].root()[0]
-            if buffer.home == "arena":
+            if buffer.home == "arena" and belongs(buffer):
                 spans[buffer] = (spans.get(buffer, (index, index))[0], index)
     placed: list[tuple[int, int, Buffer]] = []  # (start, end, buffer), sorted
     whole = 0
     for buffer in sorted(spans, key=lambda buffer: (-buffer.size, spans[buffer])):
         first, last = spans[buffer]
-        size = max(-(-buffer.size // _ALIGNMENT), 1) * _ALIGNMENT
+        size = max(-(-buffer.size // alignment), 1) * alignment
         at = 0
         for start, end, other in placed:
             if spans[other][0] > last or spans[other][1] < first:

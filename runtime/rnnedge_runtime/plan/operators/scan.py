@@ -8,15 +8,16 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node
-from rnnedge_native.operators.cell_pattern import NoMatchError, Step, read_steps
-from rnnedge_native.operators.folding import FOLDS
-from rnnedge_native.operators.movement import reshaped
-from rnnedge_native.operators.products import product_of
-from rnnedge_native.operators.recurrent import Weights, picked, rows_of, run_direction
-from rnnedge_native.tracer import COMPARE, Operator, Tracer
-from rnnedge_native.values import Array, Constant, Tensor, Value
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.operators.cell_pattern import NoMatchError, Step, read_steps
+from rnnedge_runtime.plan.operators.folding import FOLDS
+from rnnedge_runtime.plan.operators.movement import reshaped
+from rnnedge_runtime.plan.operators.products import product_of
+from rnnedge_runtime.plan.operators.recurrent import packed_layer, picked, rows_of, run_direction
+from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
 MOST_CALLS = 50_000
 """Nodes of a body times steps that are laid out one by one."""
@@ -69,11 +70,7 @@ def _as_layers(
                 raise NoMatchError
         y = tracer.new((time, batch, weights.state_size))
         ends = [tracer.new((batch, size)) for size in sizes]
-        layer = tracer.keep(
-            ("layer", id(weights)),
-            (weights,),
-            lambda weights=weights: weights.pack(tracer.instructions),
-        )
+        layer = packed_layer(tracer, weights)
         run_direction(
             tracer,
             layer,
@@ -98,7 +95,7 @@ def _prepared(
     step: Step,
     walked: Sequence[Tensor],
     values: Sequence[Value | None],
-) -> tuple[Tensor, Weights, Tensor | None]:
+) -> tuple[Tensor, LayerWeights, Tensor | None]:
     """Return the input of a direction before its product, its weights, and the lengths."""
     projected = walked[step.scanned]
     call = product_of(tracer, projected)
@@ -111,14 +108,14 @@ def _prepared(
         raise NoMatchError
     owners = (about["owner"], bias)
     key = ("scan weights", tracer.path, *(id(array) for array in owners))
-    weights: Weights = tracer.keep(
+    weights: LayerWeights = tracer.keep(
         (*key, step.scanned), owners, lambda: _weights(step, weight_ih, bias)
     )
     lengths = None if step.mask is None else _lengths(tracer, walked[step.mask], x)
     return rows_of(tracer, x), weights, lengths
 
 
-def _weights(step: Step, weight_ih: Array, bias: Array | None) -> Weights:
+def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
     gates = len(step.order)
 
     def ordered(array: Array) -> Array:
@@ -132,7 +129,7 @@ def _weights(step: Step, weight_ih: Array, bias: Array | None) -> Weights:
         made = np.zeros_like(other) if made is None else made.copy()
         made[: 2 * hidden] += other[: 2 * hidden]
         bias_n = other[2 * hidden :].copy()
-    return Weights(
+    return LayerWeights(
         step.cell,
         step.nonlinearity,
         ordered(weight_ih),

@@ -7,84 +7,35 @@ its initial state on, as in PyTorch; the operators' own text leaves it open.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rnnedge_native import _engine
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators.movement import constants, transposed
-from rnnedge_native.tracer import LAYER, Operator, Tracer
-from rnnedge_native.values import Array, Call, Tensor, Value, as_float32
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators.movement import constants, transposed
+from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Tensor, Value, as_float32
 
 _GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate in PyTorch's order (i, f, g, o; r, z, n) its place in ONNX's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One direction of one layer, float32, gates in PyTorch's order.
-
-    Attributes:
-        cell: `rnn`, `lstm`, `gru`, or `gru_reset_before`.
-        nonlinearity: `tanh` or `relu`.
-        weight_ih: [gates*hidden, input].
-        weight_hh: [gates*hidden, state].
-        bias: [gates*hidden], of the input's product; of both where they are simply added.
-        bias_n: [hidden], what the reset gate of a GRU scales; None otherwise.
-        projection: [state, hidden], or None.
-    """
-
-    cell: str
-    nonlinearity: str
-    weight_ih: Array
-    weight_hh: Array
-    bias: Array | None
-    bias_n: Array | None = None
-    projection: Array | None = None
-
-    @property
-    def hidden_size(self) -> int:
-        """Features of the state c, and of h where there is no projection."""
-        gates = {"rnn": 1, "lstm": 4}.get(self.cell, 3)
-        return len(self.weight_ih) // gates
-
-    @property
-    def state_size(self) -> int:
-        """Features of the state h, and of the output."""
-        return int(self.weight_hh.shape[1])
-
-    def pack(self, instructions: str) -> Any:
-        """Return the weights as the kernels take them."""
-        gates, hidden = len(self.weight_ih) // max(self.hidden_size, 1), self.hidden_size
-        expected = (gates * hidden, self.state_size)
-        if self.weight_hh.shape != expected or hidden == 0:
-            raise PlanError(f"weights {list(self.weight_hh.shape)}, expected {list(expected)}")
-
-        def packed(array: Array | None) -> Array | None:
-            return None if array is None else as_float32(array)
-
-        return _engine.Layer(
-            self.cell,
-            self.nonlinearity,
-            self.weight_ih.shape[1],
-            hidden,
-            self.state_size,
-            packed(self.weight_ih),
-            packed(self.weight_hh),
-            packed(self.bias),
-            packed(self.bias_n),
-            packed(self.projection),
-            instructions,
-        )
+def packed_layer(tracer: Tracer, weights: LayerWeights) -> Any:
+    """Return the weights of one direction as its call takes them; made once."""
+    gates, hidden = len(weights.weight_ih) // max(weights.hidden_size, 1), weights.hidden_size
+    expected = (gates * hidden, weights.state_size)
+    if weights.weight_hh.shape != expected or hidden == 0:
+        raise PlanError(f"weights {list(weights.weight_hh.shape)}, expected {list(expected)}")
+    return tracer.keep(("layer", id(weights)), (weights,), lambda: tracer.packer.layer(weights))
 
 
 def run_direction(
     tracer: Tracer,
     layer: Any,
-    weights: Weights,
+    weights: LayerWeights,
     x: Tensor,
     y: Tensor,
     h_n: Tensor,
@@ -180,11 +131,7 @@ def _lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list
     y = tracer.new((time, batch, directions, hidden))  # as [time, directions, batch, hidden] below
     finals = [tracer.new(shape) for _ in range(2 if lstm else 1)]
     for index, own in enumerate(weights):
-        layer = tracer.keep(
-            ("layer", id(own)),
-            (own,),
-            lambda own=own: own.pack(tracer.instructions),
-        )
+        layer = packed_layer(tracer, own)
         part = [None if state is None else picked(state, 0, index) for state in states]
         ends = [picked(final, 0, index) for final in finals]
         run_direction(
@@ -223,7 +170,7 @@ def _directions(node: Node) -> tuple[int, tuple[bool, ...]]:
 
 def _weights(
     tracer: Tracer, node: Node, given: Sequence[Value | None], directions: int
-) -> list[Weights]:
+) -> list[LayerWeights]:
     """Return each direction's weights; made once, and found again by the node's W."""
     known = constants(given)
     w, r, b = known[1], known[2], known[3]
@@ -240,11 +187,13 @@ def _weights(
     before = node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0)
     owners = tuple(array for array in (w, r, b) if array is not None)
     key = ("weights", before, relu, node.op_type, *(id(array) for array in owners))
-    made: list[Weights] = tracer.keep(
+    made: list[LayerWeights] = tracer.keep(
         key,
         owners,
         lambda: [
-            _direction(node.op_type, w[i], r[i], None if b is None else b[i], before, relu)
+            _direction(
+                node.op_type, w[i], r[i], None if b is None else b[i], before=before, relu=relu
+            )
             for i in range(directions)
         ],
     )
@@ -252,8 +201,8 @@ def _weights(
 
 
 def _direction(
-    operator: str, w: Array, r: Array, b: Array | None, before: bool, relu: bool
-) -> Weights:
+    operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
+) -> LayerWeights:
     order = _GATES[operator]
 
     def ordered(array: Array) -> Array:
@@ -263,14 +212,16 @@ def _direction(
     weight_ih, weight_hh = as_float32(ordered(w)), as_float32(ordered(r))
     nonlinearity = "relu" if relu else "tanh"
     if b is None:
-        return Weights(cell, nonlinearity, weight_ih, weight_hh, None)
+        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, None)
     bias_ih, bias_hh = (ordered(half) for half in np.split(b, 2))
     if cell != "gru":
-        return Weights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
+        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
     hidden = len(bias_ih) // 3
     bias = bias_ih.copy()
     bias[: 2 * hidden] += bias_hh[: 2 * hidden]
-    return Weights(cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy())
+    return LayerWeights(
+        cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy()
+    )
 
 
 def _check_attributes(node: Node, given: Sequence[Value | None], directions: int) -> bool:

@@ -9,12 +9,18 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.operators import folding
-from rnnedge_native.operators.folding import axes_of, normal_axis, shape_of, sliced, split_sizes
-from rnnedge_native.tracer import CAST, FILL, GATHER, Operator, Tracer
-from rnnedge_native.values import (
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.operators import folding
+from rnnedge_runtime.plan.operators.folding import (
+    axes_of,
+    normal_axis,
+    shape_of,
+    sliced,
+    split_sizes,
+)
+from rnnedge_runtime.plan.tracer import CAST, FILL, GATHER, Operator, Tracer
+from rnnedge_runtime.plan.values import (
     DTYPE_CODE,
     ITEM,
     Array,

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_native import _engine
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Node
-from rnnedge_native.tracer import PRODUCT, Operator, Tracer
-from rnnedge_native.values import Array, Call, Constant, Tensor, Value, as_float32, merged
+from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Constant, Tensor, Value, merged
 
 _NONE, _TANH, _SIGMOID, _RELU = 0, 1, 2, 3
 _JOINED = (_TANH, _SIGMOID, _RELU)
@@ -64,19 +63,12 @@ def _rows(tracer: Tracer, x: Tensor) -> Tensor:
 
 
 def _packed(tracer: Tracer, weights: Array, owner: Array, bias: Array | None) -> Any:
-    units, inputs = weights.shape
     owners = (owner,) if bias is None else (owner, bias)
     key = ("matrix", weights.strides, weights.shape, *(id(array) for array in owners))
     return tracer.keep(
         key,
         owners,
-        lambda: _engine.Matrix(
-            as_float32(weights),
-            None if bias is None else as_float32(bias),
-            units,
-            inputs,
-            tracer.instructions,
-        ),
+        lambda: tracer.packer.matrix(weights, bias),
     )
 
 

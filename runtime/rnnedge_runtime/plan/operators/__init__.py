@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnedge_native.operators import (
+from rnnedge_runtime.plan.operators import (
     arithmetic,
     control,
     convolution,
@@ -13,7 +13,7 @@ from rnnedge_native.operators import (
     reductions,
     scan,
 )
-from rnnedge_native.tracer import Operator
+from rnnedge_runtime.plan.tracer import Operator
 
 FOLDS = folding.FOLDS
 """Operators that are computed at once where all of their inputs are constants."""
