@@ -79,18 +79,17 @@ class Builder:
         for operation in self._loops.trace.operations:
             if operation.target == INPUT:
                 self._need(operation)
-        places: list[tuple[int, Any]] = [
-            (op.number if inner_operations(op.args) else -1, op)  # numbers that a turn makes
-            for op in self._operations.values()
+        places: list[tuple[bool, int, Any]] = [  # first what is computed from nothing
+            (bool(inner_operations(op.args)), op.number, op) for op in self._operations.values()
         ]
         for key, used in self._used.items():
             if used:
                 body = self._loops.bodies[key]
-                places.append((min(op.number for op in body.operations), key))
-        places.sort(key=lambda place: place[0])
-        for number, (_, what) in enumerate(places):
+                places.append((True, min(op.number for op in body.operations), key))
+        places.sort(key=lambda place: place[:2])
+        for number, (*_, what) in enumerate(places):
             self._numbers[what.number if isinstance(what, Operation) else what] = number
-        items = [self._item(what) for _, what in places]
+        items = [self._item(what) for *_, what in places]
         return Program(items, ("seq", "tuple", tuple(map(self._numbered, results))))
 
     def _need(self, operation: Operation) -> None:
