@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
 from rnnedge_exporters.modules.loops.programs import Item, Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
-from rnnedge_exporters.modules.loops.turns import Described, MismatchError
+from rnnedge_exporters.modules.loops.turns import Described
 
 if TYPE_CHECKING:
     from rnnedge_exporters.modules.loops.emitting import Writer

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.layers.recurrent import Recurrent
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.loops.bodies import BodyWriter, LoopParts
@@ -23,7 +24,7 @@ from rnnedge_exporters.modules.loops.sizes import (
     merged_shape,
     same_size,
 )
-from rnnedge_exporters.modules.loops.turns import Body, Described, MismatchError
+from rnnedge_exporters.modules.loops.turns import Body, Described
 from rnnedge_exporters.modules.packing import DOMAIN
 
 LOOP_NAME = "loop"

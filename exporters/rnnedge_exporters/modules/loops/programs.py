@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import Fit, fit
 from rnnedge_exporters.modules.loops.operations import (
     CONSTANT,
@@ -14,7 +15,7 @@ from rnnedge_exporters.modules.loops.operations import (
     Operation,
     inner_operations,
 )
-from rnnedge_exporters.modules.loops.turns import Body, Described, Loops, MismatchError
+from rnnedge_exporters.modules.loops.turns import Body, Described, Loops
 
 
 @dataclass(frozen=True, slots=True)

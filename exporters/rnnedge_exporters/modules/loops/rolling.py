@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import fx, nn
 
-from rnnedge_exporters.errors import ExportError, LoopError
+from rnnedge_exporters.errors import ExportError, LoopError, MismatchError
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.loops.axes import OpenAxes, at_sizes, look, open_axes
@@ -17,7 +17,7 @@ from rnnedge_exporters.modules.loops.operations import Pool
 from rnnedge_exporters.modules.loops.programs import Builder, merge
 from rnnedge_exporters.modules.loops.sites import refusal
 from rnnedge_exporters.modules.loops.traces import Trace, trace_turns
-from rnnedge_exporters.modules.loops.turns import PEELS, Loops, MismatchError, rolled_keys
+from rnnedge_exporters.modules.loops.turns import PEELS, Loops, rolled_keys
 
 _LENGTHS = (4, 6, 9, 14, 22)
 """Shortest lengths to trace at; the first at which each loop has enough turns is taken."""
@@ -52,10 +52,10 @@ def roll(
     site = axes.sites[0] if axes.sites else None
     try:
         return _rolled(module, arguments, axes)
-    except LoopError:
-        raise
     except MismatchError as error:
         raise refusal(error.site or site, str(error), error.line) from error
+    except LoopError:
+        raise
     except ExportError as error:  # what torch says at a short length
         raise refusal(site, str(error)) from error
 

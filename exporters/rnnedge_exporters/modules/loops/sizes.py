@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import fx
 
+from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import Fit
-from rnnedge_exporters.modules.loops.turns import Described, MismatchError
+from rnnedge_exporters.modules.loops.turns import Described
 
 _SIZE = torch.ops.aten.sym_size.int
 

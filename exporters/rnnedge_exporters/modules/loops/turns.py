@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.marks import Key, Site, varying
 from rnnedge_exporters.modules.loops.operations import Operation, aten
 from rnnedge_exporters.modules.loops.traces import Trace
@@ -32,21 +33,6 @@ PEELS = ((0, 0), (1, 0), (0, 1), (1, 1))
 _FEWEST = 2
 
 Described = tuple[Any, ...]
-
-
-class MismatchError(Exception):
-    """The turns of a loop are not alike.
-
-    Attributes:
-        line: The line of the user's code at which they differ, or empty.
-        site: Where the loop is, once that is known.
-    """
-
-    def __init__(self, what: str, where: Operation | None = None) -> None:
-        """Keep what differs, and the line of the operation at which it does."""
-        super().__init__(what)
-        self.line = "" if where is None else where.line
-        self.site: Site | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +183,10 @@ def _check_alike(first: list[Operation], other: list[Operation]) -> None:
             or len(one.args) != len(two.args)
             or one.kwargs.keys() != two.kwargs.keys()
         ):
-            raise MismatchError(f"one turn computes {_name(one)}, another {_name(two)}", two)
+            raise MismatchError(f"one turn computes {_name(one)}, another {_name(two)}", two.line)
     if len(first) != len(other):
         more = max(first, other, key=len)[min(len(first), len(other))]
-        raise MismatchError(f"{_name(more)} is not computed in every turn", more)
+        raise MismatchError(f"{_name(more)} is not computed in every turn", more.line)
 
 
 def _name(operation: Operation) -> str:
@@ -221,11 +207,11 @@ class _Matching:
 
     def __init__(self, loops: Loops, body: Body) -> None:
         self._loops, self._body = loops, body
-        self._at: Operation | None = None
+        self._line = ""
 
     def add(self, alike: list[Operation]) -> None:
         """Add an operation: the same one of each turn."""
-        self._at = alike[0]
+        self._line = alike[0].line
         args = [[self._described(a, turn) for a in op.args] for turn, op in enumerate(alike)]
         names = list(alike[0].kwargs)
         named = [
@@ -263,12 +249,12 @@ class _Matching:
         if kinds in ({"pick"}, {"val"}) and all(_same(one[:-1], first[:-1]) for one in given):
             steps = self._index([one[-1][1] for one in given], "the step that is read")
             return self._scanned((*first[:-1], steps))
-        raise MismatchError(_differing(given), self._at)
+        raise MismatchError(_differing(given), self._line)
 
     def _index(self, numbers: list[int], what: str) -> Described:
         step = numbers[1] - numbers[0]
         if any(n != numbers[0] + step * turn for turn, n in enumerate(numbers)):
-            raise MismatchError(f"{what} is no linear function of the turn", self._at)
+            raise MismatchError(f"{what} is no linear function of the turn", self._line)
         return ("index", step, ("int", numbers[0]))
 
     def _scanned(self, source: Described) -> Described:
@@ -282,12 +268,12 @@ class _Matching:
         _, lag, position = given[-1]
         if any(one != ("prev", lag, position) for one in given[lag:]):
             raise MismatchError(
-                "what it reads from earlier turns is not the same in each", self._at
+                "what it reads from earlier turns is not the same in each", self._line
             )
         start = tuple(given[:lag])
         if any(one[0] in ("prev", "local", "seq") for one in start):
             raise MismatchError(
-                "what it reads from earlier turns is not the same in each", self._at
+                "what it reads from earlier turns is not the same in each", self._line
             )
         for number, known in enumerate(self._body.carries):
             if known[:2] == (lag, position) and all(map(_same, known[2], start)):
