@@ -26,7 +26,7 @@ class Baseline:
         model: The model that was measured.
         device: Where it ran.
         threads: Threads inside one operator.
-        options: What was set on ONNX Runtime beside, in words.
+        options: Further settings of ONNX Runtime, in words.
         machine: The machine.
         p50_ms: Median time of the model by shape.
     """
@@ -67,7 +67,7 @@ class Baseline:
         }
 
     def changes(self, now: Benchmark) -> list[str]:
-        """Say what is another than then, beside the time."""
+        """Say what has changed since then, apart from the time."""
         changes = [
             f"{name} {getattr(self, name)} then, {getattr(now, name)} now"
             for name in ("model", "device", "threads")

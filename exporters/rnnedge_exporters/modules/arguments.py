@@ -108,7 +108,7 @@ def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
             inspect.Parameter.KEYWORD_ONLY,
         ):
             raise ExportError(
-                f"{type(module).__name__}.forward needs {name}, which is none of the model's "
+                f"{type(module).__name__}.forward needs {name}, which is not one of the model's "
                 f"inputs {', '.join(tensors)}"
             )
     return Arguments(values)

@@ -1,4 +1,4 @@
-"""The weights: numbers that are none, and the same numbers more than once."""
+"""The weights: NaN and infinity, and the same numbers more than once."""
 
 from __future__ import annotations
 

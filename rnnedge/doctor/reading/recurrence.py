@@ -103,7 +103,7 @@ def find_cells(file: OnnxFile) -> tuple[RecurrentNode, ...]:
 def find_chains(file: OnnxFile) -> tuple[Chain, ...]:
     """Return the unrolled recurrences of a model, of three products or more.
 
-    A stack of layers that share their weights is none: its steps take no slice of the input.
+    A stack of layers that share their weights is not one: its steps take no slice of the input.
     """
     uses: dict[str, list[onnx.NodeProto]] = {}
     alike = _same_values(file)

@@ -1,6 +1,6 @@
 """Which axes of which inputs are batch and time: what the recurrent parts see of them.
 
-Each axis of each input gets a symbol of its own, shapes are inferred with these, and the symbols
+Each axis of each input gets its own symbol, shapes are inferred with these, and the symbols
 that arrive where a recurrent operator has its time and batch axes are those. Where no recurrent
 part tells, the names and places of the declared axes do.
 """

@@ -19,7 +19,7 @@ from rnnedge_exporters.onnx_model.serialize import save_model
 _EXPORTERS_OWN = ("pkg.", "namespace")
 """What the keys begin with that torch's exporter writes for itself."""
 _NEWEST_PLAIN_TYPE = onnx.TensorProto.BFLOAT16
-"""Element types after this one came with IR versions of their own."""
+"""Element types after this one came with separate IR versions."""
 
 
 def _clean(subject: Subject, folder: Path) -> Mended:

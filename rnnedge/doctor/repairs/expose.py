@@ -148,7 +148,7 @@ def _expose(
 
 
 def _size_and_dtype(file: OnnxFile, cell: RecurrentNode) -> tuple[int, np.dtype[Any]]:
-    """Return the hidden size and the dtype of an operator; a size of 0 when it is not told."""
+    """Return the hidden size and the dtype of an operator; a size of 0 when it is unknown."""
     value = file.constant(cell.tensor(2))
     if value is None:
         return int(cell.options.get("hidden_size", 0)), np.dtype(np.float32)

@@ -58,7 +58,7 @@ def layer_from_chains(subject: Subject) -> Recovered:
     """Read the layer along the chains of products.
 
     Raises:
-        NotMendedError: When a chain has not the form of a layer.
+        NotMendedError: When a chain does not have the form of a layer.
     """
     file, chains = subject.file, subject.chains
     found = [(_depth(file, chain, chains), _is_reversed(file, chain), chain) for chain in chains]

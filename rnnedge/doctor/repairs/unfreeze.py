@@ -196,7 +196,7 @@ def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: ProbeRuns) 
         )
     time_froze = old.time.status in ("fixed", "some")
     if time_froze and any(cell.direction != "forward" for cell in subject.cells):
-        raise NotMendedError("it reads the future, so nothing tells what is right at other lengths")
+        raise NotMendedError("it reads the future, so what is right at other lengths is unknown")
     larger = Sizes(
         old.base.time * (2 if time_froze else 1),
         old.base.batch * (2 if old.batch.status in ("fixed", "some") else 1),
@@ -207,7 +207,7 @@ def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: ProbeRuns) 
     compared = [name for name, axes in new.output_axes.items() if TIME in axes or not time_froze]
     if not compared:
         raise NotMendedError(
-            "no output has a time axis, so nothing tells what is right at other lengths"
+            "no output has a time axis, so what is right at other lengths is unknown"
         )
     parts = {
         name: after.outputs[name][

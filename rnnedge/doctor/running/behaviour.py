@@ -39,7 +39,7 @@ class Behaviour:
     """What a model did.
 
     Attributes:
-        base: Sizes at which it runs rightly, as far as can be told; None when there are none.
+        base: Sizes at which it runs rightly, as far as is known; None when there are none.
         trouble: Why there are none, or what ended the process.
         time: Whether time takes any size.
         batch: Whether batch takes any size.

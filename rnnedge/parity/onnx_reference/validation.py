@@ -1,4 +1,4 @@
-"""`validate_beside_file`: run a file beside another that it should compute the same as."""
+"""`validate_beside_file`: compare a file with another that it should compute the same as."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _CHANNELS: dict[tuple[str, int], Callable[[ir.Node, int], tuple[int, ...]]] = {
     ("ConvTranspose", 1): lambda node, rank: (1,),
     ("Gather", 0): lambda node, rank: (0,),
 }
-"""For an operator and the place of its weights, the axes that keep scales of their own. Said here
+"""For an operator and the place of its weights, the axes that keep their own scales. Said here
 once more: where what rounds weights is wrong about an axis, the two must not agree."""
 _MOVED = 2.0**-22
 """Two units in the last place of a float32, as a part of a number."""
@@ -88,7 +88,7 @@ def _products(constant: ir.Value) -> Iterator[ir.Node]:
 
 
 def _channels(constant: ir.Value) -> tuple[int, ...] | None:
-    """Return the axes of weights that have scales of their own; None for what is no weight."""
+    """Return the axes of weights that have their own scales; None for what is no weight."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
         if not is_standard(node):

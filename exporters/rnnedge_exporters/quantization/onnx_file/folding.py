@@ -80,7 +80,7 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
         )
         graph.register_initializer(made)
         folded[graph, array.shape, array.tobytes()] = made
-    value.name = f"{value.name}/computed"  # it goes with the nodes that nothing needs
+    value.name = f"{value.name}/computed"  # it is removed with the nodes that nothing needs
     ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
 
 

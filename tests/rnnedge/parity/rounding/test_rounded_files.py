@@ -1,4 +1,4 @@
-"""Files with rounded weights are held to the weights that they hold, and no error hides behind."""
+"""Files with rounded weights must compute with what they store, and no error hides behind."""
 
 from __future__ import annotations
 
