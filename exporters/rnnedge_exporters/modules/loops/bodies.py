@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import fx, nn
 
@@ -15,9 +15,6 @@ from rnnedge_exporters.modules.loops.programs import Item, Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
 from rnnedge_exporters.modules.loops.turns import Described
-
-if TYPE_CHECKING:
-    from rnnedge_exporters.modules.loops.emitting import Writer
 
 Shape = tuple[Described, ...]
 _NUMBERS = ("Tensor", "number")
@@ -57,6 +54,37 @@ class LoopParts:
         self.given_shapes: dict[int, Shape] = {}
 
 
+class Outer(Protocol):
+    """What a body asks of the writer of the program around its loop."""
+
+    sizes: SizeWriter
+    holder: nn.Module
+
+    def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """Add a call of an operator."""
+        ...
+
+    def value(self, described: Described) -> Any:
+        """Return the node, or the plain value, of a description."""
+        ...
+
+    def shape_of(self, described: Described) -> tuple[Described, ...]:
+        """Return the described sizes of a description."""
+        ...
+
+    def dtype_of(self, described: Described) -> Any:
+        """Return the dtype of a description."""
+        ...
+
+    def item(self, number: int) -> Item:
+        """Return a step of the program."""
+        ...
+
+    def scanned(self, source: Described, turns: Described) -> tuple[fx.Node, int]:
+        """Return what a loop scans, [turns, …] from its lowest step on, and the direction."""
+        ...
+
+
 class BodyWriter:
     """Writes the body of one loop.
 
@@ -69,7 +97,7 @@ class BodyWriter:
     """
 
     def __init__(
-        self, outer: Writer, parts: LoopParts, merged: Merged, root: nn.Module, module: nn.Module
+        self, outer: Outer, parts: LoopParts, merged: Merged, root: nn.Module, module: nn.Module
     ) -> None:
         """Write nothing yet."""
         self._outer, self._parts, self._merged = outer, parts, merged
