@@ -306,7 +306,7 @@ def _part_product(kinds: tuple[Kind, ...]) -> str:
     types = {"float32": "float", "float16": "uint16_t", "int8": "int8_t"}
     cases = []
     for kind in kinds:
-        row = f"(const {types[kind]} *)m->weights + row * m->inputs + from"
+        row = f"(const {types[kind]} *)m->weights + at"
         call = f"product_{kind}({row}, x, count)"
         call += " * m->scales[row]" if kind == "int8" else ""
         cases.append((kind, f"return {call};"))
@@ -316,6 +316,7 @@ def _part_product(kinds: tuple[Kind, ...]) -> str:
 /* Row `row` of a matrix times x; only the `count` columns that start at `from`. */
 static float part_product(const struct matrix *m, size_t row, size_t from, const float *x,
                           size_t count) {{
+  const size_t at = row * m->inputs + from;
 {body}
 }}"""
 
@@ -330,8 +331,8 @@ static float row_product(const struct matrix *m, size_t row, const float *x) {
 def _matrix(kinds: tuple[Kind, ...]) -> str:
     names = ", ".join(kind.upper() for kind in kinds)
     several = len(kinds) > 1
-    kind = "  enum kind kind;       /* of its elements */\n" if several else ""
-    scales = "  const float *scales;  /* [units], of int8 */\n" if "int8" in kinds else ""
+    kind = "  enum kind kind;      /* of its elements */\n" if several else ""
+    scales = "  const float *scales; /* [units], of int8 */\n" if "int8" in kinds else ""
     return (
         (f"enum kind {{ {names} }};\n\n" if several else "")
         + "/* A matrix [units, inputs] of weights. */\nstruct matrix {\n"
@@ -434,6 +435,23 @@ struct layer {
 _BIAS_N = "  const float *bias_n; /* of a GRU's new gate, scaled by its reset gate */\n"
 
 
+def needed(used: Iterable[str], cells: Iterable[str]) -> list[str]:
+    """Return the kernels that are used, each after those that it calls."""
+    order: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for other in KERNELS[name].needs:
+            add(other)
+        order.setdefault(name)
+
+    for name in [
+        *sorted(set(used)),
+        *(need for cell in sorted(cells) for need in CELLS[cell].needs),
+    ]:
+        add(name)
+    return list(order)
+
+
 def definitions(
     used: Iterable[str], cells: Iterable[str], kinds: tuple[Kind, ...], *, rows: bool
 ) -> str:
@@ -446,16 +464,7 @@ def definitions(
         rows: Whether whole rows of them are multiplied.
     """
     cells = sorted(set(cells))
-    order: dict[str, None] = {}
-
-    def add(name: str) -> None:
-        for needed in KERNELS[name].needs:
-            add(needed)
-        order.setdefault(name)
-
-    for name in [*sorted(set(used)), *(need for cell in cells for need in CELLS[cell].needs)]:
-        add(name)
-    parts = [KERNELS[name].text for name in order]
+    parts = [KERNELS[name].text for name in needed(used, cells)]
     if kinds:
         parts += [_matrix(kinds), _products(kinds), _part_product(kinds)]
         parts += [_WHOLE_ROW] if rows else []

@@ -23,9 +23,11 @@ SCRATCH: dict[Dtype, str] = {
     "bool": "scratch_bool",
 }
 _ELEMENTS = {"float32": "float", "float16": "uint16_t", "int8": "int8_t"}
-_RESERVED = ("state", "steps", "step", "work", "next", "turn", "zeros", "first", "second", "failed")
-_RESERVED += (*SCRATCH.values(), "product", "part_product", "row_product", "matrix", "layer")
-_RESERVED += (*"ijklmnpqtubsvw", "row", "sum", "so_far")
+_OWN = """
+    state steps step work next turn zeros first second failed row sum so_far
+    product part_product row_product matrix layer
+"""
+_RESERVED = (*_OWN.split(), *SCRATCH.values(), *"ijklmnpqtubsvw")
 """Names that generated functions use themselves."""
 _NUMBERED = re.compile(r"(rnn|lstm|gru|product|projection|table)_\w+", re.IGNORECASE)
 """What the layers and matrices of a program are called."""

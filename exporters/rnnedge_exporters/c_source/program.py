@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rnnedge_exporters.c_source.packing import Matrix, RowPacker
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.plan.errors import PlanError
 from rnnedge_runtime.plan.known import check_operators, dtype_of
 from rnnedge_runtime.plan.model_file import Model, ValueInfo, read_model
@@ -28,7 +29,6 @@ from rnnedge_runtime.plan.tracer import (
     Tracer,
 )
 from rnnedge_runtime.plan.values import DTYPE_CODE, ITEM, Buffer, Call, Dtype
-from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 
 MOST_BYTES = 2**31 - 1
 """Of any one array; size_t of a small device counts no further."""
@@ -248,10 +248,7 @@ def in_time(spec: TensorSpec) -> bool:
 
 def dtypes_of(call: Call) -> list[Dtype]:
     """Return the dtype of what lies at each place of a call."""
-    known: dict[int, list[Dtype]] = {
-        LAYER: ["float32"] * 3 + ["int64"] + ["float32"] * 3,
-        GATHER: ["float32", "int64", "float32"],
-    }
+    floats: list[Dtype] = ["float32"] * len(call.places)
     if call.operation == COPY:
         return [_CODES[call.kind]] * 2
     if call.operation == CAST:
@@ -262,7 +259,11 @@ def dtypes_of(call: Call) -> list[Dtype]:
     if call.operation == WHERE:
         chosen: Dtype = "int64" if call.kind else "float32"
         return ["bool", chosen, chosen, chosen]
-    return known.get(call.operation, ["float32"] * len(call.places))
+    if call.operation == LAYER:
+        floats[3] = "int64"
+    if call.operation == GATHER:
+        floats[1] = "int64"
+    return floats
 
 
 def _prepared(calls: Sequence[Call]) -> tuple[Call, ...]:
@@ -290,7 +291,8 @@ def _place(calls: Sequence[Call]) -> dict[Dtype, int]:
                 found[place[0].root()[0]] = dtype
     arenas: dict[Dtype, int] = {}
     for dtype, item in ITEM.items():
-        size = place_in_arena(calls, item, lambda buffer, dtype=dtype: found[buffer] == dtype)
+        own = {buffer for buffer, held in found.items() if held == dtype}
+        size = place_in_arena(calls, item, own.__contains__)
         if size:
             arenas[dtype] = size
     return arenas

@@ -1,47 +1,14 @@
-"""The `README.md` of a C program, and the sizes in it."""
+"""The `README.md` of a C program."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from rnnedge_exporters.c_source.program import Program
 from rnnedge_exporters.c_source.sources import Sources, signature
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSizes:
-    """What a program takes.
-
-    Attributes:
-        weights: Bytes of constants in flash, exactly.
-        code: Bytes of code in flash that a Cortex-M4F takes at most, compiled with `-Os`.
-        state: Bytes of RAM of one state, exactly; the caller places it.
-        stack: Bytes of stack that a call takes at most, compiled with `-Os` for a Cortex-M4F.
-        macs: Multiply-accumulates of one step, or of a run where there is no step.
-    """
-
-    weights: int
-    code: int
-    state: int
-    stack: int
-    macs: int
-
-
-def sizes_of(program: Program, sources: Sources) -> ProgramSizes:
-    """Return what a program takes."""
-    places = sources.places
-    return ProgramSizes(
-        weights=places.flash_bytes,
-        code=sources.code_bytes,
-        state=places.struct_bytes,
-        stack=sources.stack_bytes,
-        macs=program.macs,
-    )
-
-
-def readme(program: Program, sources: Sources, sizes: ProgramSizes, title: str) -> str:
+def readme(program: Program, sources: Sources, title: str) -> str:
     """Return the text of the README."""
-    places = sources.places
+    places, sizes = sources.places, sources.sizes
     prefix = places.prefix
     verb = "run" if program.steps is not None else "step"
     storages = ", ".join(sorted(places.stored)) or "no matrices"
@@ -54,19 +21,21 @@ def readme(program: Program, sources: Sources, sizes: ProgramSizes, title: str) 
 | | |
 |---|---|
 | flash: weights and other constants | {sizes.weights:,} bytes ({storages}) |
-| flash: code | at most {sizes.code:,} bytes |
+| flash: code | about {sizes.code:,} bytes |
 | RAM: one `{prefix}_state` | {sizes.state:,} bytes |
-| stack | at most {sizes.stack:,} bytes |
+| stack | about {sizes.stack:,} bytes |
 | multiply-accumulates of {once} | {sizes.macs:,} |""",
-        "Code and stack are those of a Cortex-M4F compiled with `-Os`; `make size` prints them for\n"
-        "your compiler. The program allocates nothing, has no variables outside the state, calls\n"
-        "no function of a library, and needs no more than a C99 compiler.",
+        "Weights and RAM are exact. Code and stack are those of a Cortex-M4F with GCC and `-Os`;\n"
+        "`make size` prints the code of your compiler, `-fstack-usage` writes the stack. The\n"
+        "program allocates nothing, has no variables outside the state, and calls no function of\n"
+        "a library.",
         "## Use",
         _example(program, sources, verb),
         "## Proof",
-        f"`make test` compiles the program with `-std=c99 -Wall -Wextra -Werror -pedantic`, runs\n"
-        f"golden vectors, and prints `PASS` last: `{prefix}_test.c` holds random inputs and what ONNX\n"
-        "Runtime answered to them. An error of 1e-5, and of 1e-5 of the expected number, is allowed.",
+        "`make test` compiles the program with `-std=c99 -Wall -Wextra -Werror -pedantic`, runs\n"
+        f"golden vectors and prints `PASS` last: `{prefix}_test.c` holds random inputs and the\n"
+        "outputs of ONNX Runtime. The allowed error is 1e-5 * (1 + |expected|). `build/` is\n"
+        "deleted when the model is exported to this folder again.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -76,12 +45,13 @@ def _about(program: Program, sources: Sources) -> str:
     rows = f" Each call computes {batch} rows." if batch != 1 else ""
     if program.steps is not None:
         return (
-            f"A recurrent network that runs whole sequences of {program.steps} steps. `{prefix}_run`\n"
-            f"starts from zeros each time.{rows}"
+            f"A recurrent network that runs whole sequences of {program.steps} steps.\n"
+            f"`{prefix}_run` starts from zeros each time.{rows}"
         )
     return (
-        f"A recurrent network that runs step by step: `{prefix}_step` takes one frame and keeps the\n"
-        f"state of the stream in a `{prefix}_state`. Several streams are several states.{rows}"
+        f"A recurrent network that runs step by step: `{prefix}_step` takes one frame, and\n"
+        f"keeps the state of the stream in a `{prefix}_state`. Several streams are several\n"
+        f"states.{rows}"
     )
 
 

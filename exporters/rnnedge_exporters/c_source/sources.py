@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnedge_exporters.c_source.calls import Emitter
+from rnnedge_exporters.c_source.calls import statements
+from rnnedge_exporters.c_source.emitter import Emitter
 from rnnedge_exporters.c_source.kernels import definitions
-from rnnedge_exporters.c_source.packing import Kind
+from rnnedge_exporters.c_source.packing import BYTES, Kind
 from rnnedge_exporters.c_source.places import C_TYPES, SCRATCH, Places
 from rnnedge_exporters.c_source.program import Port, Program
+from rnnedge_exporters.c_source.sizes import ProgramSizes, sizes_of
 from rnnedge_exporters.c_source.text import array
 from rnnedge_runtime.plan.values import ITEM
-
-_FIELD = re.compile(r"\{([A-Z0-9]+)\|([^|{}]*)\|([^|{}]*)\|([^|{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,7 @@ class Sources:
         weights: `kws_weights.c`.
         function: What calls look like.
         places: Where everything lies, with its sizes in bytes.
-        code_bytes: Bytes of code, at most.
-        stack_bytes: Bytes of stack, at most.
+        sizes: What the program takes.
     """
 
     header: str
@@ -50,8 +50,7 @@ class Sources:
     weights: str
     function: Function
     places: Places
-    code_bytes: int = 0
-    stack_bytes: int = 0
+    sizes: ProgramSizes
 
 
 def generate(
@@ -68,7 +67,7 @@ def generate(
     """
     places = Places(program, prefix, kinds)
     emitter = Emitter(places)
-    body = emitter.statements(program.calls)
+    body = statements(emitter, program.calls)
     function = Function(
         emitter.may_fail,
         tuple(places.names[key] for key in program.ports if key[0] == "input"),
@@ -82,6 +81,7 @@ def generate(
         weights=comment + _weights(places, declared),
         function=function,
         places=places,
+        sizes=sizes_of(program, emitter, body),
     )
 
 
@@ -127,7 +127,7 @@ def _struct(program: Program, places: Places) -> list[str]:
     about = (
         "One stream: several streams are several states." if program.states else "Memory of runs."
     )
-    lines = [f"/* {about} The caller places it; nothing else is written to. */", "typedef struct {"]
+    lines = [f"/* {about} The caller places it. */", "typedef struct {"]
     for state in program.states:
         name = places.state_name(state)
         shape = " * ".join(map(str, state.shape)) or "1"
@@ -135,10 +135,10 @@ def _struct(program: Program, places: Places) -> list[str]:
         if state.name not in places.in_place:
             lines.append(f"  float next_{name}[{shape}];")
     for dtype in ("int64", "float32", "bool"):
-        if size := program.arenas.get(dtype):  # type: ignore[call-overload]
+        if size := program.arenas.get(dtype):
             kept = "between calls of kernels"
             lines.append(
-                f"  {C_TYPES[dtype]} {SCRATCH[dtype]}[{size // ITEM[dtype]}]; /* {kept} */"  # type: ignore[index]
+                f"  {C_TYPES[dtype]} {SCRATCH[dtype]}[{size // ITEM[dtype]}]; /* {kept} */"
             )
     if places.work:
         lines.append(f"  float work[{places.work}]; /* inside a layer */")
@@ -154,7 +154,7 @@ def _parameters(program: Program, function: Function) -> list[str]:
     ], [
         f"{C_TYPES[port.dtype]} *{name}"
         for name, port in zip(function.outputs, program.outputs, strict=True)
-    ]  # type: ignore[return-value]
+    ]
 
 
 def signature(program: Program, places: Places, function: Function, verb: str) -> str:
@@ -226,7 +226,7 @@ def _code(
     declared: str,
     body: list[str],
 ) -> str:
-    kinds = tuple(kind for kind in ("float32", "float16", "int8") if kind in places.stored)
+    kinds = tuple(kind for kind in BYTES if kind in places.stored)
     if "float16" in kinds:
         emitter.used.add("half_to_float")
     parts = [f'#include "{places.prefix}.h"']
@@ -234,35 +234,28 @@ def _code(
     functions = definitions(
         emitter.used,
         emitter.cells,
-        kinds,  # type: ignore[arg-type]
+        kinds,
         rows=emitter.whole_rows,
     )
     parts += [functions] if functions else []
     if places.zeros:
         parts.append(f"static const float zeros[{places.zeros}] = {{0.0f}};")
-    gru = "gru" in emitter.cells
-    structs = [_initializer(text, several=len(kinds) > 1, scales="int8" in kinds, gru=gru)
-               for text in emitter.layers]  # fmt: skip
+    structs = _definitions(emitter, kinds)
     parts += ["\n".join(structs)] if structs else []
     parts += [_init(program, places), *_functions(program, places, function, body)]
     return "\n\n".join(parts) + "\n"
 
 
-def _initializer(text: str, *, several: bool, scales: bool, gru: bool) -> str:
-    """Leave out of an initializer what its struct does not have."""
-
-    def matrix(match: re.Match[str]) -> str:
-        kind, weights, own_scales, inputs = match.groups()
-        fields = [kind] if several else []
-        fields += [weights, own_scales] if scales else [weights]
-        return "{" + ", ".join([*fields, inputs]) + "}"
-
-    text = _FIELD.sub(matrix, text)
-    if "struct layer" in text:
-        head, _, bias_n = text.rpartition("|")
-        text = f"{head}|{bias_n}" if gru else f"{head}}};"
-        text = text.replace("|", ",\n    ").replace("= {", "= {\n    ", 1)
-    return text
+def _definitions(emitter: Emitter, kinds: Sequence[Kind]) -> list[str]:
+    gru = "gru" in emitter.cells
+    layers = [
+        f"static const struct layer {name} = {layer.initializer(kinds, gru=gru)};"
+        for name, layer in emitter.layers.items()
+    ]
+    return layers + [
+        f"static const struct matrix {name} = {matrix.initializer(kinds)};"
+        for name, matrix in emitter.matrices.items()
+    ]
 
 
 def _init(program: Program, places: Places) -> str:

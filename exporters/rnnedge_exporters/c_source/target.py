@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnnedge_exporters.c_source.build_files import cmake_lists, makefile
 from rnnedge_exporters.c_source.check_source import check_source
 from rnnedge_exporters.c_source.packing import Kind
-from rnnedge_exporters.c_source.program import Program, lay_out
-from rnnedge_exporters.c_source.readme import ProgramSizes, readme, sizes_of
+from rnnedge_exporters.c_source.program import lay_out
+from rnnedge_exporters.c_source.readme import readme
+from rnnedge_exporters.c_source.sizes import ProgramSizes
 from rnnedge_exporters.c_source.sources import generate
 from rnnedge_exporters.c_source.text import prefix_of
 from rnnedge_exporters.c_source.vectors import make_vectors
@@ -92,7 +92,6 @@ def write_program(
         program, prefix, kinds=_kinds(content, name), title=title, digest=session.digest
     )
     vectors = make_vectors(program, session, name)
-    sizes = sizes_of(program, sources)
     files = {
         f"{prefix}.h": sources.header,
         f"{prefix}.c": sources.code,
@@ -100,13 +99,13 @@ def write_program(
         f"{prefix}_test.c": check_source(program, sources, vectors, title),
         "Makefile": makefile(prefix, title),
         "CMakeLists.txt": cmake_lists(prefix, title),
-        "README.md": readme(program, sources, sizes, title),
+        "README.md": readme(program, sources, title),
     }
     with atomic_folder(folder) as new:
         check_program_folder(folder, force=force)
         for file, text in files.items():
             (new / file).write_text(text, encoding="utf-8", newline="\n")
-    return CProgram(folder, prefix, tuple(files), sizes, batch, max_steps)
+    return CProgram(folder, prefix, tuple(files), sources.sizes, batch, max_steps)
 
 
 def check_program_folder(folder: str | os.PathLike[str], *, force: bool = False) -> str:
@@ -176,5 +175,9 @@ def _check_batch(session: Session, batch: int, name: str) -> None:
 def _kinds(content: bytes, name: str) -> tuple[Kind, ...]:
     """Return the storages that weights of the file have, the narrowest first."""
     found = {array.dtype.name for array in read_model(content, name).graph.initializers.values()}
-    kinds: list[Kind] = ["int8"] if found & {"int8", "uint8"} else []
-    return (*kinds, *(["float16"] if "float16" in found else []), "float32")  # type: ignore[return-value]
+    kinds: list[Kind] = ["float32"]
+    if "float16" in found:
+        kinds.insert(0, "float16")
+    if found & {"int8", "uint8"}:
+        kinds.insert(0, "int8")
+    return tuple(kinds)

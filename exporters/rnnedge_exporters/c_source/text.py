@@ -8,21 +8,25 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while _Bool _Complex _Imaginary "
-    # of C++ and later C, and names of the headers that every program has
-    "alignas alignof and asm bool catch class constexpr delete explicit export false friend "
-    "mutable namespace new noexcept not nullptr operator or private protected public template "
-    "this thread_local throw true try typeid typename using virtual wchar_t xor "
-    "size_t ptrdiff_t NULL offsetof main".split()
-)
+_KEYWORDS = """
+    auto break case char const continue default do double else enum extern float for goto if
+    inline int long register restrict return short signed sizeof static struct switch typedef
+    union unsigned void volatile while _Bool _Complex _Imaginary
+    alignas alignof and asm bool catch class constexpr delete explicit export false friend
+    mutable namespace new noexcept not nullptr operator or private protected public template
+    this thread_local throw true try typeid typename using virtual wchar_t xor
+    size_t ptrdiff_t NULL offsetof main
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
+"""Of C and C++, and names of the headers that every program has."""
 _WIDTH = 96
-_HEADERS = frozenset(
-    "assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg "
-    "stdbool stddef stdint stdio stdlib string tgmath time wchar wctype".split()
-)
+_BREAKS = (", ", " + ", " = ", " ? ", " : ")
+"""Where a long line may be broken."""
+_C_HEADERS = """
+    assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg
+    stdbool stddef stdint stdio stdlib string tgmath time wchar wctype
+"""
+_HEADERS = frozenset(_C_HEADERS.split())
 """Names of headers of C, which a header of a program must not hide."""
 
 
@@ -89,6 +93,22 @@ def array(declaration: str, values: NDArray[np.generic]) -> str:
     return "\n".join([f"{declaration} = {{", *lines, "};"])
 
 
+def wrapped(line: str) -> list[str]:
+    """Return a line of C as several where it is too long for one."""
+    indent = len(line) - len(line.lstrip())
+    lines = []
+    while len(line) > _WIDTH + 2:
+        at = max(
+            line.rfind(mark, indent + 8, _WIDTH) for mark in (", ", " + ", " = ", " ? ", " : ")
+        )
+        if at < 0:
+            break
+        after = at + (line[at] == ",")
+        lines.append(line[:after])
+        line = " " * (indent + 4) + line[after:].strip()
+    return [*lines, line]
+
+
 class Writer:
     """Lines of C, indented by the blocks that they stand in."""
 
@@ -99,7 +119,7 @@ class Writer:
 
     def line(self, text: str) -> None:
         """Write one line."""
-        self.lines.append("  " * self._depth + text if text else "")
+        self.lines += wrapped("  " * self._depth + text) if text else [""]
 
     def comment(self, text: str) -> None:
         """Write a comment of one line."""
@@ -107,7 +127,7 @@ class Writer:
 
     def open(self, text: str) -> None:
         """Write the first line of a block."""
-        self.line(f"{text} {{")
+        self.line(f"{text} {{".lstrip())
         self._depth += 1
 
     def close(self, count: int = 1) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rnnedge_exporters.c_source.packing import Array
 from rnnedge_exporters.c_source.program import Port, Program
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime import Session
@@ -30,8 +30,8 @@ class Vectors:
     """
 
     steps: int
-    inputs: tuple[NDArray[np.generic], ...]
-    outputs: tuple[NDArray[np.generic], ...]
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
 
 
 def make_vectors(program: Program, session: Session, name: str) -> Vectors:
@@ -83,9 +83,7 @@ def _rows(program: Program) -> int:
     return min((call.sizes[2] for call in program.calls if call.operation == GATHER), default=2)
 
 
-def _random(
-    port: Port, shape: tuple[int, ...], rows: int, generator: np.random.Generator
-) -> NDArray[np.generic]:
+def _random(port: Port, shape: tuple[int, ...], rows: int, generator: np.random.Generator) -> Array:
     if port.dtype == "float32":
         return generator.standard_normal(shape, np.float32)
     return generator.integers(0, 2 if port.dtype == "bool" else rows, shape).astype(port.spec.dtype)
@@ -94,22 +92,23 @@ def _random(
 def _check_steps(
     program: Program,
     session: Session,
-    feeds: dict[str, NDArray[np.generic]],
-    answers: dict[str, NDArray[np.generic]],
+    feeds: dict[str, Array],
+    answers: dict[str, Array],
     name: str,
 ) -> None:
     """Refuse a model whose steps, run one by one, differ from the whole sequence."""
     state = None
-    made: dict[str, list[NDArray[np.generic]]] = {port.spec.name: [] for port in program.outputs}
+    made: dict[str, list[Array]] = {port.spec.name: [] for port in program.outputs}
     for step in range(STEPS):
         frame = {port.spec.name: _cut(port, feeds[port.spec.name], step) for port in program.inputs}
         result = session.run(frame, state=state)
         state = result.state
-        for key, values in made.items():
-            values.append(result.outputs[key])
+        for key, answered in made.items():
+            answered.append(result.outputs[key])
     for port in program.outputs:
         key, axis = port.spec.name, _time_axis(port)
-        values = made[key][-1] if axis is None else np.concatenate(made[key], axis)
+        parts = made[key]
+        values = parts[-1] if axis is None else np.concatenate(parts, axis)
         whole = answers[key]
         if values.shape != whole.shape or not np.allclose(values, whole, 1e-4, 1e-4):
             raise ExportError(
@@ -118,12 +117,12 @@ def _check_steps(
             )
 
 
-def _cut(port: Port, values: NDArray[np.generic], step: int) -> NDArray[np.generic]:
+def _cut(port: Port, values: Array, step: int) -> Array:
     axis = _time_axis(port)
     return values if axis is None else np.take(values, [step], axis)
 
 
-def _step_by_step(port: Port, values: NDArray[np.generic], program: Program) -> NDArray[np.generic]:
+def _step_by_step(port: Port, values: Array, program: Program) -> Array:
     axis = _time_axis(port)
     if axis is not None and program.steps is None:
         values = np.moveaxis(values, axis, 0)
