@@ -147,7 +147,7 @@ def _struct(program: Program, places: Places) -> list[str]:
     return [*lines, f"}} {places.prefix}_state;"]
 
 
-def _parameters(program: Program, function: Function) -> list[str]:
+def _parameters(program: Program, function: Function) -> tuple[list[str], list[str]]:
     return [
         f"const {C_TYPES[port.dtype]} *{name}"
         for name, port in zip(function.inputs, program.inputs, strict=True)
