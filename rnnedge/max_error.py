@@ -61,7 +61,7 @@ def export_within(
         calibrate: The caller's own sequences, as in `export`: they decide how weights in int8 are
             rounded, too. None takes standard normal input with a fixed seed, and a note says so.
         progress: Called with the number of layers measured and in all.
-        options: What `export` takes; `quantize`, or `dtype="float16"`, is among them.
+        **options: What `export` takes; `quantize`, or `dtype="float16"`, is among them.
 
     Returns:
         As `export`; the reason of a layer that was kept has its error.

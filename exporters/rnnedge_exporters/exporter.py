@@ -132,6 +132,9 @@ def export(
         force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
+    Returns:
+        The file, its contract, and what was done and run on the way.
+
     Raises:
         ExportError: When the module or an option cannot be used, or the file would answer
             something else than the module.
@@ -144,15 +147,7 @@ def export(
     """
     protected = data_files(calibrate)
     check_target(path, ONNX, protected=protected, force=force)
-    if opset is not None and (
-        not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
-    ):
-        raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
-    if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
-        names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
-        raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
+    _check_choices(opset, target, lowering)
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
@@ -203,3 +198,15 @@ def export(
         quantization=made.quantization,
         report=made.trial,
     )
+
+
+def _check_choices(opset: int | None, target: str, lowering: str | None) -> None:
+    if opset is not None and (
+        not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
+    ):
+        raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
+    if target not in ("cpu", "cuda", "portable"):
+        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
+        names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
+        raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")

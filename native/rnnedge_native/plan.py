@@ -47,7 +47,13 @@ class Layout:
         return _engine.Program(**self.recipe.arguments, instructions=self._instructions)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Run contiguous arrays of the very shapes and dtypes, in the order of the inputs.
+        """Run the calls once.
+
+        Args:
+            arrays: Contiguous arrays of the layout's shapes and dtypes, in the order of the inputs.
+
+        Returns:
+            New arrays, in the order of the outputs.
 
         Raises:
             InputError: When an index or a length is out of its range.
@@ -114,7 +120,13 @@ class Plan:
         self._try()
 
     def layout(self, shapes: Sequence[tuple[int, ...]]) -> Layout:
-        """Return the calls for inputs of these shapes, in the order of `inputs`.
+        """Return the calls for inputs of these shapes.
+
+        Args:
+            shapes: Of each input, in the order of `inputs`.
+
+        Returns:
+            The calls; those of the shapes seen last are kept.
 
         Raises:
             PlanError: When they do not fit, or a node takes at these shapes what is not known.

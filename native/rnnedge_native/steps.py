@@ -27,6 +27,9 @@ def step_through(
         others: The half that is written first.
         tiny: Numbers of the state below it become zero.
         flushed_every: After so many steps.
+
+    Returns:
+        What takes a frame and returns the output.
     """
     program = layout.program()
     return _engine.Stepper(program, frame, output, output.copy, states, others, tiny, flushed_every)

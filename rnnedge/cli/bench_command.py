@@ -64,6 +64,7 @@ def bench(
     count: int | None,
     warmup: int,
     rate: float | None,
+    *,
     stream: bool,
     against: tuple[str, ...],
     source: str | None,

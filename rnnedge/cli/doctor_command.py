@@ -44,6 +44,7 @@ def doctor(
     output: str | None,
     runtimes: tuple[str, ...],
     time_limit: float,
+    *,
     force: bool,
     as_json: bool,
 ) -> None:

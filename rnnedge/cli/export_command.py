@@ -73,6 +73,7 @@ from rnnedge_runtime.write_target import ONNX, check_target
 def export(
     source: str | None,
     output: str | None,
+    *,
     force: bool,
     inputs: tuple[str, ...],
     validate: bool,

@@ -57,6 +57,7 @@ def tune(
     batches: tuple[int, ...],
     pairs: tuple[Shape, ...],
     inputs: tuple[str, ...],
+    *,
     lengths: bool,
     states: bool | None,
     quantize: str | None,

@@ -93,6 +93,7 @@ _OF_FILES = (
 def validate(
     model: str,
     source: str | None,
+    *,
     quick: bool,
     atol: float | None,
     torch_factor: float,
@@ -123,7 +124,7 @@ def validate(
                 f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
             )
         refuse_others(str(source), *_OF_FILES)
-    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
+    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force=force)
     from rnnedge_exporters.sandbox.session import Worker
 
     with ExitStack() as stack:
@@ -175,6 +176,7 @@ def _check_writable(
     reports: tuple[str, ...],
     golden: str | None,
     failing: str | None,
+    *,
     force: bool,
 ) -> list[str | Path | None]:
     """Refuse what could not be written in the end, before PyTorch is imported.

@@ -124,36 +124,43 @@ def _count_node(node: NodeProto, shapes: Shapes) -> Work:
     if node.domain not in ("", "ai.onnx") or kind in _NOT_COUNTED:
         raise _UnknownError(kind)
     given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-    def size(name: str, *axes: int) -> int:
-        known = shapes.get(name)
-        if known is None:
-            raise _UnknownError(name)
-        chosen = [known[axis] for axis in axes] if axes else known
-        return math.prod(_known(length, name) for length in chosen)
-
-    if kind in ("MatMul", "MatMulInteger"):
-        return Work(2 * size(node.output[0]) * size(node.input[0], -1), 0)
-    if kind == "Gemm":
-        inner = size(node.input[0], 0 if given.get("transA") else 1)
-        return Work(2 * size(node.output[0]) * inner, 0)
-    if kind == "Conv":
-        kernel = size(node.input[1]) // size(node.input[1], 0)
-        return Work(2 * size(node.output[0]) * kernel, 0)
-    if kind in ("RNN", "GRU", "LSTM"):
-        x, *weights = node.input[:3]
-        return Work(2 * size(x, 0, 1) * sum(map(size, weights)), 0)
     if kind == "Scan":
         scanned = given["num_scan_inputs"]
         axis = given.get("scan_input_axes", [0])[0]
         step = _count(given["body"], shapes)
-        return Work(step.flops * size(node.input[-scanned], axis), step.weight_bytes)
+        return Work(step.flops * _size(shapes, node.input[-scanned], axis), step.weight_bytes)
     if kind == "If":
         one, other = (_count(given[f"{name}_branch"], shapes) for name in ("then", "else"))
         if one.flops != other.flops:
             raise _UnknownError(kind)
         return Work(one.flops, max(one.weight_bytes, other.weight_bytes))
-    return Work(0, 0)
+    return Work(2 * _products(node, given, shapes), 0)
+
+
+def _products(node: NodeProto, given: Mapping[str, Any], shapes: Shapes) -> int:
+    """Return the multiplications of a node without graphs of its own."""
+    kind = node.op_type
+    if kind in ("MatMul", "MatMulInteger"):
+        return _size(shapes, node.output[0]) * _size(shapes, node.input[0], -1)
+    if kind == "Gemm":
+        inner = _size(shapes, node.input[0], 0 if given.get("transA") else 1)
+        return _size(shapes, node.output[0]) * inner
+    if kind == "Conv":
+        kernel = _size(shapes, node.input[1]) // _size(shapes, node.input[1], 0)
+        return _size(shapes, node.output[0]) * kernel
+    if kind in ("RNN", "GRU", "LSTM"):
+        x, *weights = node.input[:3]
+        return _size(shapes, x, 0, 1) * sum(_size(shapes, weight) for weight in weights)
+    return 0
+
+
+def _size(shapes: Shapes, name: str, *axes: int) -> int:
+    """Return the number of entries along some axes of a value, or all."""
+    known = shapes.get(name)
+    if known is None:
+        raise _UnknownError(name)
+    chosen = [known[axis] for axis in axes] if axes else known
+    return math.prod(_known(length, name) for length in chosen)
 
 
 def _known(length: int | None, name: str) -> int:

@@ -89,9 +89,9 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
-        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
+        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.
@@ -122,7 +122,7 @@ def validate(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
             isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
         )  # fmt: skip
-        _check_writable(golden, failing, [model, against], force)
+        _check_writable(golden, failing, [model, against], force=force)
         from rnnedge.parity.onnx_reference import validate_beside_file
 
         return validate_beside_file(
@@ -139,7 +139,7 @@ def validate(
         )
     began = time.perf_counter()
     read = [model, *data_files(against), *data_files(calibrate)]
-    _check_writable(golden, failing, read, force)
+    _check_writable(golden, failing, read, force=force)
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
@@ -180,11 +180,11 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
-        rounding = measure_rounding(original, held, ask.dtype, collected, face, scores)
+        rounding = measure_rounding(original, held, ask.dtype, collected, face, scores=scores)
         notes += rounding.lines() if rounding else []
         calibration: tuple[OutputCost, ...] = ()
         if calibrated is not None:
-            calibration = Calibration(original, face, calibrated, scores).costs(runner)
+            calibration = Calibration(original, face, calibrated, scores=scores).costs(runner)
             notes += cost_lines(calibration, of="sequences of the calibration data")
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
         curves, diagnosis = error_over_time(collected, face), None
@@ -243,6 +243,7 @@ def _check_writable(
     golden: str | os.PathLike[str] | None,
     failing: str | os.PathLike[str] | None,
     read: Sequence[str | os.PathLike[str]],
+    *,
     force: bool,
 ) -> None:
     """Refuse what could not be written in the end."""

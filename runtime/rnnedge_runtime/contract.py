@@ -175,6 +175,9 @@ class Contract:
             text: The value under `METADATA_KEY`.
             source: Where the contract was found, for the error message.
 
+        Returns:
+            The contract, checked.
+
         Raises:
             ContractError: If the text is not a contract, or its format is newer than
                 `FORMAT_VERSION`.

@@ -58,6 +58,7 @@ in both directions would be off by up to 1.3e-2, most of it made by weights of 7
 
 def choose(
     layer: RecurrentLayer,
+    *,
     lengths: bool,
     target: Target,
     forced: str | None = None,
@@ -80,7 +81,9 @@ def choose(
     Raises:
         ExportError: When the layer cannot take the form that was asked for.
     """
-    name, reason = _choose_form(layer, lengths, target, forced, quantize)
+    name, reason = _choose_form(
+        layer, lengths=lengths, target=target, forced=forced, quantize=quantize
+    )
     if quantize == "int8":
         storage, why = storage_in_int8(layer, name)
         reason = f"{reason}; {why}" if why else reason
@@ -89,6 +92,7 @@ def choose(
 
 def _choose_form(
     layer: RecurrentLayer,
+    *,
     lengths: bool,
     target: Target,
     forced: str | None,
@@ -103,7 +107,7 @@ def _choose_form(
         return forced, "it was asked for"
     if quantize is None or forced is not None:
         return _choose_float(layer, target, forced)
-    integers, why = choose_int8(layer, lengths, target, quantize)
+    integers, why = choose_int8(layer, lengths=lengths, target=target, quantize=quantize)
     if integers is not None:
         return integers, why
     name, reason = _choose_float(layer, target, forced)
@@ -111,7 +115,7 @@ def _choose_form(
 
 
 def choose_int8(
-    layer: RecurrentLayer, lengths: bool, target: Target, quantize: Quantize
+    layer: RecurrentLayer, *, lengths: bool, target: Target, quantize: Quantize
 ) -> tuple[str | None, str]:
     """Return the form of integers for a layer, None where it has to be another, and why.
 

@@ -113,7 +113,9 @@ def store_in(
         elif written != "float32":
             computed = integers(constant.name or "")
             seen = moments.of.get(name) if moments else None
-            one = _written(graph, constant, name, array, node, summed, written, computed, seen)
+            one = _written(
+                graph, constant, name, array, node, summed, written, integers=computed, moments=seen
+            )
             report.append(one)
     return report
 
@@ -126,6 +128,7 @@ def _written(
     node: ir.Node,
     summed: Axes,
     storage: Storage,
+    *,
     integers: bool,
     moments: SecondMoments | None,
 ) -> LayerQuantization:

@@ -43,10 +43,10 @@ def clean(subject: Subject, folder: Path) -> Mended:
         raise NotMendedError("there is nothing to clean")
     path = folder / "cleaned.onnx"
     save(model, path)
-    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, bool(dropout)),)))
+    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),)))
 
 
-def _prove(subject: Subject, path: Path, dropout: bool) -> str:
+def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
     behaviour = subject.behaviour
     if behaviour is None or behaviour.base is None:
         raise NotMendedError("it does not run, so nothing can be proven")

@@ -131,6 +131,7 @@ def _difference(
     answers: Answers,
     answer: Callable[[Answers], Outputs],
     interface: Interface,
+    *,
     empty_rows: bool,
     floor: float,
     torch_factor: float,

@@ -248,11 +248,11 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     integers = file.has("DynamicQuantizeLSTM", names[0], stops)
     parts = integers and file.has("DynamicQuantizeLinear", names[0], stops)
     cell: Product | Recurrence
-    cell = _recurrence(node, integers, parts) if recurrent else _product(node)
+    cell = _recurrence(node, integers=integers, in_parts=parts) if recurrent else _product(node)
     return Cut(called(node), outputs, x.name or "", lengths, added, fixed, cell)
 
 
-def _recurrence(node: ir.Node, integers: bool, in_parts: bool) -> Recurrence:
+def _recurrence(node: ir.Node, *, integers: bool, in_parts: bool) -> Recurrence:
     weights, recurrence = _values(node, 1), _values(node, 2)
     limit = COMPUTED_LIMIT if integers and not in_parts else STORED_LIMIT
     parts = weights_in_parts(*quantize_channels(weights, 2, limit)) if in_parts else None

@@ -120,7 +120,7 @@ def validate_beside_file(
     if golden is not None and report:
         _write_golden(golden, named, sweep.collected, report)
     if failing is not None and diagnosis is not None:
-        _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force)
+        _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force=force)
     return report
 
 
@@ -319,6 +319,7 @@ def _save_failing(
     collected: Sequence[Answers],
     smallest: Case,
     protected: Sequence[str | os.PathLike[str]],
+    *,
     force: bool,
 ) -> None:
     from rnnedge.parity.golden_sets import save_failing

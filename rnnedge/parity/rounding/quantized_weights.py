@@ -65,7 +65,7 @@ def stored_weights(
     held = _Held(graph, outer or {})
     for node in graph.node:
         for values, scale, zero, multiplied in held.read(node):
-            yield _integers(values, scale, zero, multiplied)
+            yield _integers(values, scale, zero, multiplied=multiplied)
         if node.op_type == "MatMulNBits":
             yield from held.blocks(node)
         if node.op_type == "DynamicQuantizeLSTM" and (weight := held.in_parts(node)) is not None:
@@ -74,22 +74,22 @@ def stored_weights(
             continue
         multiplied = node.op_type in _MULTIPLIERS
         halves = (a for n in node.input if (a := held.halves.get(n)) is not None)
-        yield from (_halves(array, multiplied) for array in halves)
+        yield from (_halves(array, multiplied=multiplied) for array in halves)
     for node in graph.node:
         if node.op_type == "Cast" and (array := held.halves.get(node.input[0])) is not None:
-            yield _halves(array, False)
+            yield _halves(array, multiplied=False)
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 yield from stored_weights(attribute.g, held.constants)
 
 
-def _halves(array: Array, multiplied: bool) -> StoredWeight:
+def _halves(array: Array, *, multiplied: bool) -> StoredWeight:
     half: Float32 = np.spacing(np.abs(array)).astype(np.float32) / np.float32(2)
     values = array.astype(np.float32)
     return StoredWeight(values, half, np.zeros(array.shape, bool), "float16", multiplied)
 
 
-def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> StoredWeight:
+def _integers(values: Array, scale: Array, zero: Array, *, multiplied: bool) -> StoredWeight:
     """Widen integers; `scale` and `zero` have 1 for the axes that they are shared over."""
     wide = (values.astype(np.float32) - zero.astype(np.float32)) * scale
     shared = tuple(axis for axis in range(values.ndim) if scale.shape[axis] == 1)

@@ -62,7 +62,7 @@ def _output_row(output: OutputReport) -> list[Child]:
     named = tag(
         "span",
         tag("code", output.name),
-        tag("small", mark(bool(output), "pass" if output else "fail")),
+        tag("small", mark(passed=bool(output), words="pass" if output else "fail")),
         tag("small", f"{output.cases - output.failed} of {output.cases} pass"),
     )
     if output.problem:
@@ -162,7 +162,7 @@ def _case_row(result: CaseResult) -> list[Child]:
     named: list[Child] = [
         tag("span", str(result.case), class_="case"),
         tag("code", result.output),
-        mark(bool(result), "pass" if result else "fail"),
+        mark(passed=bool(result), words="pass" if result else "fail"),
     ]
     if result.problem:
         return [*named, tag("span", result.problem, class_="problem")]

@@ -79,6 +79,9 @@ def describe(engine: Engine, interface: Interface, hindrances: tuple[str, ...]) 
         engine: The opened model.
         interface: Its inputs, outputs and states.
         hindrances: What keeps it from being streamed.
+
+    Returns:
+        What `Session.info` shows.
     """
     if not interface.states:
         hindrances = (*hindrances, "it has no states to keep between calls")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.plan.errors import PlanError
-from rnnedge_runtime.proof.tensor_file import parse_tensor
 from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
+from rnnedge_runtime.tensor_file import parse_tensor
 
 Array: TypeAlias = NDArray[Any]
 

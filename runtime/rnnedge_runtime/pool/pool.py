@@ -164,10 +164,13 @@ class StreamPool:
             frames.look_again()
 
     def state(self, stream: int) -> tuple[Array, ...]:
-        """Return a copy of a stream's state, each [layers, 1, hidden].
+        """Return a copy of a stream's state.
 
         Args:
             stream: The stream.
+
+        Returns:
+            One array [layers, 1, hidden] for each state of the model.
 
         Raises:
             StreamError: If it is not open.

@@ -116,6 +116,9 @@ def quantize(
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
         force: Whether a file that holds something else than a model may be replaced.
 
+    Returns:
+        What was written, and what was done to each node and weight.
+
     Raises:
         ExportError: When the file cannot be read, is quantized already, has nothing to quantize, or
             has a recurrent node whose weights are not constant or, with `int8:all`, that cannot
@@ -247,7 +250,9 @@ def _form(
     lowering, reason = None, found.hindrance
     if found.layer is not None:
         lengths = given(found.node, LENGTHS) is not None
-        lowering, reason = choose_int8(found.layer, lengths, target, quantize)
+        lowering, reason = choose_int8(
+            found.layer, lengths=lengths, target=target, quantize=quantize
+        )
     if lowering is None and quantize == "int8:all":
         raise ExportError(
             f"quantize='int8:all': {found.node.op_type} {found.name} cannot compute in int8, since "

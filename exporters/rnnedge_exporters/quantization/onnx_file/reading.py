@@ -39,6 +39,29 @@ def read_model(path: Path) -> ir.Model:
     Raises:
         ExportError: When it cannot be read, is too large, or quantized already.
     """
+    model = _load(path)
+    if not model.graph.outputs:
+        raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
+    _refuse_quantized(path, model)
+    opset = model.graph.opset_imports.get("", LOWEST)
+    if opset < LOWEST:
+        raise ExportError(
+            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
+            "onnx.version_converter"
+        )
+    for prepare in (
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(),
+        passes.RemoveInitializersFromInputsPass(),
+    ):
+        prepare(model)
+    # Before 4, each initializer had to be an input.
+    model.ir_version = max(model.ir_version, 4)
+    return model
+
+
+def _load(path: Path) -> ir.Model:
+    """Return what a file holds, its external data too."""
     if not path.is_file():
         raise ExportError(f"{path}: expected an ONNX file, found no such file")
     try:
@@ -66,23 +89,6 @@ def read_model(path: Path) -> ir.Model:
             f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
             f"of types that are not known here ({' '.join(str(first).split())[:100]})"
         ) from error
-    if not model.graph.outputs:
-        raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
-    _refuse_quantized(path, model)
-    opset = model.graph.opset_imports.get("", LOWEST)
-    if opset < LOWEST:
-        raise ExportError(
-            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
-            "onnx.version_converter"
-        )
-    for prepare in (
-        passes.InlinePass(),
-        passes.LiftConstantsToInitializersPass(),
-        passes.RemoveInitializersFromInputsPass(),
-    ):
-        prepare(model)
-    # Before 4, each initializer had to be an input.
-    model.ir_version = max(model.ir_version, 4)
     return model
 
 

@@ -78,7 +78,7 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
             f"[directions, {gates}*hidden, hidden], got {list(weights.shape)} and "
             f"{list(recurrence.shape)}: the file is damaged"
         )
-    hindrance = _hindrance(node, cell, opset, inner)
+    hindrance = _hindrance(node, cell, opset, inner=inner)
     layer = None if hindrance else _layer(node, cell, weights, recurrence)
     x = given(node, X)
     if layer is not None and x is not None:
@@ -118,7 +118,7 @@ def _weight(node: ir.Node, name: str, place: int) -> Float32:
     return array
 
 
-def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
+def _hindrance(node: ir.Node, cell: Cell, opset: int, *, inner: bool) -> str:
     """Say what a node has that no lowering has; empty when there is nothing."""
     activations = [name.lower() for name in _option(node, "activations", [])]
     allowed = [_USUAL[cell]] + [["relu"]] * (cell == "rnn")

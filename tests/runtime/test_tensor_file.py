@@ -5,7 +5,7 @@ import pytest
 from golden_files import DATA_TYPES, content, head, number, raw, typed
 
 from rnnedge_runtime import GoldenError
-from rnnedge_runtime.proof.tensor_file import SUPPORTED, read_tensor
+from rnnedge_runtime.tensor_file import SUPPORTED, read_tensor
 
 RAW = raw(np.array([[1.5, -2.0, 0.0]], np.float32), "h_0")
 
