@@ -154,7 +154,7 @@ def _lay_out(
     if len(recipe.calls) > MOST_CALLS:
         raise ExportError(
             f"{name}: its plan has {len(recipe.calls):,} calls, and a C function takes up to "
-            f"{MOST_CALLS:,}: give a smaller --max-steps"
+            f"{MOST_CALLS:,}: give a smaller max_steps"
         )
     calls = _prepared(recipe.calls)
     arenas = _place(calls)
@@ -201,7 +201,7 @@ def _shape(spec: TensorSpec, batch: int, steps: int | None, name: str) -> tuple[
     if math.prod(shape) * 8 > MOST_BYTES:
         raise ExportError(
             f"{name}: {spec.name} of shape {shape} does not fit in {MOST_BYTES:,} bytes: give a "
-            "smaller --batch or --max-steps"
+            "smaller batch or max_steps"
         )
     return tuple(shape)
 
@@ -210,7 +210,7 @@ def _check_size(what: str, size: int, name: str) -> None:
     if size > MOST_BYTES:
         raise ExportError(
             f"{name}: {what} would take {size:,} bytes, and C arrays of a device hold up to "
-            f"{MOST_BYTES:,}: give a smaller --batch or --max-steps"
+            f"{MOST_BYTES:,}: give a smaller batch or max_steps"
         )
 
 

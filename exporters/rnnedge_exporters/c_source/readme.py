@@ -28,7 +28,7 @@ def readme(program: Program, sources: Sources, title: str) -> str:
         "Weights and RAM are exact. Code and stack are those of a Cortex-M4F with GCC and `-Os`;\n"
         "`make size` prints the code of your compiler, `-fstack-usage` writes the stack. The\n"
         "program allocates nothing, has no variables outside the state, and calls no function of\n"
-        "a library.",
+        "a library; a compiler may make `memset` or `memcpy` of a loop.",
         "## Use",
         _example(program, sources, verb),
         "## Proof",

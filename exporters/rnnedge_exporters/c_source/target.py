@@ -10,24 +10,17 @@ from rnnedge_exporters.c_source.build_files import cmake_lists, makefile
 from rnnedge_exporters.c_source.check_source import check_source
 from rnnedge_exporters.c_source.packing import Kind
 from rnnedge_exporters.c_source.program import lay_out
+from rnnedge_exporters.c_source.program_folder import MARK, check_program_folder
 from rnnedge_exporters.c_source.readme import readme
 from rnnedge_exporters.c_source.sizes import ProgramSizes
 from rnnedge_exporters.c_source.sources import generate
-from rnnedge_exporters.c_source.text import prefix_of
 from rnnedge_exporters.c_source.vectors import make_vectors
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime import Session
 from rnnedge_runtime.atomic_file import atomic_folder
 from rnnedge_runtime.contract import BATCH
-from rnnedge_runtime.errors import WriteError
 from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.version import __version__
-from rnnedge_runtime.write_target import check_folder
-
-MARK = "Made by rnnedge"
-"""In the first lines of every file that is written."""
-_BUILD = "build"
-"""What the Makefile puts its results into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +42,33 @@ class CProgram:
     sizes: ProgramSizes
     batch: int
     max_steps: int | None
+
+    def __str__(self) -> str:
+        """Return the folder and how many files are in it."""
+        return f"{self.folder} (C99, {len(self.files)} files)"
+
+
+def check_program_options(
+    target: str, path: str | os.PathLike[str], *, batch: int = 1, max_steps: int | None = None
+) -> bool:
+    """Return whether a C program is to be written, and refuse its options elsewhere.
+
+    Args:
+        target: As in `export`.
+        path: What is written: the folder, or an `.onnx` file.
+        batch: Rows of each call.
+        max_steps: Steps of whole sequences, or None.
+
+    Raises:
+        ExportError: For a batch or steps of another target, or out of range.
+    """
+    if target == "c" and not os.fspath(path).lower().endswith(".onnx"):
+        _check_options(batch, max_steps)
+        return True
+    for name, given in (("batch", batch != 1), ("max_steps", max_steps is not None)):
+        if given:
+            raise ExportError(f"{name}: requires target='c' and a folder to write")
+    return False
 
 
 def write_program(
@@ -80,7 +100,7 @@ def write_program(
     folder = Path(folder)
     name = name or "the model"
     prefix = check_program_folder(folder, force=force)
-    _check_options(batch, max_steps)
+    check_program_options("c", folder, batch=batch, max_steps=max_steps)
     session = Session(content, engine="onnxruntime")
     interface = session.interface
     if max_steps is None:
@@ -108,46 +128,6 @@ def write_program(
     return CProgram(folder, prefix, tuple(files), sources.sizes, batch, max_steps)
 
 
-def check_program_folder(folder: str | os.PathLike[str], *, force: bool = False) -> str:
-    """Refuse a folder that a C program must not replace.
-
-    Returns:
-        What the names of the functions start with.
-
-    Raises:
-        WriteError: When it holds something else, or cannot be written.
-    """
-    path = check_folder(folder)
-    prefix = prefix_of(path.name)
-    if not path.is_dir():
-        return prefix
-    names = _file_names(prefix)
-    for entry in sorted(path.iterdir()):
-        if entry.name == _BUILD and entry.is_dir() and not entry.is_symlink():
-            continue
-        if entry.name not in names or not entry.is_file():
-            raise WriteError(
-                f"{folder}: expected an empty folder or one with a C program only, found "
-                f"{entry.name} in it: give another folder"
-            )
-        if not force and not _is_ours(entry):
-            raise WriteError(
-                f"{entry}: was not written by rnnedge: give another folder, or replace it with "
-                "force=True (--force)"
-            )
-    return prefix
-
-
-def _file_names(prefix: str) -> tuple[str, ...]:
-    sources = (f"{prefix}{end}" for end in (".h", ".c", "_weights.c", "_test.c"))
-    return (*sources, "Makefile", "CMakeLists.txt", "README.md")
-
-
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(200)
-
-
 def _check_options(batch: object, max_steps: object) -> None:
     for name, value in (("batch", batch), ("max_steps", max_steps)):
         if value is None and name == "max_steps":
@@ -157,7 +137,7 @@ def _check_options(batch: object, max_steps: object) -> None:
 
 
 def _check_streamable(session: Session, name: str) -> None:
-    remedy = "give --max-steps N for a program that runs whole sequences of N steps"
+    remedy = "max_steps=N (--max-steps N) writes a program of whole sequences of N steps"
     if session.hindrances:
         raise ExportError(f"{name}: cannot run in steps: {'; '.join(session.hindrances)}: {remedy}")
     if not session.interface.states:
@@ -169,7 +149,9 @@ def _check_streamable(session: Session, name: str) -> None:
 def _check_batch(session: Session, batch: int, name: str) -> None:
     axes = {axis for spec in session.interface.inputs for axis in spec.axes}
     if batch != 1 and BATCH not in axes:
-        raise ExportError(f"{name}: its batch is fixed in the file: leave --batch {batch} out")
+        raise ExportError(
+            f"{name}: its batch is fixed in the file: leave batch={batch} (--batch) out"
+        )
 
 
 def _kinds(content: bytes, name: str) -> tuple[Kind, ...]:

@@ -112,8 +112,8 @@ def _check_steps(
         whole = answers[key]
         if values.shape != whole.shape or not np.allclose(values, whole, 1e-4, 1e-4):
             raise ExportError(
-                f"{name}: {key} of single steps is not that of the whole sequence: give "
-                "--max-steps N for a program of whole sequences of N steps"
+                f"{name}: {key} of single steps is not that of the whole sequence: "
+                "max_steps=N (--max-steps N) writes a program of whole sequences of N steps"
             )
 
 

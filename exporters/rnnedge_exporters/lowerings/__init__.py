@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.weights import RecurrentLayer
@@ -18,7 +18,7 @@ from rnnedge_exporters.lowerings.switch import lower_to_switch
 from rnnedge_exporters.quantization.options import Quantize, Storage
 from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable"]
+Target: TypeAlias = Literal["cpu", "cuda", "portable", "c"]
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
 
@@ -54,6 +54,18 @@ whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at 
 figures of a narrow layer are mostly those with all its instructions: ONNX Runtime takes AMX for a
 single row too, which is slower there than AVX2. The higher ones are those of AVX2. At 512, an RNN
 in both directions would be off by up to 1.3e-2, most of it made by weights of 7 bits."""
+
+
+def check_target_name(target: object) -> None:
+    """Refuse a target that is not one of `Target`.
+
+    Raises:
+        ExportError: When it is not.
+    """
+    known = get_args(Target)
+    if target not in known:
+        names = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        raise ExportError(f"target: expected {names}, got {target!r}")
 
 
 def choose(
@@ -123,6 +135,8 @@ def choose_int8(
     """
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
+    if target == "c":
+        return None, "C computes in float32"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
@@ -150,6 +164,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
+    if target == "c":
+        return "operator", "C is written from it"
     if target == "portable":
         return "operator", "the form that the most runtimes know"
     if target == "cuda":

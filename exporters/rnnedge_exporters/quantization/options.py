@@ -36,6 +36,11 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
             f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
         )
     computed = str(lowering).endswith(("_int8", "_nbits"))
+    if target == "c" and (computed or quantize == "int8:all"):
+        option = f"lowering={lowering!r}" if computed else "quantize='int8:all'"
+        raise ExportError(
+            f"{option}: C computes in float32: quantize='int8' stores its weights in int8"
+        )
     if computed and (quantize is None or target == "cuda"):
         raise ExportError(
             f"lowering={lowering!r}: computes in int8 on a CPU, and goes with quantize='int8' and "

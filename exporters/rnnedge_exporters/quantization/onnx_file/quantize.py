@@ -14,7 +14,7 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
-from rnnedge_exporters.lowerings import Target, choose_int8
+from rnnedge_exporters.lowerings import Target, check_target_name, choose_int8
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.checks import check_array
 from rnnedge_exporters.quantization.layer_plan import write_layer
@@ -129,8 +129,7 @@ def quantize(
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    check_target_name(target)
     if quantize is None and dtype == "float32":
         raise ExportError(
             f"{source}: is an ONNX file already: say what to do with it, quantize='int8' or "
@@ -162,7 +161,7 @@ def quantize(
     def computed(name: str) -> bool:
         # The input of a Scan is projected in float32, as in the `scan_int8` lowering.
         projects = contract is not None and _PROJECTION.search(name) is not None
-        return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
+        return opset >= _INTEGERS_OPSET and target not in ("cuda", "c") and not projects
 
     # First, since a lowering may gather from a constant that is no weight, as an initial state.
     around = [one for graph in _graphs(read) for one in store_in(graph, stored, integers=computed)]
