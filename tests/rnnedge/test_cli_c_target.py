@@ -1,12 +1,9 @@
 """`rnnedge export --target c`."""
 
 import json
-import re
 
-import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 import rnnedge
@@ -16,13 +13,15 @@ LAYER = ["--cell", "gru", "--input-size", "10", "--hidden-size", "32"]
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def ran(*options, code=0):
-        done = CliRunner().invoke(main, ["export", *options])
-        assert done.exit_code == code, done.output
-        return done.output
+        with pytest.raises(SystemExit) as ended:
+            main(["export", *options])
+        assert ended.value.code == code
+        printed = capsys.readouterr()
+        return printed.out if code == 0 else printed.err
 
     return ran
 
@@ -51,17 +50,13 @@ def test_json_and_the_default_folder(run, tmp_path):
 
 
 def test_an_onnx_file_becomes_the_same_program(run, tmp_path):
-    layer = nn.GRU(3, 4)
+    layer = nn.GRU(10, 32)
     rnnedge.export(layer, "kws.onnx", target="c", validate=False)
-    rnnedge.export(layer, tmp_path / "from_torch", target="c", validate=False)
-    printed = run("kws.onnx", "--target", "c")
-    assert "wrote kws (C99, 7 files)" in printed
-    names = [(tmp_path / folder).glob("*.c") for folder in ("from_torch", "kws")]
-    from_torch, from_onnx = (
-        [re.sub("from_torch|kws", "", path.read_text()).split() for path in sorted(found)]
-        for found in names
-    )
-    assert sorted(map(len, from_torch)) == sorted(map(len, from_onnx))
+    (tmp_path / "torch").mkdir()
+    rnnedge.export(layer, tmp_path / "torch" / "kws", target="c", validate=False)
+    assert "wrote kws (C99, 7 files)" in run("kws.onnx", "--target", "c")
+    for path in (tmp_path / "torch" / "kws").iterdir():
+        assert (tmp_path / "kws" / path.name).read_bytes() == path.read_bytes(), path.name
     assert run("kws.onnx", "--target", "c", "--quantize", "int8", "-o", "small")
 
 
@@ -98,4 +93,4 @@ def test_the_source_stays(run, tmp_path):
     torch.save(nn.GRU(3, 4).state_dict(), folder / "weights.pt")
     printed = run("kws/weights.pt", "--target", "c", "-o", "kws", "--force", code=1)
     assert "kws: holds kws/weights.pt, which is read here" in printed
-    assert np.all([path.name == "weights.pt" for path in folder.iterdir()])
+    assert [path.name for path in folder.iterdir()] == ["weights.pt"]

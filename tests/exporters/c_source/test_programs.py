@@ -76,31 +76,34 @@ def test_a_layer_runs_in_steps(name, write, prove):
     assert "step output" in prove(program)
 
 
-@pytest.mark.parametrize("storage", [{}, {"quantize": "int8"}])
 @pytest.mark.parametrize("name", BOTH_WAYS)
-def test_both_directions_run_whole_sequences(name, storage, write, prove):
-    program = write(BOTH_WAYS[name], max_steps=6, **storage)
+def test_both_directions_run_whole_sequences(name, write, prove):
+    program = write(BOTH_WAYS[name], max_steps=6)
     printed = prove(program)
     assert "run output" in printed
     assert "step output" not in printed
 
 
-@pytest.mark.parametrize("storage", [{"quantize": "int8"}, {"dtype": "float16"}])
-@pytest.mark.parametrize("name", ["rnn_3", "gru", "lstm_2", "lstm_projected"])
+@pytest.mark.parametrize(
+    ("name", "storage"),
+    [
+        ("rnn_3", {"dtype": "float16"}),
+        ("gru", {"quantize": "int8"}),
+        ("lstm_2", {"dtype": "float16"}),
+        ("lstm_projected", {"quantize": "int8"}),
+    ],
+)
 def test_stored_weights_are_widened(name, storage, write, prove):
     prove(write(LAYERS[name], **storage))
 
 
-@pytest.mark.parametrize("storage", [{}, {"quantize": "int8"}, {"dtype": "float16"}])
+@pytest.mark.parametrize("storage", [{}, {"quantize": "int8"}])
 def test_a_module_with_a_table_and_a_norm(storage, write, prove):
     tokens = torch.randint(0, 20, (2, 9))
     prove(write(Tagger(), example_inputs=(tokens,), **storage))
 
 
-@pytest.mark.parametrize(
-    "activation",
-    [nn.functional.gelu, nn.functional.elu, nn.functional.softplus, nn.functional.hardsigmoid],
-)
+@pytest.mark.parametrize("activation", [nn.functional.gelu, nn.functional.softplus])
 def test_a_convolution_keeps_its_context(activation, write, prove):
     prove(write(Listener(activation), example_inputs=(torch.randn(2, 9, 6),)))
 
