@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rnnedge_exporters.c_source.packing import Matrix, RowPacker
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.known import check_operators, dtype_of
 from rnnedge_runtime.plan.model_file import Model, ValueInfo, read_model
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.weights import RecurrentLayer
@@ -15,10 +15,9 @@ from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
-from rnnedge_exporters.quantization.options import Quantize, Storage
+from rnnedge_exporters.option_values import Quantize, Storage, Target
 from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable", "c"]
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
 
@@ -54,18 +53,6 @@ whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at 
 figures of a narrow layer are mostly those with all its instructions: ONNX Runtime takes AMX for a
 single row too, which is slower there than AVX2. The higher ones are those of AVX2. At 512, an RNN
 in both directions would be off by up to 1.3e-2, most of it made by weights of 7 bits."""
-
-
-def check_target_name(target: object) -> None:
-    """Refuse a target that is not one of `Target`.
-
-    Raises:
-        ExportError: When it is not.
-    """
-    known = get_args(Target)
-    if target not in known:
-        names = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-        raise ExportError(f"target: expected {names}, got {target!r}")
 
 
 def choose(
