@@ -37,9 +37,11 @@ def statements(emitter: Emitter, calls: Sequence[Call]) -> list[str]:
     Raises:
         ExportError: For a call that the C target does not know.
     """
-    out = Writer()
+    out, node = Writer(), None
     for call in calls:
-        out.comment(call.node or "output")
+        if call.node != node:
+            node = call.node
+            out.comment(node)
         write = _WRITERS.get(call.operation)
         if write is None:
             raise ExportError(f"{call.node}: the C target does not know it")

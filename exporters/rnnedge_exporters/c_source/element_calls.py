@@ -33,12 +33,12 @@ _EXPRESSIONS = {
     kinds.ELU: "v < 0.0f ? {a} * expm1_f(v) : v",
 }
 _BINARY = {
-    kinds.ADD: "v + w",
-    kinds.SUBTRACT: "v - w",
-    kinds.MULTIPLY: "v * w",
-    kinds.DIVIDE: "v / w",
-    kinds.MINIMUM: "w != w || w < v ? w : v",
-    kinds.MAXIMUM: "w != w || w > v ? w : v",
+    kinds.ADD: "{x} + {z}",
+    kinds.SUBTRACT: "{x} - {z}",
+    kinds.MULTIPLY: "{x} * {z}",
+    kinds.DIVIDE: "{x} / {z}",
+    kinds.MINIMUM: "{z} != {z} || {z} < {x} ? {z} : {x}",
+    kinds.MAXIMUM: "{z} != {z} || {z} > {x} ? {z} : {x}",
 }
 _COMPARED = ("==", "<", "<=", ">", ">=")
 _SUM, _MEAN, _MAX, _MIN = range(4)
@@ -48,16 +48,23 @@ def activate(emitter: Emitter, out: Writer, call: Call) -> None:
     """A function of every number."""
     (i,) = out.loops(call.sizes[:1])
     step = terms([i], [1])
-    _with_v(emitter, out, emitter.element(call, 0, step))
-    out.line(f"{emitter.element(call, 1, step)} = {_activated(emitter, call)};")
-    out.close(1 + (i != "0"))
-
-
-def _activated(emitter: Emitter, call: Call) -> str:
-    a, b = call.numbers
+    x, y = emitter.element(call, 0, step), emitter.element(call, 1, step)
     if call.kind in FUNCTIONS:
         emitter.used.add(FUNCTIONS[call.kind])
-        return f"{FUNCTIONS[call.kind]}(v)"
+        out.line(f"{y} = {FUNCTIONS[call.kind]}({x});")
+    else:
+        alone = i == "0"
+        if alone:
+            out.open("")
+        out.line(f"const float v = {x};")
+        out.line(f"{y} = {_expression(emitter, call)};")
+        out.close(alone)
+    out.close(i != "0")
+
+
+def _expression(emitter: Emitter, call: Call) -> str:
+    """Return the function of `v`."""
+    a, b = call.numbers
     if call.kind == kinds.HARD_SIGMOID:
         v = f"(v * {number(a)} + {number(b)})"
         return f"{v} < 0.0f ? 0.0f : {v} > 1.0f ? 1.0f : {v}"
@@ -68,15 +75,8 @@ def _activated(emitter: Emitter, call: Call) -> str:
         raise ExportError(f"{call.node}: the C target does not know this function")
     if call.kind == kinds.ELU:
         emitter.used.add("expm1_f")
-    return _EXPRESSIONS[call.kind].format(a=number(a))
-
-
-def _with_v(emitter: Emitter, out: Writer, value: str, other: str | None = None) -> None:
-    """Open a block with an operand or two in `v` and `w`."""
-    out.open("")
-    out.line(f"const float v = {value};")
-    if other is not None:
-        out.line(f"const float w = {other};")
+    scale = number(a) if "{a}" in _EXPRESSIONS[call.kind] else ""
+    return _EXPRESSIONS[call.kind].format(a=scale)
 
 
 def _over_shape(
@@ -104,14 +104,11 @@ def arithmetic(emitter: Emitter, out: Writer, call: Call) -> None:
         raise ExportError(
             f"{call.node}: powers of numbers that are computed are not known to the C target"
         )
-    simple = _BINARY[call.kind]
+    made = _BINARY[call.kind]
 
     def body(elements: list[str]) -> str:
         x, z, y = elements
-        if "?" not in simple:
-            return f"{y} = {x} {simple[2]} {z};"
-        sign = "<" if call.kind == kinds.MINIMUM else ">"
-        return f"{y} = {z} != {z} || {z} {sign} {x} ? {z} : {x};"
+        return f"{y} = {made.format(x=x, z=z)};"
 
     _over_shape(emitter, out, call, 2, body)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnnedge_exporters.c_source.packing import Floats, Kind
+from rnnedge_exporters.c_source.packing import Array, Floats, Kind
 from rnnedge_exporters.c_source.places import Places
 from rnnedge_exporters.c_source.program import dtypes_of
-from rnnedge_exporters.c_source.text import index, pointer
+from rnnedge_exporters.c_source.text import index, number, pointer, whole
 from rnnedge_runtime.plan.values import Call
 
 
@@ -101,7 +101,11 @@ class Emitter:
         return pointer(base, index(offset + more, steps))
 
     def element(self, call: Call, position: int, steps: Sequence[tuple[str, int]]) -> str:
-        """Return one element of a place, found by variables times steps."""
+        """Return one element of a place, found by variables times steps, or a lone constant."""
+        place = call.places[position]
+        assert place is not None
+        if (alone := place[0].array) is not None and alone.size == 1:
+            return literal(alone)
         base, offset = self.at(call, position)
         return f"{base}[{index(offset, steps)}]"
 
@@ -111,3 +115,10 @@ class Emitter:
         self.places.stored.add(stored.kind)
         scales = f"{array}_scales" if stored.scales is not None else "NULL"
         return MatrixDefinition(stored.kind, array, scales, weights.shape[1])
+
+
+def literal(array: Array) -> str:
+    """Return the only element of an array."""
+    value = array.reshape(-1)[0]
+    text = number(float(value)) if array.dtype.kind == "f" else whole(int(value))
+    return f"({text})" if value < 0 else text

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_exporters.errors import ExportError
+
 _KEYWORDS = """
     auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
@@ -20,8 +22,8 @@ _KEYWORDS = """
 KEYWORDS = frozenset(_KEYWORDS.split())
 """Of C and C++, and names of the headers that every program has."""
 _WIDTH = 96
-_BREAKS = (", ", " + ", " = ", " ? ", " : ")
-"""Where a long line may be broken."""
+_BREAKS = (" = ", ", ", " : ", " ? ", " + ")
+"""Where a long line may be broken, the best place first."""
 _C_HEADERS = """
     assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdarg
     stdbool stddef stdint stdio stdlib string tgmath time wchar wctype
@@ -57,9 +59,20 @@ def prefix_of(folder: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a float literal that reads back as the same float32."""
+    """Return a float literal that reads back as the same float32.
+
+    Raises:
+        ExportError: For NaN and infinity, which C has no literals for.
+    """
+    if not np.isfinite(value):
+        raise ExportError(f"the number {value}: C has no literal for it")
     text = f"{float(np.float32(value)):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def whole(value: int) -> str:
+    """Return an int64 literal."""
+    return "INT64_MIN" if value == -(2**63) else f"INT64_C({value})"
 
 
 def index(offset: int, terms: Sequence[tuple[str, int]]) -> str:
@@ -80,7 +93,7 @@ def array(declaration: str, values: NDArray[np.generic]) -> str:
     if values.dtype.kind == "f":
         texts = [number(value) for value in values.reshape(-1).tolist()]
     elif values.dtype == np.int64:
-        texts = [f"INT64_C({value})" for value in values.reshape(-1).tolist()]
+        texts = [whole(value) for value in values.reshape(-1).tolist()]
     else:
         texts = [str(int(value)) for value in values.reshape(-1).tolist()]
     lines, line = [], "  "
@@ -98,9 +111,8 @@ def wrapped(line: str) -> list[str]:
     indent = len(line) - len(line.lstrip())
     lines = []
     while len(line) > _WIDTH + 2:
-        at = max(
-            line.rfind(mark, indent + 8, _WIDTH) for mark in (", ", " + ", " = ", " ? ", " : ")
-        )
+        found = (line.rfind(mark, indent + _WIDTH // 2, _WIDTH) for mark in _BREAKS)
+        at = next((place for place in found if place >= 0), -1)
         if at < 0:
             break
         after = at + (line[at] == ",")
