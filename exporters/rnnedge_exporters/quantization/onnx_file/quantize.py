@@ -168,7 +168,7 @@ def quantize(
     def computed(name: str) -> bool:
         # The input of a Scan is projected in float32, as in the `scan_int8` lowering.
         projects = contract is not None and _PROJECTION.search(name) is not None
-        return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
+        return opset >= _INTEGERS_OPSET and target not in ("cuda", "c") and not projects
 
     # First, since a lowering may gather from a constant that is no weight, as an initial state.
     around = [
