@@ -31,6 +31,8 @@ from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.model_under_test import OpenedModel
+from rnnedge.parity.mutation.found import attack
+from rnnedge.parity.mutation.in_torch import Proof
 from rnnedge.parity.report import Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
@@ -68,6 +70,7 @@ def validate(
     scores: bool | None = None,
     calibrate: Data | None = None,
     strict_coverage: bool = False,
+    mutate: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -108,6 +111,8 @@ def validate(
             measured too, as `export` takes them. They do not decide whether the file passes.
         strict_coverage: Whether a file fails of which the cases have not seen all: every node,
             and every row of every table; see `Report.coverage`.
+        mutate: Whether every weight tensor of a file that passes is disturbed once, in a copy, and
+            the report says which changes the cases have not noticed; see `Report.mutation`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -139,6 +144,7 @@ def validate(
             failing=failing,
             scores=scores,
             strict_coverage=strict_coverage,
+            mutate=mutate,
             force=force,
             progress=progress,
         )
@@ -188,6 +194,12 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
+        mutation = None
+        if mutate and all(results):
+            proof = Proof(
+                original, face, ask.dtype, tolerance, collected, opened.worker, device, engine
+            )
+            mutation = attack(opened.path, proof.fails, progress)
         rounding = measure_rounding(original, held, ask.dtype, collected, face, scores=scores)
         notes += rounding.lines() if rounding else []
         calibration: tuple[OutputCost, ...] = ()
@@ -234,6 +246,7 @@ def validate(
         calibration=calibration,
         contract=opened.contract,
         coverage=coverage,
+        mutation=mutation,
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
