@@ -33,13 +33,14 @@ from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.mutation.in_torch import Proof
-from rnnedge.parity.report import Report
+from rnnedge.parity.report import CaseResult, Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
+from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.parity.subject import Subject
 from rnnedge.sources.load import Source, load_source, source_of_module
@@ -194,8 +195,13 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
+        exact: tuple[CaseResult, ...] = ()
+        if held is not None and all(results):
+            given = opened.path, held, face, ask.dtype, tolerance, collected, opened.worker
+            exact, said = compare_unrounded(*given)
+            remarks += said
         mutation = None
-        if mutate and all(results):
+        if mutate and all(results) and all(exact):
             proof = Proof(
                 original, face, ask.dtype, tolerance, collected, opened.worker, device, engine
             )
@@ -214,6 +220,9 @@ def validate(
             curves += layer_curves(subject, collected)
             if not all(results):
                 diagnosis = diagnose(subject, collected)
+        if held is not None and not all(exact):
+            diagnosis = diagnose_unrounded(exact, held)
+        results += exact
         if failing is not None and diagnosis is not None:
             from rnnedge.parity.golden_sets import save_failing
 

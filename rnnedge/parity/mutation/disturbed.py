@@ -24,7 +24,7 @@ _FLOATS = (
     TensorProto.BFLOAT16,
     TensorProto.DOUBLE,
 )
-_INTEGERS = {
+_INTEGERS: dict[int, tuple[int, int]] = {
     TensorProto.INT8: (-128, 127),
     TensorProto.UINT8: (0, 255),
     TensorProto.INT4: (-8, 7),

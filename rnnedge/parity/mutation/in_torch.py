@@ -12,8 +12,9 @@ from rnnedge.errors import RefusedError
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance, compare, widest_product
 from rnnedge.parity.model_under_test import OpenedModel
-from rnnedge.parity.rounding.matched_weights import hold
+from rnnedge.parity.rounding.matched_weights import Held, hold
 from rnnedge.parity.rounding.rounding_report import read_stored_weights
+from rnnedge.parity.rounding.widened import compare_unrounded
 from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
@@ -50,28 +51,35 @@ class Proof:
         try:
             file = OpenedModel(path, device=self.device, worker=self.worker, engine=self.engine)
             file.pair_states(self.interface)
+            stored = read_stored_weights(file)
+            held = hold(self.original, stored, file.calibrated) if stored else None
             terms = widest_product(self.original)
-            return not all(
+            same = all(
                 all(compare([answers], self.interface, self.tolerance, terms))
-                for answers in self._asked(file)
+                for answers in self._asked(file, held)
             )
+            return not (same and self._same_unrounded(path, held))
         except RnnEdgeError:
             return True
         finally:
             if self.worker is not None:
                 self.worker.call("close", path)
 
-    def _asked(self, file: OpenedModel) -> Iterator[Answers]:
+    def _same_unrounded(self, path: str, held: Held | None) -> bool:
+        if held is None:
+            return True
+        given = self.interface, self.dtype, self.tolerance, self.collected, self.worker
+        return all(compare_unrounded(path, held, *given)[0])
+
+    def _asked(self, file: OpenedModel, held: Held | None) -> Iterator[Answers]:
         """Run the cases again, the smallest first; the reference too, where it has its weights."""
         runner = ModelRunner(self.interface, file.session)
-        stored = read_stored_weights(file)
         ordered = sorted(self.collected, key=lambda a: a.case.time * a.case.batch)
-        if not stored:
+        if held is None:
             for answers in ordered:
                 outputs = runner(answers.inputs, answers.case)
                 yield replace(answers, model=outputs, failure=None, crash="")
             return
-        held = hold(self.original, stored, file.calibrated)
         ask = Questioner(self.interface, runner, held.module, self.dtype, held.integers)
         for answers in ordered:
             try:
