@@ -288,7 +288,7 @@ class Report:
             how = ["in PyTorch"] * (self.against == PYTORCH) + [self._held] * bool(self._held)
             return (
                 f"{self.word}: {' '.join([name, 'computes what', self._source, 'computes', *how])},"
-                f" in {cases} of {cases} cases{self._moved}{self._covered}"
+                f" in {cases} of {cases} cases{self._covered}{self._moved}"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
