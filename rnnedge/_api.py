@@ -13,6 +13,7 @@ from rnnedge.errors import ModelError as ModelError
 from rnnedge.errors import OptionError as OptionError
 from rnnedge.errors import ParityError as ParityError
 from rnnedge.errors import PeerError as PeerError
+from rnnedge.errors import PlanError as PlanError
 from rnnedge.errors import RepairError as RepairError
 from rnnedge.errors import RnnEdgeError as RnnEdgeError
 from rnnedge.errors import SourceError as SourceError

@@ -2,7 +2,9 @@
 
     RnnEdgeError                            rnnedge_runtime.errors: parent of all
     ├── ModelError (ValueError)             the file is not a model that can be opened
-    │   └── ContractError                   its contract is damaged, or of a newer format
+    │   ├── ContractError                   its contract is damaged, or of a newer format
+    │   └── PlanError                       a part of it is not known to the native engine
+    │       └── NoMatchError                a body is no step of a known cell
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
@@ -51,7 +53,9 @@ from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError
+from rnnedge_runtime.errors import NoMatchError as NoMatchError
 from rnnedge_runtime.errors import OptionError as OptionError
+from rnnedge_runtime.errors import PlanError as PlanError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError

@@ -12,6 +12,7 @@ import click
 
 from rnnedge.cli.options import (
     calibrate_option,
+    device_option,
     force_option,
     json_option,
     layer_options,
@@ -50,13 +51,7 @@ _OF_FILES = (
     show_default=True,
     help="How many times the rounding that PyTorch shows is allowed.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
-    default="cpu",
-    show_default=True,
-    help="Where the model runs.",
-)
+@device_option
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "native"]),
@@ -70,6 +65,13 @@ _OF_FILES = (
     default=60.0,
     show_default=True,
     help="Seconds that one run of the model may take.",
+)
+@click.option(
+    "--diagnosis-time",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that may be spent on finding out why a model fails.",
 )
 @click.option(
     "--report",
@@ -110,6 +112,7 @@ def validate(
     device: str,
     engine: EngineName,
     time_limit: float,
+    diagnosis_time: float,
     reports: tuple[str, ...],
     golden: str | None,
     scores: bool | None,
@@ -144,7 +147,7 @@ def validate(
         if not beside_file:  # it gets ready while PyTorch is imported
             worker = stack.enter_context(Worker(time_limit))
             more |= {"worker": worker, "latency": bool(reports)}
-            more |= {"device": device, "engine": engine}
+            more |= {"device": device, "engine": engine, "diagnosis_time": diagnosis_time}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
         from rnnedge.reports import check_report_path, write_report

@@ -129,6 +129,7 @@ class Diagnosis:
         smallest: The smallest case that still fails.
         first: The first place where a number is off: layer, step, row.
         remedy: What to do.
+        unfinished: Searches that ended for want of time, and how far each got.
     """
 
     cause: str
@@ -137,6 +138,7 @@ class Diagnosis:
     smallest: Case
     first: str
     remedy: str
+    unfinished: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what is known, one thing a line."""
@@ -146,6 +148,7 @@ class Diagnosis:
             "first wrong": self.first,
             "smallest case": str(self.smallest),
             "to do": self.remedy,
+            "not finished": "; ".join(self.unfinished),
         }
         return [f"{name:14} {text}" for name, text in known.items() if text]
 

@@ -24,6 +24,7 @@ from rnnedge.parity.compare import (
     summarize,
     widest_product,
 )
+from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
@@ -42,15 +43,18 @@ from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.parity.runners import ModelRunner
-from rnnedge.parity.subject import Subject
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
+from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
+
+DIAGNOSIS_TIME = 30.0
+"""Seconds that a diagnosis may take, where nobody says otherwise."""
 
 
 def validate(
@@ -64,6 +68,7 @@ def validate(
     isolated: bool = True,
     engine: EngineName = "onnxruntime",
     time_limit: float = TIME_LIMIT,
+    diagnosis_time: float | None = None,
     worker: Worker | None = None,
     latency: bool = False,
     golden: str | os.PathLike[str] | None = None,
@@ -99,6 +104,8 @@ def validate(
             process, or never ends, is a finding.
         engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
+        diagnosis_time: Seconds that may be spent on finding out why a model fails, 0 or more; None
+            is `DIAGNOSIS_TIME`. The diagnosis says what it left undone.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.
         latency: Whether the model is timed beside PyTorch too.
@@ -122,7 +129,8 @@ def validate(
 
     Raises:
         ModelError: When the file cannot be opened.
-        OptionError: When an option cannot be combined with an `.onnx` file.
+        OptionError: When an option cannot be combined with an `.onnx` file, or `diagnosis_time` is
+            below 0.
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
@@ -131,6 +139,7 @@ def validate(
         _refuse_for_files(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
             isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
+            diagnosis_time=diagnosis_time,
         )  # fmt: skip
         _check_writable(golden, failing, [model, against], force=force)
         from rnnedge.parity.onnx_reference import validate_beside_file
@@ -150,11 +159,13 @@ def validate(
             progress=progress,
         )
     began = time.perf_counter()
+    seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force=force)
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
+        stack.enter_context(threads_for(largest_weight(source.module)))
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
         opened = OpenedModel(model, device=device, worker=worker, engine=engine)
@@ -183,7 +194,7 @@ def validate(
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
-        subject = Subject(
+        subject = ComparedModel(
             path=opened.path,
             module=module,
             layer=layer,
@@ -219,7 +230,7 @@ def validate(
 
             curves += layer_curves(subject, collected)
             if not all(results):
-                diagnosis = diagnose(subject, collected)
+                diagnosis = diagnose(subject, collected, seconds)
         if held is not None and not all(exact):
             diagnosis = diagnose_unrounded(exact, held)
         results += exact
@@ -260,6 +271,12 @@ def validate(
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
     )
+
+
+def _seconds(given: float | None) -> float:
+    if given is not None and not given >= 0:
+        raise OptionError(f"diagnosis_time: expected 0 seconds or more, got {given!r}")
+    return DIAGNOSIS_TIME if given is None else given
 
 
 def _refuse_for_files(against: str | os.PathLike[str], **given: object) -> None:

@@ -23,7 +23,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 Options: TypeAlias = dict[str, Any]
 
 
-class Server:
+class SessionServer:
     """Keeps every model open that was asked for."""
 
     def __init__(self) -> None:
@@ -97,6 +97,7 @@ def probe_all(model: bytes, feeds: Sequence[Arrays]) -> list[Arrays]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with engine_errors("the inner tensors of the model cannot be had"):
         session = onnxruntime.InferenceSession(model, options, providers=[CPU])
@@ -110,4 +111,4 @@ def probe_all(model: bytes, feeds: Sequence[Arrays]) -> list[Arrays]:
 
 def main(idle: float | None = None) -> None:
     """Carry out commands until stdin ends."""
-    serve(Server().answer, idle)
+    serve(SessionServer().answer, idle)

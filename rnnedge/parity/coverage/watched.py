@@ -20,7 +20,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, inliner, numpy_helper
 
-from rnnedge.doctor.reading.graphs import attributes, drop_unused, inner_graphs, label, used
+from rnnedge_exporters.onnx_model.nodes import (
+    STANDARD,
+    attributes,
+    drop_unused,
+    label,
+    subgraphs,
+    used,
+)
 
 OLDEST_OPSET = 11
 """The first opset with `ScatterElements`."""
@@ -32,7 +39,6 @@ _WEIGHTS = (
     *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE),
     *(TensorProto.INT8, TensorProto.UINT8),
 )
-_STANDARD = ("", "ai.onnx")
 _LOOKUPS = {
     ("", "Gather"): "axis",
     ("ai.onnx", "Gather"): "axis",
@@ -112,7 +118,7 @@ def watch(model: onnx.ModelProto) -> Watched:
     nodes = _size(copy.graph, scope)
     if not _depends(copy.graph, scope):
         return Watched(None, nodes=nodes)
-    opset = next((o.version for o in copy.opset_import if o.domain in _STANDARD), 1)
+    opset = next((o.version for o in copy.opset_import if o.domain in STANDARD), 1)
     if opset < OLDEST_OPSET:
         marks = tuple(_graph_marks(copy.graph, scope))
         why = f"opset {opset} is older than {OLDEST_OPSET}"
@@ -186,7 +192,7 @@ class _Scope:
 
 def _bodies(node: onnx.NodeProto, scope: _Scope) -> dict[str, onnx.GraphProto]:
     """Return the graphs in a node that may not run, or hold something that may not."""
-    if node.domain not in _STANDARD or node.op_type not in _BODIES:
+    if node.domain not in STANDARD or node.op_type not in _BODIES:
         return {}
     graphs = {a.name: a.g for a in node.attribute if a.name in _BODIES[node.op_type]}
     if node.op_type == "Scan":
@@ -203,7 +209,7 @@ def _size(graph: onnx.GraphProto, scope: _Scope) -> int:
     """Return how many nodes run where a graph does, without constants."""
     size = 0
     for node in graph.node:
-        inside = () if _bodies(node, scope) else inner_graphs(node)
+        inside = () if _bodies(node, scope) else subgraphs(node)
         size += (node.op_type != "Constant") + sum(_size(g, _Scope(g, scope)) for g in inside)
     return size
 

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from rnnedge.doctor.reading.graphs import inner_graphs
+from rnnedge_exporters.onnx_model.nodes import subgraphs
 
 Array = NDArray[Any]
 _FLOATS = (
@@ -102,7 +102,7 @@ def _of_nodes(nodes: Iterable[onnx.NodeProto], around: str) -> Iterator[tuple[st
             for attribute in node.attribute:
                 if attribute.HasField("t") and _is_weight(attribute.t):
                     yield f"{around}{node.output[0]}", attribute.t
-        for graph in inner_graphs(node):
+        for graph in subgraphs(node):
             yield from _of_graph(graph, f"{around}{node.name or node.op_type} / ")
 
 

@@ -25,6 +25,7 @@ from rnnedge.parity.onnx_reference.reference import Reference, make_reference
 from rnnedge.parity.report import UNKNOWN, CaseResult, ComparedWith, Report
 from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
+from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import EngineError, RnnEdgeError
@@ -85,7 +86,10 @@ def validate_beside_file(
     """
     began = time.perf_counter()
     tolerance = tolerance or Tolerance()
-    with Sandbox(time_limit, options=EngineOptions(threads=1), keep=_OPEN) as sandbox:
+    with (
+        threads_for(_largest(against)),
+        Sandbox(time_limit, options=EngineOptions(threads=1), keep=_OPEN) as sandbox,
+    ):
         original, opened = OpenedFile(sandbox, against), OpenedFile(sandbox, model)
         same = match(opened.interface, original.interface, os.fspath(model), os.fspath(against))
         reference = make_reference(Path(against), Path(model))
@@ -152,6 +156,11 @@ def _coverage(
 
     feeds = [named.feeds(a.inputs) for a in collected if a.model is not None]
     return measure(watch_file(model), feeds, probe)
+
+
+def _largest(path: str | os.PathLike[str]) -> int:
+    """Return how many float32 elements the largest matrix in a file may have."""
+    return os.path.getsize(path) // 4 if os.path.isfile(path) else 0
 
 
 def _interface(original: OpenedFile) -> Interface:

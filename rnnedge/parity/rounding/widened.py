@@ -18,7 +18,6 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from rnnedge.doctor.reading.graphs import inner_graphs
 from rnnedge.errors import RefusedError
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers, Questioner
@@ -28,6 +27,7 @@ from rnnedge.parity.report import CaseResult, Diagnosis
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import Held
 from rnnedge.parity.runners import ModelRunner
+from rnnedge_exporters.onnx_model.nodes import all_graphs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.errors import RnnEdgeError
@@ -128,16 +128,11 @@ def widen(model: onnx.ModelProto) -> None:
     Args:
         model: The model; its weights stay as they are.
     """
-    _widen(model.graph)
+    for graph in all_graphs(model.graph):
+        _replace_all(graph.node)
+        graph.ClearField("value_info")  # the types of what was integers
     for function in model.functions:
         _replace_all(function.node)
-
-
-def _widen(graph: onnx.GraphProto) -> None:
-    _replace_all(graph.node)
-    graph.ClearField("value_info")  # the types of what was integers
-    for inner in inner_graphs(graph):
-        _widen(inner)
 
 
 def _replace_all(nodes: Any) -> None:
