@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import onnx
+
+from rnnedge_exporters.onnx_model.nodes import all_graphs, attributes
 
 Shape: TypeAlias = tuple[int, ...]
 RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
@@ -51,7 +53,7 @@ class LayerSizes:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         except Exception:  # a graph that breaks inference, or is too large for it
             inferred = model.graph
-        for graph in _graphs(inferred):
+        for graph in all_graphs(inferred):
             self._collect(graph)
 
     def _collect(self, graph: onnx.GraphProto) -> None:
@@ -80,7 +82,7 @@ class LayerSizes:
             if place < len(node.input) and node.input[place]
         ]
         w = weights[0] if weights else None
-        known = _attributes(node)
+        known = attributes(node)
         # W is [directions, gates*hidden, features], and transposed in DynamicQuantizeLSTM.
         axis = 1 if node.op_type == "DynamicQuantizeLSTM" else 2
         r = weights[1] if len(weights) > 1 else None
@@ -98,9 +100,9 @@ class LayerSizes:
         return shape if shape and all(shape) else None
 
     def _of_body(self, node: onnx.NodeProto) -> Sizes:
-        known = _attributes(node)
+        known = attributes(node)
         body = known["body"]
-        names = {name for inner in _graphs(body) for each in inner.node for name in each.input}
+        names = {name for inner in all_graphs(body) for each in inner.node for name in each.input}
         parameters = sum(size for name, size in self._floats.items() if name in names and size > 1)
         inputs = [info.name for info in body.input]
         if node.op_type == "Loop":
@@ -118,15 +120,3 @@ class LayerSizes:
         """Return the last axis of the first tensor whose shape tells it."""
         shapes = (self._shapes.get(name) for name in names)
         return next((shape[-1] for shape in shapes if shape and shape[-1]), None)
-
-
-def _attributes(node: onnx.NodeProto) -> Mapping[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)

@@ -21,11 +21,17 @@ from rnnedge_exporters.layers.bare_layer import build_bare_layer
 from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
-from rnnedge_exporters.lowerings import Target as Target
 from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.onnx_model.serialize import serialize
+from rnnedge_exporters.option_values import (
+    DType,
+    Quantize,
+    check_options,
+    check_target_option,
+    storage_of,
+)
+from rnnedge_exporters.option_values import Target as Target
 from rnnedge_exporters.quantization.checks import check_weights
-from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime.atomic_file import write_file
@@ -207,8 +213,7 @@ def _check_choices(opset: int | None, target: str, lowering: str | None) -> None
         not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
     ):
         raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    check_target_option(target)
     if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
         names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
         raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")

@@ -12,6 +12,7 @@ import click
 
 from rnnedge.cli.options import (
     calibrate_option,
+    device_option,
     force_option,
     json_option,
     layer_options,
@@ -19,7 +20,7 @@ from rnnedge.cli.options import (
     source_of,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar
-from rnnedge.errors import ParityError
+from rnnedge.errors import CoverageError, ParityError
 from rnnedge.file_kinds import REPORTS, is_onnx
 from rnnedge_runtime.write_target import NPZ, check_target
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _OF_FILES = (
     *("model", "source", "quick", "atol", "torch_factor", "time_limit", "reports", "golden"),
-    *("scores", "save_failing", "force", "as_json", "engine"),
+    *("scores", "save_failing", "force", "as_json", "engine", "strict_coverage"),
 )
 """Parameters that can be combined with an `.onnx` file as the source."""
 
@@ -50,13 +51,7 @@ _OF_FILES = (
     show_default=True,
     help="How many times the rounding that PyTorch shows is allowed.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
-    default="cpu",
-    show_default=True,
-    help="Where the model runs.",
-)
+@device_option
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "native"]),
@@ -94,6 +89,11 @@ _OF_FILES = (
     "alone has a fixed size, from 2 to 50,000].",
 )
 @calibrate_option
+@click.option(
+    "--strict-coverage",
+    is_flag=True,
+    help="Fail unless every node ran, and every row of every table was looked up.",
+)
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @force_option
 @json_option
@@ -112,6 +112,7 @@ def validate(
     golden: str | None,
     scores: bool | None,
     calibrate: str | None,
+    strict_coverage: bool,
     save_failing: str | None,
     force: bool,
     as_json: bool,
@@ -157,6 +158,7 @@ def validate(
             failing=save_failing,
             scores=scores,
             calibrate=calibrate,
+            strict_coverage=strict_coverage,
             force=force,
             progress=progress,
             **more,
@@ -167,12 +169,11 @@ def validate(
     if as_json:
         print_json(report.to_dict())
     else:
-        found = report.diagnosis.lines() if report.diagnosis else ()
-        print_lines(report.table(), *report.notes, *found)
+        print_lines(report.table(), *report.lines())
         kept = golden if report else save_failing
         print_lines(*(f"wrote {path}" for path in (*reports, kept) if path))
     if not report:
-        raise ParityError(report.verdict)
+        raise (CoverageError if report.equal else ParityError)(report.verdict)
     if not as_json:
         print_lines(report.verdict)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rnnedge.doctor.checks import CHECKS
 from rnnedge.doctor.checks.runtimes import RUNTIMES, check_runtimes
-from rnnedge.doctor.findings import Diagnosis
+from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs.fixable import mendable_kinds
 from rnnedge.doctor.running.elsewhere import run_elsewhere
@@ -22,7 +22,7 @@ def examine(
     *,
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
-) -> Diagnosis:
+) -> Examination:
     """Examine an ONNX model with recurrent layers, whoever made it.
 
     The model runs in a child process, at sizes it declares and at others, so that one that ends
@@ -66,7 +66,7 @@ def diagnose(
     model: str,
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
-) -> Diagnosis:
+) -> Examination:
     """Say what is wrong with what was observed.
 
     Args:
@@ -80,7 +80,7 @@ def diagnose(
     findings = [replace(finding, fixable=finding.kind in mendable) for finding in found]
     runs = list(run_elsewhere(subject, runtimes, time_limit))
     findings += check_runtimes(subject, runtimes, runs)
-    return Diagnosis.of(model, findings, _facts(subject))
+    return Examination.of(model, findings, _facts(subject))
 
 
 def _facts(subject: Subject) -> Iterator[str]:

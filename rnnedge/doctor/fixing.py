@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnedge.doctor.examination import check_arguments, diagnose
-from rnnedge.doctor.findings import Diagnosis
+from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
 from rnnedge.doctor.repairs.base import Mended, Repair
@@ -51,8 +51,8 @@ class Treatment:
     sha256: str
     repairs: tuple[Repair, ...]
     reasons: tuple[str, ...]
-    before: Diagnosis
-    after: Diagnosis
+    before: Examination
+    after: Examination
 
     def __bool__(self) -> bool:
         """Whether the new file has no error left."""
@@ -75,7 +75,7 @@ def fix(
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
     force: bool = False,
-    examined: Callable[[Diagnosis], None] | None = None,
+    examined: Callable[[Examination], None] | None = None,
 ) -> Treatment:
     """Repair an ONNX model with recurrent layers, as far as that can be proven.
 
@@ -127,7 +127,7 @@ def fix(
     )
 
 
-def _as_tried(before: Diagnosis, after: Diagnosis) -> Diagnosis:
+def _as_tried(before: Examination, after: Examination) -> Examination:
     """Return what was wrong, `fixable` where it is gone."""
     left = {finding.kind for finding in after.findings}
     findings = [replace(f, fixable=f.fixable and f.kind not in left) for f in before.findings]
@@ -135,7 +135,7 @@ def _as_tried(before: Diagnosis, after: Diagnosis) -> Diagnosis:
 
 
 def _treat(
-    subject: Subject, before: Diagnosis, folder: Path
+    subject: Subject, before: Examination, folder: Path
 ) -> tuple[list[Repair], list[str], Path]:
     """Make the repairs that are called for; return them, and why others were not made."""
     reasons: list[str] = []
@@ -163,11 +163,11 @@ def _treat(
     return repairs, reasons, path
 
 
-def _called_for(diagnosis: Diagnosis, kinds: frozenset[str]) -> bool:
+def _called_for(diagnosis: Examination, kinds: frozenset[str]) -> bool:
     return any(finding.kind in kinds for finding in diagnosis.findings)
 
 
-def _why_not(before: Diagnosis, reasons: list[str]) -> str:
+def _why_not(before: Examination, reasons: list[str]) -> str:
     if not before.general:
         return f"{before.model}: nothing found, so there is nothing to repair"
     if not reasons:

@@ -21,7 +21,7 @@ _SETTLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class CallLatency:
     """Times of one call, in milliseconds.
 
     A percentile is None where fewer calls were measured than one of them could be beyond it: 100
@@ -62,7 +62,7 @@ class Timed:
     cpu_seconds: float
     turn_seconds: float
 
-    def latency(self) -> Latency:
+    def latency(self) -> CallLatency:
         """Sum up."""
         milliseconds = self.seconds * 1e3
         count = len(milliseconds)
@@ -71,7 +71,7 @@ class Timed:
             known = round(count * (1 - share), 6) >= 1
             return float(np.quantile(milliseconds, share)) if known else None
 
-        return Latency(
+        return CallLatency(
             count=count,
             p50_ms=float(np.median(milliseconds)),
             p90_ms=percentile(0.9),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.table import Table
 
 from rnnedge.measuring.baseline import Row
-from rnnedge.measuring.latency import Latency
+from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.results import OWN, Benchmark, ShapeResult
 
 _UNDISTURBED = 0.95
@@ -103,7 +103,7 @@ def numbers(title: str, headings: list[str]) -> Table:
 _PERCENTILES = ["p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "CPU ms", "cores"]
 
 
-def _percentiles(latency: Latency) -> list[str]:
+def _percentiles(latency: CallLatency) -> list[str]:
     times = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p99_9_ms, latency.largest_ms)
     return [*map(short, times), short(latency.cpu_ms), f"{latency.cpu_cores:.2f}"]
 

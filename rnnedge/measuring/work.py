@@ -15,7 +15,9 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
+
+from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes, is_standard
 
 _WEIGHTS = {
     TensorProto.FLOAT,
@@ -62,7 +64,9 @@ class WorkCounter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
         self._model = onnx.load(path)
-        tensors = _initializers(self._model.graph)
+        tensors = [
+            tensor for graph in all_graphs(self._model.graph) for tensor in graph.initializer
+        ]
         _as_plain_operators(self._model.graph, {tensor.name: tensor for tensor in tensors})
         for tensor in tensors:
             if tensor.data_type in _WEIGHTS:
@@ -121,9 +125,9 @@ def _count(graph: GraphProto, outside: Shapes) -> Work:
 
 def _count_node(node: NodeProto, shapes: Shapes) -> Work:
     kind = node.op_type
-    if node.domain not in ("", "ai.onnx") or kind in _NOT_COUNTED:
+    if not is_standard(node) or kind in _NOT_COUNTED:
         raise _UnknownError(kind)
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes(node)
     if kind == "Scan":
         scanned = given["num_scan_inputs"]
         axis = given.get("scan_input_axes", [0])[0]
@@ -182,25 +186,16 @@ def _as_plain_operators(graph: GraphProto, tensors: Mapping[str, TensorProto]) -
 
     Of the weights of its LSTM, which are transposed, only the number of elements counts.
     """
-    del graph.value_info[:]  # a declared shape is not one that was computed
-    for node in graph.node:
-        given = {attribute.name: attribute for attribute in node.attribute}
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                _as_plain_operators(attribute.g, tensors)
+    for inner in all_graphs(graph):
+        del inner.value_info[:]  # a declared shape is not one that was computed
+    for node in all_nodes(graph):
         if node.op_type == "DynamicQuantizeLSTM":
             node.op_type, node.domain = "LSTM", ""
             del node.input[_LSTM_INPUTS:]  # scales and zero points
-        elif node.op_type == "MatMulNBits" and given["bits"].i == 8 and node.input[1] in tensors:
-            tensors[node.input[1]].dims[:] = given["K"].i, given["N"].i
+        elif node.op_type == "MatMulNBits" and node.input[1] in tensors:
+            given = attributes(node)
+            if given["bits"] != 8:
+                continue
+            tensors[node.input[1]].dims[:] = given["K"], given["N"]
             node.op_type, node.domain = "MatMul", ""
             del node.input[2:], node.attribute[:]
-
-
-def _initializers(graph: GraphProto) -> list[TensorProto]:
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                found += _initializers(attribute.g)
-    return found

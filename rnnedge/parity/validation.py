@@ -24,6 +24,8 @@ from rnnedge.parity.compare import (
     summarize,
     widest_product,
 )
+from rnnedge.parity.compared_model import ComparedModel
+from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
@@ -38,7 +40,6 @@ from rnnedge.parity.rounding.matched_weights import hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.runners import ModelRunner
-from rnnedge.parity.subject import Subject
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
@@ -71,6 +72,7 @@ def validate(
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     calibrate: Data | None = None,
+    strict_coverage: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -111,6 +113,8 @@ def validate(
             with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
             measured too, as `export` takes them. They do not decide whether the file passes.
+        strict_coverage: Whether a file fails of which the cases have not seen all: every node,
+            and every row of every table; see `Report.coverage`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -143,6 +147,7 @@ def validate(
             golden=golden,
             failing=failing,
             scores=scores,
+            strict_coverage=strict_coverage,
             force=force,
             progress=progress,
         )
@@ -175,11 +180,14 @@ def validate(
                 notes.append("not run on extreme values: half ends at 65,504")
         if not cases:
             raise ModelError("cases: expected one or more, got none")
-        runner = ModelRunner(face, opened.session)
+        watched = watch_file(opened.path)
+        log = FeedLog(watched, opened.session)
+        runner = ModelRunner(face, log.session)
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
+        coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
-        subject = Subject(
+        subject = ComparedModel(
             path=opened.path,
             module=module,
             layer=layer,
@@ -236,6 +244,8 @@ def validate(
         rounding=rounding,
         calibration=calibration,
         contract=opened.contract,
+        coverage=coverage,
+        strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
     )

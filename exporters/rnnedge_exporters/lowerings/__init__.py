@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.weights import RecurrentLayer
@@ -15,10 +15,9 @@ from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
-from rnnedge_exporters.quantization.options import Quantize, Storage
+from rnnedge_exporters.option_values import Quantize, Storage, Target
 from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable"]
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
 

@@ -40,8 +40,8 @@ from rnnedge_exporters.onnx_model.graph_builder import (
     uses_microsoft,
     value,
 )
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.layer_plan import Choice, Written
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 

@@ -30,8 +30,8 @@ from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import Traced, trace
 from rnnedge_exporters.modules.translation import MODULE_OPSET, translate
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.layer_plan import Written, write_layer
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.other_weights import store_constants
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.sandbox.shared import shared_sandbox

@@ -14,9 +14,10 @@ from typing import Literal
 from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import label
 from rnnedge.doctor.reading.recurrence import Cell
 from rnnedge.doctor.running.elsewhere import Elsewhere
+from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import activations_of
 from rnnedge_exporters.sandbox.other_runtimes import RUNNABLE
 
 Effect = Literal["refuses", "wrong", "slow"]
@@ -45,8 +46,8 @@ def _open_lengths(subject: Subject, cell: Cell) -> bool:
     return bool(cell.lengths) and not subject.file.is_constant(cell.lengths)
 
 
-def _relu(subject: Subject, cell: Cell) -> bool:
-    return cell.op == "RNN" and not cell.default_activations
+def _not_tanh(subject: Subject, cell: Cell) -> bool:
+    return cell.op == "RNN" and {name.lower() for name in activations_of(cell.node)} != {"tanh"}
 
 
 def _half(subject: Subject, cell: Cell) -> bool:
@@ -88,13 +89,18 @@ _RULES = (
         _NO_LENGTHS,
     ),
     _Rule(
-        *("onnx.reference", _relu, "refuses", "an RNN with other activations than tanh (1.23.2)"),
+        *(
+            "onnx.reference",
+            _not_tanh,
+            "refuses",
+            "an RNN with other activations than tanh (1.23.2)",
+        ),
         _ELSEWHERE,
     ),
     _Rule(
         *(
             "tract",
-            _relu,
+            _not_tanh,
             "wrong",
             "silently wrong: activations of an RNN run as tanh, off by 0.7 (0.23.9)",
         ),

@@ -8,8 +8,8 @@ import numpy as np
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import follow_back
+from rnnedge_exporters.onnx_model.file import OnnxFile
 
 _PRODUCTS = (
     *("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"),

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rnnedge.doctor.reading.graphs import attributes, interface_by_names
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell, Chain
+from rnnedge_exporters.onnx_model.axis_names import interface_by_names
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import attributes
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 from rnnedge_runtime.foreign.axis_names import name_axes
 

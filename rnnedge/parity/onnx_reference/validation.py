@@ -13,6 +13,8 @@ from rnnedge.errors import ModelError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, error_over_time, summarize
+from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.coverage.measured import measure, watch_file
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of, interfaces_to_try
 from rnnedge.parity.onnx_reference.comparison import Comparison
@@ -44,6 +46,7 @@ def validate_beside_file(
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
+    strict_coverage: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -66,6 +69,7 @@ def validate_beside_file(
         golden: A folder for golden vectors, written only when the file passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; of rounded files.
+        strict_coverage: Whether a file fails of which the cases have not seen all.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -94,6 +98,7 @@ def validate_beside_file(
         sweep = _Sweep(original, compare, interface, scores=bool(scores))
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         results = tuple(sweep.results)
+        coverage = _coverage(sandbox, named, model, sweep.collected)
         diagnosis = None
         if not all(results):
             from rnnedge.parity.onnx_reference.diagnosis import diagnose, look_inside
@@ -117,6 +122,8 @@ def validate_beside_file(
         diagnosis=diagnosis,
         rounding=rounding,
         contract=reference.contract,
+        coverage=coverage,
+        strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
         against=_words(reference),
@@ -126,6 +133,22 @@ def validate_beside_file(
     if failing is not None and diagnosis is not None:
         _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force=force)
     return report
+
+
+def _coverage(
+    sandbox: Sandbox,
+    named: NamedFile,
+    model: str | os.PathLike[str],
+    collected: Sequence[Answers],
+) -> Coverage:
+    """Return what the runs that gave an answer have seen of the file."""
+
+    def probe(content: bytes, feeds: Sequence[dict[str, Array]]) -> list[dict[str, Array]]:
+        copy = OpenedFile(sandbox, content)
+        return [copy.run(one) for one in feeds]
+
+    feeds = [named.feeds(a.inputs) for a in collected if a.model is not None]
+    return measure(watch_file(model), feeds, probe)
 
 
 def _largest(path: str | os.PathLike[str]) -> int:

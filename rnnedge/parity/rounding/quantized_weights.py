@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.onnx_model.nodes import attribute, attributes, subgraphs
+
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 
@@ -78,9 +81,8 @@ def stored_weights(
     for node in graph.node:
         if node.op_type == "Cast" and (array := held.halves.get(node.input[0])) is not None:
             yield _halves(array, multiplied=False)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from stored_weights(attribute.g, held.constants)
+        for inner in subgraphs(node):
+            yield from stored_weights(inner, held.constants)
 
 
 def _halves(array: Array, *, multiplied: bool) -> StoredWeight:
@@ -105,7 +107,6 @@ _PARTS = 3
 _INTEGERS = 4
 """Accuracy level of a `MatMulNBits` that rounds its input to 8 bits."""
 _MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
-_MOVES = ("Gather", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _Read = tuple[Array, Array, Array, bool]
 
 
@@ -141,7 +142,7 @@ class _Held:
     def blocks(self, node: NodeProto) -> Iterator[StoredWeight]:
         """Yield what a `MatMulNBits` of 4 or 8 bits holds: [rows, features], scales by block."""
         packed, scale = self._constant(node, 1), self._constant(node, 2)
-        given = {a.name: a.i for a in node.attribute}
+        given = attributes(node)
         rows, features, bits = given["N"], given["K"], given.get("bits", 4)
         if packed is None or scale is None or bits not in (4, 8):
             return
@@ -231,14 +232,14 @@ class _Held:
         if values is None and scale is not None and scale.size == 1:
             # Rows of an embedding are widened once looked up, and may be moved in between.
             maker = self._makers.get(node.input[0])
-            while maker is not None and maker.op_type in _MOVES and values is None:
+            while maker is not None and len(moved(maker)) == 1 and values is None:
                 values = self._constant(maker, 0)
                 maker = self._makers.get(maker.input[0])
         if values is None or scale is None or values.dtype not in (np.int8, np.uint8):
             return
         zero = self._constant(node, 2)
         zero = np.zeros(scale.shape, np.float32) if zero is None else zero
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        axis = attribute(node, "axis", 1)
         yield values, _along(scale, values, axis), _along(zero, values, axis), False
 
     def _product(self, node: NodeProto) -> Iterator[_Read]:

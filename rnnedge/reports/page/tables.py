@@ -87,6 +87,14 @@ def notes(report: Report) -> Element | None:
     return section("notes", "Notes", tag("ul", *(tag("li", note) for note in report.notes)))
 
 
+def coverage(report: Report) -> Element | None:
+    """Return what the cases have seen of the file, or None where that was not measured."""
+    if report.coverage is None:
+        return None
+    lines = (line.removeprefix("coverage: ") for line in report.coverage.lines())
+    return section("coverage", "Coverage", tag("ul", *(tag("li", line) for line in lines)))
+
+
 def latency(report: Report) -> Element | None:
     """Return the median latency beside PyTorch, or None where it was not measured."""
     if not report.timings:

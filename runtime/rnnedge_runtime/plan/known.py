@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Graph, Node, ValueInfo
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
 from rnnedge_runtime.plan.values import Dtype

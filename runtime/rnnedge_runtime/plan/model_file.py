@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge_runtime.errors import ModelError
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import ModelError, PlanError
 from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
 from rnnedge_runtime.tensor_file import parse_tensor
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Graph, Node
 from rnnedge_runtime.plan.packing import Packer
 from rnnedge_runtime.plan.placing import place_in_arena, without_unused

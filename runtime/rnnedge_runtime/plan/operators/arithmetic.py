@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, expanded, transposed
 from rnnedge_runtime.plan.operators.products import with_activation, with_bias

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rnnedge_runtime.errors import NoMatchError
 from rnnedge_runtime.plan.model_file import Graph, Node
 from rnnedge_runtime.plan.values import Array, Constant, Value
-
-
-class NoMatchError(Exception):
-    """A body is no step of a known cell."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

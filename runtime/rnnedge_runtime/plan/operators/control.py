@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.tracer import Operator, Tracer
 from rnnedge_runtime.plan.values import Constant, Value

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, narrowed, padded, transposed
 from rnnedge_runtime.plan.tracer import DEPTHWISE, PRODUCT, Operator, Tracer

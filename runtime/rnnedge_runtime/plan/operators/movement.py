@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.operators import folding
 from rnnedge_runtime.plan.operators.folding import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Constant, Tensor, Value, merged

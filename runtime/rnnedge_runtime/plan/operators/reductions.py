@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.operators.arithmetic import (
     MULTIPLY,

@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
-from rnnedge_runtime.plan.errors import PlanError
+from rnnedge_runtime.errors import NoMatchError, PlanError
 from rnnedge_runtime.plan.model_file import Graph, Node
-from rnnedge_runtime.plan.operators.cell_pattern import NoMatchError, Step, read_steps
+from rnnedge_runtime.plan.operators.cell_pattern import Step, read_steps
 from rnnedge_runtime.plan.operators.folding import FOLDS
 from rnnedge_runtime.plan.operators.movement import reshaped
 from rnnedge_runtime.plan.operators.products import product_of

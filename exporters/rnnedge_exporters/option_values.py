@@ -1,11 +1,17 @@
-"""The values that `quantize` and `dtype` take."""
+"""The values that options take: the one list of each, for the command line too.
+
+Nothing here needs PyTorch.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from rnnedge_exporters.errors import ExportError
 
+Target: TypeAlias = Literal["cpu", "cuda", "portable"]
+FloatLowering: TypeAlias = Literal["operator", "scan", "switch"]
+IntegerLowering: TypeAlias = Literal["operator_int8", "scan_int8", "scan_nbits"]
 Quantize: TypeAlias = Literal["int8", "int8:all"]
 """`int8` computes in int8 where that is faster and stores it elsewhere, `int8:all` computes in it
 everywhere."""
@@ -14,6 +20,11 @@ Storage: TypeAlias = Literal["float32", "int8", "int8_float16", "float16", "half
 """How weights are written: `float16` is widened to float32 when the session opens, `half` is what
 the layers compute in. `int8_float16` has the input weights of a recurrent layer in float16, and all
 else in int8."""
+TARGETS: tuple[Target, ...] = get_args(Target)
+FLOAT_LOWERINGS: tuple[FloatLowering, ...] = get_args(FloatLowering)
+INTEGER_LOWERINGS: tuple[IntegerLowering, ...] = get_args(IntegerLowering)
+QUANTIZE: tuple[Quantize, ...] = get_args(Quantize)
+DTYPES: tuple[DType, ...] = get_args(DType)
 
 
 def check_options(quantize: object, dtype: object, target: str, lowering: str | None) -> None:
@@ -27,15 +38,15 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
             "quantize: expected None, 'int8' or 'int8:all', got 'int4': 4 bits make five to ten "
             "times the error of 8"
         )
-    if quantize not in (None, "int8", "int8:all"):
+    if quantize not in (None, *QUANTIZE):
         raise ExportError(f"quantize: expected None, 'int8' or 'int8:all', got {quantize!r}")
-    if dtype not in ("float32", "float16"):
+    if dtype not in DTYPES:
         raise ExportError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if quantize is not None and dtype != "float32":
         raise ExportError(
             f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
         )
-    computed = str(lowering).endswith(("_int8", "_nbits"))
+    computed = lowering in INTEGER_LOWERINGS
     if computed and (quantize is None or target == "cuda"):
         raise ExportError(
             f"lowering={lowering!r}: computes in int8 on a CPU, and goes with quantize='int8' and "
@@ -51,6 +62,17 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
             "quantize='int8:all': the CUDA provider has no recurrent layer in int8: "
             "quantize='int8' stores the weights in int8"
         )
+
+
+def check_target_option(target: object) -> None:
+    """Refuse a target that is unknown.
+
+    Raises:
+        ExportError: When it is none of `TARGETS`.
+    """
+    if target not in TARGETS:
+        *first, last = map(repr, TARGETS)
+        raise ExportError(f"target: expected {', '.join(first)} or {last}, got {target!r}")
 
 
 def storage_of(quantize: Quantize | None, dtype: DType, target: str) -> Storage:

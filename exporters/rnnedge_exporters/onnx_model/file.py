@@ -14,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import external_data_helper, inliner
 
-from rnnedge.doctor.reading.graphs import axes_of, inner_graphs, relabel, spec_of, used
+from rnnedge_exporters.onnx_model.axis_names import axes_of, relabel, spec_of
+from rnnedge_exporters.onnx_model.nodes import all_nodes, all_tensors, used
 from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
 from rnnedge_runtime.errors import ContractError, ModelError
 
@@ -110,7 +111,7 @@ class OnnxFile:
 
     def nodes(self) -> Iterator[onnx.NodeProto]:
         """Yield every node, those of inner graphs among them."""
-        yield from _nodes(self.proto.graph)
+        yield from all_nodes(self.proto.graph)
 
     def ancestors(self, *names: str) -> set[str]:
         """Return the tensors whose values `names` are computed from, `names` among them.
@@ -176,7 +177,7 @@ def _read(path: Path) -> onnx.ModelProto:
 def _broken_data(model: onnx.ModelProto, folder: Path) -> Iterator[str]:
     """Say what is wrong with external data: once for each file, since all tensors share it."""
     wrong: dict[str, str] = {}
-    for tensor in _tensors(model.graph):
+    for tensor in all_tensors(model.graph):
         if not external_data_helper.uses_external_data(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -194,21 +195,6 @@ def _broken_data(model: onnx.ModelProto, folder: Path) -> Iterator[str]:
                     f"{location!r} has {size:,} bytes, and {tensor.name} ends at {end:,}"
                 )
     yield from wrong.values()
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
-    for inner in inner_graphs(graph):
-        yield from _tensors(inner)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for inner in inner_graphs(node):
-            yield from _nodes(inner)
 
 
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:

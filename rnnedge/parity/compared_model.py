@@ -18,7 +18,7 @@ from rnnedge_runtime.contract import Interface
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ComparedModel:
     """A model that was compared.
 
     Attributes:

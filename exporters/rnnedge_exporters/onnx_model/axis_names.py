@@ -1,0 +1,70 @@
+"""The inputs and outputs that a file declares: their axes, as sizes and names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import onnx
+
+from rnnedge_runtime.contract import Axis, Interface, TensorSpec
+from rnnedge_runtime.foreign.interface_from_names import read_interface
+
+
+def spec_of(info: onnx.ValueInfoProto) -> TensorSpec:
+    """Describe an input or output; an axis without a name is called `name.axis`."""
+    kind = info.type.tensor_type.elem_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else "unknown"
+    except KeyError:
+        dtype = "unknown"
+    return TensorSpec(
+        info.name,
+        dtype,
+        tuple(f"{info.name}.{i}" if a is None else a for i, a in enumerate(axes_of(info))),
+    )
+
+
+def axes_of(info: onnx.ValueInfoProto) -> tuple[Axis | None, ...]:
+    """Return the declared axes: a size, a name, or None."""
+    axes: list[Axis | None] = []
+    for dim in info.type.tensor_type.shape.dim:
+        axes.append(dim.dim_value if dim.dim_value > 0 else dim.dim_param or None)  # some write -1
+    return tuple(axes)
+
+
+def interface_by_names(model: onnx.ModelProto) -> Interface:
+    """Return what the runtime makes of a model's inputs and outputs by their names."""
+
+    def args(infos: Iterable[onnx.ValueInfoProto]) -> list[Any]:
+        return [
+            SimpleNamespace(name=spec.name, type=spec.dtype, shape=list(spec.axes))
+            for spec in map(spec_of, infos)
+        ]
+
+    return read_interface(args(model.graph.input), args(model.graph.output))
+
+
+def relabel(model: onnx.ModelProto, axes: dict[str, tuple[Axis, ...]]) -> None:
+    """Give inputs and outputs other axes, in place, and forget shapes that were noted inside.
+
+    Args:
+        model: The model.
+        axes: For each input or output, its axes; an empty name leaves an axis open.
+    """
+    model.graph.ClearField("value_info")
+    for info in [*model.graph.input, *model.graph.output]:
+        tensor = info.type.tensor_type
+        if info.name in axes:
+            tensor.ClearField("shape")
+            tensor.shape.SetInParent()
+            for axis in axes[info.name]:
+                dim = tensor.shape.dim.add()
+                if isinstance(axis, int):
+                    dim.dim_value = axis
+                elif axis:
+                    dim.dim_param = axis
+    for info in model.graph.output:
+        if info.name not in axes:
+            info.type.tensor_type.ClearField("shape")
