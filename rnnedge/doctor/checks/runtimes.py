@@ -93,7 +93,7 @@ _RULES = (
             "onnx.reference",
             _not_tanh,
             "refuses",
-            "an RNN with other activations than tanh (1.23.2)",
+            "other activations of an RNN than tanh (1.23.2)",
         ),
         _ELSEWHERE,
     ),
