@@ -13,23 +13,14 @@ from typing import Any
 from rnnedge.doctor.examination import check_arguments, diagnose
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
-from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
-from rnnedge.doctor.repairs.base import Mended, Repair
+from rnnedge.doctor.repairs.base import MadeRepair, Repair
+from rnnedge.doctor.repairs.fixable import IN_PLACE
+from rnnedge.doctor.repairs.reexport import EXPORT_AGAIN
 from rnnedge.errors import RepairError
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.errors import RnnEdgeError
 from rnnedge_runtime.write_target import ONNX, check_target
-
-_Way = tuple[str, frozenset[str], Callable[[Subject, Path], Mended]]
-
-_AGAIN: _Way = ("export again", reexport.CALLED_FOR_BY, reexport.export_again)
-_IN_PLACE: tuple[_Way, ...] = (
-    ("take sizes out", unfreeze.MENDS, unfreeze.unfreeze),
-    ("declare axes", reopen.MENDS, reopen.reopen_axes),
-    ("expose states", expose.MENDS, expose.expose_states),
-    ("clean", clean.MENDS, clean.clean),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +40,7 @@ class Treatment:
     model: str
     output: str
     sha256: str
-    repairs: tuple[Repair, ...]
+    repairs: tuple[MadeRepair, ...]
     reasons: tuple[str, ...]
     before: Examination
     after: Examination
@@ -136,25 +127,24 @@ def _as_tried(before: Examination, after: Examination) -> Examination:
 
 def _treat(
     subject: Subject, before: Examination, folder: Path
-) -> tuple[list[Repair], list[str], Path]:
+) -> tuple[list[MadeRepair], list[str], Path]:
     """Make the repairs that are called for; return them, and why others were not made."""
     reasons: list[str] = []
-    name, mends, repair = _AGAIN
-    if _called_for(before, mends):
+    if _calls_for(before, EXPORT_AGAIN):
         try:
-            mended = repair(subject, folder)
+            mended = EXPORT_AGAIN.apply(subject, folder)
             return [mended.repair], reasons, mended.path
         except RnnEdgeError as reason:
-            reasons.append(f"{name}: {reason}")
-    repairs: list[Repair] = []
+            reasons.append(f"{EXPORT_AGAIN.name}: {reason}")
+    repairs: list[MadeRepair] = []
     path, diagnosis = subject.file.path, before
-    for name, mends, repair in _IN_PLACE:
-        if not _called_for(diagnosis, mends):
+    for repair in IN_PLACE:
+        if not _calls_for(diagnosis, repair):
             continue
         try:
-            mended = repair(subject, folder)
+            mended = repair.apply(subject, folder)
         except RnnEdgeError as reason:
-            reasons.append(f"{name}: {reason}")
+            reasons.append(f"{repair.name}: {reason}")
             continue
         repairs.append(mended.repair)
         path = mended.path
@@ -163,8 +153,8 @@ def _treat(
     return repairs, reasons, path
 
 
-def _called_for(diagnosis: Examination, kinds: frozenset[str]) -> bool:
-    return any(finding.kind in kinds for finding in diagnosis.findings)
+def _calls_for(diagnosis: Examination, repair: Repair) -> bool:
+    return repair.is_called_for([finding.kind for finding in diagnosis.findings])
 
 
 def _why_not(before: Examination, reasons: list[str]) -> str:
