@@ -91,7 +91,7 @@ def exposable(subject: Subject) -> list[Cell]:
     for cell in cells:
         for name in cell.initial:
             if name and not is_zero(subject.file, name):
-                raise NotMendedError(f"{cell.name} starts from something else than zeros")
+                raise NotMendedError(f"{cell.name} does not start from zeros")
         if _size_and_dtype(subject.file, cell)[0] == 0:
             raise NotMendedError(f"the weights of {cell.name} are not constants")
     return cells
