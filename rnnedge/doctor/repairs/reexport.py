@@ -45,7 +45,7 @@ _IN_PLACE: frozenset[Kind] = frozenset(
         *("declared-time", "declared-batch", "declared-shape"),
     }
 )
-"""What is not worth a file with other names: it is mended in place, where nothing else is found."""
+"""Findings that do not justify a file with other names: each is mended in place, where nothing else is found."""
 
 
 @dataclass(frozen=True, slots=True)
