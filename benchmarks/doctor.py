@@ -4,8 +4,8 @@
     python -m benchmarks.doctor theirs.onnx …
 
 Every file was compared with its module by `rnnedge.export` before it was written, so that an error
-or a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX Runtime's
-own, which is so.
+or a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX
+Runtime's own, which is so.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ _IN_PLACE: frozenset[Kind] = frozenset(
         *("declared-time", "declared-batch", "declared-shape"),
     }
 )
-"""Findings that do not justify a file with other names: each is mended in place, where nothing else is found."""
+"""Findings that do not justify a file with other names: alone, each is repaired in place."""
 
 
 @dataclass(frozen=True, slots=True)
