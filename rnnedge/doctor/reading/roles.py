@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rnnedge.doctor.reading.graphs import attributes, interface_by_names
+from rnnedge.doctor.reading.graphs import attributes, interface_of
 from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell, Chain
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
@@ -66,7 +66,7 @@ def find_roles(
     inputs = [_with_roles(spec, found) for spec in file.inputs]
     inputs = _same_sizes(file.inputs, _same_names(file.inputs, inputs))
     if not any(BATCH in spec.axes or TIME in spec.axes for spec in inputs):
-        face = replace(interface_by_names(file.proto), inputs=tuple(inputs), outputs=())
+        face = replace(interface_of(file.proto), inputs=tuple(inputs), outputs=())
         inputs = list(name_axes(face, order=(BATCH, TIME), tied=True).inputs)
     return Roles(
         tuple(inputs),
@@ -133,7 +133,7 @@ def _scanned(node: onnx.NodeProto, shapes: Shapes) -> Iterator[tuple[str, tuple[
 
 def _lengths(file: OnnxFile, cells: Sequence[Cell]) -> Iterator[str]:
     """Yield the integer inputs that end rows: by their name, or since an operator takes them so."""
-    by_name = interface_by_names(file.proto).lengths
+    by_name = interface_of(file.proto).lengths
     for spec in file.inputs:
         taken = any(c.lengths and spec.name in file.ancestors(c.lengths) for c in cells)
         if spec.dtype in ("int32", "int64") and (taken or spec.name == by_name):

@@ -16,7 +16,7 @@ import onnx
 
 from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import drop_unused, interface_by_names, save
+from rnnedge.doctor.reading.graphs import drop_unused, interface_of, save
 from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
@@ -106,7 +106,7 @@ def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _Sta
         model.CopyFrom(subject.file.proto)
         states = _expose(model, subject, cells, [f"{name}." if name else "" for name in names])
         if states is not None:
-            pairs = {(pair.input, pair.output) for pair in interface_by_names(model).states}
+            pairs = {(pair.input, pair.output) for pair in interface_of(model).states}
             if all((state.input, state.output) in pairs for state in states):
                 return model, states
     raise NotMendedError("no free names for its states")

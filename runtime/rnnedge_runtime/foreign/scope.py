@@ -16,6 +16,7 @@ FIRST_STATE = 5
 """The position of `initial_h` among the inputs of a recurrent operator."""
 INTEGERS = (6, 7)
 """Element types, by ONNX's numbers, of axes, positions and shapes."""
+_SAME_NUMBERS = ("Identity", "Cast", "Unsqueeze", "Squeeze")
 MOST_STEPS = 200_000
 """Values or nodes that a walk looks at: a file of functions that call each other has no end."""
 
@@ -65,15 +66,15 @@ class Scope:
     def numbers(self, name: str) -> tuple[int, ...] | None:
         """Return the value of a constant of a few integers; None for any other value."""
         scope: Scope | None = self
-        while scope is not None:
-            if name in scope.graph.numbers:
-                return scope.graph.numbers[name]
+        for _ in range(MOST_STEPS):
+            if scope is None or name in scope.graph.numbers:
+                return None if scope is None else scope.graph.numbers[name]
             node = scope.made.get(name)
-            if node is not None:
-                if node.operator in ("Identity", "Cast", "Unsqueeze", "Squeeze"):
-                    return scope.numbers(node.input(0)) if node.input(0) != name else None
+            if node is not None and node.operator not in _SAME_NUMBERS:
                 return _constant(node)
-            if name in scope.given:
+            if node is not None:
+                name = node.input(0)
+            elif name in scope.given:
                 scope, name = scope.given[name]
             else:
                 scope = scope.outer
