@@ -133,6 +133,7 @@ class NativeEngine:
         states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         *,
+        shape: tuple[int, ...],
         tiny: float,
         flushed_every: int,
     ) -> Stepper | None:
@@ -144,7 +145,6 @@ class NativeEngine:
         if data.dtype not in ("float32", "int64") or {o.dtype for o in others} != {"float32"}:
             return None
         halves = [tuple(tensor.handle for tensor in half.values()) for half in states]
-        shape = _shape_of(data, frame)
         layout = self.plan.layout([shape, *(array.shape for array in halves[0])])
         stepper: Stepper = step_through(
             layout, frame, output, *halves, tiny=tiny, flushed_every=flushed_every
@@ -154,14 +154,6 @@ class NativeEngine:
     @staticmethod
     def _widened(array: Array) -> Array:
         return array.astype(np.int64) if array.dtype == np.int32 else array
-
-
-def _shape_of(spec: TensorSpec, frame: Array) -> tuple[int, ...]:
-    """Return the shape of a frame with its time axis of 1, where it came without."""
-    if frame.ndim == len(spec.axes):
-        return frame.shape
-    sizes = iter(frame.shape)
-    return tuple(1 if axis == "time" else next(sizes) for axis in spec.axes)
 
 
 def _spec(info: ValueInfo) -> TensorSpec:

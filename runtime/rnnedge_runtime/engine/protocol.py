@@ -154,6 +154,7 @@ class Engine(Protocol):
         states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         *,
+        shape: tuple[int, ...],
         tiny: float,
         flushed_every: int,
     ) -> Stepper | None:
@@ -164,6 +165,7 @@ class Engine(Protocol):
             output: A buffer for the output, as the caller gets it.
             states: The initial states by input name, in each half.
             finals: The final states by output name, in the half that is not read.
+            shape: The shape that the graph takes a frame in, with its time axis.
             tiny: Numbers of the state below it become zero.
             flushed_every: After so many steps.
 

@@ -136,7 +136,8 @@ def _moved(scope: Scope, name: str) -> str:
 
 def _back(start: _At, file: GraphFile, whole: Scope) -> Iterator[tuple[str, int]]:
     """Follow an axis back; yields the graph inputs and positions that it comes from."""
-    waiting, seen = [start], set()
+    waiting = [start]
+    seen: set[_At] = set()
     while waiting and len(seen) < MOST_STEPS:
         at = waiting.pop()
         if not at.name or at in seen:

@@ -139,7 +139,9 @@ class _Search:
             if (node.domain, node.operator) in _STATES or node.operator in stops:
                 continue
             index = node.outputs.index(name)
-            inside = [(i, i.graph.outputs[index]) for i in current.inside(node, self._file.functions)]
+            inside = [
+                (i, i.graph.outputs[index]) for i in current.inside(node, self._file.functions)
+            ]
             kept = by_shape or all(self._is_kept(i, made) for i, made in inside)
             if node.operator == "If" and not kept:
                 continue

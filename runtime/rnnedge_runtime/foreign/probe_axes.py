@@ -22,10 +22,11 @@ from rnnedge_runtime.foreign.example_inputs import example_inputs
 Feeds: TypeAlias = dict[str, Array]
 Run: TypeAlias = Callable[[Feeds], "Mapping[str, Array] | None"]
 """Runs the model; None where it refuses the inputs."""
-_TIMES = (7, 64, 160, 512, 480, 256, 1600, 96)
+_TIMES = (7, 5, 2, 17, 64, 160, 512, 480, 256, 1600, 96)
 """Steps that are tried: few, then windows of samples as voice models take them."""
-_FEW = _TIMES[0]
+_WINDOW = 64
 _BATCHES = (3, 2, 1)
+_MOST_ROWS = 12
 _ORDERS: tuple[Order, ...] = ((BATCH, TIME), (TIME, BATCH))
 _NOISE = 1e-6
 """A change beside the changed entry, relative to that in it, which rounding makes."""
@@ -81,17 +82,17 @@ def probe_axes(
             for face in tried:
                 trial = _Trial(face, run, values or {}, *_apart_from(face, time, batch))
                 if trial.base is not None:
-                    steps = 1 if time == _FEW else time
+                    steps = time if time >= _WINDOW else 1
                     return Probed(trial.with_output_axes(_settled(trial, roles)), steps)
     return None
 
 
 def _apart_from(face: Interface, time: int, batch: int) -> tuple[int, int]:
-    """Return sizes that no declared axis has, near those that are wanted; a window stays."""
+    """Return sizes that no declared axis has, near those that are wanted."""
     taken = {axis for spec in (*face.inputs, *face.outputs) for axis in spec.axes}
-    while time < _TIMES[1] and (time in taken or time == batch):
-        time += 2
-    while 1 < batch in taken and batch < time - 1:
+    if time == _TIMES[0]:
+        time = next(size for size in range(time, time + len(taken) + 1) if size not in taken)
+    while batch > 1 and batch < _MOST_ROWS and (batch in taken or batch == time):
         batch += 1
     return time, batch
 

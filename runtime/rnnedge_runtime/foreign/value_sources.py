@@ -56,7 +56,8 @@ class Walker:
                 is followed, and of others all.
         """
         found = Sources()
-        waiting, seen = [(scope, name) for name in names], set()
+        waiting = [(scope, name) for name in names]
+        seen: set[tuple[Scope, str]] = set()
         while waiting and len(seen) < MOST_STEPS:
             here = waiting.pop()
             current, name = here

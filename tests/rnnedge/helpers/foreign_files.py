@@ -180,9 +180,7 @@ def tf2onnx_words() -> onnx.ModelProto:
     y, *_ = make.cell("LSTM", "x", "lstm", (5, 6))
     make.add("Squeeze", [y, make.constant("axes", [1])], "squeezed")
     make.add("Transpose", ["squeezed"], "scores", perm=[1, 0, 2])
-    return make.model(
-        [integers("words", [None, None])], [floats("scores", [None, None, 6])]
-    )
+    return make.model([integers("words", [None, None])], [floats("scores", [None, None, 6])])
 
 
 def keras2onnx() -> onnx.ModelProto:
@@ -197,7 +195,11 @@ def keras2onnx() -> onnx.ModelProto:
     make.add("Squeeze", [h, make.constant("layer", [0])], "lstm_2")
     make.add("Squeeze", [c, "layer"], "lstm_1")
     states = [floats(name, ["N", 6]) for name in ("input_2", "input_3")]
-    outputs = [floats("lstm", ["N", None, 6]), floats("lstm_1", ["N", 6]), floats("lstm_2", ["N", 6])]
+    outputs = [
+        floats("lstm", ["N", None, 6]),
+        floats("lstm_1", ["N", 6]),
+        floats("lstm_2", ["N", 6]),
+    ]
     return make.model([floats("input_1", ["N", None, 5]), *states], outputs)
 
 
@@ -224,9 +226,7 @@ def misnamed() -> onnx.ModelProto:
     make = Maker()
     y, *_ = make.cell("GRU", "in", "gru", (5, 6))
     make.add("Squeeze", [y, make.constant("axes", [1])], "out")
-    return make.model(
-        [floats("in", ["batch", "seq", 5])], [floats("out", ["batch", "seq", 6])]
-    )
+    return make.model([floats("in", ["batch", "seq", 5])], [floats("out", ["batch", "seq", 6])])
 
 
 def subsampled() -> onnx.ModelProto:
@@ -283,7 +283,9 @@ def silero() -> onnx.ModelProto:
             helper.make_graph(inner.nodes, name, [], outputs, initializer=inner.tensors)
         )
     make.add("Equal", ["sr", make.constant("rate", np.int64(16000))], "is_16k")
-    make.add("If", ["is_16k"], ["output", "stateN"], then_branch=branches[0], else_branch=branches[1])
+    make.add(
+        "If", ["is_16k"], ["output", "stateN"], then_branch=branches[0], else_branch=branches[1]
+    )
     return make.model(
         [floats("input", [None, 64]), floats("state", [2, None, 8]), integers("sr", [])],
         [floats("output", [None, 1]), floats("stateN", [None, None, None])],
@@ -311,7 +313,11 @@ def echo_canceller() -> onnx.ModelProto:
         make.add("Unsqueeze", [f"{name}_new", make.constant(f"{name}_to", [3])], f"{name}_new4")
     make.add("Concat", ["h_new4", "c_new4"], "states_out", axis=3)
     return make.model(
-        [floats("mic_in", [1, 1, 9]), floats("ref_in", [1, 1, 9]), floats("states_in", [1, 2, 6, 2])],
+        [
+            floats("mic_in", [1, 1, 9]),
+            floats("ref_in", [1, 1, 9]),
+            floats("states_in", [1, 2, 6, 2]),
+        ],
         [floats("mic_out", [1, 1, 9]), floats("states_out", [1, 2, 6, 2])],
     )
 
@@ -344,7 +350,11 @@ def transducer() -> onnx.ModelProto:
     make.add("Concat", [first[2], second[2]], "next_c", axis=0)
     return make.model(
         [floats("x", ["N", 4, 5]), floats("h", [2, "N", 6]), floats("c", [2, "N", 6])],
-        [floats("encoder_out", ["N", 4, 6]), floats("next_h", [2, "N", 6]), floats("next_c", [2, "N", 6])],
+        [
+            floats("encoder_out", ["N", 4, 6]),
+            floats("next_h", [2, "N", 6]),
+            floats("next_c", [2, "N", 6]),
+        ],
     )
 
 
@@ -397,7 +407,11 @@ def causal_buffer() -> onnx.ModelProto:
     """A convolution over the frames before, kept by moving numbers alone, and a GRU."""
     make = Maker("pytorch")
     make.add("Concat", ["past", "x"], "seen", axis=2)
-    make.add("Slice", ["seen", *(make.constant(n, [v]) for n, v in (("a", -2), ("b", 999), ("ax", 2)))], "kept")
+    make.add(
+        "Slice",
+        ["seen", *(make.constant(n, [v]) for n, v in (("a", -2), ("b", 999), ("ax", 2)))],
+        "kept",
+    )
     make.add("Conv", ["seen", make.weight("kernel", 6, 5, 3)], "c", kernel_shape=[3])
     make.add("Transpose", ["c"], "by_time", perm=[2, 0, 1])
     y, h = make.cell("GRU", "by_time", "gru", (6, 6), ["g"])
@@ -470,7 +484,9 @@ def loop() -> onnx.ModelProto:
 ROW, STEP = "batch", "time"
 FILES: dict[str, Foreign] = {
     "torch-script": Foreign(torch_script, {"input": (ROW, STEP, 5)}),
-    "torch-script-seq": Foreign(lambda: torch_script(("batch", "seq", 5)), {"input": (ROW, STEP, 5)}),
+    "torch-script-seq": Foreign(
+        lambda: torch_script(("batch", "seq", 5)), {"input": (ROW, STEP, 5)}
+    ),
     "torch-script-unnamed": Foreign(
         lambda: torch_script((None, None, 5)), {"input": (ROW, STEP, 5)}
     ),
