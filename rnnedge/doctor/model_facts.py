@@ -18,7 +18,7 @@ from rnnedge.doctor.reading.recurrence import Cell, Chain, find_cells, find_chai
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
-from rnnedge_exporters.sandbox.onnx_runtime import Answer, Sandbox
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME
 
 _SHAPING = ("Reshape", "Expand", "ConstantOfShape", "Slice", "Split", "Tile")
@@ -75,7 +75,12 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
     """
     file = OnnxFile(path)
     cells, chains, shapes = find_cells(file), find_chains(file), file.symbolic_shapes()
-    roles = find_roles(file, cells, chains, shapes)
+
+    def run(feeds: Arrays) -> Arrays | None:
+        answer = sandbox.run(file.path, feeds)
+        return answer.outputs if answer.ok else None
+
+    roles = find_roles(file, cells, chains, shapes, run)
     unrolled = unrolled_steps(chains, roles, shapes)
     opened, why_not, behaviour = None, _why_not_run(file), None
     empties: tuple[tuple[str, Answer], ...] = ()

@@ -3,7 +3,7 @@
 A request is (key of a model, what it is opened from, what is wanted of it). It is opened from (path
 or bytes, options, how many models stay open), or None where it should be open. What is wanted is
 OPENED, its INTERFACE, or a run: (names of outputs or None for all, feeds by name). An answer is
-(None for OPENED, an `Interface`, or {output: array}; None), (None, what ONNX Runtime said), or
+(None for OPENED, a `Reading`, or {output: array}; None), (None, what ONNX Runtime said), or
 NOT_OPEN where nothing was said that it can be opened from.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.sandbox.serve import serve
-from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import CPU, EngineOptions
 from rnnedge_runtime.errors import one_line
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.library import onnxruntime
+    from rnnedge_runtime.foreign.read_interface import Reading
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Wanted: TypeAlias = "str | tuple[Sequence[str] | None, Arrays]"
@@ -77,7 +77,7 @@ class Server:
 
 def _answer(
     session: onnxruntime.InferenceSession, wanted: Wanted, model: str | bytes
-) -> Arrays | Interface | None:
+) -> Arrays | Reading | None:
     if isinstance(wanted, str):
         return _interface(session, model) if wanted == INTERFACE else None
     outputs, feeds = wanted
@@ -86,14 +86,14 @@ def _answer(
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
 
-def _interface(session: onnxruntime.InferenceSession, model: str | bytes) -> Interface:
+def _interface(session: onnxruntime.InferenceSession, model: str | bytes) -> Reading:
     from rnnedge_runtime.engine.tensor_info import tensor_spec
     from rnnedge_runtime.foreign.graph import read_graph
     from rnnedge_runtime.foreign.read_interface import read_interface
 
     ins = tuple(map(tensor_spec, session.get_inputs()))
     outs = tuple(map(tensor_spec, session.get_outputs()))
-    return read_interface(read_graph(model), ins, outs).interface
+    return read_interface(read_graph(model), ins, outs)
 
 
 def main(idle: float | None = None) -> None:

@@ -126,7 +126,7 @@ class NativeEngine:
 
         return widen_and_run
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,

@@ -151,7 +151,7 @@ class OnnxRuntimeEngine:
             return partial(self.session.run_with_iobinding, binding)
         return partial(inner.run_with_iobinding, bound, None)
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,

@@ -147,7 +147,7 @@ class Engine(Protocol):
             A function that runs the model once. It does not keep the tensors alive.
         """
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,

@@ -207,7 +207,7 @@ def paddle() -> onnx.ModelProto:
     """Sizes of -1, and an output whose shape is not declared at all."""
     make = Maker("PaddlePaddle")
     make.add("Transpose", ["x"], "by_time", perm=[1, 0, 2])
-    y, h = make.cell("GRU", "by_time", "rnn_0", (5, 6))
+    y, *_ = make.cell("GRU", "by_time", "rnn_0", (5, 6))
     make.add("Squeeze", [y, make.constant("axes", [1])], "squeezed")
     make.add("Transpose", ["squeezed"], "transpose_1.tmp_0", perm=[1, 0, 2])
     return make.model([floats("x", [-1, -1, 5])], [floats("transpose_1.tmp_0", None)])
@@ -273,7 +273,7 @@ def silero() -> onnx.ModelProto:
         inner.add("Reshape", ["input", inner.constant("w", [-1, 4, 16])], "frames")
         inner.add("Transpose", ["frames"], "x", perm=[1, 0, 2])
         inner.add("Split", ["state"], ["h", "c"], axis=0)
-        y, h, c = inner.cell("LSTM", "x", "lstm", (16, 8), ["h", "c"])
+        _, h, c = inner.cell("LSTM", "x", "lstm", (16, 8), ["h", "c"])
         inner.add("Squeeze", [h, inner.constant("axes", [0])], "last")
         inner.add("MatMul", ["last", inner.weight("fc", 8, 1)], "score")
         inner.add("Sigmoid", ["score"], f"{name}_p")
@@ -336,7 +336,7 @@ def audio_through() -> onnx.ModelProto:
 
 
 def transducer() -> onnx.ModelProto:
-    """The streaming encoder of a transducer: a frame of several steps, `h` and `c` of two layers."""
+    """A streaming encoder of a transducer: frames of several steps, `h` and `c` of two layers."""
     make = Maker("pytorch")
     make.add("Transpose", ["x"], "by_time", perm=[1, 0, 2])
     for name in ("h", "c"):
