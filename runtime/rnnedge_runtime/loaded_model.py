@@ -173,6 +173,13 @@ class LoadedModel:
         return lost_states(self._model, states, open_time=self._has_open_time)
 
     @property
+    def _zeros_need_a_size(self) -> bool:
+        """Whether a state has an axis that no data input is known to have."""
+        known = {axis for spec in self.interface.data_inputs for axis in spec.axes}
+        axes = {axis for spec in self.interface.state_inputs for axis in spec.axes}
+        return any(isinstance(axis, str) for axis in axes - known)
+
+    @property
     def _has_open_time(self) -> bool:
         axes = {axis for spec in self.interface.data_inputs for axis in spec.axes}
         return any(isinstance(axis, str) and axis != BATCH for axis in axes)
@@ -219,6 +226,8 @@ class LoadedModel:
         """
         feeds = self._seen_before(input, state) if lengths is None else None
         if feeds is None:
+            if state is None and self._to_probe is not None and self._zeros_need_a_size:
+                self.probe_axes()
             feeds, sizes = self.binder.data(input)
             feeds.update(self.binder.state(state, sizes))
             feeds.update(self.binder.lengths(lengths, sizes))

@@ -64,10 +64,12 @@ class _Search:
         self._pair(lambda out: gated_inputs(self._walker, out.name, carried))
         self._pair(lambda out: self._shifted(self._sources[out.name]))
         is_readable = bool(self._file.graph.nodes)
-        for spec, out in pairs_by_name(self._free_inputs(), self._free_outputs()):
+        named = list(pairs_by_name(self._free_inputs(), self._free_outputs()))
+        for spec, out in named:
             if says_state(spec) or not is_readable:
                 self.pairs[spec.name] = out.name
-            elif spec.axes == out.axes:
+        for spec, out in named:
+            if not self.pairs and spec.axes == out.axes:
                 self._doubt(spec, [out], "only their names say so")
 
     def _free_inputs(self) -> list[TensorSpec]:
