@@ -3,16 +3,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
+PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types device-test benchmarks clean need-python
+.PHONY: demo quick test test-all lint types device-test benchmarks clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
 	$(DEVICE)/python examples/04_train_to_device/run_on_device.py build/demo
 
+quick: .venv/native  ## for every save: lint, and the tests of tests/quick.txt
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/python -m pytest $(PYTEST) @tests/quick.txt
+
 test: lint types device-test  ## everything that CI runs
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest $(PYTEST)
+
+test-all: lint types device-test  ## the same with every case of the full matrices
+	$(BIN)/python -m pytest $(PYTEST) --full
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
@@ -40,7 +48,7 @@ benchmarks: .venv/native
 	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,examples]"
 	touch $@
 
-.venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.* native/rnnedge_native/*/*.py) .venv/installed
+.venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.*) .venv/installed
 	@if ! command -v cc >/dev/null; then \
 		echo "make: no C compiler (cc): rnnedge-native is not built, and its tests are skipped" >&2; \
 	elif ! $(BIN)/python -c 'import sysconfig, pathlib as p; assert (p.Path(sysconfig.get_path("include")) / "Python.h").exists()' 2>/dev/null; then \

@@ -111,7 +111,7 @@ def _sessions(layer: nn.Module) -> dict[str, Session]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
 
-        def opened(device: str, tf32: bool = False, **options: str) -> Session:
+        def opened(device: str, *, tf32: bool = False, **options: str) -> Session:
             rnnedge.export(layer, path, **options)
             return Session(path, device=device, tf32=tf32)
 

@@ -99,7 +99,7 @@ def _peers(
     folder: Path,
     right: Callable[[Path], str],
 ) -> dict[str, Call]:
-    def export(file: str, dynamo: bool) -> None:
+    def export(file: str, *, dynamo: bool) -> None:
         dim = torch.export.Dim.DYNAMIC
         shapes = tuple(dict.fromkeys(axis, dim) for axis in axes.values())
         options: dict[str, object] = (
@@ -111,7 +111,7 @@ def _peers(
 
     return {
         f"torch.onnx.export(dynamo={dynamo})": (
-            lambda dynamo=dynamo: export(f"{dynamo}.onnx", dynamo),
+            lambda dynamo=dynamo: export(f"{dynamo}.onnx", dynamo=dynamo),
             lambda dynamo=dynamo: right(folder / f"{dynamo}.onnx"),
         )
         for dynamo in (True, False)

@@ -33,6 +33,8 @@ INPUT_SIZE = 40
 CELLS = ("rnn", "lstm", "gru")
 HIDDEN = (8, 32, 64, 128, 256, 512)
 BATCHES = (1, 8, 32)
+POOLS = ((32, 64), (64, 64), (256, 64), (256, 256))
+"""Hidden size and streams."""
 TIME = 100
 SECONDS = 0.35
 """For each cell of a table, both sides together."""
@@ -176,22 +178,45 @@ def _sequences(models: dict[tuple[str, int], bytes], instructions: str) -> list[
 
 def _pools(models: dict[tuple[str, int], bytes], instructions: str) -> list[str]:
     lines = [
-        "## A frame of every stream of a pool, by `step_rows`",
+        "## A frame of every stream of a pool",
         "",
-        "| GRU of hidden | streams | ONNX Runtime, µs | native, µs | times as fast |",
-        "|---|---|---|---|---|",
+        "Microseconds; of the native engine, the share of ONNX Runtime's time. `kernels` is the",
+        "program alone, without the pool.",
+        "",
+        "| model | hidden | streams | ONNX Runtime, `step_rows` | native, `step_rows` | kernels "
+        "| native, `step` |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for hidden, count in ((32, 64), (64, 64), (256, 64), (256, 256)):
-        both = _both(models["gru", hidden], instructions)
-        x = _input(both[0], 1, count)[0]
-        calls = []
-        for model in both:
-            pool = StreamPool(model, capacity=count)
-            streams = [pool.open() for _ in range(count)]
-            calls.append(partial(pool.step_rows, streams, x))
-        a, b = _ratio(*calls)
-        lines.append(f"| {hidden} | {count} | {a:.0f} | {b:.0f} | {a / b:.1f} |")
+    for cell in CELLS:
+        for hidden, count in POOLS:
+            theirs, ours = _both(models[cell, hidden], instructions)
+            x = _input(theirs, 1, count)[0]
+            calls: dict[str, Callable[[], object]] = {}
+            for name, model in (("theirs", theirs), ("ours", ours)):
+                pool = StreamPool(model, capacity=count)
+                streams = [pool.open() for _ in range(count)]
+                calls[name] = partial(pool.step_rows, streams, x)
+                calls[f"{name} each"] = partial(pool.step, dict(zip(streams, x, strict=True)))
+            calls["kernels"] = _program(ours, x[None])
+            timed = time_in_blocks(calls, SECONDS)
+            us = {name: time.cpu * 1e3 for name, time in timed.items()}
+            cells = [
+                f"{us['theirs']:.1f}",
+                f"{us['ours']:.1f} ({us['ours'] / us['theirs']:.2f})",
+                f"{us['kernels']:.1f}",
+                f"{us['ours each']:.1f} ({us['ours each'] / us['theirs each']:.2f})",
+            ]
+            lines.append(f"| {cell} | {hidden} | {count} | {' | '.join(cells)} |")
     return lines
+
+
+def _program(model: LoadedModel, x: np.ndarray) -> Callable[[], object]:
+    """Return a call of the kernels alone."""
+    assert isinstance(model.engine, NativeEngine)
+    arrays = [x, *model.zero_state(x.shape[1])]
+    layout = model.engine.plan.layout([array.shape for array in arrays])
+    made = [np.empty(shape, dtype) for _, shape, dtype in layout.outputs]
+    return layout.program().bind(*arrays, *made).run
 
 
 if __name__ == "__main__":

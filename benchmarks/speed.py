@@ -126,7 +126,7 @@ def sides(layer: nn.Module) -> dict[str, Side]:
 
 def _torchscript(layer: nn.Module) -> bytes:
     file = io.BytesIO()
-    with warnings.catch_warnings(), quiet(False):
+    with warnings.catch_warnings(), quiet(verbose=False):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             layer,

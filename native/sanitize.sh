@@ -24,7 +24,7 @@ for name in "${!sets[@]}"; do
         -c native/src/kernels.c -o "$folder/$name.o" &
 done
 wait
-gcc $flags -shared -I"$include" native/src/{dispatch,module,program}.c "$folder"/*.o \
+gcc $flags -shared -I"$include" native/src/{dispatch,module,program,rows}.c "$folder"/*.o \
     -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
 
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.

@@ -1,6 +1,7 @@
 """The public names of `rnnedge`; this list is the only one."""
 
 from rnnedge.errors import ContractError as ContractError
+from rnnedge.errors import CoverageError as CoverageError
 from rnnedge.errors import CrashError as CrashError
 from rnnedge.errors import DeviceError as DeviceError
 from rnnedge.errors import EngineError as EngineError
@@ -12,6 +13,7 @@ from rnnedge.errors import ModelError as ModelError
 from rnnedge.errors import OptionError as OptionError
 from rnnedge.errors import ParityError as ParityError
 from rnnedge.errors import PeerError as PeerError
+from rnnedge.errors import PlanError as PlanError
 from rnnedge.errors import RepairError as RepairError
 from rnnedge.errors import RnnEdgeError as RnnEdgeError
 from rnnedge.errors import SourceError as SourceError

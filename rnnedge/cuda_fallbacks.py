@@ -13,14 +13,17 @@ from itertools import cycle
 
 import onnx
 
+from rnnedge_exporters.onnx_model.nodes import attributes
+from rnnedge_exporters.onnx_model.recurrent_nodes import is_recurrent, peculiarities
+
 _ACTIVATIONS = {
     "RNN": ("tanh",),
     "LSTM": ("sigmoid", "tanh", "tanh"),
     "GRU": ("sigmoid", "tanh"),
 }
 """Of one direction, in the order of the attribute; case does not matter there."""
-_PEEPHOLES = 7
-"""Which input of an LSTM they are."""
+_NOT_CUDNN = ("P", "input_forget", "linear_before_reset")
+"""Peculiarities of a node that cuDNN does not have; it has rules of its own on the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,25 +46,18 @@ def cuda_fallbacks(nodes: Iterable[onnx.NodeProto]) -> tuple[Fallback, ...]:
     return tuple(
         Fallback(node.name, node.op_type, reason)
         for node in nodes
-        if node.op_type in _ACTIVATIONS and node.domain in ("", "ai.onnx")
+        if is_recurrent(node)
         for reason in [", ".join(_reasons(node))]
         if reason
     )
 
 
 def _reasons(node: onnx.NodeProto) -> Iterator[str]:
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-    names = [name.decode() for name in given.get("activations", ())]
-    pairs = zip(names, cycle(_ACTIVATIONS[node.op_type]), strict=False)
+    given = attributes(node)
+    pairs = zip(given.get("activations", ()), cycle(_ACTIVATIONS[node.op_type]), strict=False)
     for name in dict.fromkeys(name for name, expected in pairs if name.lower() != expected):
         yield f"its activation is {name}"
     for name in ("activation_alpha", "activation_beta", "clip"):
         if name in given:
             yield f"it has {name}"
-    if node.op_type == "LSTM":
-        if given.get("input_forget"):
-            yield "it has input_forget"
-        if len(node.input) > _PEEPHOLES and node.input[_PEEPHOLES]:
-            yield "it has peepholes"
-    if node.op_type == "GRU" and given.get("linear_before_reset", 0) != 1:
-        yield "its linear_before_reset is not 1"
+    yield from (one.text for one in peculiarities(node) if one.attribute in _NOT_CUDNN)

@@ -2,7 +2,9 @@
 
     RnnEdgeError                            rnnedge_runtime.errors: parent of all
     ├── ModelError (ValueError)             the file is not a model that can be opened
-    │   └── ContractError                   its contract is damaged, or of a newer format
+    │   ├── ContractError                   its contract is damaged, or of a newer format
+    │   └── PlanError                       a part of it is not known to the native engine
+    │       └── NoMatchError                a body is no step of a known cell
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
@@ -23,6 +25,7 @@
     ├── SourceError (ValueError)            a source cannot be read, or does not fit
     │   └── RefusedError                    PyTorch itself does not run the source on an input
     ├── ParityError (ValueError)            a model does not compute what its source computes
+    │   └── CoverageError                   it does, but a proof did not see all of it
     ├── UnequalError (ValueError)           a model does not compute what it is compared with
     ├── PeerError (RuntimeError)            another engine does not run the network
     ├── UnhealthyError (ValueError)         the doctor found an error in a model
@@ -50,7 +53,9 @@ from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError
+from rnnedge_runtime.errors import NoMatchError as NoMatchError
 from rnnedge_runtime.errors import OptionError as OptionError
+from rnnedge_runtime.errors import PlanError as PlanError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError
@@ -73,6 +78,10 @@ class ParityError(RnnEdgeError, ValueError):
     """A model does not compute what its source computes."""
 
     exit_code = 3
+
+
+class CoverageError(ParityError):
+    """The cases of a proof are right, but have not seen all of a model."""
 
 
 class UnequalError(RnnEdgeError, ValueError):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rnnedge_runtime.atomic_file import atomic_folder
 from rnnedge_runtime.errors import GoldenError, ModelError, WriteError
 from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
-from rnnedge_runtime.proof.tensor_file import SUPPORTED
+from rnnedge_runtime.tensor_file import SUPPORTED
 from rnnedge_runtime.write_target import check_folder
 
 _PACKAGES = ("rnnedge", "numpy", "onnx")

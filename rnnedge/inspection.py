@@ -13,6 +13,7 @@ import onnx
 
 from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
 from rnnedge.measuring.work import Work, WorkCounter
+from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
 from rnnedge_runtime.engine.options import Device
@@ -110,7 +111,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
     """
     session = Session(path, device=device, engine="onnxruntime", threads=1)
     model = onnx.load(path)
-    nodes = list(_nodes(model.graph))
+    nodes = list(all_nodes(model.graph))
     operators: dict[str, int] = {}
     for node in nodes:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
@@ -169,8 +170,8 @@ def _seen(nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
     for node in nodes:
         if node.op_type not in _RECURRENT:
             continue
-        found = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        direction = found.get("direction", b"forward").decode()
+        found = attributes(node)
+        direction = found.get("direction", "forward")
         yield LayerSummary(
             name=node.name,
             cell=node.op_type,
@@ -185,19 +186,6 @@ def _seen(nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
         )
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for inner in _graphs(graph):
-        yield from inner.node
-
-
 def _parameters(graph: onnx.GraphProto) -> Iterator[int]:
     weights = (
         onnx.TensorProto.FLOAT,
@@ -205,7 +193,7 @@ def _parameters(graph: onnx.GraphProto) -> Iterator[int]:
         onnx.TensorProto.DOUBLE,
         onnx.TensorProto.INT8,
     )
-    for inner in _graphs(graph):
+    for inner in all_graphs(graph):
         names = {tensor.name for tensor in inner.initializer}
         for tensor in inner.initializer:
             belongs_to = tensor.name.removesuffix("_scale").removesuffix("_zero_point")

@@ -28,7 +28,7 @@ _RANDOM = tuple(Case(time, 1) for time in (50, 51, 52, 53))
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _LayerError:
     name: str
     error: float
     saved: int
@@ -61,7 +61,7 @@ def export_within(
         calibrate: The caller's own sequences, as in `export`: they decide how weights in int8 are
             rounded, too. None takes standard normal input with a fixed seed, and a note says so.
         progress: Called with the number of layers measured and in all.
-        options: What `export` takes; `quantize`, or `dtype="float16"`, is among them.
+        **options: What `export` takes; `quantize`, or `dtype="float16"`, is among them.
 
     Returns:
         As `export`; the reason of a layer that was kept has its error.
@@ -95,7 +95,7 @@ def export_within(
             return _error(trial, calibration)
 
         names = [layer.name for layer in whole.quantization]
-        kept: list[_Layer] = []
+        kept: list[_LayerError] = []
         reached = _error(trial, calibration)
         if reached > max_error:
             for worst in _by_badness(whole.quantization, error, progress):
@@ -126,13 +126,13 @@ def _by_badness(
     layers: Iterable[LayerQuantization],
     error: Callable[[Iterable[str]], float],
     progress: Callable[[int, int], None] | None,
-) -> list[_Layer]:
+) -> list[_LayerError]:
     """Round each layer alone, and return them with the worst first."""
     layers = list(layers)
     measured = []
     for done, layer in enumerate(layers, 1):
         alone = error(other.name for other in layers if other.name != layer.name)
-        measured.append(_Layer(layer.name, alone, layer.bytes_before - layer.bytes_after))
+        measured.append(_LayerError(layer.name, alone, layer.bytes_before - layer.bytes_after))
         if progress:
             progress(done, len(layers))
     return sorted(measured, key=lambda layer: -layer.badness)

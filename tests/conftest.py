@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
 
 import pytest
 
+# `--import-mode=importlib` puts no folder on sys.path: this one is for `import pairwise`.
+sys.path.append(str(Path(__file__).parent / "helpers"))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of `tests/exporters/modules/test_random_modules.py`."""
+    """Add `--full`, and the option of `tests/exporters/modules/test_random_modules.py`."""
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="run the full matrices too (the tests marked `full`), as `make test-all` does",
+    )
     parser.addoption(
         "--random-modules",
         type=int,
@@ -21,10 +31,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests marked `full` unless they are asked for."""
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
 def pytest_collection_finish() -> None:
-    """Leave what is there now, 14,000 tests among it, out of every later garbage collection."""
+    """Leave what is there now, thousands of tests among it, out of every later garbage collection.
+
+    And collect more rarely: torch makes and keeps so many objects for each program it traces that
+    a fifth of the time of an export went into looking through them.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)

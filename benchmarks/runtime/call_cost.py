@@ -46,7 +46,7 @@ def report() -> tuple[list[str], None]:
     """Measure, and return lines of Markdown."""
     rows, worst = [], 0.0
     for spec, time, batch, states in CASES:
-        session, engine, x = _opened(spec, time, batch, states)
+        session, engine, x = _opened(spec, time, batch, states=states)
         blocks = blocks_in_turns(_calls(session, engine, x), SECONDS, block_seconds=0.002)
         bare = blocks.pop("bare")
         allowed = SHARE * _median(bare).cpu * 1e3 + MORE_US
@@ -82,7 +82,7 @@ def report() -> tuple[list[str], None]:
 
 
 def _opened(
-    spec: rnnedge.RNNSpec, time: int, batch: int, states: bool
+    spec: rnnedge.RNNSpec, time: int, batch: int, *, states: bool
 ) -> tuple[Session, onnxruntime.InferenceSession, np.ndarray]:
     model = exported(spec, states=states)
     engine, _ = open_inference_session(model, device="cpu", options=EngineOptions(threads=1))
@@ -120,7 +120,7 @@ def _pieces() -> Iterator[tuple[str, float]]:
             dict(zip(names, values, strict=True)), tuple(values[1:])
         ),
         "`InferenceSession.run`": lambda: engine.run(names, feeds),
-        "the same without its own Python": lambda: engine._sess.run(names, feeds, None),
+        "the same without its own Python": lambda: engine._sess.run(names, feeds, None),  # noqa: SLF001
     }
     timed: dict[str, Time] = time_in_blocks(pieces, SECONDS)
     empty = time_in_blocks({"": lambda: None}, 0.1)[""].wall

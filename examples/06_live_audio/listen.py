@@ -69,7 +69,7 @@ def read_wav(path: Path) -> Array:
     return samples[:whole].reshape(-1, times).mean(axis=1).astype(np.float32)
 
 
-def microphone(samples: Array, fast: bool) -> Iterator[tuple[Array, float]]:
+def microphone(samples: Array, *, fast: bool) -> Iterator[tuple[Array, float]]:
     """Give frames [samples] when they are over, and when the answer to each must be there."""
     started = time.perf_counter()
     for index in range(len(samples) // FRAME):
@@ -195,7 +195,7 @@ def main() -> None:
     spent: list[float] = []
     total, late = 0.0, 0
     with suppress(KeyboardInterrupt):
-        for index, (frame, deadline) in enumerate(microphone(samples, options.fast)):
+        for index, (frame, deadline) in enumerate(microphone(samples, fast=options.fast)):
             started = time.perf_counter()
             probability = detector(frame)
             now = time.perf_counter()

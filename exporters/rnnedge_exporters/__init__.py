@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rnnedge_exporters.layers.recurrent import Recurrent as Recurrent
     from rnnedge_exporters.layers.weights import is_bare_layer as is_bare_layer
     from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
-    from rnnedge_exporters.lowerings import Target as Target
+    from rnnedge_exporters.option_values import Target as Target
 
 _LATER = {
     "HIGHEST_OPSET": "exporter",
@@ -26,7 +26,7 @@ _LATER = {
     "LOWERINGS": "lowerings",
     "ExportResult": "exporter",
     "Recurrent": "layers.recurrent",
-    "Target": "lowerings",
+    "Target": "option_values",
     "export": "exporter",
     "is_bare_layer": "layers.weights",
 }

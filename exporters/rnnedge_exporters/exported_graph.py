@@ -10,8 +10,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from rnnedge_exporters.calibration.moments import Moments
-from rnnedge_exporters.lowerings import Target
-from rnnedge_exporters.quantization.options import DType, Quantize, Storage, storage_of
+from rnnedge_exporters.option_values import DType, Quantize, Storage, Target, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_runtime.contract import Contract
 

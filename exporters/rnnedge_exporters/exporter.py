@@ -21,12 +21,19 @@ from rnnedge_exporters.layers.bare_layer import build_bare_layer
 from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
-from rnnedge_exporters.lowerings import Target as Target
 from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.onnx_model.serialize import serialize
+from rnnedge_exporters.option_values import (
+    DType,
+    Quantize,
+    check_options,
+    check_target_option,
+    storage_of,
+)
+from rnnedge_exporters.option_values import Target as Target
 from rnnedge_exporters.quantization.checks import check_weights
-from rnnedge_exporters.quantization.options import DType, Quantize, check_options, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
 from rnnedge_runtime.write_target import ONNX, check_target
@@ -132,6 +139,9 @@ def export(
         force: Whether a file that holds something else may be replaced.
         verbose: Whether torch's own remarks on the way are shown.
 
+    Returns:
+        The file, its contract, and what was done and run on the way.
+
     Raises:
         ExportError: When the module or an option cannot be used, or the file would answer
             something else than the module.
@@ -144,15 +154,7 @@ def export(
     """
     protected = data_files(calibrate)
     check_target(path, ONNX, protected=protected, force=force)
-    if opset is not None and (
-        not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
-    ):
-        raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
-    if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
-        names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
-        raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")
+    _check_choices(opset, target, lowering)
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
@@ -186,12 +188,13 @@ def export(
 
         return build_module_graph(model, example_inputs, dynamic_axes, options)
 
-    if calibrate is not None:
-        if not isinstance(calibrate, Moments):
-            interface = build(replace(options, validate=False)).contract.interface
-            calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
-        options = replace(options, moments=calibrate)
-    made = build(options)
+    with threads_for(largest_weight(model)):
+        if calibrate is not None:
+            if not isinstance(calibrate, Moments):
+                interface = build(replace(options, validate=False)).contract.interface
+                calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
+            options = replace(options, moments=calibrate)
+        made = build(options)
     content = serialize(made.graph, made.contract)
     write_file(path, content, ONNX, protected=protected, force=force)
     return ExportResult(
@@ -203,3 +206,14 @@ def export(
         quantization=made.quantization,
         report=made.trial,
     )
+
+
+def _check_choices(opset: int | None, target: str, lowering: str | None) -> None:
+    if opset is not None and (
+        not isinstance(opset, int) or not LOWEST_OPSET <= opset <= HIGHEST_OPSET
+    ):
+        raise ExportError(f"opset: expected {LOWEST_OPSET} to {HIGHEST_OPSET}, got {opset!r}")
+    check_target_option(target)
+    if lowering is not None and lowering not in LOWERINGS | INT8_LOWERINGS:
+        names = ", ".join(map(repr, LOWERINGS | INT8_LOWERINGS))
+        raise ExportError(f"lowering: expected one of {names}, got {lowering!r}")

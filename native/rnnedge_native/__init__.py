@@ -6,8 +6,9 @@ are chosen for the processor, over memory with fixed places.
 """
 
 from rnnedge_native._engine import instructions as instructions
-from rnnedge_native.errors import PlanError as PlanError
 from rnnedge_native.plan import Plan as Plan
+from rnnedge_native.steps import step_rows as step_rows
 from rnnedge_native.steps import step_through as step_through
+from rnnedge_runtime.errors import PlanError as PlanError
 
 __version__ = "0.1.0"

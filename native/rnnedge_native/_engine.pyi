@@ -65,4 +65,20 @@ class Stepper:
     def step(self, frame: Any, *, out: Any = None) -> Any: ...
     def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool: ...
 
+class Rows:
+    def __init__(
+        self,
+        program: Program,
+        rows: int,
+        frame: Array,
+        make: Callable[[], Array],
+        slots: dict[int, int],
+        blocks: tuple[Array, ...],
+        axes: tuple[int, ...],
+        steps: Array,
+        tiny: float,
+        flushed_every: int,
+    ) -> None: ...
+    def step(self, streams: Any, frames: Any) -> Array | None: ...
+
 def instructions() -> list[str]: ...

@@ -12,20 +12,14 @@ from typing import Any, cast
 import numpy as np
 
 from rnnedge_native import _engine
-from rnnedge_native.errors import PlanError
-from rnnedge_native.model_file import Graph, Node, ValueInfo, read_model
-from rnnedge_native.operators import FOLDS, OPERATORS
-from rnnedge_native.tracer import Kept, Recipe, Tracer
-from rnnedge_native.values import Array, Dtype
-from rnnedge_runtime.errors import EngineError, InputError, ModelError, OptionError
+from rnnedge_native.engine_packing import EnginePacker
+from rnnedge_runtime.errors import EngineError, InputError, ModelError, OptionError, PlanError
+from rnnedge_runtime.plan.known import check_operators, dtype_of
+from rnnedge_runtime.plan.model_file import ValueInfo, read_model
+from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
+from rnnedge_runtime.plan.tracer import Kept, Recipe, Tracer
+from rnnedge_runtime.plan.values import Array, Dtype
 
-_KNOWN: dict[str, Dtype] = {
-    "float32": "float32",
-    "int64": "int64",
-    "int32": "int64",
-    "bool": "bool",
-}
-"""dtype of a graph input to the one that it is computed in."""
 _MOST_LAYOUTS = 64
 """Shapes whose calls are kept."""
 _TRIALS = ((2, 16), (1, 1), (1, 512), (2, 4000))
@@ -41,18 +35,24 @@ class Layout:
         outputs: Name, shape and dtype of each output.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, instructions: str) -> None:
         """Build the first program."""
-        self.recipe = recipe
+        self.recipe, self._instructions = recipe, instructions
         self.outputs = recipe.outputs
         self._free = [self.program()]
 
     def program(self) -> _engine.Program:
         """Return a new program of these calls."""
-        return _engine.Program(**self.recipe.arguments)
+        return _engine.Program(**self.recipe.arguments, instructions=self._instructions)
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Run contiguous arrays of the very shapes and dtypes, in the order of the inputs.
+        """Run the calls once.
+
+        Args:
+            arrays: Contiguous arrays of the layout's shapes and dtypes, in the order of the inputs.
+
+        Returns:
+            New arrays, in the order of the outputs.
 
         Raises:
             InputError: When an index or a length is out of its range.
@@ -110,16 +110,22 @@ class Plan:
         )
         self.outputs = tuple(read.graph.outputs)
         self.states = _states(read.metadata)
-        self._dtypes = {info.name: _dtype_of(info) for info in self.inputs}
+        self._dtypes = {info.name: dtype_of(info) for info in self.inputs}
         self._kept = Kept()
         self._lock = threading.Lock()
         self.hidden_sizes: tuple[int, ...] = ()
         self._layouts: dict[tuple[tuple[int, ...], ...], Layout] = {}
-        _check_operators(read.graph)
+        check_operators(read.graph)
         self._try()
 
     def layout(self, shapes: Sequence[tuple[int, ...]]) -> Layout:
-        """Return the calls for inputs of these shapes, in the order of `inputs`.
+        """Return the calls for inputs of these shapes.
+
+        Args:
+            shapes: Of each input, in the order of `inputs`.
+
+        Returns:
+            The calls; those of the shapes seen last are kept.
 
         Raises:
             PlanError: When they do not fit, or a node takes at these shapes what is not known.
@@ -131,7 +137,7 @@ class Plan:
         with self._lock:
             found = self._layouts.get(key)
             if found is None:
-                found = Layout(self._trace(key))
+                found = Layout(self._trace(key), self.instructions)
                 while len(self._layouts) >= _MOST_LAYOUTS:
                     self._layouts.pop(next(iter(self._layouts)))
                 self._layouts[key] = found
@@ -167,7 +173,7 @@ class Plan:
             info.name: (shape, self._dtypes[info.name])
             for info, shape in zip(self.inputs, shapes, strict=True)
         }
-        tracer = Tracer(OPERATORS, FOLDS, self.instructions, self._kept)
+        tracer = Tracer(OPERATORS, FOLDS, EnginePacker(self.instructions), self._kept)
         try:
             return tracer.run(self._graph, given)
         except MemoryError as error:
@@ -206,29 +212,6 @@ def _states(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         return tuple((str(pair["input"]), str(pair["output"])) for pair in states)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ()
-
-
-def _dtype_of(info: ValueInfo) -> Dtype:
-    if info.dtype not in _KNOWN:
-        raise PlanError(
-            f"input {info.name!r} is {info.dtype or 'of an unknown dtype'}, and the native engine "
-            f"takes {', '.join(_KNOWN)}"
-        )
-    return _KNOWN[info.dtype]
-
-
-def _check_operators(graph: Graph) -> None:
-    """Refuse operators that are not known, wherever they stand."""
-    for node in graph.nodes:
-        if node.op_type not in OPERATORS and node.op_type not in FOLDS:
-            raise PlanError(_unknown(node), node.name or node.op_type)
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                _check_operators(value)
-
-
-def _unknown(node: Node) -> str:
-    return f"{node.label}: the native engine has no {node.op_type}; ONNX Runtime runs the model"
 
 
 def _size(axis: int | str | None, batch: int, other: int) -> int:

@@ -1,9 +1,7 @@
 /* The extension module `rnnedge_native._engine`: packed weights, programs, and steps. */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdlib.h>
+#include "module.h"
 
-#include "program.h"
+#include <stdlib.h>
 
 static const struct kernels *kernels_of(PyObject *name) {
   if (!name || name == Py_None) return find_kernels(NULL);
@@ -202,17 +200,6 @@ static PyTypeObject LayerType = {
 
 /* --- programs -------------------------------------------------------------------------------- */
 
-typedef struct {
-  PyObject_HEAD
-  struct program program;
-  int64_t *extents;
-  PyObject *kept;       /* what the calls point into: layers and matrices */
-  Py_buffer *constants; /* [constant_count] */
-  Py_ssize_t constant_count, input_count, output_count;
-  char *arena;
-  char busy, heavy; /* heavy: long enough to let other threads run meanwhile */
-} Program;
-
 static int to_integers(PyObject *tuple, int64_t *to, Py_ssize_t most, const char *name) {
   if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) > most) {
     PyErr_Format(PyExc_ValueError, "%s: expected a tuple of up to %zd integers", name, most);
@@ -352,7 +339,7 @@ static void Program_dealloc(Program *self) {
 }
 
 /* Runs what the bases point at. The caller has set `busy`. */
-static int run(Program *self) {
+int run_taken(Program *self) {
   int64_t at = 0, value = 0;
   enum failure failure;
   if (self->heavy) {
@@ -371,7 +358,7 @@ static int run(Program *self) {
   return failure ? -1 : 0;
 }
 
-static int take(Program *self) {
+int take_program(Program *self) {
   if (self->busy) {
     PyErr_SetString(PyExc_RuntimeError, "the program is in use by another thread");
     return -1;
@@ -387,7 +374,7 @@ static int overlap(const Py_buffer *a, const Py_buffer *b) {
   return x < y + b->len && y < x + a->len && a->len && b->len;
 }
 
-static void release(Py_buffer *views, Py_ssize_t count) {
+void release_buffers(Py_buffer *views, Py_ssize_t count) {
   for (Py_ssize_t i = 0; i < count; i++) PyBuffer_Release(&views[i]);
 }
 
@@ -404,14 +391,14 @@ static int get_arrays(Program *self, PyObject *const *args, Py_ssize_t count, Py
     const int flags = i < self->input_count ? PyBUF_C_CONTIGUOUS
                                             : PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE;
     if (PyObject_GetBuffer(args[i], &views[i], flags)) {
-      release(views, i);
+      release_buffers(views, i);
       return -1;
     }
     const uintptr_t item = views[i].itemsize > 8 ? 8 : (uintptr_t)views[i].itemsize;
     if (views[i].len != extents[i] || (item && (uintptr_t)views[i].buf % item)) {
       PyErr_Format(PyExc_ValueError, "array %zd: expected %lld bytes, aligned; got %zd", i,
                    (long long)extents[i], views[i].len);
-      release(views, i + 1);
+      release_buffers(views, i + 1);
       return -1;
     }
   }
@@ -419,17 +406,17 @@ static int get_arrays(Program *self, PyObject *const *args, Py_ssize_t count, Py
     for (Py_ssize_t j = 0; j < i; j++)
       if (overlap(&views[i], &views[j])) {
         PyErr_SetString(PyExc_ValueError, "an output shares memory with another array");
-        release(views, bound);
+        release_buffers(views, bound);
         return -1;
       }
   return 0;
 }
 
 static PyObject *run_on(Program *self, const Py_buffer *views) {
-  if (take(self)) return NULL;
+  if (take_program(self)) return NULL;
   char **bases = self->program.bases + 1 + self->constant_count;
   for (Py_ssize_t i = 0; i < self->input_count + self->output_count; i++) bases[i] = views[i].buf;
-  const int failed = run(self);
+  const int failed = run_taken(self);
   self->busy = 0;
   return failed ? NULL : Py_NewRef(Py_None);
 }
@@ -438,7 +425,7 @@ static PyObject *Program_run(Program *self, PyObject *const *args, Py_ssize_t co
   Py_buffer views[MOST_BOUND];
   if (get_arrays(self, args, count, views)) return NULL;
   PyObject *result = run_on(self, views);
-  release(views, count);
+  release_buffers(views, count);
   return result;
 }
 
@@ -452,7 +439,7 @@ static PyMethodDef Program_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyTypeObject ProgramType = {
+PyTypeObject ProgramType = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Program",
     .tp_basicsize = sizeof(Program),
     .tp_flags = Py_TPFLAGS_DEFAULT,
@@ -477,7 +464,7 @@ static PyObject *Bound_run(Bound *self, PyObject *ignored) {
 }
 
 static void Bound_dealloc(Bound *self) {
-  release(self->views, self->held);
+  release_buffers(self->views, self->held);
   Py_XDECREF(self->program);
   PyObject_Free(self);
 }
@@ -530,11 +517,11 @@ typedef struct {
   float tiny;                     /* become zero */
 } Stepper;
 
-static int is_float(const Py_buffer *view) {
+int is_float(const Py_buffer *view) {
   return view->itemsize == 4 && view->format && !strcmp(view->format, "f");
 }
 
-static int is_int64(const Py_buffer *view) {
+int is_int64(const Py_buffer *view) {
   return view->itemsize == 8 && view->format &&
          (!strcmp(view->format, "l") || !strcmp(view->format, "q"));
 }
@@ -603,7 +590,7 @@ failed:
 
 static void Stepper_dealloc(Stepper *self) {
   PyObject_GC_UnTrack(self);
-  release(self->held, self->held_count);
+  release_buffers(self->held, self->held_count);
   free(self->held);
   Py_XDECREF(self->program);
   Py_XDECREF(self->copy);
@@ -648,7 +635,7 @@ static int step(Stepper *self, const void *frame) {
     bases[2 + states + i] = after[i].buf;
   }
   bases[1 + states] = self->held[1].buf;
-  if (run(program)) return -1;
+  if (run_taken(program)) return -1;
   self->half = !self->half;
   if (++self->steps % self->flushed_every == 0)
     for (Py_ssize_t i = 0; i < states; i++) {
@@ -679,7 +666,7 @@ static PyObject *step_checked(Stepper *self, PyObject *frame, PyObject *target) 
     for (int axis = 0; axis < out.ndim; axis++)
       if (out.shape[axis] != answer->shape[axis]) goto done;
   }
-  if (take(self->program)) goto done;
+  if (take_program(self->program)) goto done;
   const int failed = step(self, view.buf);
   if (!failed && target) memcpy(out.buf, answer->buf, (size_t)answer->len);
   self->program->busy = 0;
@@ -804,9 +791,10 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__engine(void) {
-  PyTypeObject *const types[] = {&MatrixType, &LayerType, &ProgramType, &BoundType, &StepperType};
+  PyTypeObject *const types[] = {&MatrixType, &LayerType, &ProgramType, &BoundType,  &StepperType,
+                                 &RowsType};
   PyObject *module = PyModule_Create(&definition);
-  for (int i = 0; module && i < 5; i++)
+  for (int i = 0; module && i < 6; i++)
     if (PyModule_AddType(module, types[i])) Py_CLEAR(module);
   return module;
 }

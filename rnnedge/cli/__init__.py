@@ -19,6 +19,7 @@ from rnnedge.cli.run_command import run
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
 from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.printable import printable_line
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said: set[str] = set()  # what is exported and then validated is read twice
 
         def show(message: Warning | str, *_where: Any, **_more: Any) -> None:
-            line = f"rnnedge: warning: {' '.join(str(message).split())}"
+            line = printable_line(f"rnnedge: warning: {' '.join(str(message).split())}")
             if line not in said:
                 said.add(line)
                 click.echo(line, err=True)
@@ -84,5 +85,5 @@ def _run(arguments: list[str]) -> NoReturn:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    click.echo(f"rnnedge: {' '.join(message.split())}", err=True)
+    click.echo(printable_line(f"rnnedge: {' '.join(message.split())}"), err=True)
     sys.exit(code)

@@ -16,11 +16,10 @@ from rnnedge.cli.options import (
     source_of,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar
+from rnnedge.measuring.peer_names import PEER_NAMES
 
 if TYPE_CHECKING:
-    from rnnedge.measuring import Shape
-
-PEERS = ("torch", "torchscript", "openvino")
+    from rnnedge.measuring.shapes import Shape
 
 
 @click.command()
@@ -64,6 +63,7 @@ def bench(
     count: int | None,
     warmup: int,
     rate: float | None,
+    *,
     stream: bool,
     against: tuple[str, ...],
     source: str | None,
@@ -80,9 +80,10 @@ def bench(
     Threads are 1 on every side unless --threads says otherwise. What is measured beside MODEL is
     compared with it first, and timed only where it answers the same.
     """
-    from rnnedge.measuring import bench_shapes, bench_stream
     from rnnedge.measuring.baseline import read_baseline
+    from rnnedge.measuring.measuring import bench_shapes
     from rnnedge.measuring.plot import check_plot_path, write_plot
+    from rnnedge.measuring.streaming import bench_stream
     from rnnedge.measuring.tables import bench_lines, bench_tables
 
     if count is not None and seconds is not None:
@@ -93,7 +94,7 @@ def bench(
         raise click.UsageError(
             "--stream goes without --time, --shape, --source, --against and --plot"
         )
-    if not sourced and any(name in PEERS for name in against):
+    if not sourced and any(name in PEER_NAMES for name in against):
         raise click.UsageError("--against goes with --source, or the options of a layer")
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
@@ -139,9 +140,9 @@ def bench(
 def _peers(given: str | None) -> tuple[str, ...]:
     names = [name.strip() for name in given.split(",")] if given else []
     for name in names:
-        if name not in PEERS and not name.endswith(".onnx"):
+        if name not in PEER_NAMES and not name.endswith(".onnx"):
             raise click.BadParameter(
-                f"expected a .onnx file or some of {', '.join(PEERS)}, got {name!r}; what those "
-                "run is --source"
+                f"expected a .onnx file or some of {', '.join(PEER_NAMES)}, got {name!r}; what "
+                "those run is --source"
             )
     return tuple(dict.fromkeys(names))

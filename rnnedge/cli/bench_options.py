@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from rnnedge.measuring import Shape
+    from rnnedge.measuring.shapes import Shape
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMES, BATCHES = (1, 10, 100), (1, 8)
@@ -51,7 +51,7 @@ def shapes_of(
     times: Sequence[int], batches: Sequence[int], pairs: Sequence[Shape]
 ) -> tuple[Shape, ...]:
     """Return the shapes that were asked for."""
-    from rnnedge.measuring import Shape
+    from rnnedge.measuring.shapes import Shape
 
     if pairs:
         if times or batches:
@@ -62,7 +62,7 @@ def shapes_of(
 
 
 def _parsed(given: tuple[str, ...]) -> tuple[Shape, ...]:
-    from rnnedge.measuring import Shape
+    from rnnedge.measuring.shapes import Shape
     from rnnedge_runtime.errors import InputError
 
     try:

@@ -12,9 +12,10 @@ from rich.text import Text
 from rnnedge.cli.options import force_option, json_option
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge.errors import UnhealthyError
+from rnnedge_runtime.printable import printable_lines
 
 if TYPE_CHECKING:
-    from rnnedge.doctor import Diagnosis, Finding, Treatment
+    from rnnedge.doctor import Examination, Finding, Treatment
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -44,6 +45,7 @@ def doctor(
     output: str | None,
     runtimes: tuple[str, ...],
     time_limit: float,
+    *,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -87,7 +89,7 @@ def _known(given: tuple[str, ...]) -> tuple[str, ...]:
     return given
 
 
-def _show(diagnosis: Diagnosis) -> None:
+def _show(diagnosis: Examination) -> None:
     print_lines(*(f"{diagnosis.model}: {fact}" for fact in diagnosis.facts))
     if diagnosis.general:
         print_lines(_table(diagnosis.general))
@@ -97,7 +99,8 @@ def _show(diagnosis: Diagnosis) -> None:
             table.add_column(heading)
         for finding in diagnosis.runtimes:
             style = _STYLES[finding.severity]
-            table.add_row(Text(finding.where, style), Text(finding.problem), Text(finding.remedy))
+            where = Text(printable_lines(finding.where), style)
+            table.add_row(where, finding.problem, finding.remedy)
         print_lines(table)
 
 
@@ -110,8 +113,8 @@ def _table(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         table.add_row(
             Text(finding.severity, _STYLES[finding.severity]),
-            Text(finding.where),
-            Text(f"{finding.problem}\n-> {finding.remedy}"),
+            finding.where,
+            f"{finding.problem}\n-> {finding.remedy}",
             "yes" if finding.fixable else "-",
         )
     return table

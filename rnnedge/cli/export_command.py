@@ -22,6 +22,7 @@ from rnnedge.cli.options import (
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
 from rnnedge.file_kinds import is_onnx
+from rnnedge_exporters.option_values import FLOAT_LOWERINGS, INTEGER_LOWERINGS, TARGETS
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX, check_target
 
@@ -39,14 +40,14 @@ from rnnedge_runtime.write_target import ONNX, check_target
 @interface_options
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "cuda", "portable"]),
+    type=click.Choice(TARGETS),
     default="cpu",
     show_default=True,
     help="What the ONNX form of each layer is chosen for.",
 )
 @click.option(
     "--lowering",
-    type=click.Choice(["operator", "scan", "switch", "operator_int8", "scan_int8", "scan_nbits"]),
+    type=click.Choice([*FLOAT_LOWERINGS, *INTEGER_LOWERINGS]),
     help="The ONNX form of every layer [what --target asks for].",
 )
 @weight_options
@@ -73,6 +74,7 @@ from rnnedge_runtime.write_target import ONNX, check_target
 def export(
     source: str | None,
     output: str | None,
+    *,
     force: bool,
     inputs: tuple[str, ...],
     validate: bool,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @device_option
 @json_option
-def inspect(model: str, device: Any, as_json: bool) -> None:
+def inspect(model: str, device: Any, *, as_json: bool) -> None:
     """Show what MODEL holds, and where it runs: layers, inputs and outputs, states, the contract.
 
     --device says where it is opened, to see where its nodes run.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
+
+from rnnedge_exporters.option_values import DTYPES, QUANTIZE
+from rnnedge_runtime.engine.options import Device
 
 if TYPE_CHECKING:
     from rnnedge.sources.load import Source
@@ -74,12 +77,12 @@ _INTERFACE = (
 _WEIGHTS = (
     click.option(
         "--quantize",
-        type=click.Choice(["int8", "int8:all"]),
+        type=click.Choice(QUANTIZE),
         help="Write weights in int8, and compute in it where that is faster, or in all layers.",
     ),
     click.option(
         "--dtype",
-        type=click.Choice(["float32", "float16"]),
+        type=click.Choice(DTYPES),
         default="float32",
         show_default=True,
         help="What weights are written in.",
@@ -173,7 +176,7 @@ def device_option(command: F) -> F:
     """Add `--device`."""
     return click.option(
         "--device",
-        type=click.Choice(["cpu", "cuda", "auto"]),
+        type=click.Choice(get_args(Device)),
         default="cpu",
         show_default=True,
         help="Where the model runs.",

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from rnnedge.errors import ParityError
+from rnnedge.plain_console import PlainConsole
 from rnnedge.strict_json import finite
 
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ def print_json(value: Any) -> None:
 
 def print_lines(*parts: str | Table) -> None:
     """Print lines and tables on stdout."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH, color_system=None)
+        console = PlainConsole(width=_PIPE_WIDTH, color_system=None)
     for part in parts:
         if isinstance(part, Table):
             if not console.is_terminal:
                 part.box = box.ASCII2
             console.print(part)
         else:
-            console.print(part, markup=False, soft_wrap=True)
+            console.print(part, soft_wrap=True)
 
 
 def refuse_unequal(report: Report, *, as_json: bool) -> NoReturn:

@@ -42,6 +42,7 @@ def run(
     lengths_file: str | None,
     state_file: str | None,
     output: str | None,
+    *,
     force: bool,
     device: Any,
     threads: int | None,

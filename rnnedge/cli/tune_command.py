@@ -16,9 +16,10 @@ from rnnedge.cli.options import (
     source_of,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar
+from rnnedge_exporters.option_values import QUANTIZE
 
 if TYPE_CHECKING:
-    from rnnedge.measuring import Shape
+    from rnnedge.measuring.shapes import Shape
 
 
 @click.command()
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @interface_options
 @click.option(
     "--quantize",
-    type=click.Choice(["int8", "int8:all"]),
+    type=click.Choice(QUANTIZE),
     help="Write weights in int8, and measure the forms that compute in it too, or those alone.",
 )
 @click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
@@ -57,6 +58,7 @@ def tune(
     batches: tuple[int, ...],
     pairs: tuple[Shape, ...],
     inputs: tuple[str, ...],
+    *,
     lengths: bool,
     states: bool | None,
     quantize: str | None,

@@ -12,6 +12,7 @@ import click
 
 from rnnedge.cli.options import (
     calibrate_option,
+    device_option,
     force_option,
     json_option,
     layer_options,
@@ -19,7 +20,7 @@ from rnnedge.cli.options import (
     source_of,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar
-from rnnedge.errors import ParityError
+from rnnedge.errors import CoverageError, ParityError
 from rnnedge.file_kinds import REPORTS, is_onnx
 from rnnedge_runtime.write_target import NPZ, check_target
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _OF_FILES = (
     *("model", "source", "quick", "atol", "torch_factor", "time_limit", "reports", "golden"),
-    *("scores", "save_failing", "force", "as_json", "engine"),
+    *("scores", "save_failing", "force", "as_json", "engine", "strict_coverage"),
 )
 """Parameters that can be combined with an `.onnx` file as the source."""
 
@@ -50,13 +51,7 @@ _OF_FILES = (
     show_default=True,
     help="How many times the rounding that PyTorch shows is allowed.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "auto"]),
-    default="cpu",
-    show_default=True,
-    help="Where the model runs.",
-)
+@device_option
 @click.option(
     "--engine",
     type=click.Choice(["onnxruntime", "native"]),
@@ -70,6 +65,13 @@ _OF_FILES = (
     default=60.0,
     show_default=True,
     help="Seconds that one run of the model may take.",
+)
+@click.option(
+    "--diagnosis-time",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that may be spent on finding out why a model fails.",
 )
 @click.option(
     "--report",
@@ -87,22 +89,30 @@ _OF_FILES = (
     "alone has a fixed size, from 2 to 50,000].",
 )
 @calibrate_option
+@click.option(
+    "--strict-coverage",
+    is_flag=True,
+    help="Fail unless every node ran, and every row of every table was looked up.",
+)
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @force_option
 @json_option
 def validate(
     model: str,
     source: str | None,
+    *,
     quick: bool,
     atol: float | None,
     torch_factor: float,
     device: str,
     engine: EngineName,
     time_limit: float,
+    diagnosis_time: float,
     reports: tuple[str, ...],
     golden: str | None,
     scores: bool | None,
     calibrate: str | None,
+    strict_coverage: bool,
     save_failing: str | None,
     force: bool,
     as_json: bool,
@@ -123,7 +133,7 @@ def validate(
                 f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
             )
         refuse_others(str(source), *_OF_FILES)
-    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force)
+    read = _check_writable(model, source, calibrate, reports, golden, save_failing, force=force)
     from rnnedge_exporters.sandbox.session import Worker
 
     with ExitStack() as stack:
@@ -131,7 +141,7 @@ def validate(
         if not beside_file:  # it gets ready while PyTorch is imported
             worker = stack.enter_context(Worker(time_limit))
             more |= {"worker": worker, "latency": bool(reports)}
-            more |= {"device": device, "engine": engine}
+            more |= {"device": device, "engine": engine, "diagnosis_time": diagnosis_time}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
         from rnnedge.reports import check_report_path, write_report
@@ -148,6 +158,7 @@ def validate(
             failing=save_failing,
             scores=scores,
             calibrate=calibrate,
+            strict_coverage=strict_coverage,
             force=force,
             progress=progress,
             **more,
@@ -158,12 +169,11 @@ def validate(
     if as_json:
         print_json(report.to_dict())
     else:
-        found = report.diagnosis.lines() if report.diagnosis else ()
-        print_lines(report.table(), *report.notes, *found)
+        print_lines(report.table(), *report.lines())
         kept = golden if report else save_failing
         print_lines(*(f"wrote {path}" for path in (*reports, kept) if path))
     if not report:
-        raise ParityError(report.verdict)
+        raise (CoverageError if report.equal else ParityError)(report.verdict)
     if not as_json:
         print_lines(report.verdict)
 
@@ -175,6 +185,7 @@ def _check_writable(
     reports: tuple[str, ...],
     golden: str | None,
     failing: str | None,
+    *,
     force: bool,
 ) -> list[str | Path | None]:
     """Refuse what could not be written in the end, before PyTorch is imported.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rnnedge.doctor.checks import CHECKS
 from rnnedge.doctor.checks.runtimes import RUNTIMES, check_runtimes
-from rnnedge.doctor.findings import Diagnosis
+from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs.fixable import mendable_kinds
 from rnnedge.doctor.running.probe_runs import Sizes
@@ -21,7 +21,7 @@ def examine(
     *,
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
-) -> Diagnosis:
+) -> Examination:
     """Examine an ONNX model with recurrent layers, whoever made it.
 
     The model runs in a child process, at sizes it declares and at others, so that one that ends
@@ -59,13 +59,13 @@ def check_arguments(runtimes: Collection[str], time_limit: float) -> None:
         raise InputError(f"time_limit: expected above 0 seconds, got {time_limit!r}")
 
 
-def diagnose(subject: Subject, model: str, runtimes: Collection[str] = ()) -> Diagnosis:
+def diagnose(subject: Subject, model: str, runtimes: Collection[str] = ()) -> Examination:
     """Say what is wrong with what was observed."""
     found = [finding for check in CHECKS for finding in check(subject)]
     mendable = mendable_kinds(subject, [finding.kind for finding in found])
     findings = [replace(finding, fixable=finding.kind in mendable) for finding in found]
     findings += check_runtimes(subject, runtimes)
-    return Diagnosis.of(model, findings, _facts(subject))
+    return Examination.of(model, findings, _facts(subject))
 
 
 def _facts(subject: Subject) -> Iterator[str]:

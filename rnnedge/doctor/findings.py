@@ -77,7 +77,7 @@ def listing(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Examination:
     """What `examine` found: truthy when nothing is an error.
 
     Attributes:
@@ -91,7 +91,7 @@ class Diagnosis:
     facts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: str, findings: Iterable[Finding], facts: Iterable[str]) -> Diagnosis:
+    def of(cls, model: str, findings: Iterable[Finding], facts: Iterable[str]) -> Examination:
         """Put findings in order."""
         ordered = sorted(findings, key=lambda finding: _ORDER[finding.severity])
         return cls(model, tuple(ordered), tuple(facts))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnedge.doctor.examination import check_arguments, diagnose
-from rnnedge.doctor.findings import Diagnosis
+from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
 from rnnedge.doctor.repairs.base import Mended, Repair
@@ -50,8 +50,8 @@ class Treatment:
     sha256: str
     repairs: tuple[Repair, ...]
     reasons: tuple[str, ...]
-    before: Diagnosis
-    after: Diagnosis
+    before: Examination
+    after: Examination
 
     def __bool__(self) -> bool:
         """Whether the new file has no error left."""
@@ -123,7 +123,7 @@ def fix(
 
 
 def _treat(
-    subject: Subject, before: Diagnosis, folder: Path
+    subject: Subject, before: Examination, folder: Path
 ) -> tuple[list[Repair], list[str], Path]:
     """Make the repairs that are called for; return them, and why others were not made."""
     reasons: list[str] = []
@@ -151,11 +151,11 @@ def _treat(
     return repairs, reasons, path
 
 
-def _called_for(diagnosis: Diagnosis, kinds: frozenset[str]) -> bool:
+def _called_for(diagnosis: Examination, kinds: frozenset[str]) -> bool:
     return any(finding.kind in kinds for finding in diagnosis.findings)
 
 
-def _why_not(before: Diagnosis, reasons: list[str]) -> str:
+def _why_not(before: Examination, reasons: list[str]) -> str:
     if not before.general:
         return f"{before.model}: nothing found, so there is nothing to repair"
     if not reasons:

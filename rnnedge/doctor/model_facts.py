@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from rnnedge.doctor.reading.graphs import relabel, save
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell, Chain, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge_exporters.onnx_model.axis_names import relabel
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME
 
@@ -118,7 +119,7 @@ def trial_of(
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in probes)
     with tempfile.TemporaryDirectory(prefix="rnnedge-") as folder:
         path = Path(folder) / "model.onnx"
-        save(model, path)
+        save_model(model, path)
         yield Trial(sandbox, path, roles)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter, process_time, sleep
 
 import numpy as np
@@ -21,7 +21,7 @@ _SETTLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class CallLatency:
     """Times of one call, in milliseconds.
 
     A percentile is None where fewer calls were measured than one of them could be beyond it: 100
@@ -62,7 +62,7 @@ class Timed:
     cpu_seconds: float
     turn_seconds: float
 
-    def latency(self) -> Latency:
+    def latency(self) -> CallLatency:
         """Sum up."""
         milliseconds = self.seconds * 1e3
         count = len(milliseconds)
@@ -71,7 +71,7 @@ class Timed:
             known = round(count * (1 - share), 6) >= 1
             return float(np.quantile(milliseconds, share)) if known else None
 
-        return Latency(
+        return CallLatency(
             count=count,
             p50_ms=float(np.median(milliseconds)),
             p90_ms=percentile(0.9),
@@ -105,42 +105,55 @@ def time_in_turns(
             Runtime look for work some 40 ms after a call with several threads, and would take a
             core from the next side.
     """
-    walls: dict[str, list[float]] = {name: [] for name in calls}
-    spent, cpu, turns = (dict.fromkeys(calls, 0.0) for _ in range(3))
+    sides = {name: _Side(call) for name, call in calls.items()}
     turn = _SETTLED_TURN_SECONDS if settle else _TURN_SECONDS
-
-    def wanting(name: str) -> bool:
-        if count is not None:
-            return len(walls[name]) < count
-        return len(walls[name]) < _LEAST or spent[name] < seconds
-
-    def take_turn(call: Callable[[], object], name: str) -> None:
-        taken = walls[name]
-        if len(calls) > 1:
-            call()
-        cpu_before, began = process_time(), perf_counter()
-        now = began
-        while now < began + turn and (count is None or len(taken) < count):
-            start = perf_counter()
-            call()
-            now = perf_counter()
-            taken.append(now - start)
-            spent[name] += now - start
-        cpu[name] += process_time() - cpu_before
-        turns[name] += perf_counter() - began
-
     for call in calls.values():
         for _ in range(warmup):
             call()
-    order = list(calls)
+    order = list(sides.values())
+    several = len(order) > 1
     with _no_garbage_collection():
-        while any(map(wanting, calls)):
-            for name in order:
-                if settle and len(calls) > 1:
+        while any(side.wants(seconds, count) for side in order):
+            for side in order:
+                if settle and several:
                     _settle()
-                take_turn(calls[name], name)
+                side.take_turn(turn, count, discard_first=several)
             order.append(order.pop(0))  # nobody is always the one behind the slowest
-    return {name: Timed(np.array(walls[name]), cpu[name], turns[name]) for name in calls}
+    return {name: side.timed() for name, side in sides.items()}
+
+
+@dataclass(slots=True)
+class _Side:
+    """One call, and what was measured of it so far."""
+
+    call: Callable[[], object]
+    walls: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    turns: float = 0.0
+
+    def wants(self, seconds: float, count: int | None) -> bool:
+        """Whether more calls are to be measured."""
+        if count is not None:
+            return len(self.walls) < count
+        return len(self.walls) < _LEAST or sum(self.walls) < seconds
+
+    def take_turn(self, turn: float, count: int | None, *, discard_first: bool) -> None:
+        """Measure calls for `turn` seconds."""
+        call, walls = self.call, self.walls
+        if discard_first:
+            call()
+        cpu_before, began = process_time(), perf_counter()
+        now = began
+        while now < began + turn and (count is None or len(walls) < count):
+            start = perf_counter()
+            call()
+            now = perf_counter()
+            walls.append(now - start)
+        self.cpu += process_time() - cpu_before
+        self.turns += perf_counter() - began
+
+    def timed(self) -> Timed:
+        return Timed(np.array(self.walls), self.cpu, self.turns)
 
 
 def _settle() -> None:

@@ -25,7 +25,7 @@ from rnnedge_runtime.latency import random_inputs
 from rnnedge_runtime.session import Session
 
 if TYPE_CHECKING:
-    from rnnedge.measuring.other_files import Subject
+    from rnnedge.measuring.other_files import MeasuredModel
     from rnnedge.sources.load import Source
 
 Progress = Callable[[int, int], None]
@@ -99,7 +99,7 @@ def bench_shapes(
     machine = this_machine(("torch", *peers) if source is not None else ())
     with ExitStack() as stack:
         opened = {"threads": threads, **options}
-        subject: Subject = _Alone(model, device, opened)
+        subject: MeasuredModel = _Alone(model, device, opened)
         if (source is not None or files) and device != "cpu":
             raise InputError(f"--against: goes with --device cpu, got {device}")
         if source is not None:

@@ -22,7 +22,7 @@ float32, and with weights in fewer bits, which over many steps are another netwo
 Calls = dict[str, Callable[[], object]]
 
 
-class Subject(Protocol):
+class MeasuredModel(Protocol):
     """A model that is measured, alone or beside others."""
 
     sides: dict[str, str]
@@ -60,7 +60,7 @@ class BesideFiles:
     """
 
     def __init__(
-        self, subject: Subject, model: str, files: Sequence[str], options: Mapping[str, Any]
+        self, subject: MeasuredModel, model: str, files: Sequence[str], options: Mapping[str, Any]
     ) -> None:
         """Open the files."""
         self._subject = subject

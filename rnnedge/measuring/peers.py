@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnedge.errors import MissingPackageError, PeerError, RnnEdgeError
+from rnnedge.measuring.peer_names import PEER_NAMES
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.runners import Outputs
 from rnnedge_exporters import export, is_bare_layer
@@ -194,11 +195,9 @@ def _openvino(task: Task) -> Peer:
     return Peer(label, bind, lambda result: list(result.to_tuple()))
 
 
-PEERS: Mapping[str, Callable[[Task], Peer]] = {
-    "torch": _torch,
-    "torchscript": _torchscript,
-    "openvino": _openvino,
-}
+PEERS: Mapping[str, Callable[[Task], Peer]] = dict(
+    zip(PEER_NAMES, (_torch, _torchscript, _openvino), strict=True)
+)
 
 
 def _arguments(module: nn.Module, interface: Interface, inputs: Inputs) -> Arguments:

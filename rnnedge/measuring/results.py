@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rnnedge.measuring.latency import Latency
+from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.machine import Machine
 from rnnedge.measuring.memory import Memory
 from rnnedge.measuring.shapes import Shape
@@ -33,13 +33,13 @@ class ShapeResult:
     """
 
     shape: Shape
-    latency: Mapping[str, Latency]
+    latency: Mapping[str, CallLatency]
     not_timed: Mapping[str, str] = field(default_factory=dict)
     work: Work | None = None
     differences: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def own(self) -> Latency:
+    def own(self) -> CallLatency:
         """The latency of the model."""
         return self.latency[OWN]
 
@@ -82,7 +82,7 @@ class StreamResult:
     """
 
     batch: int
-    latency: Latency
+    latency: CallLatency
     real_time_factor: float | None
     missed_share: float | None
 

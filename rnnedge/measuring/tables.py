@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from rich.table import Table
 
 from rnnedge.measuring.baseline import Row
-from rnnedge.measuring.latency import Latency
+from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.results import OWN, Benchmark, ShapeResult
 
 _UNDISTURBED = 0.95
@@ -32,21 +32,7 @@ def bench_tables(benchmark: Benchmark, speeds: Mapping[Row, float]) -> Iterator[
 
 def bench_lines(benchmark: Benchmark) -> Iterator[str]:
     """Say what is no number of a table: the machine, the memory, who was not timed and why."""
-    for side, label in benchmark.sides.items():
-        if len(benchmark.sides) > 1:
-            yield f"{side}: {label}"
-    for side in benchmark.sides:
-        told = [(r.differences[side], r.shape) for r in benchmark.shapes if side in r.differences]
-        if told:
-            most, shape = max(told, key=lambda one: one[0])
-            yield f"{side}: its answers differ by up to {most:.1e}, at {shape}"
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for result in benchmark.shapes:
-        for side, reason in result.not_timed.items():
-            reasons.setdefault((side, reason), []).append(str(result.shape))
-    for (side, reason), shapes in reasons.items():
-        more = f" and {len(shapes) - 1} more" if len(shapes) > 1 else ""
-        yield f"{side}: not timed at {shapes[0]}{more}: {reason}"
+    yield from _sides(benchmark)
     if benchmark.memory:
         added, peak = benchmark.memory.added / 1e6, benchmark.memory.peak / 1e6
         also = ", with PyTorch in it" if "torch" in benchmark.machine.versions else ""
@@ -64,6 +50,25 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
         )
     yield f"machine: {benchmark.machine}"
     yield from _disturbed(benchmark)
+
+
+def _sides(benchmark: Benchmark) -> Iterator[str]:
+    """Say what ran, where answers differ, and who was not timed and why."""
+    for side, label in benchmark.sides.items():
+        if len(benchmark.sides) > 1:
+            yield f"{side}: {label}"
+    for side in benchmark.sides:
+        told = [(r.differences[side], r.shape) for r in benchmark.shapes if side in r.differences]
+        if told:
+            most, shape = max(told, key=lambda one: one[0])
+            yield f"{side}: its answers differ by up to {most:.1e}, at {shape}"
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for result in benchmark.shapes:
+        for side, reason in result.not_timed.items():
+            reasons.setdefault((side, reason), []).append(str(result.shape))
+    for (side, reason), shapes in reasons.items():
+        more = f" and {len(shapes) - 1} more" if len(shapes) > 1 else ""
+        yield f"{side}: not timed at {shapes[0]}{more}: {reason}"
 
 
 def _disturbed(benchmark: Benchmark) -> Iterator[str]:
@@ -98,7 +103,7 @@ def numbers(title: str, headings: list[str]) -> Table:
 _PERCENTILES = ["p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "CPU ms", "cores"]
 
 
-def _percentiles(latency: Latency) -> list[str]:
+def _percentiles(latency: CallLatency) -> list[str]:
     times = (latency.p50_ms, latency.p90_ms, latency.p99_ms, latency.p99_9_ms, latency.largest_ms)
     return [*map(short, times), short(latency.cpu_ms), f"{latency.cpu_cores:.2f}"]
 

@@ -29,7 +29,7 @@ _TELLING = (Shape(3, 2), Shape(2, 4))
 """Shapes at which a layer that takes batch for time answers something else."""
 
 
-class Reference:
+class TorchOutputs:
     """PyTorch's answers, in float64 where the module takes it.
 
     Args:
@@ -96,16 +96,16 @@ class Reference:
             return f"{worst.output}: {worst.problem}"
         return f"{worst.output} off by {worst.error:.1e}, {worst.allowed:.1e} allowed"
 
-    def held_by(self, opened: OpenedModel) -> Reference:
+    def held_by(self, opened: OpenedModel) -> TorchOutputs:
         """Return what a file has to answer: the source with the weights that the file holds."""
         stored = read_stored_weights(opened)
         if not stored:
             return self
         held = hold(self.module, stored, opened.calibrated)
-        return Reference(self.interface, held.module, held.integers)
+        return TorchOutputs(self.interface, held.module, held.integers)
 
 
-def open_beside(model: str, source: Source) -> tuple[OpenedModel, Reference]:
+def open_beside(model: str, source: Source) -> tuple[OpenedModel, TorchOutputs]:
     """Open a model in this process, and say which of its inputs are which by its source.
 
     What a checkpoint does not tell (nonlinearity, batch_first) is what the model answers.
@@ -122,13 +122,13 @@ def open_beside(model: str, source: Source) -> tuple[OpenedModel, Reference]:
             module = source.module
         return opened, _beside_layer(opened, source.origin, module)
     face = opened.interface
-    return opened, Reference(face if opened.contract else fit_module(face, module), module)
+    return opened, TorchOutputs(face if opened.contract else fit_module(face, module), module)
 
 
-def _beside_layer(opened: OpenedModel, origin: str, layer: nn.Module) -> Reference:
+def _beside_layer(opened: OpenedModel, origin: str, layer: nn.Module) -> TorchOutputs:
     face = fit_layer(opened.path, opened.interface, origin, read_layer(layer))  # type: ignore[arg-type]
     opened.pair_states(face)
-    return Reference(face, layer)
+    return TorchOutputs(face, layer)
 
 
 def _fits(opened: OpenedModel, layer: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from rnnedge.measuring.latency import time_in_turns
 from rnnedge.measuring.machine import Machine, this_machine, usable_cores
 from rnnedge.measuring.results import FORMAT
 from rnnedge.measuring.shapes import Shape
-from rnnedge.measuring.torch_outputs import Reference
+from rnnedge.measuring.torch_outputs import TorchOutputs
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.validation import validate
 from rnnedge.sources.load import Source
@@ -160,7 +160,7 @@ def tune(
         sessions = {
             key: Session(files[key[0]], engine="onnxruntime", threads=key[1]) for key in keys
         }
-        reference = Reference(default.contract.interface, source.module)
+        reference = TorchOutputs(default.contract.interface, source.module)
         left_out |= _check(files, sessions, reference, shapes)
         if own in left_out:
             raise UnequalError(f"{source.origin} as {own}: {left_out[own]}")
@@ -249,7 +249,7 @@ def thread_counts() -> list[int]:
 def _check(
     files: Mapping[str, Path],
     sessions: Mapping[tuple[str, int | None], Session],
-    reference: Reference,
+    reference: TorchOutputs,
     shapes: Sequence[Shape],
 ) -> dict[str, str]:
     """Say which forms answer something else than PyTorch with the weights they hold, and where."""

@@ -15,7 +15,9 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+from onnx import GraphProto, NodeProto, TensorProto
+
+from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes, is_standard
 
 _WEIGHTS = {
     TensorProto.FLOAT,
@@ -62,7 +64,9 @@ class WorkCounter:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
         self._model = onnx.load(path)
-        tensors = _initializers(self._model.graph)
+        tensors = [
+            tensor for graph in all_graphs(self._model.graph) for tensor in graph.initializer
+        ]
         _as_plain_operators(self._model.graph, {tensor.name: tensor for tensor in tensors})
         for tensor in tensors:
             if tensor.data_type in _WEIGHTS:
@@ -121,39 +125,46 @@ def _count(graph: GraphProto, outside: Shapes) -> Work:
 
 def _count_node(node: NodeProto, shapes: Shapes) -> Work:
     kind = node.op_type
-    if node.domain not in ("", "ai.onnx") or kind in _NOT_COUNTED:
+    if not is_standard(node) or kind in _NOT_COUNTED:
         raise _UnknownError(kind)
-    given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-    def size(name: str, *axes: int) -> int:
-        known = shapes.get(name)
-        if known is None:
-            raise _UnknownError(name)
-        chosen = [known[axis] for axis in axes] if axes else known
-        return math.prod(_known(length, name) for length in chosen)
-
-    if kind in ("MatMul", "MatMulInteger"):
-        return Work(2 * size(node.output[0]) * size(node.input[0], -1), 0)
-    if kind == "Gemm":
-        inner = size(node.input[0], 0 if given.get("transA") else 1)
-        return Work(2 * size(node.output[0]) * inner, 0)
-    if kind == "Conv":
-        kernel = size(node.input[1]) // size(node.input[1], 0)
-        return Work(2 * size(node.output[0]) * kernel, 0)
-    if kind in ("RNN", "GRU", "LSTM"):
-        x, *weights = node.input[:3]
-        return Work(2 * size(x, 0, 1) * sum(map(size, weights)), 0)
+    given = attributes(node)
     if kind == "Scan":
         scanned = given["num_scan_inputs"]
         axis = given.get("scan_input_axes", [0])[0]
         step = _count(given["body"], shapes)
-        return Work(step.flops * size(node.input[-scanned], axis), step.weight_bytes)
+        return Work(step.flops * _size(shapes, node.input[-scanned], axis), step.weight_bytes)
     if kind == "If":
         one, other = (_count(given[f"{name}_branch"], shapes) for name in ("then", "else"))
         if one.flops != other.flops:
             raise _UnknownError(kind)
         return Work(one.flops, max(one.weight_bytes, other.weight_bytes))
-    return Work(0, 0)
+    return Work(2 * _products(node, given, shapes), 0)
+
+
+def _products(node: NodeProto, given: Mapping[str, Any], shapes: Shapes) -> int:
+    """Return the multiplications of a node without graphs of its own."""
+    kind = node.op_type
+    if kind in ("MatMul", "MatMulInteger"):
+        return _size(shapes, node.output[0]) * _size(shapes, node.input[0], -1)
+    if kind == "Gemm":
+        inner = _size(shapes, node.input[0], 0 if given.get("transA") else 1)
+        return _size(shapes, node.output[0]) * inner
+    if kind == "Conv":
+        kernel = _size(shapes, node.input[1]) // _size(shapes, node.input[1], 0)
+        return _size(shapes, node.output[0]) * kernel
+    if kind in ("RNN", "GRU", "LSTM"):
+        x, *weights = node.input[:3]
+        return _size(shapes, x, 0, 1) * sum(_size(shapes, weight) for weight in weights)
+    return 0
+
+
+def _size(shapes: Shapes, name: str, *axes: int) -> int:
+    """Return the number of entries along some axes of a value, or all."""
+    known = shapes.get(name)
+    if known is None:
+        raise _UnknownError(name)
+    chosen = [known[axis] for axis in axes] if axes else known
+    return math.prod(_known(length, name) for length in chosen)
 
 
 def _known(length: int | None, name: str) -> int:
@@ -175,25 +186,16 @@ def _as_plain_operators(graph: GraphProto, tensors: Mapping[str, TensorProto]) -
 
     Of the weights of its LSTM, which are transposed, only the number of elements counts.
     """
-    del graph.value_info[:]  # a declared shape is not one that was computed
-    for node in graph.node:
-        given = {attribute.name: attribute for attribute in node.attribute}
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                _as_plain_operators(attribute.g, tensors)
+    for inner in all_graphs(graph):
+        del inner.value_info[:]  # a declared shape is not one that was computed
+    for node in all_nodes(graph):
         if node.op_type == "DynamicQuantizeLSTM":
             node.op_type, node.domain = "LSTM", ""
             del node.input[_LSTM_INPUTS:]  # scales and zero points
-        elif node.op_type == "MatMulNBits" and given["bits"].i == 8 and node.input[1] in tensors:
-            tensors[node.input[1]].dims[:] = given["K"].i, given["N"].i
+        elif node.op_type == "MatMulNBits" and node.input[1] in tensors:
+            given = attributes(node)
+            if given["bits"] != 8:
+                continue
+            tensors[node.input[1]].dims[:] = given["K"], given["N"]
             node.op_type, node.domain = "MatMul", ""
             del node.input[2:], node.attribute[:]
-
-
-def _initializers(graph: GraphProto) -> list[TensorProto]:
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                found += _initializers(attribute.g)
-    return found

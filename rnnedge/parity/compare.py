@@ -70,6 +70,9 @@ class Tolerance:
 
         Args:
             terms: Terms in the widest product of the cell: features of its input and its state.
+
+        Returns:
+            `absolute`, or the rounding of a float32 sum of that many terms.
         """
         return self.absolute or self.ulps * 2.0**-24 * math.sqrt(terms)
 
@@ -91,6 +94,9 @@ def compare(
         interface: The shapes that the model declares.
         tolerance: How far an output may be off.
         terms: Terms in the widest product of the cell.
+
+    Returns:
+        One result for each output of each case, in the order of `collected`.
     """
     declared = {spec.name: spec for spec in interface.outputs}
     floor = tolerance.floor(terms)
@@ -141,6 +147,9 @@ def error_over_time(
         collected: What `collect` gave.
         interface: Says which axis is time.
         steps: The longest sequence that is looked at.
+
+    Returns:
+        One curve for each output with a time axis; none where no plain case is that short.
     """
     plain = [a for a in collected if a.model and a.case.values == "normal" and not a.case.ragged]
     plain = [a for a in plain if a.case.time <= steps]
@@ -253,6 +262,9 @@ class Judge:
             given: The model's, of the reference's shape.
             single: What the reference computes in float32, where that is not the reference itself:
                 numbers that overflow there cannot be compared.
+
+        Returns:
+            The largest error, where it is, and whether the tolerance allows it.
         """
         reference = self.reference
         error = errors_of(given, reference)

@@ -51,12 +51,12 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
     rounded = Blocks(list(stored_weights(proto.graph)))
     found: list[str] = []
     for either in (False, True):  # copies of a layer, as averaged weights are, may be near it
-        found = found or _prefixes(proto, layers, rounded, either)
+        found = found or _prefixes(proto, layers, rounded, either=either)
     return found[0] if len(found) == 1 else None
 
 
 def _prefixes(
-    proto: onnx.ModelProto, layers: list[LayerWeights[Tensor]], rounded: Blocks, either: bool
+    proto: onnx.ModelProto, layers: list[LayerWeights[Tensor]], rounded: Blocks, *, either: bool
 ) -> list[str]:
     from rnnedge.parity.diagnosis.by_value import count_present
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from io import StringIO
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from rnnedge.plain_console import PlainConsole
 
 _WIDTH = 150
 
@@ -15,9 +16,9 @@ _WIDTH = 150
 def plain_text(table: Table, lines: Iterable[str]) -> str:
     """Return a table, and lines under it that are not folded."""
     text = StringIO()
-    console = Console(file=text, width=_WIDTH, color_system=None)
+    console = PlainConsole(file=text, width=_WIDTH, color_system=None)
     table.box = box.ASCII2  # a file or a pipe may not be UTF-8
     console.print(table)
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True)
     return text.getvalue().rstrip()

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from rnnedge.parity.cases import Case
+from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge_runtime.contract import Contract
@@ -127,6 +128,7 @@ class Diagnosis:
         smallest: The smallest case that still fails.
         first: The first place where a number is off: layer, step, row.
         remedy: What to do.
+        unfinished: Searches that ended for want of time, and how far each got.
     """
 
     cause: str
@@ -135,6 +137,7 @@ class Diagnosis:
     smallest: Case
     first: str
     remedy: str
+    unfinished: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Return what is known, one thing a line."""
@@ -144,6 +147,7 @@ class Diagnosis:
             "first wrong": self.first,
             "smallest case": str(self.smallest),
             "to do": self.remedy,
+            "not finished": "; ".join(self.unfinished),
         }
         return [f"{name:14} {text}" for name, text in known.items() if text]
 
@@ -224,6 +228,8 @@ class Report:
         rounding: What the file holds in fewer bits and what that costs; None for float32.
         calibration: The error of each output on the caller's own sequences; empty without any.
         contract: What the file promises, or None when rnnedge did not make it.
+        coverage: How much of the file the cases have seen; None where that was not measured.
+        strict_coverage: Whether the file fails when they have not seen all of it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
         against: What the file was compared with, in words.
@@ -242,24 +248,42 @@ class Report:
     rounding: Rounding | None = None
     calibration: tuple[OutputCost, ...] = ()
     contract: Contract | None = None
+    coverage: Coverage | None = None
+    strict_coverage: bool = False
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     against: ComparedWith = PYTORCH
 
     def __bool__(self) -> bool:
+        """Whether every output was inside tolerance in every case, and coverage is as wanted."""
+        return self.equal and (self.covered or not self.strict_coverage)
+
+    @property
+    def equal(self) -> bool:
         """Whether every output was inside tolerance in every case."""
         return all(self.outputs)
+
+    @property
+    def covered(self) -> bool:
+        """Whether the cases are known to have seen all of the file."""
+        return self.coverage is not None and self.coverage.full
+
+    @property
+    def word(self) -> str:
+        """`PASS`, `FAIL`, or `PASS IN PART` where the cases have not seen all of the file."""
+        in_part = self.coverage is not None and not self.coverage.full
+        return "FAIL" if not self else "PASS IN PART" if in_part else "PASS"
 
     @property
     def verdict(self) -> str:
         """One sentence."""
         cases = len({result.case for result in self.results}) or self.outputs[0].cases
         name = os.path.basename(self.model)
-        if self:
+        if self.equal:
             how = ["in PyTorch"] * (self.against == PYTORCH) + [self._held] * bool(self._held)
             return (
-                f"PASS: {' '.join([name, 'computes what', self._source, 'computes', *how])}, in "
-                f"{cases} of {cases} cases{self._moved}"
+                f"{self.word}: {' '.join([name, 'computes what', self._source, 'computes', *how])},"
+                f" in {cases} of {cases} cases{self._moved}{self._covered}"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
@@ -291,9 +315,26 @@ class Report:
         on = " on the calibration data" if self.calibration else ""
         return f"; the rounding moves {worst.name} by up to {worst.max_abs:.1e}{on}"
 
+    @property
+    def _covered(self) -> str:
+        """How much of the file was seen, as the end of a sentence."""
+        if self.coverage is None:
+            return ""
+        if self.coverage.full:
+            return f"; {self.coverage.seen}"
+        first, *others = self.coverage.missing()
+        more = f" and {len(others)} more" if others else ""
+        return f"; not covered: {first}{more}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
-        return {"passed": bool(self), "verdict": self.verdict, **asdict(self)}
+        values = {"passed": bool(self), "verdict": self.verdict, **asdict(self)}
+        if self.coverage is not None:
+            values["coverage"] |= {
+                "full": self.coverage.full,
+                "missing": list(self.coverage.missing()),
+            }
+        return values
 
     def table(self) -> Table:
         """Return the table for a rich console."""
@@ -324,5 +365,9 @@ class Report:
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""
-        found = self.diagnosis.lines() if self.diagnosis else ()
-        return plain_text(self.table(), (*self.notes, *found, self.verdict))
+        return plain_text(self.table(), (*self.lines(), self.verdict))
+
+    def lines(self) -> list[str]:
+        """Return what is said between the table and the verdict."""
+        covered = self.coverage.lines() if self.coverage else ()
+        return [*self.notes, *covered, *(self.diagnosis.lines() if self.diagnosis else ())]

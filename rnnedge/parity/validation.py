@@ -24,6 +24,8 @@ from rnnedge.parity.compare import (
     summarize,
     widest_product,
 )
+from rnnedge.parity.compared_model import ComparedModel
+from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
@@ -38,15 +40,18 @@ from rnnedge.parity.rounding.matched_weights import hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.runners import ModelRunner
-from rnnedge.parity.subject import Subject
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
+from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
+
+DIAGNOSIS_TIME = 30.0
+"""Seconds that a diagnosis may take, where nobody says otherwise."""
 
 
 def validate(
@@ -60,12 +65,14 @@ def validate(
     isolated: bool = True,
     engine: EngineName = "onnxruntime",
     time_limit: float = TIME_LIMIT,
+    diagnosis_time: float | None = None,
     worker: Worker | None = None,
     latency: bool = False,
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     calibrate: Data | None = None,
+    strict_coverage: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -89,10 +96,12 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
-        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         isolated: Whether the file runs in a process of its own, so that a model which ends its
             process, or never ends, is a finding.
+        engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
+        diagnosis_time: Seconds that may be spent on finding out why a model fails, 0 or more; None
+            is `DIAGNOSIS_TIME`. The diagnosis says what it left undone.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.
         latency: Whether the model is timed beside PyTorch too.
@@ -104,6 +113,8 @@ def validate(
             with rounded weights, and of `calibrate`.
         calibrate: The caller's own sequences, on which the error against the float32 weights is
             measured too, as `export` takes them. They do not decide whether the file passes.
+        strict_coverage: Whether a file fails of which the cases have not seen all: every node,
+            and every row of every table; see `Report.coverage`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -112,7 +123,8 @@ def validate(
 
     Raises:
         ModelError: When the file cannot be opened.
-        OptionError: When an option cannot be combined with an `.onnx` file.
+        OptionError: When an option cannot be combined with an `.onnx` file, or `diagnosis_time` is
+            below 0.
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
@@ -121,8 +133,9 @@ def validate(
         _refuse_for_files(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
             isolated=not isolated, latency=latency, engine=engine != "onnxruntime",
+            diagnosis_time=diagnosis_time,
         )  # fmt: skip
-        _check_writable(golden, failing, [model, against], force)
+        _check_writable(golden, failing, [model, against], force=force)
         from rnnedge.parity.onnx_reference import validate_beside_file
 
         return validate_beside_file(
@@ -134,15 +147,18 @@ def validate(
             golden=golden,
             failing=failing,
             scores=scores,
+            strict_coverage=strict_coverage,
             force=force,
             progress=progress,
         )
     began = time.perf_counter()
+    seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
-    _check_writable(golden, failing, read, force)
+    _check_writable(golden, failing, read, force=force)
     source = _source(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
+        stack.enter_context(threads_for(largest_weight(source.module)))
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
         opened = OpenedModel(model, device=device, worker=worker, engine=engine)
@@ -164,11 +180,14 @@ def validate(
                 notes.append("not run on extreme values: half ends at 65,504")
         if not cases:
             raise ModelError("cases: expected one or more, got none")
-        runner = ModelRunner(face, opened.session)
+        watched = watch_file(opened.path)
+        log = FeedLog(watched, opened.session)
+        runner = ModelRunner(face, log.session)
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
+        coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
-        subject = Subject(
+        subject = ComparedModel(
             path=opened.path,
             module=module,
             layer=layer,
@@ -180,11 +199,11 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
-        rounding = measure_rounding(original, held, ask.dtype, collected, face, scores)
+        rounding = measure_rounding(original, held, ask.dtype, collected, face, scores=scores)
         notes += rounding.lines() if rounding else []
         calibration: tuple[OutputCost, ...] = ()
         if calibrated is not None:
-            calibration = Calibration(original, face, calibrated, scores).costs(runner)
+            calibration = Calibration(original, face, calibrated, scores=scores).costs(runner)
             notes += cost_lines(calibration, of="sequences of the calibration data")
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
         curves, diagnosis = error_over_time(collected, face), None
@@ -193,7 +212,7 @@ def validate(
 
             curves += layer_curves(subject, collected)
             if not all(results):
-                diagnosis = diagnose(subject, collected)
+                diagnosis = diagnose(subject, collected, seconds)
         if failing is not None and diagnosis is not None:
             from rnnedge.parity.golden_sets import save_failing
 
@@ -225,9 +244,17 @@ def validate(
         rounding=rounding,
         calibration=calibration,
         contract=opened.contract,
+        coverage=coverage,
+        strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
     )
+
+
+def _seconds(given: float | None) -> float:
+    if given is not None and not given >= 0:
+        raise OptionError(f"diagnosis_time: expected 0 seconds or more, got {given!r}")
+    return DIAGNOSIS_TIME if given is None else given
 
 
 def _refuse_for_files(against: str | os.PathLike[str], **given: object) -> None:
@@ -243,6 +270,7 @@ def _check_writable(
     golden: str | os.PathLike[str] | None,
     failing: str | os.PathLike[str] | None,
     read: Sequence[str | os.PathLike[str]],
+    *,
     force: bool,
 ) -> None:
     """Refuse what could not be written in the end."""

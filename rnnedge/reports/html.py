@@ -11,7 +11,7 @@ from rnnedge.parity.report import Report
 from rnnedge.reports.page.markup import tag
 from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
 from rnnedge.reports.page.provenance import contract, machine, reproduce
-from rnnedge.reports.page.tables import all_cases, latency, notes, outputs
+from rnnedge.reports.page.tables import all_cases, coverage, latency, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
 
 # A browser that is told so cannot load anything: the page is proof of itself.
@@ -36,7 +36,7 @@ def html_text(report: Report, *, command: str) -> str:
 
 def _page(report: Report, command: str) -> Element:
     style = files("rnnedge.reports.page").joinpath("page.css").read_text("utf-8")
-    word, name = ("PASS" if report else "FAIL"), os.path.basename(report.model)
+    word, name = report.word, os.path.basename(report.model)
     return tag(
         "html",
         tag(
@@ -56,6 +56,7 @@ def _page(report: Report, command: str) -> Element:
                 verdict(report),
                 diagnosis(report),
                 outputs(report),
+                coverage(report),
                 notes(report),
                 over_time(report),
                 over_shapes(report),

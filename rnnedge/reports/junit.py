@@ -6,6 +6,7 @@ import os
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.report import CaseResult, ComparedWith, Report
 from rnnedge.reports.text import finding, printable, scientific
 
@@ -20,9 +21,11 @@ def junit_text(report: Report) -> str:
         report: What `validate` returned.
     """
     name = printable(os.path.basename(report.model))
+    strict = report.coverage is not None and report.strict_coverage
+    uncovered = strict and not report.covered
     counts = {
-        "tests": str(len(report.results)),
-        "failures": str(sum(not result for result in report.results)),
+        "tests": str(len(report.results) + strict),
+        "failures": str(sum(not result for result in report.results) + uncovered),
         "errors": "0",
         "skipped": "0",
         "time": f"{report.seconds:.3f}",
@@ -35,7 +38,9 @@ def junit_text(report: Report) -> str:
     share = report.seconds / max(len(report.results), 1)
     for result in report.results:
         _add_case(suite, name, result, share, report.against)
-    said = [report.verdict, *([str(report.diagnosis)] if report.diagnosis else []), *report.notes]
+    if report.coverage is not None and strict:
+        _add_coverage(suite, name, report.coverage)
+    said = [report.verdict, *report.lines()]
     SubElement(suite, "system-out").text = printable("\n".join(said))
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
@@ -52,9 +57,21 @@ def _properties(report: Report) -> dict[str, str]:
     }
     if report.contract is not None:
         properties["weights_digest"] = report.contract.weights_digest
+    if report.coverage is not None:
+        properties["coverage"] = report.coverage.seen
     if report.diagnosis is not None:
         properties["cause"] = report.diagnosis.cause
     return properties
+
+
+def _add_coverage(suite: Element, model: str, coverage: Coverage) -> None:
+    """Add a test that fails where the cases have not seen all of the file."""
+    classname = printable(f"{model.replace('.', '_')}.coverage")
+    case = SubElement(suite, "testcase", {"classname": classname, "name": "all of it was seen"})
+    if not coverage.full:
+        missing = printable("\n".join(coverage.missing()))
+        failure = SubElement(case, "failure", {"type": "coverage", "message": coverage.seen})
+        failure.text = missing
 
 
 def _add_case(

@@ -83,6 +83,9 @@ def load_source(
             `prefix` does not say; None when it cannot tell. It is compared with a file that says
             which layer is meant: tensors beside the layer are no error then.
 
+    Returns:
+        The module with its weights, and what could not be learned from the source.
+
     Raises:
         SourceError: When the source cannot be read, holds more than would be exported, or an
             argument requires another source.
@@ -123,6 +126,9 @@ def source_of_module(module: nn.Module) -> Source:
 
     Args:
         module: A bare layer, or any module.
+
+    Returns:
+        The module, unwrapped, and how it is called in messages.
     """
     module = unwrapped(module)
     if is_bare_layer(module):

@@ -118,6 +118,9 @@ class RNNSpec:
             values: Keys are the attributes of `RNNSpec`.
             source: Where they come from, for error messages.
 
+        Returns:
+            The specification, checked.
+
         Raises:
             SpecError: For an unknown or missing key, and for a wrong value.
         """
@@ -138,6 +141,12 @@ class RNNSpec:
     @classmethod
     def from_file(cls, path: str | Path) -> RNNSpec:
         """Read a `.toml` or `.json` file.
+
+        Args:
+            path: The file; its keys are the attributes of `RNNSpec`.
+
+        Returns:
+            The specification, checked.
 
         Raises:
             SpecError: When the file is missing, not TOML or JSON, or not a specification.
@@ -184,6 +193,9 @@ class RNNSpec:
             batch_first: What shapes cannot tell; PyTorch's default.
             dropout: What shapes cannot tell; PyTorch's default.
 
+        Returns:
+            The specification that the weights fit.
+
         Raises:
             SourceError: When there is no recurrent layer, or several and no prefix.
             SpecError: When the shapes fit no cell, or each other.
@@ -212,6 +224,10 @@ class RNNSpec:
 
     def check_weights(self, weights: Mapping[str, Shaped], prefix: str = "") -> None:
         """Compare names and shapes of weights with what this specification needs.
+
+        Args:
+            weights: Weights by name, without the prefix.
+            prefix: What their names begin with in the checkpoint, for error messages.
 
         Raises:
             SpecError: Naming the first weight that is missing, left over or of another shape.
@@ -248,6 +264,12 @@ class RNNSpec:
 
 def read_spec_file(path: str | Path) -> dict[str, Any]:
     """Read the keys and values of a `.toml` or `.json` specification.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The table that it holds; the keys are not checked.
 
     Raises:
         SpecError: When the file cannot be read, or is not a table of keys and values.

@@ -16,6 +16,7 @@ from rnnedge_runtime.errors import InputError as InputError
 from rnnedge_runtime.errors import MissingPackageError as MissingPackageError
 from rnnedge_runtime.errors import ModelError as ModelError
 from rnnedge_runtime.errors import OptionError as OptionError
+from rnnedge_runtime.errors import PlanError as PlanError
 from rnnedge_runtime.errors import RnnEdgeError as RnnEdgeError
 from rnnedge_runtime.errors import StateError as StateError
 from rnnedge_runtime.errors import StreamError as StreamError

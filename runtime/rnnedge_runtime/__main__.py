@@ -18,9 +18,10 @@ import rnnedge_runtime
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name
+from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
-from rnnedge_runtime.proof.self_check import Finding, check
+from rnnedge_runtime.proof.self_check import CheckResult, check
 from rnnedge_runtime.session import Session
 
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rnnedge_runtime: {error}", file=sys.stderr)
         return error.exit_code
     answer["machine"] = _machine(session)
-    print(json.dumps(answer) if options.json else "\n".join(lines))
+    print(json.dumps(answer) if options.json else "\n".join(map(printable_line, lines)))
     return 3 if answer.get("passed") is False else 0
 
 
@@ -170,7 +171,7 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     except InputError as error:
         if golden is None:
             raise
-        findings = [Finding("checks of every recurrent network", None, str(error))]
+        findings = [CheckResult("checks of every recurrent network", None, str(error))]
     if golden is not None:
         findings += check_golden(session, golden, model=options.model)
     passed = all(finding.passed is not False for finding in findings)

@@ -19,6 +19,12 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 }
 
 
+_LONGEST = 1000
+"""Characters of an expression."""
+_LARGEST = 2**62
+"""What no size of memory, nor a part of the expression of one, is beyond."""
+
+
 def size_of(axis: Axis, sizes: Mapping[str, int]) -> int | None:
     """Return the size of an axis, or None if it does not follow from `sizes`.
 
@@ -28,9 +34,13 @@ def size_of(axis: Axis, sizes: Mapping[str, int]) -> int | None:
     """
     if isinstance(axis, int):
         return axis
+    if len(axis) > _LONGEST:
+        return None
     try:
         return _value(ast.parse(axis, mode="eval").body, sizes)
-    except (SyntaxError, KeyError, TypeError, ZeroDivisionError):
+    except (SyntaxError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    except (MemoryError, RecursionError):  # of Python's parser, on parentheses in parentheses
         return None
 
 
@@ -65,7 +75,21 @@ def _value(node: ast.expr, sizes: Mapping[str, int]) -> int:
     if isinstance(node, ast.Name):
         return sizes[node.id]
     if isinstance(node, ast.BinOp):
-        return _OPERATORS[type(node.op)](_value(node.left, sizes), _value(node.right, sizes))
+        return _computed(type(node.op), _value(node.left, sizes), _value(node.right, sizes))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_value(node.operand, sizes)
     raise TypeError(f"not arithmetic: {ast.dump(node)}")
+
+
+def _computed(kind: type[ast.operator], left: int, right: int) -> int:
+    """Compute one operation on sizes.
+
+    Raises:
+        ValueError: When the result is no size, such as that of a huge power, which takes forever.
+    """
+    if kind is ast.Pow and abs(left) > 1 and not 0 <= right < _LARGEST.bit_length():
+        raise ValueError(f"{left}**{right} is no size")
+    size = _OPERATORS[kind](left, right)
+    if abs(size) > _LARGEST:
+        raise ValueError(f"{size} is no size")
+    return size

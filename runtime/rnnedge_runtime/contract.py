@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
 
 from rnnedge_runtime.errors import ContractError
+from rnnedge_runtime.json_record import Record, parse, printable, whole
 
 METADATA_KEY = "rnnedge.contract"
 FORMAT_VERSION = 1
 """The newest format of the contract that this version reads and writes."""
 
+_LONGEST = 2**24
+"""Characters of a contract."""
 _DEEPEST = 32
 """Levels of nesting that the arguments of a forward may have."""
+_MOST_AXES = 32
+"""Those that numpy 1 takes."""
+_DTYPES = {
+    *("bool", "float16", "float32", "float64", "bfloat16", "complex64", "complex128", "object"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (4, 8, 16, 32, 64)),
+}
+"""Of inputs and outputs, as numpy and ml_dtypes spell them."""
 
 BATCH = "batch"
 TIME = "time"
@@ -175,79 +185,157 @@ class Contract:
             text: The value under `METADATA_KEY`.
             source: Where the contract was found, for the error message.
 
+        Returns:
+            The contract, checked.
+
         Raises:
             ContractError: If the text is not a contract, or its format is newer than
                 `FORMAT_VERSION`.
         """
         try:
-            values = json.loads(text)
-            version = values["format"]
-        except (ValueError, TypeError, KeyError) as error:
+            record = Record(parse(text, longest=_LONGEST))
+            version = record.value("format")
+        except ValueError as error:
             raise ContractError(
-                f"{source} has no readable contract under {METADATA_KEY!r}: export it again"
+                f"{source} has no readable contract under {METADATA_KEY!r} ({error}): export it "
+                "again"
             ) from error
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise ContractError(
-                f"{source} has contract format {version!r}, and this version reads formats up to "
-                f"{FORMAT_VERSION}: update rnnedge-runtime, or export it again"
+                f"{source} has contract format {ascii(version)[:40]}, and this version reads "
+                f"formats up to {FORMAT_VERSION}: update rnnedge-runtime, or export it again"
             )
         try:
-            stored = values["interface"]
-            interface = Interface(
-                inputs=tuple(_tensor(item) for item in stored["inputs"]),
-                outputs=tuple(_tensor(item) for item in stored["outputs"]),
-                states=tuple(StatePair(**_known(StatePair, item)) for item in stored["states"]),
-                lengths=stored["lengths"],
-                arguments=_bounded(stored.get("arguments", {})),
-            )
-            _check_names(interface)
-            layers = tuple(LayerInfo(**_known(LayerInfo, item)) for item in values["layers"])
-            rest = _known(cls, values) | {"interface": interface, "layers": layers}
-            for name in ("hindrances", "calibrated"):
-                rest[name] = tuple(rest.get(name, ()))
-            return cls(**rest)
-        except (TypeError, KeyError, AttributeError) as error:
+            return _read_contract(record)
+        except ValueError as error:
             raise ContractError(
                 f"{source} has a damaged contract under {METADATA_KEY!r} ({error}): export it again"
             ) from error
 
 
-def _tensor(item: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(item["name"], item["dtype"], tuple(item["axes"]))
+def _read_contract(record: Record) -> Contract:
+    """Read the fields; what a later version adds within the format is passed over."""
+    optional: dict[str, Any] = {
+        name: record.texts(name) for name in ("hindrances", "calibrated") if name in record
+    }
+    if "versions" in record:
+        optional["versions"] = record.text_by_name("versions")
+    quantization = record.value("quantization")
+    return Contract(
+        interface=_read_interface(record.record("interface")),
+        layers=tuple(_read_layer(layer) for layer in record.records("layers")),
+        dtype=record.text("dtype"),
+        quantization=None if quantization is None else record.text("quantization"),
+        target=record.text("target"),
+        opset=record.whole("opset", least=1),
+        weights_digest=record.text("weights_digest"),
+        format=record.whole("format", least=1),
+        **optional,
+    )
+
+
+def _read_interface(record: Record) -> Interface:
+    lengths = record.value("lengths")
+    interface = Interface(
+        inputs=tuple(_read_tensor(item) for item in record.records("inputs")),
+        outputs=tuple(_read_tensor(item) for item in record.records("outputs")),
+        states=tuple(
+            StatePair(pair.text("input"), pair.text("output")) for pair in record.records("states")
+        ),
+        lengths=None if lengths is None else record.text("lengths"),
+        arguments=_bounded(record.value("arguments")) if "arguments" in record else {},
+    )
+    inputs = _by_name(interface.inputs, "inputs")
+    outputs = _by_name(interface.outputs, "outputs")
+    _check_pairs(interface.states, inputs, outputs)
+    if lengths is not None:
+        _known(lengths, inputs)
+    return interface
+
+
+def _read_tensor(record: Record) -> TensorSpec:
+    dtype = record.text("dtype")
+    if dtype not in _DTYPES:
+        raise ValueError(f"{record.text('name')}: {dtype} is not the name of a dtype")
+    axes = record.items("axes")
+    if len(axes) > _MOST_AXES:
+        raise ValueError(f"{record.text('name')}: expected at most {_MOST_AXES} axes")
+    return TensorSpec(
+        record.text("name"),
+        dtype,
+        tuple(
+            printable(axis, place) if isinstance(axis, str) else whole(axis, place)
+            for axis, place in axes
+        ),
+    )
+
+
+def _read_layer(record: Record) -> LayerInfo:
+    cell = record.text("cell")
+    if cell not in get_args(Cell):
+        raise ValueError(f"{cell} is none of {', '.join(get_args(Cell))}")
+    nonlinearity = record.text("nonlinearity", empty=cell == "custom")
+    return LayerInfo(
+        name=record.text("name", empty=True),
+        cell=cell,  # type: ignore[arg-type]
+        input_size=record.whole("input_size"),
+        hidden_size=record.whole("hidden_size"),
+        num_layers=record.whole("num_layers"),
+        nonlinearity=nonlinearity,  # type: ignore[arg-type]
+        bias=record.flag("bias"),
+        batch_first=record.flag("batch_first"),
+        bidirectional=record.flag("bidirectional"),
+        proj_size=record.whole("proj_size"),
+        lowering=record.text("lowering"),
+        weights=record.whole("weights"),
+        reason=record.text("reason", empty=True) if "reason" in record else "",
+    )
+
+
+def _by_name(specs: tuple[TensorSpec, ...], kind: str) -> dict[str, TensorSpec]:
+    named = {spec.name: spec for spec in specs}
+    if len(named) < len(specs):
+        raise ValueError(f"{kind}: a name occurs twice")
+    return named
+
+
+def _check_pairs(
+    pairs: tuple[StatePair, ...],
+    inputs: Mapping[str, TensorSpec],
+    outputs: Mapping[str, TensorSpec],
+) -> None:
+    """Check that a state comes out as it goes in."""
+    for pair in pairs:
+        before, after = _known(pair.input, inputs), _known(pair.output, outputs)
+        sizes = zip(before.axes, after.axes, strict=False)
+        if (
+            before.dtype != after.dtype
+            or len(before.axes) != len(after.axes)
+            or any(a != b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+        ):
+            raise ValueError(f"state {before} comes out as {after}")
+    if len({pair.input for pair in pairs}) < len(pairs):
+        raise ValueError("states: a name occurs twice")
+
+
+def _known(name: str, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+    if name not in specs:
+        raise ValueError(f"{name} is not one of {', '.join(specs)}")
+    return specs[name]
 
 
 def _bounded(arguments: Any) -> Mapping[str, Any]:
     """Return the arguments of a forward, which are nested no deeper than a call is."""
-
-    def depth(value: Any) -> int:
-        items = value.values() if isinstance(value, dict) else value
-        return 1 + max(map(depth, items), default=0) if isinstance(value, dict | list) else 0
-
     if not isinstance(arguments, dict):
-        raise TypeError(f"arguments: expected an object, got {type(arguments).__name__}")
-    if depth(arguments) > _DEEPEST:
-        raise TypeError(f"arguments: nested deeper than {_DEEPEST}")
-    return arguments
-
-
-def _check_names(interface: Interface) -> None:
-    inputs = [spec.name for spec in interface.inputs]
-    outputs = [spec.name for spec in interface.outputs]
-    named = [(pair.input, inputs) for pair in interface.states]
-    named += [(pair.output, outputs) for pair in interface.states]
-    named += [(interface.lengths, inputs)] if interface.lengths is not None else []
-    for name, known in named:
-        if name not in known:
-            raise KeyError(f"{name} is not one of {', '.join(known)}")
-
-
-def _known(cls: type[Any], item: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the keys that `cls` has, so that additions within a format version stay readable."""
-    missing = [
-        f.name
-        for f in fields(cls)
-        if f.name not in item and f.default is MISSING and f.default_factory is MISSING
-    ]
-    if missing:
-        raise KeyError(f"{', '.join(missing)} missing")
-    return {f.name: item[f.name] for f in fields(cls) if f.name in item}
+        raise ValueError("arguments: expected an object")
+    level: list[Any] = [arguments]
+    for _ in range(_DEEPEST + 1):
+        if not level:
+            return arguments
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    raise ValueError(f"arguments: nested deeper than {_DEEPEST}")

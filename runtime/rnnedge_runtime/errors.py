@@ -2,7 +2,9 @@
 
     RnnEdgeError
     ├── ModelError (ValueError)            the file is not a model that can be opened
-    │   └── ContractError                  its contract is damaged, or of a newer format
+    │   ├── ContractError                  its contract is damaged, or of a newer format
+    │   └── PlanError                      a part of it is not known to the native engine
+    │       └── NoMatchError               a body is no step of a known cell
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not fit, or a model without one
     ├── GoldenError (ValueError)           golden vectors that cannot be read, or do not fit
@@ -21,6 +23,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rnnedge_runtime.printable import printable_line
+
 
 class RnnEdgeError(Exception):
     """Parent of every error that rnnedge raises on purpose.
@@ -31,6 +35,10 @@ class RnnEdgeError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message as one printable line, whatever the names in it hold."""
+        return printable_line(" ".join(super().__str__().split("\n")))
+
 
 class ModelError(RnnEdgeError, ValueError):
     """The file is missing, damaged, not ONNX, or not loadable by ONNX Runtime."""
@@ -38,6 +46,27 @@ class ModelError(RnnEdgeError, ValueError):
 
 class ContractError(ModelError):
     """The contract in the model's metadata cannot be read, or is of a newer format."""
+
+
+class PlanError(ModelError):
+    """The native engine does not know a part of the model, which ONNX Runtime may run.
+
+    Attributes:
+        node: The name or operator of the node, or None where it is not about one.
+    """
+
+    def __init__(self, message: str, node: str | None = None) -> None:
+        """Take the message, and the node that it is about."""
+        super().__init__(message)
+        self.node = node
+
+
+class NoMatchError(PlanError):
+    """A body is no step of a known cell: it may be something else that is known."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("a body is no step of a known cell")
 
 
 class InputError(RnnEdgeError, ValueError):

@@ -107,8 +107,8 @@ class LoadedModel:
         else:
             self.contract = Contract.from_json(text, source=name)
             self.interface = self.contract.interface
-            _check_same_names(name, "inputs", self.interface.inputs, engine.inputs)
-            _check_same_names(name, "outputs", self.interface.outputs, engine.outputs)
+            _check_promise(name, "inputs", self.interface.inputs, engine.inputs)
+            _check_promise(name, "outputs", self.interface.outputs, engine.outputs)
         self.binder = Binder(self.interface)
         # `run` is called for every step of a signal: what it needs is looked up once.
         self._seen_before, self._run = self.binder.seen_before, engine.run
@@ -293,12 +293,22 @@ class LoadedModel:
         return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
 
 
-def _check_same_names(
+def _check_promise(
     model: str, kind: str, promised: Sequence[TensorSpec], real: Sequence[TensorSpec]
 ) -> None:
-    expected, found = {spec.name for spec in promised}, {spec.name for spec in real}
-    if expected != found:
+    """Check that a contract and the graph speak of the same tensors."""
+    graph = {spec.name: spec for spec in real}
+    expected = {spec.name for spec in promised}
+    if expected != set(graph):
         raise ModelError(
             f"{model}: its contract promises the {kind} {', '.join(sorted(expected))}, "
-            f"the graph has {', '.join(sorted(found))}: it was changed after the export"
+            f"the graph has {', '.join(sorted(graph))}: it was changed after the export"
         )
+    for spec in promised:
+        found = graph[spec.name]
+        named = "(" not in found.dtype  # the engine's own name for what numpy has no name for
+        if named and spec.dtype != found.dtype:
+            raise ModelError(
+                f"{model}: its contract promises {spec}, the graph has {found}: it was changed "
+                "after the export"
+            )

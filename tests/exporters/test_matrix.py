@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from pairwise import pairwise
 from torch import nn
 
 from rnnedge_exporters import ExportResult, export
@@ -117,7 +118,7 @@ def state_sizes(layer: nn.RNNBase) -> list[tuple[int, int]]:
     return [h, (rows, HIDDEN)] if isinstance(layer, nn.LSTM) else [h]
 
 
-@pytest.fixture(scope="module", params=_cases(), ids=str)
+@pytest.fixture(scope="module", params=pairwise(_cases(), together=3), ids=str)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(request.param, tmp_path_factory.getbasetemp() / f"{request.param}.onnx")
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from breaking.broken import Broken, Source
 from breaking.originals import BATCH, TIME, Original
-from broken_models import BROKEN, CAUSES, CLASSIC, UNSEEN
+from broken_models import BROKEN, CAUSES, CLASSIC, UNSEEN, mistake_of, options_of
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+from pairwise import pairwise
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -35,7 +36,9 @@ CELLS = {cause: ("rnn", "relu", "lstm", "gru") for cause in CLASSIC} | {
 
 ORIGINALS = {str(broken.original): broken.original for broken in (*BROKEN, *UNSEEN)}
 
-every = pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)
+every = pytest.mark.parametrize(
+    "broken", pairwise(BROKEN, mistake_of), ids=lambda broken: broken.name
+)
 
 
 def of(*causes: str) -> pytest.MarkDecorator:
@@ -75,7 +78,7 @@ def test_broken_file_answers_wrong(broken: Broken, session: onnxruntime.Inferenc
     assert max(_difference(session, broken.original, shape) for shape in SHAPES) > WRONG
 
 
-@pytest.mark.parametrize("original", ORIGINALS.values(), ids=str)
+@pytest.mark.parametrize("original", pairwise(ORIGINALS.values(), options_of), ids=str)
 def test_original_answers_right(original: Source) -> None:
     session = _open(original.model().SerializeToString())
     assert max(_difference(session, original, shape) for shape in SHAPES) < RIGHT

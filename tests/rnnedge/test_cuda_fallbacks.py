@@ -45,9 +45,9 @@ FALLS = {
     "alpha": (_node("RNN", activation_alpha=[1.0]), "it has activation_alpha"),
     "beta": (_node("RNN", activation_beta=[1.0]), "it has activation_beta"),
     "clip": (_node("LSTM", clip=5.0), "it has clip"),
-    "input-forget": (_node("LSTM", input_forget=1), "it has input_forget"),
+    "input-forget": (_node("LSTM", input_forget=1), "it couples its gates (input_forget=1)"),
     "peepholes": (_node("LSTM", inputs=8), "it has peepholes"),
-    "reset-after": (_node("GRU"), "its linear_before_reset is not 1"),
+    "reset-after": (_node("GRU"), "it resets before the recurrent product (linear_before_reset=0)"),
     "two-reasons": (
         _node("LSTM", inputs=8, clip=5.0),
         "it has clip, it has peepholes",

@@ -15,7 +15,7 @@ from rnnedge.errors import RnnEdgeError
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("rnnedge", "exporters/rnnedge_exporters", "runtime/rnnedge_runtime")
 HOMES = {"rnnedge.errors", "rnnedge_exporters.errors", "rnnedge_runtime.errors"}
-INNER = {"MixingError", "NotMendedError", "RefusedError", "UnknownError"}
+INNER = {"MixingError", "NoMatchError", "NotMendedError", "RefusedError", "UnknownError"}
 """Caught before they reach a caller: not among the public names of `rnnedge`."""
 CLASSES = {
     name: value

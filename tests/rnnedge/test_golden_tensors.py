@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from rnnedge import GoldenError
-from rnnedge_runtime.proof.tensor_file import SUPPORTED, read_tensor
+from rnnedge_runtime.tensor_file import SUPPORTED, read_tensor
 
 
 def onnx_values(dtype: str) -> st.SearchStrategy[NDArray[np.generic]]:

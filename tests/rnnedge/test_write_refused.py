@@ -14,14 +14,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from pairwise import pairwise
 from torch import nn
 
 import rnnedge
 from rnnedge.cli import main
 from rnnedge.doctor import fix
 from rnnedge.golden_vectors import write_golden
-from rnnedge.measuring import Shape, bench_shapes
+from rnnedge.measuring.measuring import bench_shapes
 from rnnedge.measuring.plot import write_plot
+from rnnedge.measuring.shapes import Shape
 from rnnedge.measuring.tuning import tune
 from rnnedge.reports import write_report
 from rnnedge_runtime import Session, WriteError
@@ -212,7 +214,7 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str, 
     return run
 
 
-@pytest.mark.parametrize(("writer", "wrong", "force"), CASES)
+@pytest.mark.parametrize(("writer", "wrong", "force"), pairwise(CASES))
 def test_command(
     writer: str, wrong: str, force: bool, refused: Callable[[str, str, str], None]
 ) -> None:

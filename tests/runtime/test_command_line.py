@@ -216,7 +216,7 @@ ERRORS = {
     "text": "text.onnx cannot be opened by ONNX Runtime: ",
     "sideways": "sideways.onnx cannot be opened by ONNX Runtime: ",
     "newer": "newer.onnx has contract format 2, and this version reads formats up to 1: ",
-    "damaged": "damaged.onnx has no readable contract under 'rnnedge.contract': export it again",
+    "damaged": "damaged.onnx has no readable contract under 'rnnedge.contract' (",
 }
 
 

@@ -20,6 +20,7 @@ EXPORTED = {
     "MissingPackageError",
     "ModelError",
     "OptionError",
+    "PlanError",
     "RnnEdgeError",
     "RunResult",
     "Session",

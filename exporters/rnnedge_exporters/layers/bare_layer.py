@@ -54,7 +54,14 @@ def build_bare_layer(model: nn.RNNBase, options: ExportOptions) -> ExportedGraph
 
     storage, quantize = ("float32", None) if keep else (options.storage, options.quantize)
     target, lowering = options.target, options.lowering
-    form = choose(layer, options.lengths, target, lowering, quantize, storage)
+    form = choose(
+        layer,
+        lengths=options.lengths,
+        target=target,
+        forced=lowering,
+        quantize=quantize,
+        storage=storage,
+    )
     written = write_layer(layer, *form, options.moments)
     graph, interface = built(written)
     trial = Trial()
@@ -62,7 +69,7 @@ def build_bare_layer(model: nn.RNNBase, options: ExportOptions) -> ExportedGraph
         plain = graph
         if not options.is_float32:  # what rounding costs is another question
             wanted = None if lowering in INT8_LOWERINGS else lowering
-            form = choose(layer, options.lengths, target, wanted)
+            form = choose(layer, lengths=options.lengths, target=target, forced=wanted)
             plain, _ = built(write_layer(layer, *form, None))
         trial = try_layer(model, plain, interface)
     info = layer.info(written.lowering, written.reason)

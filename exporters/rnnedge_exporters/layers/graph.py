@@ -8,7 +8,7 @@ from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder, value
-from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.option_values import Storage
 from rnnedge_runtime.contract import Interface, TensorSpec
 
 

@@ -96,7 +96,14 @@ class Recurrent(nn.Module):
         return output, state
 
     def split(self, state: State | None, x: Tensor) -> list[Tensor]:
-        """Return the initial states, each [directions, batch, size]; zeros for None.
+        """Return the initial states as a list.
+
+        Args:
+            state: A tensor or a tuple of them, each [directions, batch, size]; None is zeros.
+            x: The input, [time, batch, features], whose batch and dtype zeros take.
+
+        Returns:
+            One tensor [directions, batch, size] for each state of the cell.
 
         Raises:
             StateError: If `state` has another number of tensors than the cell has states.

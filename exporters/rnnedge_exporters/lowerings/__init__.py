@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.weights import RecurrentLayer
@@ -15,10 +15,9 @@ from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
-from rnnedge_exporters.quantization.options import Quantize, Storage
+from rnnedge_exporters.option_values import Quantize, Storage, Target
 from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable"]
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
 
@@ -58,6 +57,7 @@ in both directions would be off by up to 1.3e-2, most of it made by weights of 7
 
 def choose(
     layer: RecurrentLayer,
+    *,
     lengths: bool,
     target: Target,
     forced: str | None = None,
@@ -80,7 +80,9 @@ def choose(
     Raises:
         ExportError: When the layer cannot take the form that was asked for.
     """
-    name, reason = _choose_form(layer, lengths, target, forced, quantize)
+    name, reason = _choose_form(
+        layer, lengths=lengths, target=target, forced=forced, quantize=quantize
+    )
     if quantize == "int8":
         storage, why = storage_in_int8(layer, name)
         reason = f"{reason}; {why}" if why else reason
@@ -89,6 +91,7 @@ def choose(
 
 def _choose_form(
     layer: RecurrentLayer,
+    *,
     lengths: bool,
     target: Target,
     forced: str | None,
@@ -103,7 +106,7 @@ def _choose_form(
         return forced, "it was asked for"
     if quantize is None or forced is not None:
         return _choose_float(layer, target, forced)
-    integers, why = choose_int8(layer, lengths, target, quantize)
+    integers, why = choose_int8(layer, lengths=lengths, target=target, quantize=quantize)
     if integers is not None:
         return integers, why
     name, reason = _choose_float(layer, target, forced)
@@ -111,7 +114,7 @@ def _choose_form(
 
 
 def choose_int8(
-    layer: RecurrentLayer, lengths: bool, target: Target, quantize: Quantize
+    layer: RecurrentLayer, *, lengths: bool, target: Target, quantize: Quantize
 ) -> tuple[str | None, str]:
     """Return the form of integers for a layer, None where it has to be another, and why.
 

@@ -14,14 +14,8 @@ import onnx_ir as ir
 from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import Lengths
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
+from rnnedge_exporters.onnx_model.recurrent_nodes import gates_to_onnx
 from rnnedge_runtime.contract import Cell
-
-_GATES: dict[Cell, tuple[int, ...]] = {
-    "rnn": (0,),
-    "lstm": (0, 3, 1, 2),  # PyTorch i, f, g, o -> ONNX i, o, f, c
-    "gru": (1, 0, 2),  # PyTorch r, z, n -> ONNX z, r, h
-}
-"""For each ONNX gate, in ONNX's order, the block of rows that holds it in PyTorch."""
 
 
 def lower_to_operator(
@@ -91,7 +85,4 @@ def stacked_biases(layer: RecurrentLayer, index: int) -> Float32:
 
 def stacked(cell: Cell, arrays: list[Float32]) -> Float32:
     """Put the gates in ONNX's order and the directions in front: [directions, gates*hidden, …]."""
-    order = _GATES[cell]
-    return np.stack(
-        [np.concatenate([np.split(array, len(order))[g] for g in order]) for array in arrays]
-    )
+    return np.stack([gates_to_onnx(cell, array) for array in arrays])

@@ -40,8 +40,8 @@ from rnnedge_exporters.onnx_model.graph_builder import (
     uses_microsoft,
     value,
 )
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.layer_plan import Choice, Written
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_runtime.contract import BATCH, Axis, Interface, LayerInfo, StatePair, TensorSpec
 
 
@@ -118,7 +118,9 @@ def assemble(
             _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
         lengths = lengths or input_behind_lengths(node, graph)
-        calls.append(_expand(graph, node, traced, calls, chosen, lift, names, storage))
+        calls.append(
+            _expand(graph, node, traced, calls, chosen, lift=lift, names=names, storage=storage)
+        )
     model.opset_imports.pop(DOMAIN, None)
     if uses_microsoft(graph):
         model.opset_imports[MICROSOFT] = 1
@@ -226,6 +228,7 @@ def _expand(
     traced: Traced,
     calls: list[_Call],
     chosen: Choice,
+    *,
     lift: bool,
     names: dict[str, int],
     storage: Callable[[str], Storage],
@@ -248,7 +251,9 @@ def _expand(
         ]
     initial = None if zeros and not lift else tuple(states)
     batch_first = bool(node.attributes["batch_first"].as_int())
-    builder = GraphBuilder(name, names, storage(path), _outer_axes(x, batch_first, name))
+    builder = GraphBuilder(
+        name, names, storage(path), _outer_axes(x, batch_first=batch_first, name=name)
+    )
     written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
@@ -262,7 +267,7 @@ def _expand(
             batch_first=batch_first,
             follows=is_layer_output(x),
         )
-        written = chosen(read, lengths is not None)
+        written = chosen(read, lengths=lengths is not None)
         info = replace(read.info(written.lowering, written.reason), name=name)
         builder.storage = written.storage
         output, finals = add_layer(
@@ -272,7 +277,7 @@ def _expand(
     return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
 
 
-def _outer_axes(x: ir.Value, batch_first: bool, name: str) -> tuple[Axis, Axis]:
+def _outer_axes(x: ir.Value, *, batch_first: bool, name: str) -> tuple[Axis, Axis]:
     """Return time and batch of a layer's input [time, batch, features], or batch first."""
     sizes: list[Axis] = []
     for size, kind in zip(x.shape or (None, None), ("time", "batch"), strict=False):

@@ -202,17 +202,19 @@ def _emit_layer(capture: Capture, layer: nn.RNNBase, path: str, input: Any, hx: 
         lengths, indices = x.packing.lengths, x.indices
         states = [x.packing.into_rows(state, indices) for state in states]
         # The padded tensor has time in front, whatever batch_first says.
-        output, finals = _emit_rnn(capture, layer, path, x.padded, states, lengths, False)
+        output, finals = _emit_rnn(
+            capture, layer, path, x.padded, states, lengths, batch_first=False
+        )
         finals = [x.packing.out_of_rows(state, indices) for state in finals]
         return x.replaced(output, clean=True), join(finals)
     if x.dim() == 2:  # one sequence without a batch axis
         axis = 0 if layer.batch_first else 1
         states = [state.unsqueeze(1) for state in states]
         output, finals = _emit_rnn(
-            capture, layer, path, x.unsqueeze(axis), states, None, layer.batch_first
+            capture, layer, path, x.unsqueeze(axis), states, None, batch_first=layer.batch_first
         )
         return output.squeeze(axis), join([state.squeeze(1) for state in finals])
-    output, finals = _emit_rnn(capture, layer, path, x, states, None, layer.batch_first)
+    output, finals = _emit_rnn(capture, layer, path, x, states, None, batch_first=layer.batch_first)
     return output, join(finals)
 
 
@@ -229,7 +231,9 @@ def _emit_own_cell(
     example = [input.new_zeros(batch, size) for size in (features, *layer.state_sizes)]
     width = sum(int(cell(*example)[0].shape[1]) for cell in layer.cells)
     shapes = [(len(layer.cells), size) for size in layer.state_sizes]
-    output, finals = _emit(capture, path, input, states, shapes, width, lengths, layer.batch_first)
+    output, finals = _emit(
+        capture, path, input, states, shapes, width, lengths, batch_first=layer.batch_first
+    )
     return output, join(finals)
 
 
@@ -240,6 +244,7 @@ def _emit_rnn(
     x: Tensor,
     states: list[Tensor],
     lengths: Tensor | None,
+    *,
     batch_first: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     if x.shape[2] != layer.input_size:
@@ -247,7 +252,9 @@ def _emit_rnn(
     directions = 2 if layer.bidirectional else 1
     sizes = _state_sizes(layer)
     shapes = [(layer.num_layers * directions, size) for size in sizes]
-    return _emit(capture, path, x, states, shapes, directions * sizes[0], lengths, batch_first)
+    return _emit(
+        capture, path, x, states, shapes, directions * sizes[0], lengths, batch_first=batch_first
+    )
 
 
 def _emit(
@@ -258,6 +265,7 @@ def _emit(
     state_sizes: list[tuple[int, int]],
     width: int,
     lengths: Tensor | None,
+    *,
     batch_first: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Add the node; its shapes are those of the layer's forward, symbolic where `x` is."""

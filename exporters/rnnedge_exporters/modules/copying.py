@@ -57,5 +57,5 @@ def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
             inner.training = True
     copied = copied.to("cpu").eval()
     for parameter in copied.parameters():
-        parameter.requires_grad_(False)
+        parameter.requires_grad = False
     return copied.to(dtype)

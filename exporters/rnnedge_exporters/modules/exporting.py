@@ -30,8 +30,8 @@ from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import Traced, trace
 from rnnedge_exporters.modules.translation import MODULE_OPSET, translate
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.layer_plan import Written, write_layer
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.other_weights import store_constants
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.sandbox.shared import shared_sandbox
@@ -68,14 +68,21 @@ def build_module_graph(
         kept = any(name == kept or name.startswith(f"{kept}/") for kept in options.keep_float32)
         return "float32" if kept else storage
 
-    def chosen(layer: RecurrentLayer, lengths: bool) -> Written:
+    def chosen(layer: RecurrentLayer, *, lengths: bool) -> Written:
         wanted = None if layer.name in options.keep_float32 else options.quantize
-        form = choose(layer, lengths, target, options.lowering, wanted, stored(layer.name))
+        form = choose(
+            layer,
+            lengths=lengths,
+            target=target,
+            forced=options.lowering,
+            quantize=wanted,
+            storage=stored(layer.name),
+        )
         return write_layer(layer, *form, options.moments)
 
-    def plain(layer: RecurrentLayer, lengths: bool) -> Written:
+    def plain(layer: RecurrentLayer, *, lengths: bool) -> Written:
         form = None if options.lowering in INT8_LOWERINGS else options.lowering
-        return write_layer(layer, *choose(layer, lengths, target, form), None)
+        return write_layer(layer, *choose(layer, lengths=lengths, target=target, forced=form), None)
 
     refuse_exchanged(module)
     copied = private_copy(module)
@@ -85,13 +92,13 @@ def build_module_graph(
     shared_sandbox().start()  # it gets ready while torch exports
     notes = _training_notes(module)
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
-    with quiet(options.verbose):
+    with quiet(verbose=options.verbose):
         kept = _state_attributes(copied, arguments)
         notes += check_source(copied, arguments, kept, axes_named=dynamic_axes is not None)
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
-    with unchanged(copied), quiet(options.verbose):
+    with unchanged(copied), quiet(verbose=options.verbose):
         start = [getattr(inner, name) for inner, name in kept.values()]
         _set(kept, [None] * len(kept))  # starts from nothing, as a layer without a state does
         try:
@@ -105,7 +112,7 @@ def build_module_graph(
             _refuse_computed_weights(traced.capture.weights, copied)
         build = partial(assemble, traced, translate(traced.program))
         float32 = partial(build, chosen=plain)
-        lifting = decide(copied, arguments, traced, states, float32, options.validate)
+        lifting = decide(copied, arguments, traced, states, float32, validate=options.validate)
         made = lifting.made
         if not options.is_float32:
             made = build(chosen=chosen, storage=stored, **lifting.options)

@@ -6,10 +6,11 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.capture import LENGTHS_GIVEN
+from rnnedge_exporters.onnx_model.movement import moved
 from rnnedge_runtime.contract import Interface
 
-_PASS_ON = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose", "Slice")
-"""Operators that change nothing about whether a value is zero, or which input it comes from."""
+_SORTED_OR_BOUNDED = ("TopK", "Max", "Clip")
+"""What packing does to lengths."""
 
 
 def is_zeros(state: ir.Value) -> bool:
@@ -25,16 +26,15 @@ def is_zeros(state: ir.Value) -> bool:
     if node.op_type == "Constant":
         tensor = node.attributes.get("value")
         return tensor is not None and not tensor.as_tensor().numpy().any()
-    first = node.inputs[0] if node.inputs else None
-    return node.op_type in _PASS_ON and first is not None and is_zeros(first)
+    before = moved(node)
+    return bool(before) and all(map(is_zeros, before))
 
 
 def origin(made: ir.Value) -> ir.Value:
     """Return the value that `made` is a part or another shape of."""
     node = made.producer()
-    if node is None or node.op_type not in _PASS_ON or node.inputs[0] is None:
-        return made
-    return origin(node.inputs[0])
+    before = moved(node) if node is not None else []
+    return origin(before[0]) if len(before) == 1 else made
 
 
 def input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
@@ -42,11 +42,12 @@ def input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
     if not node.attributes[LENGTHS_GIVEN].as_int():
         return None
     found = node.inputs[1]
-    while found is not None and found.producer() is not None:
-        producer = found.producer()
-        if producer is None or producer.op_type not in (*_PASS_ON, "TopK", "Gather", "Max", "Clip"):
+    while found is not None and (producer := found.producer()) is not None:
+        sorted_or_bounded = producer.op_type in _SORTED_OR_BOUNDED
+        before = producer.inputs[:1] if sorted_or_bounded else moved(producer)
+        if len(before) != 1:
             return None
-        found = producer.inputs[0]
+        found = before[0]
     plain = found is not None and found in graph.inputs and found.dtype == ir.DataType.INT64
     return found.name if plain and found is not None else None
 

@@ -63,6 +63,7 @@ def decide(
     traced: Traced,
     states: States,
     assemble: Assemble,
+    *,
     validate: bool,
 ) -> Lifting:
     """Decide which states are lifted, and try the file that comes of it.

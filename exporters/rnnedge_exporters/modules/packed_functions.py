@@ -68,7 +68,7 @@ def pack(input: Tensor, lengths: Any, batch_first: bool, enforce_sorted: bool) -
     if seen is None:
         original: Any = _ORIGINALS[rnn.pack_padded_sequence]
         return original(input, lengths, batch_first, enforce_sorted)  # type: ignore[no-any-return]
-    return seen.pack(input, lengths, batch_first, enforce_sorted)
+    return seen.pack(input, lengths, batch_first=batch_first, enforce_sorted=enforce_sorted)
 
 
 def pad(
@@ -79,7 +79,9 @@ def pad(
     if seen is None:
         original: Any = _ORIGINALS[rnn.pad_packed_sequence]
         return original(sequence, batch_first, padding_value, total_length)  # type: ignore[no-any-return]
-    return seen.pad(sequence, batch_first, padding_value, total_length)
+    return seen.pad(
+        sequence, batch_first=batch_first, padding_value=padding_value, total_length=total_length
+    )
 
 
 def invert(permutation: Tensor | None) -> Tensor | None:

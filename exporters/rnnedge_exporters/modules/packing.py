@@ -136,7 +136,7 @@ class TracedSequence(PackedSequence):
     padded: Tensor
     clean: bool
     indices: RowIndices | None
-    _seen: PackedSequences
+    seen: PackedSequences
 
     def __new__(cls, *fields: Any, **named: Any) -> PackedSequence:  # type: ignore[misc]
         """Make an ordinary one, as `type(sequence)(data, batch_sizes)` in torch wants it."""
@@ -155,24 +155,24 @@ class TracedSequence(PackedSequence):
         """Stand for a padded tensor."""
         made = tuple.__new__(cls, (None,) * len(PackedSequence._fields))
         made.packing, made.padded, made.clean, made.indices = packing, padded, clean, indices
-        made._seen = seen
+        made.seen = seen
         return made
 
     def replaced(self, padded: Tensor, *, clean: bool) -> TracedSequence:
         """Return a sequence of the same rows, and the same indices, over another tensor."""
         return TracedSequence.over(
-            self._seen, self.packing, padded, clean=clean, indices=self.indices
+            self.seen, self.packing, padded, clean=clean, indices=self.indices
         )
 
     @property
     def data(self) -> Tensor:
         """The steps of all rows, [packed, ...]."""
-        return self._seen.data_of(self)
+        return self.seen.data_of(self)
 
     @property
     def batch_sizes(self) -> Tensor:
         """Rows that have each step, int64 [longest]."""
-        return self._seen.batch_sizes_of(self.packing)
+        return self.seen.batch_sizes_of(self.packing)
 
     @property
     def sorted_indices(self) -> Tensor | None:
@@ -216,7 +216,7 @@ class PackedSequences:
         self._data: dict[tuple[int, int], Tensor] = {}
 
     def pack(
-        self, input: Tensor, lengths: Any, batch_first: bool, enforce_sorted: bool
+        self, input: Tensor, lengths: Any, *, batch_first: bool, enforce_sorted: bool
     ) -> PackedSequence:
         """Do what `pack_padded_sequence` does."""
         # A copy, as PyTorch makes one: what is done to a tensor in place later is not seen. Copies
@@ -240,6 +240,7 @@ class PackedSequences:
     def pad(
         self,
         sequence: PackedSequence,
+        *,
         batch_first: bool,
         padding_value: float,
         total_length: int | torch.SymInt | None,

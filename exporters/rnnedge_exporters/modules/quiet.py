@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet(verbose: bool) -> Iterator[None]:
+def quiet(*, verbose: bool) -> Iterator[None]:
     """Hold back what torch logs, warns and prints while the block runs, unless `verbose`."""
     if verbose:
         yield

@@ -96,6 +96,7 @@ def _max_pool1d(
     stride: Any = None,
     padding: Any = 0,
     dilation: Any = 1,
+    *,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:

@@ -14,8 +14,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.int8_grid import STORED_LIMIT, quantize_channels
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 FLOAT = ir.DataType.FLOAT
@@ -23,22 +24,14 @@ INT64 = ir.DataType.INT64
 _BOUNDED = ("LSTM", "GRU", "DynamicQuantizeLSTM")
 _BOUNDED_OUTPUTS = (0, 1)
 """The cell state of an LSTM is the third, and has no bound."""
-_MOVES = ("Identity", "Squeeze", "Unsqueeze", "Transpose", "Reshape", "Slice", "Split", "Gather")
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 
 
 def uses_microsoft(nodes: Iterable[ir.Node]) -> bool:
     """Whether one of the nodes, or of those in their bodies, is ONNX Runtime's own."""
-    return any(
-        node.domain == MICROSOFT
-        or any(
-            uses_microsoft(attribute.as_graph())
-            for attribute in node.attributes.values()
-            if attribute.type == ir.AttributeType.GRAPH
-        )
-        for node in nodes
-    )
+    view = ir.GraphView([], [], nodes=tuple(nodes))
+    return any(node.domain == MICROSOFT for node in ir.traversal.RecursiveGraphIterator(view))
 
 
 def is_layer_output(made: ir.Value) -> bool:
@@ -48,10 +41,8 @@ def is_layer_output(made: ir.Value) -> bool:
         return False
     if node.op_type in _BOUNDED:
         return made.index() in _BOUNDED_OUTPUTS and "activations" not in node.attributes
-    before = [one for one in node.inputs if one is not None]
-    if node.op_type == "Concat":
-        return all(map(is_layer_output, before))
-    return node.op_type in _MOVES and is_layer_output(before[0])
+    before = moved(node)
+    return bool(before) and all(map(is_layer_output, before))
 
 
 def value(name: str, dtype: ir.DataType, axes: Sequence[int | str | None]) -> ir.Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -42,6 +43,14 @@ def serialize_graph(graph: ir.Graph) -> bytes:
     """Return a graph without a contract as the bytes of a model, to be run at once."""
     content: bytes = _model(graph).SerializeToString()
     return content
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model, with its weights beside it when one file cannot hold them."""
+    if model.ByteSize() > LARGEST:
+        onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
+    else:
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _bounded(proto: onnx.ModelProto) -> bytes:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Protocol
 
 from rnnedge_exporters.calibration.moments import Moments
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.lowerings.operator_int8 import takes_parts
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.gptq import round_on_data
 from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, Grid
-from rnnedge_exporters.quantization.options import Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,12 @@ class Written:
     gains: Mapping[str, float] = field(default_factory=dict)
 
 
-Choice: TypeAlias = Callable[[RecurrentLayer, bool], Written]
-"""Takes a layer and whether it has lengths; returns how it is written."""
+class Choice(Protocol):
+    """Decides how a layer is written, by the layer and whether it has lengths."""
+
+    def __call__(self, layer: RecurrentLayer, *, lengths: bool) -> Written:
+        """Return how `layer` is written."""
+        ...
 
 
 def write_layer(

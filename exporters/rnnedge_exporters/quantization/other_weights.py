@@ -14,6 +14,8 @@ from torch import nn
 
 from rnnedge_exporters.calibration.moments import Moments, SecondMoments
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
+from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.gptq import round_on_data
 from rnnedge_exporters.quantization.int8_grid import (
     COMPUTED_LIMIT,
@@ -25,7 +27,6 @@ from rnnedge_exporters.quantization.int8_grid import (
     rounded,
 )
 from rnnedge_exporters.quantization.layer_plan import explain
-from rnnedge_exporters.quantization.options import Storage
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 
 FEWEST = 256
@@ -39,7 +40,7 @@ Axes = tuple[int, ...]
 
 _SUMMED: dict[tuple[str, int], Callable[[ir.Node, int], Axes]] = {
     ("MatMul", 1): lambda node, rank: (rank - 2,),
-    ("Gemm", 1): lambda node, rank: (1 if _integer(node, "transB") else 0,),
+    ("Gemm", 1): lambda node, rank: (1 if attribute(node, "transB") else 0,),
     ("Conv", 1): lambda node, rank: tuple(range(1, rank)),
     ("ConvTranspose", 1): lambda node, rank: (0, *range(2, rank)),
     ("Gather", 0): lambda node, rank: tuple(range(1, rank)),
@@ -113,7 +114,9 @@ def store_in(
         elif written != "float32":
             computed = integers(constant.name or "")
             seen = moments.of.get(name) if moments else None
-            one = _written(graph, constant, name, array, node, summed, written, computed, seen)
+            one = _written(
+                graph, constant, name, array, node, summed, written, integers=computed, moments=seen
+            )
             report.append(one)
     return report
 
@@ -126,6 +129,7 @@ def _written(
     node: ir.Node,
     summed: Axes,
     storage: Storage,
+    *,
     integers: bool,
     moments: SecondMoments | None,
 ) -> LayerQuantization:
@@ -178,8 +182,7 @@ def _users(constant: ir.Value) -> Iterator[tuple[ir.Node, Axes]]:
     """Yield the nodes that use weights, as they are or transposed, and the axes that each sums."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
-        own = node.domain in ("", "ai.onnx")
-        summed = _SUMMED.get((node.op_type, place)) if own else None
+        summed = _SUMMED.get((node.op_type, place)) if is_standard(node) else None
         if node.op_type == "Transpose" and rank == 2:
             for product, inner in node.outputs[0].uses():
                 yield product, (1,) if (product.op_type, inner) == ("MatMul", 1) else ()
@@ -229,9 +232,8 @@ def is_large_product(constant: ir.Value, summed: Axes) -> bool:
 
 def _is_linear(node: ir.Node) -> bool:
     """Whether a node is a `Gemm` as `nn.Linear` needs it."""
-    given = node.attributes
-    scales = {given[name].as_float() for name in ("alpha", "beta") if name in given}
-    return node.op_type == "Gemm" and not _integer(node, "transA") and scales <= {1.0}
+    scales = {attribute(node, name, 1.0) for name in ("alpha", "beta")}
+    return node.op_type == "Gemm" and not attribute(node, "transA") and scales == {1.0}
 
 
 def _multiply(
@@ -285,7 +287,3 @@ def _name_in(module: nn.Module, array: Float32) -> str | None:
         if value.shape == array.shape[::-1] and np.array_equal(value.T, array):
             return name
     return None
-
-
-def _integer(node: ir.Node, name: str) -> int:
-    return node.attributes[name].as_int() if name in node.attributes else 0

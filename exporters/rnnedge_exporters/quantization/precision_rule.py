@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 
 from rnnedge_exporters.layers.weights import RecurrentLayer
-from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.option_values import Storage
 
 HALF_ABOVE: dict[str, tuple[float, float]] = {
     "rnn": (1 / 3, 1.3e-2),

@@ -49,7 +49,7 @@ def open_session(model: str | bytes, options: EngineOptions | None) -> onnxrunti
     return onnxruntime.InferenceSession(model, defaults, providers=[CPU])
 
 
-class Server:
+class OnnxRuntimeServer:
     """Keeps the models open that were asked for last."""
 
     def __init__(self) -> None:
@@ -98,4 +98,4 @@ def _interface(session: onnxruntime.InferenceSession, model: str | bytes) -> Rea
 
 def main(idle: float | None = None) -> None:
     """Answer requests until stdin ends."""
-    serve(Server().answer, idle)
+    serve(OnnxRuntimeServer().answer, idle)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, Kind
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import label
 from rnnedge.doctor.running.behaviour import Axes
 from rnnedge.doctor.running.probe_runs import Sizes
+from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 _KINDS: dict[str, tuple[Kind, Kind, Kind]] = {

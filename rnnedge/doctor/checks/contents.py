@@ -10,7 +10,6 @@ import onnx
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import inner_graphs, label
 from rnnedge.doctor.reading.versions import (
     DOMAINS,
     LAYER_OPSET,
@@ -22,6 +21,7 @@ from rnnedge.doctor.reading.versions import (
 )
 from rnnedge.doctor.repairs.reexport import read_layer_back
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.nodes import all_graphs, label
 
 _CODE = "py|ipynb|c|cc|cpp|cu|h|so|onnx|pt|pth|ckpt|safetensors|json|ya?ml|txt"
 LOCAL_PATH = re.compile(
@@ -158,7 +158,8 @@ def texts(model: onnx.ModelProto) -> Iterator[str]:
     """Yield every text in a model that no runtime reads."""
     yield model.doc_string
     yield from (entry.value for entry in model.metadata_props)
-    yield from _graph_texts(model.graph)
+    for graph in all_graphs(model.graph):
+        yield from _graph_texts(graph)
     for function in model.functions:
         yield function.doc_string
         yield from (entry.value for entry in function.metadata_props)
@@ -169,8 +170,6 @@ def _graph_texts(graph: onnx.GraphProto) -> Iterator[str]:
     yield graph.doc_string
     yield from (entry.value for entry in graph.metadata_props)
     yield from _node_texts(graph.node)
-    for inner in inner_graphs(graph):
-        yield from _graph_texts(inner)
     for info in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         yield info.doc_string
         yield from (entry.value for entry in info.metadata_props)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import attributes, label
 from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge_exporters.onnx_model.nodes import attributes, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import peculiarities
 
 _RANDOM = (
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
@@ -34,18 +35,7 @@ def check_operators(subject: Subject) -> Iterator[Finding]:
 
 def _not_pytorch(cell: Cell) -> Iterator[Finding]:
     """Say where a node computes something else than the PyTorch layer of its name."""
-    differs = []
-    if cell.op == "GRU" and not cell.options.get("linear_before_reset"):
-        differs.append("linear_before_reset=0, the reset gate before the recurrent product")
-    relu = cell.op == "RNN" and set(cell.activations) == {"Relu"}
-    if not cell.default_activations and not relu:
-        differs.append(f"activations {', '.join(cell.activations)}")
-    if cell.options.get("clip"):
-        differs.append(f"clip {cell.options['clip']:g}")
-    if cell.options.get("input_forget"):
-        differs.append("input_forget=1")
-    if cell.op == "LSTM" and cell.tensor(7):
-        differs.append("peepholes")
+    differs = [one.text for one in peculiarities(cell.node)]
     if differs:
         yield Finding(
             "not-pytorch",

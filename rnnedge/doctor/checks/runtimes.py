@@ -13,8 +13,8 @@ from typing import Literal
 from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import label
 from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge_exporters.onnx_model.nodes import label
 
 Effect = Literal["refuses", "wrong", "slow"]
 

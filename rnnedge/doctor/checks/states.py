@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, listing
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
-from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell, follow_back
+from rnnedge.doctor.reading.recurrence import Cell, follow_back
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.movement import is_movement
 from rnnedge_runtime.contract import Contract
 
 
@@ -106,6 +107,6 @@ def _reaches_output(file: OnnxFile, name: str) -> bool:
             return True
         seen.add(name)
         for node in file.consumers.get(name, []):
-            if node.op_type in MOVEMENT:
+            if is_movement(node):
                 waiting += [made for made in node.output if made not in seen]
     return False

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge_exporters.onnx_model.file import OnnxFile
 
 _WORTH_A_WORD = 1024
 """Bytes; less than that wasted is not worth a finding."""

@@ -11,18 +11,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from rnnedge.doctor.reading.graphs import attributes, label
-from rnnedge.doctor.reading.onnx_file import OnnxFile
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.movement import MOVEMENT, is_movement
+from rnnedge_exporters.onnx_model.nodes import attributes, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import activations_of, directions_of, is_recurrent
 
-OPERATORS = ("RNN", "LSTM", "GRU")
 _SQUASHING = ("Tanh", "Sigmoid", "Relu")
-MOVEMENT = (
-    *("Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"),
-    *("Slice", "Gather", "Split", "Concat", "Expand", "ReverseSequence"),
-    *("SplitToSequence", "SequenceAt"),
-)
-"""Operators that move numbers and change none."""
-_DEFAULTS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +63,12 @@ class Cell:
     @property
     def directions(self) -> int:
         """1 or 2."""
-        return 2 if self.direction == "bidirectional" else 1
+        return directions_of(self.node)
 
     @property
     def activations(self) -> list[str]:
         """The activations of each direction, the defaults when none are named."""
-        return list(self.options.get("activations", _DEFAULTS[self.op] * self.directions))
-
-    @property
-    def default_activations(self) -> bool:
-        """Whether they are the operator's own, whatever their case."""
-        named = [name.lower() for name in self.activations]
-        return named == [name.lower() for name in _DEFAULTS[self.op] * self.directions]
+        return activations_of(self.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +96,7 @@ def find_cells(file: OnnxFile) -> tuple[Cell, ...]:
     return tuple(
         Cell(node, label(node), node.op_type, attributes(node), id(node) not in outer)
         for node in file.nodes()
-        if node.op_type in OPERATORS and node.domain in ("", "ai.onnx")
+        if is_recurrent(node)
     )
 
 
@@ -158,7 +146,7 @@ def follow_back(file: OnnxFile, name: str) -> Iterator[tuple[str, onnx.NodeProto
     """Yield a tensor and what it was moved from, each with the node that makes it."""
     node = file.producer.get(name)
     yield name, node
-    while node is not None and node.op_type in MOVEMENT:
+    while node is not None and is_movement(node):
         moving = [n for n in node.input if n and not file.is_constant(n)]
         if not moving:
             return
@@ -178,7 +166,7 @@ def joined(file: OnnxFile, product: onnx.NodeProto) -> tuple[str | None, str | N
             if other is None or not file.is_constant(other):
                 return bias, other
             bias = bias or other
-        elif node.op_type not in MOVEMENT:
+        elif not is_movement(node):
             continue
         before.update(node.output)
         for name in node.output:

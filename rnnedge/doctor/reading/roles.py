@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rnnedge.doctor.reading.graphs import attributes, interface_of
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell, Chain
+from rnnedge_exporters.onnx_model.axis_names import interface_of
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import attributes
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.foreign.axis_roles import Role, find_axis_roles

@@ -9,11 +9,12 @@ import onnx
 from rnnedge.doctor.checks.contents import LOCAL_PATH
 from rnnedge.doctor.checks.weights import find_copies
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import inner_graphs, save
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes
+from rnnedge_exporters.onnx_model.serialize import save_model
 
 MENDS = frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"})
 """Kinds of findings that this mends."""
@@ -42,11 +43,11 @@ def clean(subject: Subject, folder: Path) -> Mended:
     if not changes:
         raise NotMendedError("there is nothing to clean")
     path = folder / "cleaned.onnx"
-    save(model, path)
-    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, bool(dropout)),)))
+    save_model(model, path)
+    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),)))
 
 
-def _prove(subject: Subject, path: Path, dropout: bool) -> str:
+def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
     behaviour = subject.behaviour
     if behaviour is None or behaviour.base is None:
         raise NotMendedError("it does not run, so nothing can be proven")
@@ -70,10 +71,8 @@ def _prove(subject: Subject, path: Path, dropout: bool) -> str:
 
 def _strip(model: onnx.ModelProto) -> str:
     """Take out what the exporter noted for itself, and every text with a local path."""
-    graphs = [model.graph]
     number = _strip_entries(model)
-    while graphs:
-        graph = graphs.pop()
+    for graph in all_graphs(model.graph):
         number += _strip_entries(graph)
         for item in (
             *graph.node,
@@ -83,7 +82,6 @@ def _strip(model: onnx.ModelProto) -> str:
             *graph.initializer,
         ):
             number += _strip_entries(item)
-        graphs += inner_graphs(graph)
     return f"{number} text(s) with paths, or of the exporter, are gone" if number else ""
 
 
@@ -121,13 +119,9 @@ def _store_once(model: onnx.ModelProto, file: OnnxFile) -> str:
         saved += size * max(len(own) - 1, 0)
     if not first:
         return ""
-    graphs = [model.graph]
-    while graphs:
-        graph = graphs.pop()
-        for node in graph.node:
-            for index, name in enumerate(node.input):
-                node.input[index] = first.get(name, name)
-        graphs += inner_graphs(graph)
+    for node in all_nodes(model.graph):
+        for index, name in enumerate(node.input):
+            node.input[index] = first.get(name, name)
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in first]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)

@@ -16,14 +16,16 @@ import onnx
 
 from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import drop_unused, interface_of, save
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import Cell
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.axis_names import interface_of
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.nodes import drop_unused
+from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
@@ -63,7 +65,7 @@ def expose_states(subject: Subject, folder: Path) -> Mended:
     model, states = _exposed(subject, cells)
     drop_unused(model.graph)
     path = folder / "exposed.onnx"
-    save(model, path)
+    save_model(model, path)
     proofs = (
         _same_from_zeros(subject, behaviour, states, path),
         _same_in_chunks(subject, behaviour, states, path),

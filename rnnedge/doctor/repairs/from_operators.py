@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.reading.graphs import label
-from rnnedge.doctor.reading.onnx_file import OnnxFile
-from rnnedge.doctor.reading.recurrence import MOVEMENT, Cell
+from rnnedge.doctor.reading.recurrence import Cell
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.errors import NotMendedError
-
-_GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
-"""For each gate of PyTorch, in PyTorch's order, the block of rows that holds it in ONNX:
-i, f, g, o out of i, o, f, c; r, z, n out of z, r, h."""
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import (
+    CELLS,
+    gates_to_pytorch,
+    is_relu,
+    peculiarities,
+)
 
 
 def layer_from_operators(subject: Subject) -> Recovered:
@@ -46,32 +49,24 @@ def layer_from_operators(subject: Subject) -> Recovered:
                 of_input, of_state = np.split(b, 2)
                 weights[f"bias_ih_l{index}{suffix}"] = _in_order(cell.op, of_input)
                 weights[f"bias_hh_l{index}{suffix}"] = _in_order(cell.op, of_state)
-    relu = cells[0].op == "RNN" and cells[0].activations[0] == "Relu"
     return recovered(
         subject,
         weights,
         f"W, R and B of {listing([cell.name for cell in cells])}",
-        "relu" if relu else "tanh",
+        "relu" if is_relu(cells[0].node) else "tanh",
     )
 
 
 def _check_cell(cell: Cell, first: Cell) -> None:
-    relu = cell.op == "RNN" and set(cell.activations) == {"Relu"}
-    reasons = {
-        "is inside a control-flow node": cell.inner,
-        f"is another operator than {first.name}": cell.op != first.op,
-        "has other activations than PyTorch's layer": not (cell.default_activations or relu),
-        "has other activations than the first": cell.activations != first.activations
-        and cell.directions == first.directions,
-        "resets before the recurrent product (linear_before_reset=0)": cell.op == "GRU"
-        and not cell.options.get("linear_before_reset"),
-        "clips": bool(cell.options.get("clip")),
-        "has peepholes": cell.op == "LSTM" and bool(cell.tensor(7)),
-        "couples its gates (input_forget)": bool(cell.options.get("input_forget")),
-    }
-    for reason, applies in reasons.items():
-        if applies:
-            raise NotMendedError(f"{cell.name} {reason}, which no layer of PyTorch does")
+    reasons = [one.text for one in peculiarities(cell.node)]
+    if cell.inner:
+        reasons.append("it is inside a control-flow node")
+    if cell.op != first.op:
+        reasons.append(f"it is another operator than {first.name}")
+    if cell.activations != first.activations and cell.directions == first.directions:
+        reasons.append("it has other activations than the first")
+    if reasons:
+        raise NotMendedError(f"{cell.name}: {reasons[0]}, which no layer of PyTorch does")
 
 
 def _stages(file: OnnxFile, cells: Sequence[Cell]) -> list[list[Cell]]:
@@ -120,19 +115,18 @@ def _moved_from(file: OnnxFile, name: str, stops: set[str]) -> Iterator[str]:
     node = file.producer.get(name)
     if name in stops or node is None:
         yield name
-    elif node.op_type not in MOVEMENT:
+    elif not (before := moved(node)):
         raise NotMendedError(
             f"{label(node)} ({node.op_type}) is more than a recurrent layer: the file cannot be "
             "exported again without its source"
         )
     else:
-        for moved in node.input if node.op_type == "Concat" else node.input[:1]:
-            yield from _moved_from(file, moved, stops)
+        for source in before:
+            yield from _moved_from(file, source, stops)
 
 
 def _in_order(op: str, array: NDArray[Any]) -> NDArray[np.float32]:
-    blocks = np.split(array.astype(np.float32), len(_GATES[op]))
-    return np.concatenate([blocks[gate] for gate in _GATES[op]])
+    return gates_to_pytorch(CELLS[op], array.astype(np.float32))
 
 
 def _values(subject: Subject, names: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.onnx_file import OnnxFile
 from rnnedge.doctor.reading.recurrence import (
-    MOVEMENT,
     Chain,
     follow_back,
     joined,
@@ -26,6 +24,8 @@ from rnnedge.doctor.reading.recurrence import (
 )
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.movement import MOVEMENT
 from rnnedge_runtime.errors import RnnEdgeError
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import onnx
 
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.graphs import relabel, save
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.axis_names import relabel
+from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 MENDS = frozenset({"declared-time", "declared-batch", "declared-shape"})
@@ -47,7 +48,7 @@ def reopen_axes(subject: Subject, folder: Path) -> Mended:
     model.CopyFrom(subject.file.proto)
     relabel(model, axes)
     path = folder / "reopened.onnx"
-    save(model, path)
+    save_model(model, path)
     answers = dict(subject.seen)
     largest = 0.0
     trial = Trial(subject.sandbox, path, subject.roles)

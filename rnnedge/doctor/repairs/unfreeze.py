@@ -12,14 +12,17 @@ import numpy as np
 import onnx
 
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.reading.graphs import attributes, drop_unused, label, save
-from rnnedge.doctor.reading.onnx_file import OnnxFile
-from rnnedge.doctor.reading.recurrence import MOVEMENT, OPERATORS, find_cells, find_chains
+from rnnedge.doctor.reading.recurrence import find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
 from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour, study
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.errors import NotMendedError
+from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.onnx_model.nodes import attributes, drop_unused, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import is_recurrent
+from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
@@ -67,7 +70,7 @@ def _change(subject: Subject, path: Path) -> list[str]:
     model.CopyFrom(subject.file.proto)
     assert subject.behaviour is not None
     for node in model.graph.node if subject.behaviour.batch.status == "fixed" else ():
-        if node.op_type not in OPERATORS:
+        if not is_recurrent(node):
             continue
         zeros = [i for i in (5, 6) if len(node.input) > i and is_zero(subject.file, node.input[i])]
         for position in zeros:
@@ -75,7 +78,7 @@ def _change(subject: Subject, path: Path) -> list[str]:
         if zeros:
             changes.append(f"{label(node)}: the initial state of zeros is left out")
     drop_unused(model.graph)
-    save(model, path)
+    save_model(model, path)
     while True:
         file = OnnxFile(path)
         shapes = file.symbolic_shapes()
@@ -84,7 +87,7 @@ def _change(subject: Subject, path: Path) -> list[str]:
         if change is None:
             return changes
         changes.append(change)
-        save(file.proto, path)
+        save_model(file.proto, path)
 
 
 def _free_one(file: OnnxFile, shapes: Shapes, roles: Roles) -> str | None:
@@ -140,8 +143,8 @@ def is_zero(file: OnnxFile, name: str) -> bool:
     if node.op_type == "ConstantOfShape":
         filled = attributes(node).get("value")
         return filled is None or not onnx.numpy_helper.to_array(filled).any()
-    moved = node.input if node.op_type == "Concat" else node.input[:1]
-    return node.op_type in MOVEMENT and all(is_zero(file, before) for before in moved)
+    before = moved(node)
+    return bool(before) and all(is_zero(file, name) for name in before)
 
 
 def _prove(subject: Subject, path: Path) -> list[str]:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from rnnedge.parity.diagnosis.mistake import GATES
 from rnnedge.parity.rounding.quantized_weights import stored_weights
 from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, used
 
 Array = NDArray[Any]
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +48,18 @@ def file_arrays(model: onnx.ModelProto) -> Iterator[Array]:
 
 
 def _arrays(graph: onnx.GraphProto) -> Iterator[Array]:
-    used = {name for node in graph.node for name in node.input}
-    used |= {name for node in graph.node for inner in _inner(node) for name in _outer_names(inner)}
-    for tensor in graph.initializer:
-        if tensor.name not in used:
-            continue  # what is left over computes nothing
-        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE):
-            yield onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
-    for node in graph.node:
+    for inner in all_graphs(graph):
+        needed = {name for node in inner.node for name in used(node)}
+        for tensor in inner.initializer:
+            # What no node takes computes nothing.
+            if tensor.name in needed and tensor.data_type in _FLOATS:
+                yield onnx.numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+    for node in all_nodes(graph):
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _arrays(attribute.g)
-            elif attribute.type == onnx.AttributeProto.TENSOR:
+            if attribute.HasField("t"):
                 array = onnx.numpy_helper.to_array(attribute.t)
                 if array.dtype.kind == "f":
                     yield array.astype(np.float32, copy=False)
-
-
-def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-
-
-def _outer_names(graph: onnx.GraphProto) -> Iterator[str]:
-    """Yield every name that an inner graph reads; some are its own."""
-    for node in graph.node:
-        yield from node.input
-        for inner in _inner(node):
-            yield from _outer_names(inner)
 
 
 def blocks_of(arrays: Iterator[Array], hidden: int) -> dict[tuple[int, int], dict[bytes, Array]]:

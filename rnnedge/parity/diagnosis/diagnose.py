@@ -15,21 +15,25 @@ from numpy.typing import NDArray
 from rnnedge.errors import WeightsWarning
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers
+from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.diagnosis import recurrence
+from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.by_value import missing_weights
 from rnnedge.parity.diagnosis.explain import Explanation, explain
 from rnnedge.parity.diagnosis.frozen import Frozen, accepted_cases, frozen_axis
 from rnnedge.parity.diagnosis.probe import Inside, look_inside, with_every_output
 from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.report import Curve, Diagnosis
-from rnnedge.parity.subject import Subject
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.onnx_model.nodes import all_nodes, label
 from rnnedge_runtime import RnnEdgeError
 
 _RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
 _ENOUGH = 4
 """Shapes at which a model that refuses others has to be right before the search for more ends."""
+_ACCEPTED_SHARE = 0.5
+"""What part of the budget is spent when the search for those shapes ends."""
 _SCREENED = 13
 """Steps of the longest case that mistakes are tried on; their number makes longer ones slow."""
 
@@ -56,19 +60,20 @@ REMEDIES = {
 }
 
 
-def diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
+def diagnose(subject: ComparedModel, collected: Sequence[Answers], seconds: float) -> Diagnosis:
     """Say why a model fails.
 
     Args:
         subject: The model.
         collected: What the sweep collected; in one case or more the model is wrong.
+        seconds: How long the search may take, 0 or more; what it left undone is in the diagnosis.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeightsWarning)  # it was said when the source was read
-        return _diagnose(subject, collected)
+        return _diagnose(subject, collected, Budget(seconds))
 
 
-def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
+def _diagnose(subject: ComparedModel, collected: Sequence[Answers], budget: Budget) -> Diagnosis:
     wrong = [answers for answers in collected if not subject.right(answers)]
     crashed = [answers for answers in wrong if answers.crash]
     if crashed:
@@ -78,13 +83,15 @@ def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
     smallest = smallest_failing(
         [answers.case for answers in wrong],
         lambda case: (a := subject.try_case(case)) is not None and not subject.right(a),
+        budget,
     )
-    shown = subject.try_case(smallest) or wrong[0]
+    shown = next((a for a in wrong if a.case == smallest), None) or subject.try_case(smallest)
+    shown = shown or wrong[0]
     pool = list(collected)
     if any(answers.model is None for answers in wrong):
-        pool += _accepted(subject)
+        pool += _accepted(subject, budget)
     model = _read(subject.path)
-    cause, place, evidence = _cause(subject, pool, model)
+    cause, place, evidence = _cause(subject, pool, model, budget)
     return Diagnosis(
         cause=cause,
         place=place,
@@ -92,22 +99,34 @@ def _diagnose(subject: Subject, collected: Sequence[Answers]) -> Diagnosis:
         smallest=smallest,
         first=_first(subject, shown, pool, model),
         remedy=REMEDIES.get(cause, ""),
+        unfinished=tuple(budget.unfinished),
     )
 
 
-def _accepted(subject: Subject) -> list[Answers]:
+def _accepted(subject: ComparedModel, budget: Budget) -> list[Answers]:
     """Search for shapes that a model takes which refuses others, up to some where it is right."""
-    answered, right = [], 0
-    for answers in accepted_cases(subject.declared, subject.fitted, subject.try_case):
+    answered, right, tried = [], 0, 0
+
+    def ask(case: Case) -> Answers | None:
+        nonlocal tried
+        if not budget.left(_ACCEPTED_SHARE):
+            return None
+        tried += 1
+        return subject.try_case(case)
+
+    for answers in accepted_cases(subject.declared, subject.fitted, ask):
         answered.append(answers)
         right += subject.right(answers)
         if right == _ENOUGH or len(answered) == 10 * _ENOUGH:
             break
+    else:
+        if not budget.left(_ACCEPTED_SHARE):
+            budget.stopped("shapes that it takes", f"{tried} tried")
     return answered
 
 
 def _cause(
-    subject: Subject, pool: Sequence[Answers], model: onnx.ModelProto | None
+    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None, budget: Budget
 ) -> tuple[str, str, str]:
     failures = [answers.failure or "" for answers in pool if answers.model is None]
     unsteady = [failure for failure in failures if "differs between two runs" in failure]
@@ -121,7 +140,7 @@ def _cause(
     # for a reason that explains all lengths at once.
     if frozen and failures:
         return _said(frozen)
-    found = _explained(subject, pool)
+    found = _explained(subject, pool, budget)
     if found:
         return _told(found)
     if frozen:
@@ -134,7 +153,7 @@ def _cause(
     return "unknown", "", "no known mistake answers what the model answers"
 
 
-def _layers_of(subject: Subject) -> Iterator[RecurrentLayer]:
+def _layers_of(subject: ComparedModel) -> Iterator[RecurrentLayer]:
     if subject.layer is not None:
         yield subject.layer
         return
@@ -164,8 +183,8 @@ def _missing(model: onnx.ModelProto, layer: RecurrentLayer) -> tuple[str, str, s
 
 def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, str]:
     random = [
-        node.name or node.output[0]
-        for node in (model.graph.node if model else ())
+        label(node)
+        for node in (all_nodes(model.graph) if model else ())
         if node.op_type.startswith(_RANDOM_OPERATORS)
     ]
     if random:
@@ -174,7 +193,7 @@ def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, st
 
 
 def _dropped_axis(
-    subject: Subject, pool: Sequence[Answers], model: onnx.ModelProto | None
+    subject: ComparedModel, pool: Sequence[Answers], model: onnx.ModelProto | None
 ) -> tuple[str, str, str] | None:
     """Say which output has fewer axes than are declared where batch or time is 1."""
     declared = {spec.name: spec for spec in subject.declared.outputs}
@@ -186,11 +205,11 @@ def _dropped_axis(
             evidence = f"{name} has the shape {list(array.shape)} at {answers.case}, where {spec}"
             for node in model.graph.node if model else ():
                 if node.op_type == "Squeeze" and len(node.input) == 1 and not node.attribute:
-                    return "axis of 1 dropped", node.name or node.output[0], f"{evidence} is said"
+                    return "axis of 1 dropped", label(node), f"{evidence} is said"
     return None
 
 
-def _frozen(subject: Subject, pool: Sequence[Answers]) -> Frozen | None:
+def _frozen(subject: ComparedModel, pool: Sequence[Answers]) -> Frozen | None:
     plain = [a for a in pool if a.case.way == "plain" and a.case.values == "normal"]
     results = {a.case: subject.judge(a) for a in plain if not a.case.chunk}
     return frozen_axis(
@@ -206,7 +225,9 @@ def _said(frozen: Frozen) -> tuple[str, str, str]:
     return cause, frozen.axis, f"right at {frozen.axis} {frozen.sizes}, else {frozen.otherwise}"
 
 
-def _explained(subject: Subject, pool: Sequence[Answers]) -> Explanation | None:
+def _explained(
+    subject: ComparedModel, pool: Sequence[Answers], budget: Budget
+) -> Explanation | None:
     """Try the mistakes on the cases that are short enough, the most telling of them first."""
     usable = [
         answers
@@ -237,6 +258,7 @@ def _explained(subject: Subject, pool: Sequence[Answers]) -> Explanation | None:
         usable,
         floor,
         max(subject.tolerance.torch_factor, 1.0),
+        budget,
     )
 
 
@@ -252,7 +274,7 @@ def _told(found: Explanation) -> tuple[str, str, str]:
 
 
 def _first(
-    subject: Subject,
+    subject: ComparedModel,
     shown: Answers,
     pool: Sequence[Answers],
     model: onnx.ModelProto | None,
@@ -280,7 +302,7 @@ def _first(
 
 
 def _first_layer(
-    subject: Subject, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
+    subject: ComparedModel, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
 ) -> list[str]:
     floor = subject.tolerance.floor(subject.terms) * 4
     for inside in _inside(subject, answers, model, layer):
@@ -296,7 +318,7 @@ def _first_layer(
 
 
 def layer_curves(
-    subject: Subject, collected: Sequence[Answers], steps: int = 400
+    subject: ComparedModel, collected: Sequence[Answers], steps: int = 400
 ) -> tuple[Curve, ...]:
     """Return the error over time of each stacked layer, where the graph shows its output.
 
@@ -326,7 +348,7 @@ def layer_curves(
 
 
 def _inside(
-    subject: Subject, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
+    subject: ComparedModel, answers: Answers, model: onnx.ModelProto, layer: RecurrentLayer
 ) -> list[Inside]:
     names = [spec.name for spec in subject.fitted.inputs if spec.name != subject.fitted.lengths]
     arrays = [answers.inputs[name].astype(np.float64) for name in names]
@@ -345,7 +367,7 @@ def _inside(
 
 
 def _probe(
-    subject: Subject, model: bytes, feeds: dict[str, NDArray[Any]]
+    subject: ComparedModel, model: bytes, feeds: dict[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     if subject.worker is not None:
         answer: dict[str, NDArray[Any]] = subject.worker.call("probe", model, feeds)

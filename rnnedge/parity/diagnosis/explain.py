@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.collect import Answers
+from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
 from rnnedge.parity.runners import ModuleRunner, Outputs
@@ -23,9 +23,6 @@ from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_runtime.contract import BATCH, Interface
-
-_PATIENCE = 30.0
-"""Seconds that the search may take."""
 
 Answer = Callable[[Mistake, Answers], Outputs]
 
@@ -47,6 +44,21 @@ class Explanation:
     error: float
 
 
+@dataclass(slots=True)
+class Tried:
+    """How many mistakes were tried, and whether the budget ended that."""
+
+    budget: Budget
+    mistakes: int = 0
+    stopped: bool = False
+
+    def another(self) -> bool:
+        """Count one more mistake; False when there is no time for it."""
+        self.stopped = not self.budget.left()
+        self.mistakes += not self.stopped
+        return not self.stopped
+
+
 def explain(
     module: nn.Module,
     layer: RecurrentLayer | None,
@@ -54,6 +66,7 @@ def explain(
     pool: Sequence[Answers],
     floor: float,
     torch_factor: float,
+    budget: Budget,
 ) -> Explanation | None:
     """Return the first mistake whose answers are those of the model, in every case of `pool`.
 
@@ -64,8 +77,9 @@ def explain(
         pool: Cases that the model answered; the first one has to be wrong.
         floor: What counts as equal near 1.
         torch_factor: How many times PyTorch's own error counts as equal.
+        budget: How long the search may take.
     """
-    end = time.monotonic() + _PATIENCE
+    tried = Tried(budget)
     for chosen, empty_rows in _ways_to_look(pool, interface):
         same = partial(
             _difference,
@@ -74,9 +88,11 @@ def explain(
             floor=4 * floor,
             torch_factor=2 * torch_factor,
         )
-        found = _explain(module, layer, interface, chosen, same, end)
+        found = _explain(module, layer, interface, chosen, same, tried)
         if found:
             return found
+    if tried.stopped:
+        budget.stopped("the mistake", f"{tried.mistakes} known mistakes tried")
     return None
 
 
@@ -102,7 +118,7 @@ def _explain(
     interface: Interface,
     pool: Sequence[Answers],
     same: Callable[[Answers, Callable[[Answers], Outputs]], float | None],
-    end: float,
+    tried: Tried,
 ) -> Explanation | None:
     with_lengths = interface.lengths is not None or layer is None
     # A bare layer's inputs beside its first are states, whether or not the file gives their end.
@@ -113,7 +129,7 @@ def _explain(
             return None  # what is left is right
         candidates = mistakes(inner, lengths=with_lengths, states=with_states)
         for mistake in candidates:
-            if time.monotonic() > end:
+            if not tried.another():
                 return None
             worst = 0.0
             for answers in pool:
@@ -131,6 +147,7 @@ def _difference(
     answers: Answers,
     answer: Callable[[Answers], Outputs],
     interface: Interface,
+    *,
     empty_rows: bool,
     floor: float,
     torch_factor: float,

@@ -71,7 +71,7 @@ def frozen_axis(failures: Mapping[Case, str | None]) -> Frozen | None:
     refuses = all((failures[case] or "").startswith(("raised", "shape")) for case in wrong)
     for axis in (TIME, BATCH):
         good, bad = ({getattr(case, axis) for case in cases} for cases in (right, wrong))
-        if not good & bad and _is_fixed(good, bad, refuses):
+        if not good & bad and _is_fixed(good, bad, refuses=refuses):
             return Frozen(axis, _sizes(good), otherwise)
     pairs = {(case.time, case.batch) for case in right}
     if len(pairs) == 1 and pairs != {(1, 1)}:
@@ -80,7 +80,7 @@ def frozen_axis(failures: Mapping[Case, str | None]) -> Frozen | None:
     return None
 
 
-def _is_fixed(good: set[int], bad: set[int], refuses: bool) -> bool:
+def _is_fixed(good: set[int], bad: set[int], *, refuses: bool) -> bool:
     """Whether sizes look fixed: one of them, or all up to a largest.
 
     A mistake in how steps follow each other is not seen in a single step either; there, the others

@@ -66,7 +66,7 @@ class Mistake:
             ValueError: When such a model refuses these shapes.
         """
         batch_first = self.layer.batch_first
-        inner = _to_time_first(x, self.x_view, batch_first)
+        inner = _to_time_first(x, self.x_view, batch_first=batch_first)
         trace = run(self.layer, inner, initial, lengths, self.quirks)
         output, finals = trace.output, trace.finals
         if self.final_quirks is not None:
@@ -74,17 +74,19 @@ class Mistake:
             finals = (others[0], *finals[1:]) if self.h_alone else others
         if self.masked and lengths is not None:
             output = np.where((np.arange(len(output))[:, None] < lengths)[..., None], output, 0.0)
-        return Trace(_from_time_first(output, self.y_view, batch_first), finals, trace.layers)
+        return Trace(
+            _from_time_first(output, self.y_view, batch_first=batch_first), finals, trace.layers
+        )
 
 
-def _to_time_first(x: Float64, view: View, batch_first: bool) -> Float64:
+def _to_time_first(x: Float64, view: View, *, batch_first: bool) -> Float64:
     if view == "reshaped":
         return x.reshape(x.shape[1], x.shape[0], x.shape[2])
     return x.swapaxes(0, 1) if batch_first != (view == "transposed") else x
 
 
-def _from_time_first(y: Float64, view: View, batch_first: bool) -> Float64:
-    return _to_time_first(y, view, batch_first)  # each view is its own way back
+def _from_time_first(y: Float64, view: View, *, batch_first: bool) -> Float64:
+    return _to_time_first(y, view, batch_first=batch_first)  # each view is its own way back
 
 
 def place_name(place: Place, layer: RecurrentLayer) -> str:

@@ -136,9 +136,7 @@ def run(
     states = [np.zeros((rows, batch, size)) for size in layer.state_sizes]
     if initial is not None:
         states = [np.asarray(state, np.float64) for state in initial]
-    if quirks.swap_initial:
-        states = states[::-1]
-    states = [s if r is None else r(s) for s, r in zip(states, quirks.initial, strict=False)]
+    states = _changed(states, quirks.initial, swap=quirks.swap_initial)
     for state, size in zip(states, layer.state_sizes, strict=True):
         if state.shape != (rows, batch, size):
             raise ValueError(f"state {state.shape}, expected {(rows, batch, size)}")
@@ -163,11 +161,17 @@ def run(
         if index in quirks.transposed and quirks.transposed_back:
             x = x.swapaxes(0, 1)
         outputs.append(x)
-    ended = [np.stack(final) for final in finals]
-    if quirks.swap_final:
-        ended = ended[::-1]
-    ended = [f if r is None else r(f) for f, r in zip(ended, quirks.final, strict=False)]
+    ended = _changed([np.stack(f) for f in finals], quirks.final, swap=quirks.swap_final)
     return Trace(x, tuple(ended), tuple(outputs))
+
+
+def _changed(states: list[Float64], changes: Sequence[Rows | None], *, swap: bool) -> list[Float64]:
+    """Return states as a quirk has them."""
+    states = states[::-1] if swap else states
+    return [
+        state if change is None else change(state)
+        for state, change in zip(states, changes, strict=False)
+    ]
 
 
 def _direction(

@@ -7,25 +7,36 @@ from dataclasses import replace
 from typing import Any
 
 from rnnedge.parity.cases import Case
+from rnnedge.parity.diagnosis.budget import Budget
 
 _TRIES = 80
+_SHARE = 0.3
+"""What part of the budget the search may take."""
 _SPECIAL = ("values", "way", "chunk", "ragged", "random_state")
 
 
-def smallest_failing(failing: Sequence[Case], fails: Callable[[Case], bool]) -> Case:
-    """Return the smallest case that fails.
+def smallest_failing(
+    failing: Sequence[Case], fails: Callable[[Case], bool], budget: Budget
+) -> Case:
+    """Return the smallest case that fails, of those that there is time to try.
 
     Args:
         failing: Cases that fail, one or more.
         fails: Runs a case and says whether it fails; one that PyTorch refuses does not.
+        budget: What the search may take a share of.
     """
     simple = min(failing, key=_cost)
-    tried = sorted(_below(simple), key=_cost)[:_TRIES]
-    found = next((candidate for candidate in tried if fails(candidate)), None)
-    return found or _smaller_by_steps(simple, fails)
+    candidates = sorted(_below(simple), key=_cost)[:_TRIES]
+    for done, candidate in enumerate(candidates):
+        if not budget.left(_SHARE):
+            budget.stopped("the smallest case", f"{done} of {len(candidates)} smaller cases run")
+            return simple
+        if fails(candidate):
+            return candidate
+    return _smaller_by_steps(simple, fails, budget)
 
 
-def _smaller_by_steps(case: Case, fails: Callable[[Case], bool]) -> Case:
+def _smaller_by_steps(case: Case, fails: Callable[[Case], bool], budget: Budget) -> Case:
     """Leave out what is special, one thing at a time, and then time and rows.
 
     Where only long or wide cases fail, the cheapest tries tell nothing.
@@ -33,7 +44,10 @@ def _smaller_by_steps(case: Case, fails: Callable[[Case], bool]) -> Case:
     plain = Case(1, 1)
     steps: list[tuple[str, Sequence[Any]]] = [(name, [getattr(plain, name)]) for name in _SPECIAL]
     steps += [("time", range(1, min(case.time, 9))), ("batch", range(1, min(case.batch, 5)))]
-    for name, values in steps:
+    for done, (name, values) in enumerate(steps):
+        if not budget.left(_SHARE):
+            budget.stopped("the smallest case", f"{done} of {len(steps)} of its parts left out")
+            return case
         simpler = (replace(case, **{name: value}) for value in values)
         case = next((s for s in simpler if s != case and fails(s)), case)
     return case

@@ -292,7 +292,13 @@ def lengths(layer: RecurrentLayer) -> Iterator[Mistake]:
             yield Mistake(padding, f"final states {text}", layer, where, _RIGHT, wrong(kind))
             if layer.cell == "lstm":
                 yield Mistake(
-                    padding, f"h_n: final states {text}", layer, where, _RIGHT, wrong(kind), True
+                    padding,
+                    f"h_n: final states {text}",
+                    layer,
+                    where,
+                    _RIGHT,
+                    wrong(kind),
+                    h_alone=True,
                 )
             yield Mistake(
                 padding,

@@ -20,8 +20,10 @@ from rnnedge.parity.compare import Tolerance, errors_of
 from rnnedge.parity.onnx_reference.interface_matching import NamedFile
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
 from rnnedge.parity.report import UNKNOWN, CaseResult, Diagnosis
+from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B
 from rnnedge_exporters.onnx_model.serialize import serialize_model
-from rnnedge_exporters.quantization.onnx_file.reading import called, read_model
+from rnnedge_exporters.quantization.onnx_file.reading import read_model
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
 from rnnedge_runtime.errors import RnnEdgeError
 
@@ -32,13 +34,12 @@ _REMEDIES = {
     "other weights": "export both files from the same weights",
     "a layer differs": "compare the attributes and biases of the two nodes, and what feeds them",
 }
-_RECURRENT = ("RNN", "LSTM", "GRU")
 _SURE = 10.0
 """How many times the rounding of a layer is a difference that its inputs do not explain."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _LayerWeights:
     """A node with a weight.
 
     Attributes:
@@ -132,19 +133,19 @@ def look_inside(
     return found
 
 
-def _layers(model: ir.Model) -> Iterator[_Layer]:
+def _layers(model: ir.Model) -> Iterator[_LayerWeights]:
     """Yield the nodes of the outermost graph with weights, in order, once for each weight."""
     for node in model.graph:
         for place, value in enumerate(node.inputs):
             tensor = value.const_value if value is not None else None
             if value is None or tensor is None or tensor.dtype != ir.DataType.FLOAT:
                 continue
-            if len(tensor.shape) < 2 or (node.op_type in _RECURRENT and place == 3):
+            if len(tensor.shape) < 2 or (node.op_type in OPERATORS and place == B):
                 continue  # biases are added up by exporters
             array = tensor.numpy()
             output = next((v.name for v in node.outputs if v.name), "") or ""
             numbers = hashlib.sha256(np.sort(array, axis=None).tobytes()).digest()
-            yield _Layer(called(node), value.name or "", numbers, output, max(array.shape))
+            yield _LayerWeights(label(node), value.name or "", numbers, output, max(array.shape))
 
 
 def _tapped(model: ir.Model, names: Sequence[str]) -> bytes:

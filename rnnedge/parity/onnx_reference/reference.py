@@ -18,6 +18,8 @@ from rnnedge.parity.onnx_reference.numpy_operators import (
 )
 from rnnedge.parity.onnx_reference.subgraph_products import round_input, takes_given_state
 from rnnedge.parity.onnx_reference.weights import moved, option, round_weights, shaken
+from rnnedge_exporters.onnx_model.nodes import is_standard, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.int8_grid import (
     COMPUTED_LIMIT,
@@ -25,11 +27,9 @@ from rnnedge_exporters.quantization.int8_grid import (
     quantize_channels,
     rounded,
 )
-from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT, fold_weights
+from rnnedge_exporters.quantization.onnx_file.folding import fold_weights
 from rnnedge_exporters.quantization.onnx_file.reading import (
-    called,
     contract_of,
-    is_standard,
     quantized_part,
     read_model,
 )
@@ -161,7 +161,7 @@ def make_reference(original: Path, small: Path) -> Reference:
         largest_index=largest_index,
         rounded=stored.count + len(cuts),
         dtypes=tuple(sorted(stored.dtypes | {"int8"} if cuts else stored.dtypes)),
-        inner=tuple(map(called, inner)),
+        inner=tuple(map(label, inner)),
         contract=file.contract,
     )
 
@@ -186,7 +186,7 @@ class _File:
             raise ModelError(f"{path}: expected an ONNX model, cannot be read") from error
         self.contract = contract_of(path, self._model)
         self.is_quantized = quantized_part(path, self._model) is not None
-        graphs = (self._model.graph, *self._model.graph.subgraphs())
+        graphs = self._model.graphs()
         self.constants = {
             name: value.const_value
             for graph in graphs
@@ -223,7 +223,7 @@ class _File:
 
 def _cut(node: ir.Node, file: _File) -> Cut | None:
     """Return a node that the file does not compute as the original does; None for all others."""
-    if not is_standard(node) or node.op_type not in (*RECURRENT, "MatMul", "Gemm"):
+    if not is_standard(node) or node.op_type not in (*OPERATORS, "MatMul", "Gemm"):
         return None
     used = [value for value in node.outputs if value.uses() or value.is_graph_output()]
     outputs = tuple((value.name or "") if value in used else "" for value in node.outputs)
@@ -234,7 +234,7 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     inputs = [v for v in node.inputs if v is not None and not _is_float(v)]
     x = node.inputs[0]
     assert x is not None
-    recurrent = node.op_type in RECURRENT
+    recurrent = node.op_type in OPERATORS
     lengths = _name(node, 4) if recurrent else None
     places = (5, 6) if recurrent else (2,)
     added = tuple(name for place in places if (name := _name(node, place)))
@@ -248,11 +248,11 @@ def _cut(node: ir.Node, file: _File) -> Cut | None:
     integers = file.has("DynamicQuantizeLSTM", names[0], stops)
     parts = integers and file.has("DynamicQuantizeLinear", names[0], stops)
     cell: Product | Recurrence
-    cell = _recurrence(node, integers, parts) if recurrent else _product(node)
-    return Cut(called(node), outputs, x.name or "", lengths, added, fixed, cell)
+    cell = _recurrence(node, integers=integers, in_parts=parts) if recurrent else _product(node)
+    return Cut(label(node), outputs, x.name or "", lengths, added, fixed, cell)
 
 
-def _recurrence(node: ir.Node, integers: bool, in_parts: bool) -> Recurrence:
+def _recurrence(node: ir.Node, *, integers: bool, in_parts: bool) -> Recurrence:
     weights, recurrence = _values(node, 1), _values(node, 2)
     limit = COMPUTED_LIMIT if integers and not in_parts else STORED_LIMIT
     parts = weights_in_parts(*quantize_channels(weights, 2, limit)) if in_parts else None

@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder, value
-from rnnedge_exporters.quantization.onnx_file.reading import called
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.onnx_model.nodes import label
 
 _NOISE = "rounding/noise"
-_MOVES = ("Squeeze", "Unsqueeze", "Gather", "Split", "Slice", "Transpose", "Reshape", "Identity")
 _RANDOM = "RandomUniformLike"
 
 
@@ -27,7 +27,7 @@ def round_input(model: ir.Model, node: ir.Node) -> None:
         turn(model, 0)
     x, graph = node.inputs[0], node.graph
     assert isinstance(graph, ir.Graph)
-    builder = GraphBuilder(f"{called(node)}/rounded")
+    builder = GraphBuilder(f"{label(node)}/rounded")
     _, scale, zero = builder.ops("DynamicQuantizeLinear", x, outputs=3)
     uniform = builder.op(_RANDOM, x, low=-0.5, high=0.5, seed=0.0)
     shaken = builder.op("Mul", builder.op("Mul", uniform, scale), noise)
@@ -64,4 +64,5 @@ def _is_moved(state: ir.Value | None) -> bool:
     node = state.producer() if state is not None else None
     if node is None or node.op_type == "ConstantOfShape":
         return state is not None
-    return node.op_type in _MOVES and _is_moved(node.inputs[0])
+    before = moved(node)
+    return bool(before) and all(map(_is_moved, before))

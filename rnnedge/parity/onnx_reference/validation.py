@@ -13,6 +13,8 @@ from rnnedge.errors import ModelError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, error_over_time, summarize
+from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.coverage.measured import measure, watch_file
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
 from rnnedge.parity.onnx_reference.comparison import Comparison
@@ -22,6 +24,7 @@ from rnnedge.parity.onnx_reference.reference import Reference, make_reference
 from rnnedge.parity.report import UNKNOWN, CaseResult, ComparedWith, Report
 from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
+from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.errors import EngineError, InputError
@@ -43,6 +46,7 @@ def validate_beside_file(
     golden: str | os.PathLike[str] | None = None,
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
+    strict_coverage: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -65,6 +69,7 @@ def validate_beside_file(
         golden: A folder for golden vectors, written only when the file passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; of rounded files.
+        strict_coverage: Whether a file fails of which the cases have not seen all.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -78,7 +83,10 @@ def validate_beside_file(
     """
     began = time.perf_counter()
     tolerance = tolerance or Tolerance()
-    with Sandbox(time_limit, options=EngineOptions(threads=1), keep=_OPEN) as sandbox:
+    with (
+        threads_for(_largest(against)),
+        Sandbox(time_limit, options=EngineOptions(threads=1), keep=_OPEN) as sandbox,
+    ):
         original, opened = OpenedFile(sandbox, against), OpenedFile(sandbox, model)
         same = match(opened.interface, original.interface, os.fspath(model), os.fspath(against))
         reference = make_reference(Path(against), Path(model))
@@ -90,6 +98,7 @@ def validate_beside_file(
         sweep = _Sweep(original, compare, interface, scores=bool(scores))
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         results = tuple(sweep.results)
+        coverage = _coverage(sandbox, named, model, sweep.collected)
         diagnosis = None
         if not all(results):
             from rnnedge.parity.onnx_reference.diagnosis import diagnose, look_inside
@@ -113,6 +122,8 @@ def validate_beside_file(
         diagnosis=diagnosis,
         rounding=rounding,
         contract=reference.contract,
+        coverage=coverage,
+        strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
         against=_words(reference),
@@ -120,8 +131,29 @@ def validate_beside_file(
     if golden is not None and report:
         _write_golden(golden, named, sweep.collected, report)
     if failing is not None and diagnosis is not None:
-        _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force)
+        _save_failing(failing, sweep.collected, diagnosis.smallest, (model, against), force=force)
     return report
+
+
+def _coverage(
+    sandbox: Sandbox,
+    named: NamedFile,
+    model: str | os.PathLike[str],
+    collected: Sequence[Answers],
+) -> Coverage:
+    """Return what the runs that gave an answer have seen of the file."""
+
+    def probe(content: bytes, feeds: Sequence[dict[str, Array]]) -> list[dict[str, Array]]:
+        copy = OpenedFile(sandbox, content)
+        return [copy.run(one) for one in feeds]
+
+    feeds = [named.feeds(a.inputs) for a in collected if a.model is not None]
+    return measure(watch_file(model), feeds, probe)
+
+
+def _largest(path: str | os.PathLike[str]) -> int:
+    """Return how many float32 elements the largest matrix in a file may have."""
+    return os.path.getsize(path) // 4 if os.path.isfile(path) else 0
 
 
 def _interface(original: OpenedFile) -> Interface:
@@ -312,6 +344,7 @@ def _save_failing(
     collected: Sequence[Answers],
     smallest: Case,
     protected: Sequence[str | os.PathLike[str]],
+    *,
     force: bool,
 ) -> None:
     from rnnedge.parity.golden_sets import save_failing

@@ -10,13 +10,13 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge.parity.onnx_reference.subgraph_products import turn
+from rnnedge_exporters.onnx_model.nodes import is_standard
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, halved, rounded
-from rnnedge_exporters.quantization.onnx_file.folding import RECURRENT
-from rnnedge_exporters.quantization.onnx_file.reading import is_standard
 
 _CHANNELS: dict[tuple[str, int], Callable[[ir.Node, int], tuple[int, ...]]] = {
-    **{(op, place): lambda node, rank: (0, 1) for op in RECURRENT for place in (1, 2)},
+    **{(op, place): lambda node, rank: (0, 1) for op in OPERATORS for place in (1, 2)},
     ("MatMul", 1): lambda node, rank: (*range(rank - 2), rank - 1),
     ("Gemm", 1): lambda node, rank: (0 if option(node, "transB", 0) else 1,),
     ("Conv", 1): lambda node, rank: (0,),
@@ -56,7 +56,7 @@ def round_weights(
 
     """
     found = Rounded()
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in model.graphs():
         for name, constant in list(graph.initializers.items()):
             stored, own = file.get(name), constant.const_value
             channels = _channels(constant)
@@ -106,7 +106,7 @@ def moved(model: ir.Model, seed: int) -> bytes:
     """Return a model with every weight off by up to two units in the last place of a float32."""
     random = np.random.default_rng(seed)
     kept: list[tuple[ir.Value, Any]] = []
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in model.graphs():
         for name, constant in graph.initializers.items():
             own = constant.const_value
             if own is None or own.dtype != ir.DataType.FLOAT or not own.shape:

@@ -35,6 +35,7 @@ class Calibration:
         module: nn.Module,
         interface: Interface,
         sequences: Sequence[NamedSequence],
+        *,
         scores: bool | None = None,
     ) -> None:
         """Run the source in float64, and in float32."""

@@ -115,26 +115,26 @@ class Rounder:
             return x
         single = x.float()
         if block:
-            return self._in_blocks(single, given, block).to(x.dtype)
+            return self._in_blocks(single, given=given, block=block).to(x.dtype)
         low, high = single.min().clamp(max=0), single.max().clamp(min=0)
         scale = (high - low) / _STEPS
         if not scale > 0:
             return torch.zeros_like(x)
         zero = (-low / scale).round().clamp(0, _STEPS)
-        near = self.near(single / scale, given)
+        near = self.near(single / scale, given=given)
         return ((near + zero).clamp(0, _STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
 
-    def _in_blocks(self, x: Tensor, given: bool, block: int) -> Tensor:
+    def _in_blocks(self, x: Tensor, *, given: bool, block: int) -> Tensor:
         """Round as `MatMulNBits` does: to 127 steps on either side of zero."""
         features = x.shape[-1]
         padded = nn.functional.pad(x, (0, -features % block))
         blocks = padded.reshape(*x.shape[:-1], -1, block)
         scale = blocks.abs().amax(-1, keepdim=True) / _HALF_STEPS
         scale = scale.where(scale > 0, torch.ones_like(scale))
-        near = self.near(blocks / scale, given).clamp(-_HALF_STEPS, _HALF_STEPS)
+        near = self.near(blocks / scale, given=given).clamp(-_HALF_STEPS, _HALF_STEPS)
         return (near * scale).reshape(padded.shape)[..., :features]
 
-    def near(self, position: Tensor, given: bool) -> Tensor:
+    def near(self, position: Tensor, *, given: bool) -> Tensor:
         """Return whole numbers: the nearest, or of the two beside each one at random."""
         if self._random is None or given:
             return position.round()

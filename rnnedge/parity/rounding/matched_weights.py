@@ -146,15 +146,17 @@ class Blocks:
         """
         if not array.size or len(array) % height:
             return None
-        found = [self._nearest(block, either) for block in np.split(array, len(array) // height)]
+        found = [
+            self._nearest(block, either=either) for block in np.split(array, len(array) // height)
+        ]
         told = [one for one in found if one is not None]
         return told if len(told) == len(found) else None
 
-    def _nearest(self, block: Float32, either: bool) -> tuple[Float32, StoredWeight] | None:
+    def _nearest(self, block: Float32, *, either: bool) -> tuple[Float32, StoredWeight] | None:
         if block.shape not in self._by_shape:
             self._by_shape[block.shape] = list(self._candidates(block.shape))
         candidates = self._by_shape[block.shape]
-        fitting = [(c, w) for c, w in candidates if _is_rounding(block, c, either)]
+        fitting = [(c, w) for c, w in candidates if _is_rounding(block, c, either=either)]
         if not fitting:
             return None
         nearest, _ = min(fitting, key=lambda one: float(np.abs(block - one[0].values).max()))
@@ -182,7 +184,7 @@ def _cut(weight: StoredWeight, shape: tuple[int, ...]) -> Iterator[StoredWeight]
                 yield replace(weight, values=cut[0], half=cut[1], ends=cut[2], parts=tuple(cut[3:]))
 
 
-def _is_rounding(block: Float32, other: StoredWeight, either: bool) -> bool:
+def _is_rounding(block: Float32, other: StoredWeight, *, either: bool) -> bool:
     """Whether `other` is `block` after rounding, to the nearest or to either side."""
     room = _SLACK * (2 if either and other.dtype == "int8" else 1)
     step = max(1, block.size // _PROBED)

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from rnnedge_exporters.onnx_model.movement import moved
+from rnnedge_exporters.onnx_model.nodes import attribute, attributes, subgraphs
+
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
 
@@ -65,7 +68,7 @@ def stored_weights(
     held = _Held(graph, outer or {})
     for node in graph.node:
         for values, scale, zero, multiplied in held.read(node):
-            yield _integers(values, scale, zero, multiplied)
+            yield _integers(values, scale, zero, multiplied=multiplied)
         if node.op_type == "MatMulNBits":
             yield from held.blocks(node)
         if node.op_type == "DynamicQuantizeLSTM" and (weight := held.in_parts(node)) is not None:
@@ -74,22 +77,21 @@ def stored_weights(
             continue
         multiplied = node.op_type in _MULTIPLIERS
         halves = (a for n in node.input if (a := held.halves.get(n)) is not None)
-        yield from (_halves(array, multiplied) for array in halves)
+        yield from (_halves(array, multiplied=multiplied) for array in halves)
     for node in graph.node:
         if node.op_type == "Cast" and (array := held.halves.get(node.input[0])) is not None:
-            yield _halves(array, False)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from stored_weights(attribute.g, held.constants)
+            yield _halves(array, multiplied=False)
+        for inner in subgraphs(node):
+            yield from stored_weights(inner, held.constants)
 
 
-def _halves(array: Array, multiplied: bool) -> StoredWeight:
+def _halves(array: Array, *, multiplied: bool) -> StoredWeight:
     half: Float32 = np.spacing(np.abs(array)).astype(np.float32) / np.float32(2)
     values = array.astype(np.float32)
     return StoredWeight(values, half, np.zeros(array.shape, bool), "float16", multiplied)
 
 
-def _integers(values: Array, scale: Array, zero: Array, multiplied: bool) -> StoredWeight:
+def _integers(values: Array, scale: Array, zero: Array, *, multiplied: bool) -> StoredWeight:
     """Widen integers; `scale` and `zero` have 1 for the axes that they are shared over."""
     wide = (values.astype(np.float32) - zero.astype(np.float32)) * scale
     shared = tuple(axis for axis in range(values.ndim) if scale.shape[axis] == 1)
@@ -105,7 +107,6 @@ _PARTS = 3
 _INTEGERS = 4
 """Accuracy level of a `MatMulNBits` that rounds its input to 8 bits."""
 _MULTIPLIERS = ("MatMul", "Gemm", "RNN", "LSTM", "GRU")
-_MOVES = ("Gather", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
 _Read = tuple[Array, Array, Array, bool]
 
 
@@ -141,7 +142,7 @@ class _Held:
     def blocks(self, node: NodeProto) -> Iterator[StoredWeight]:
         """Yield what a `MatMulNBits` of 4 or 8 bits holds: [rows, features], scales by block."""
         packed, scale = self._constant(node, 1), self._constant(node, 2)
-        given = {a.name: a.i for a in node.attribute}
+        given = attributes(node)
         rows, features, bits = given["N"], given["K"], given.get("bits", 4)
         if packed is None or scale is None or bits not in (4, 8):
             return
@@ -231,14 +232,14 @@ class _Held:
         if values is None and scale is not None and scale.size == 1:
             # Rows of an embedding are widened once looked up, and may be moved in between.
             maker = self._makers.get(node.input[0])
-            while maker is not None and maker.op_type in _MOVES and values is None:
+            while maker is not None and len(moved(maker)) == 1 and values is None:
                 values = self._constant(maker, 0)
                 maker = self._makers.get(maker.input[0])
         if values is None or scale is None or values.dtype not in (np.int8, np.uint8):
             return
         zero = self._constant(node, 2)
         zero = np.zeros(scale.shape, np.float32) if zero is None else zero
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        axis = attribute(node, "axis", 1)
         yield values, _along(scale, values, axis), _along(zero, values, axis), False
 
     def _product(self, node: NodeProto) -> Iterator[_Read]:

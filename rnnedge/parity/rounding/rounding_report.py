@@ -38,6 +38,7 @@ def measure_rounding(
     dtype: torch.dtype,
     collected: Sequence[Answers],
     interface: Interface,
+    *,
     scores: bool | None,
 ) -> Rounding | None:
     """Compare the plain cases with the weights that were rounded.

@@ -100,7 +100,7 @@ def shape_chart(name: str, worst: Mapping[tuple[int, int], CaseResult]) -> Eleme
         axes.spines["bottom"].set_visible(False)
         for x, time in enumerate(times):
             for y, batch in enumerate(batches):
-                _paint_cell(axes, (x, y), worst.get((time, batch)), lettered)
+                _paint_cell(axes, (x, y), worst.get((time, batch)), lettered=lettered)
         axes.set_xlim(-0.5, len(times) - 0.5)
         axes.set_ylim(-0.5, len(batches) - 0.5)
         axes.set_xticks(*_some(times))
@@ -122,7 +122,9 @@ def _some(sizes: list[int]) -> tuple[list[int], list[str]]:
     return list(range(0, len(sizes), step)), [str(size) for size in sizes[::step]]
 
 
-def _paint_cell(axes: Axes, at: tuple[int, int], result: CaseResult | None, lettered: bool) -> None:
+def _paint_cell(
+    axes: Axes, at: tuple[int, int], result: CaseResult | None, *, lettered: bool
+) -> None:
     from matplotlib.patches import Rectangle
 
     corner, size = (at[0] - 0.47, at[1] - 0.45), (0.94, 0.9)

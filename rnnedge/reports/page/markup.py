@@ -124,7 +124,7 @@ def facts(pairs: Mapping[str, Child]) -> Element:
     )
 
 
-def mark(passed: bool, words: str) -> Element:
+def mark(*, passed: bool, words: str) -> Element:
     """Return a verdict: a symbol, words and a colour."""
     symbol = tag("span", "✓" if passed else "✕", aria_hidden="true")
     return tag("span", symbol, f" {words}", class_="mark pass" if passed else "mark fail")

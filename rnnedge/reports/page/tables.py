@@ -62,7 +62,7 @@ def _output_row(output: OutputReport) -> list[Child]:
     named = tag(
         "span",
         tag("code", output.name),
-        tag("small", mark(bool(output), "pass" if output else "fail")),
+        tag("small", mark(passed=bool(output), words="pass" if output else "fail")),
         tag("small", f"{output.cases - output.failed} of {output.cases} pass"),
     )
     if output.problem:
@@ -85,6 +85,14 @@ def notes(report: Report) -> Element | None:
     if not report.notes:
         return None
     return section("notes", "Notes", tag("ul", *(tag("li", note) for note in report.notes)))
+
+
+def coverage(report: Report) -> Element | None:
+    """Return what the cases have seen of the file, or None where that was not measured."""
+    if report.coverage is None:
+        return None
+    lines = (line.removeprefix("coverage: ") for line in report.coverage.lines())
+    return section("coverage", "Coverage", tag("ul", *(tag("li", line) for line in lines)))
 
 
 def latency(report: Report) -> Element | None:
@@ -162,7 +170,7 @@ def _case_row(result: CaseResult) -> list[Child]:
     named: list[Child] = [
         tag("span", str(result.case), class_="case"),
         tag("code", result.output),
-        mark(bool(result), "pass" if result else "fail"),
+        mark(passed=bool(result), words="pass" if result else "fail"),
     ]
     if result.problem:
         return [*named, tag("span", result.problem, class_="problem")]

@@ -12,7 +12,7 @@ from rnnedge.reports.text import scientific, short
 
 def verdict(report: Report) -> Element:
     """Return the heading of the page, in the colour of its verdict."""
-    word = "PASS" if report else "FAIL"
+    word = report.word
     symbol = tag("span", "✓" if report else "✕", class_="symbol", aria_hidden="true")
     return tag(
         "header",
@@ -30,6 +30,7 @@ def verdict(report: Report) -> Element:
                 "Source": report.source,
                 "Engine": f"{report.engine} on {report.device}",
                 "Cases": _cases(report),
+                "Coverage": report.coverage.seen if report.coverage else None,
                 "Nearest to its tolerance" if report else "Furthest outside": _margin(report),
                 "Took": f"{report.seconds:.1f} s" if report.seconds else None,
             }

@@ -68,7 +68,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
             _check_names([*chosen.tensors, *beside, chosen.module])
             weights = read_tensors(without_wrappers(chosen.tensors))
     except SourceError as error:
-        raise SourceError(f"{path}: {_printable(str(error))}") from error
+        raise SourceError(f"{path}: {error}") from error
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     return Checkpoint(weights, beside, chosen.module, chosen.attributes)
@@ -78,7 +78,3 @@ def _check_names(names: list[str]) -> None:
     for name in names:
         if not name.isprintable():
             raise SourceError(f"expected printable names, got {name!a}")
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -73,7 +73,7 @@ def member(archive: zipfile.ZipFile, name: str, size: int | None = None) -> byte
 class ZipStorages:
     """The storages of a zip archive, each read once."""
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str, swapped: bool) -> None:
+    def __init__(self, archive: zipfile.ZipFile, folder: str, *, swapped: bool) -> None:
         self._archive, self._folder, self._swapped = archive, folder, swapped
         self._read: dict[str, bytearray] = {}
 
@@ -84,7 +84,7 @@ class ZipStorages:
                 content = member(self._archive, f"{self._folder}data/{key}", size)
             except KeyError:
                 raise SourceError(f"is damaged: the file holds no storage {key}") from None
-            self._read[key] = _native(content, width, self._swapped)
+            self._read[key] = _native(content, width, swapped=self._swapped)
         return self._read[key]
 
 
@@ -101,7 +101,7 @@ def read_zip(archive: zipfile.ZipFile, folder: str) -> Any:
     names = archive.namelist()
     marked = f"{folder}byteorder"
     order = bytes(member(archive, marked)).decode() if marked in names else "little"
-    storages = ZipStorages(archive, folder, order != sys.byteorder)
+    storages = ZipStorages(archive, folder, swapped=order != sys.byteorder)
 
     def persistent_load(pid: Any) -> StoredStorage:
         _, kind, key, _, count = pid
@@ -114,7 +114,7 @@ def read_zip(archive: zipfile.ZipFile, folder: str) -> Any:
 class LegacyStorages:
     """The storages behind the pickles of a file; where each begins is known once all are."""
 
-    def __init__(self, file: io.BufferedIOBase, swapped: bool) -> None:
+    def __init__(self, file: io.BufferedIOBase, *, swapped: bool) -> None:
         self._file, self._swapped = file, swapped
         self._starts: dict[str, int] = {}
         self._read: dict[str, bytearray] = {}
@@ -150,7 +150,7 @@ class LegacyStorages:
             self._file.seek(self._starts[key])
             content = bytearray(size)
             self._file.readinto(content)
-            self._read[key] = _native(content, width, self._swapped)
+            self._read[key] = _native(content, width, swapped=self._swapped)
         return self._read[key]
 
 
@@ -170,7 +170,7 @@ def read_legacy(file: io.BufferedIOBase) -> Any:
         raise ValueError("it is of an unknown version")
     machine = _next_object(file)
     little = not isinstance(machine, dict) or machine.get("little_endian", True)
-    storages = LegacyStorages(file, little != (sys.byteorder == "little"))
+    storages = LegacyStorages(file, swapped=little != (sys.byteorder == "little"))
     found: dict[str, StoredStorage] = {}
 
     def persistent_load(pid: Any) -> Any:
@@ -191,7 +191,7 @@ def _next_object(file: io.BufferedIOBase, persistent_load: PersistentLoad | None
     return unpickle(next_pickle(file), persistent_load, read_legacy)
 
 
-def _native(content: bytearray, width: int, swapped: bool) -> bytearray:
+def _native(content: bytearray, width: int, *, swapped: bool) -> bytearray:
     if swapped and width > 1 and content:
         numbers = torch.frombuffer(content, dtype=torch.uint8).reshape(-1, width)
         numbers.copy_(numbers.flip(1))

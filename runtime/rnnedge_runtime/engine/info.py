@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.engine.integer_cost import integer_cost
-from rnnedge_runtime.engine.node import Node
+from rnnedge_runtime.engine.node import ExecutedNode
 from rnnedge_runtime.engine.options import CPU, EngineOptions
 from rnnedge_runtime.engine.protocol import Engine
 from rnnedge_runtime.machine import cpu_features
@@ -37,7 +37,7 @@ class SessionInfo:
     device: Literal["cpu", "cuda"]
     options: EngineOptions
     providers: tuple[str, ...]
-    nodes: tuple[Node, ...] | None = field(repr=False)  # there may be hundreds
+    nodes: tuple[ExecutedNode, ...] | None = field(repr=False)  # there may be hundreds
     states: tuple[TensorSpec, ...]
     state_bytes: int | None
     delay: int | None
@@ -53,7 +53,7 @@ class SessionInfo:
         return counts
 
     @property
-    def fell_back(self) -> tuple[Node, ...]:
+    def fell_back(self) -> tuple[ExecutedNode, ...]:
         """The nodes that run on the CPU although the device is another.
 
         ONNX Runtime leaves some there on purpose, such as those that compute a shape; a recurrent
@@ -85,6 +85,9 @@ def describe(
         interface: Its inputs, outputs and states.
         hindrances: What keeps it from being streamed.
         doubts: What is not known of its states.
+
+    Returns:
+        What `Session.info` shows.
     """
     if not interface.states:
         hindrances = (*hindrances, "it has no states to keep between calls")

@@ -11,14 +11,15 @@ import rnnedge_native
 from rnnedge_native import Plan, step_through
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TensorSpec
+from rnnedge_runtime.engine.native_rows import NativeRowSteps, takes_rows
 from rnnedge_runtime.engine.options import EngineOptions, Model
 from rnnedge_runtime.errors import OptionError
 from rnnedge_runtime.version import __version__
 
 if TYPE_CHECKING:
-    from rnnedge_native.model_file import ValueInfo
-    from rnnedge_runtime.engine.node import Node
-    from rnnedge_runtime.engine.protocol import Stepper, Tensor
+    from rnnedge_runtime.engine.node import ExecutedNode
+    from rnnedge_runtime.engine.protocol import PoolRows, RowSteps, Stepper, Tensor
+    from rnnedge_runtime.plan.model_file import ValueInfo
 
 
 MEASURED = {"avx512": 256}
@@ -83,7 +84,7 @@ class NativeEngine:
         """The set of instructions in use, such as `native avx2`."""
         return (f"native {self.plan.instructions}",)
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self) -> tuple[ExecutedNode, ...] | None:
         """Return None: a plan has kernel calls, which differ from the nodes of the file."""
         return None
 
@@ -138,11 +139,7 @@ class NativeEngine:
         flushed_every: int,
     ) -> Stepper | None:
         """Return steps in one call each, as `Engine.stepper` describes."""
-        fed = dict(zip(states[0], finals[1], strict=True))
-        data, others = self.inputs[0], (*self.inputs[1:], *self.outputs)
-        if self._names[1:] != tuple(fed) or self._output_names[1:] != list(fed.values()):
-            return None
-        if data.dtype not in ("float32", "int64") or {o.dtype for o in others} != {"float32"}:
+        if not self._has_one_of_each(dict(zip(states[0], finals[1], strict=True))):
             return None
         halves = [tuple(tensor.handle for tensor in half.values()) for half in states]
         layout = self.plan.layout([shape, *(array.shape for array in halves[0])])
@@ -150,6 +147,22 @@ class NativeEngine:
             layout, frame, output, *halves, tiny=tiny, flushed_every=flushed_every
         )
         return stepper
+
+    def row_steps(self, pool: PoolRows, *, tiny: float, flushed_every: int) -> RowSteps | None:
+        """Return steps in one call each, as `Engine.row_steps` describes."""
+        if not self._has_one_of_each(pool.states) or not takes_rows(pool):
+            return None
+        return NativeRowSteps(self.plan, pool, tiny=tiny, flushed_every=flushed_every)
+
+    def _has_one_of_each(self, states: Mapping[str, str]) -> bool:
+        """Whether there are but one input, one output and states, in this order, of float32."""
+        data, others = self.inputs[0], (*self.inputs[1:], *self.outputs)
+        return (
+            self._names[1:] == tuple(states)
+            and self._output_names[1:] == list(states.values())
+            and data.dtype in ("float32", "int64")
+            and {spec.dtype for spec in others} == {"float32"}
+        )
 
     @staticmethod
     def _widened(array: Array) -> Array:

@@ -1,4 +1,4 @@
-"""`Node`: where one node of an opened model runs."""
+"""`ExecutedNode`: where one node of an opened model runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ExecutedNode:
     """One node of the graph as the engine runs it, after its optimizer.
 
     Attributes:

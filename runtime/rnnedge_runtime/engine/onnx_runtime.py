@@ -17,8 +17,8 @@ from rnnedge_runtime.engine.tensor_info import tensor_spec
 from rnnedge_runtime.errors import ModelError, engine_errors
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.node import Node
-    from rnnedge_runtime.engine.protocol import Tensor
+    from rnnedge_runtime.engine.node import ExecutedNode
+    from rnnedge_runtime.engine.protocol import PoolRows, Tensor
 
 
 class OnnxRuntimeTensor:
@@ -100,15 +100,15 @@ class OnnxRuntimeEngine:
         """The execution providers that were opened, in order of preference."""
         return tuple(self.session.get_providers())
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self) -> tuple[ExecutedNode, ...] | None:
         """Return where each node runs; None before ONNX Runtime 1.24, which does not report it."""
         ask = getattr(self.session, "get_provider_graph_assignment_info", None)
         if ask is None:
             return None
-        from rnnedge_runtime.engine.node import Node
+        from rnnedge_runtime.engine.node import ExecutedNode
 
         return tuple(
-            Node(node.name, node.op_type, part.ep_name)
+            ExecutedNode(node.name, node.op_type, part.ep_name)
             for part in ask()
             for node in part.get_nodes()
         )
@@ -163,4 +163,8 @@ class OnnxRuntimeEngine:
         flushed_every: int,
     ) -> None:
         """Return None: a bound call is ONNX Runtime's fastest."""
+        return None
+
+    def row_steps(self, pool: PoolRows, *, tiny: float, flushed_every: int) -> None:
+        """Return None: ONNX Runtime takes a batch whose rows lie side by side."""
         return None

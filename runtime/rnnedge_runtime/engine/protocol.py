@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnedge_runtime.binding import Array
@@ -10,7 +11,7 @@ from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.node import Node
+    from rnnedge_runtime.engine.node import ExecutedNode
 
 
 class Tensor(Protocol):
@@ -68,6 +69,46 @@ class Stepper(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class PoolRows:
+    """Where the states of the streams of a pool lie.
+
+    Attributes:
+        input: The data input of the model.
+        output: Its data output.
+        states: Name of each input that holds a state to that of the output that feeds it.
+        blocks: For each of them the states of all slots.
+        axes: For each of them the axis of the slots.
+        slots: Stream to slot, as it is at each step.
+        steps: int64 [slots], how many steps were made in each.
+    """
+
+    input: TensorSpec
+    output: TensorSpec
+    states: Mapping[str, str]
+    blocks: tuple[Array, ...]
+    axes: tuple[int, ...]
+    slots: dict[int, int]
+    steps: Array
+
+
+class RowSteps(Protocol):
+    """Steps of some streams of a pool in one call of the engine, with everything checked inside."""
+
+    def __call__(self, streams: Any, frames: Any) -> Array | None:
+        """Run a frame of each stream.
+
+        Args:
+            streams: Anything.
+            frames: Anything.
+
+        Returns:
+            The output, its first axis the streams; None, with nothing run, where `streams` is no
+            list or tuple of different open streams, or `frames` is neither an array with a row for
+            each of them nor a list of arrays, of the very dtype and shape and finite.
+        """
+
+
 class Engine(Protocol):
     """A model opened by a library.
 
@@ -111,7 +152,7 @@ class Engine(Protocol):
     def providers(self) -> tuple[str, ...]:
         """The execution providers that were opened, in order of preference."""
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self) -> tuple[ExecutedNode, ...] | None:
         """Return where each node runs; None if the engine does not report it."""
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> Sequence[Array]:
@@ -171,4 +212,16 @@ class Engine(Protocol):
 
         Returns:
             None where the engine has no faster way than a bound call.
+        """
+
+    def row_steps(self, pool: PoolRows, *, tiny: float, flushed_every: int) -> RowSteps | None:
+        """Prepare steps of a pool in one call each, for a model of one input and one output.
+
+        Args:
+            pool: Where the states of its streams lie.
+            tiny: Numbers of the state below it become zero.
+            flushed_every: After so many steps of a stream.
+
+        Returns:
+            None where the engine has no faster way than `run`.
         """

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rnnedge_runtime.binding import Array, State
 from rnnedge_runtime.contract import BATCH
+from rnnedge_runtime.engine.protocol import PoolRows
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel
 from rnnedge_runtime.pool.batching import (
@@ -27,10 +28,11 @@ from rnnedge_runtime.pool.batching import (
     to_front,
 )
 from rnnedge_runtime.streaming.constant_inputs import take_constants
-from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, flush_tiny
+from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, TINY, flush_tiny
 from rnnedge_runtime.streaming.step_output import Answer, only
 
 if TYPE_CHECKING:
+    from rnnedge_runtime.engine.protocol import RowSteps
     from rnnedge_runtime.pool.frame_queue import FrameQueue
 
 
@@ -76,6 +78,7 @@ class StreamPool:
         if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
             raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
         model.check_streamable()
+        model.probe_axes()
         interface = model.interface
         self._inputs, self._constants = take_constants(interface, constants, {BATCH: 1})
         for spec in interface.data_inputs:
@@ -105,6 +108,7 @@ class StreamPool:
         self._limits = (float(max_delay_ms), int(max_waiting))
         self._queue: FrameQueue | None = None
         self._shut = False
+        self._row_steps = self._engine_steps()
 
     def __len__(self) -> int:
         """Return how many streams are open."""
@@ -164,10 +168,13 @@ class StreamPool:
             frames.look_again()
 
     def state(self, stream: int) -> tuple[Array, ...]:
-        """Return a copy of a stream's state, each [layers, 1, hidden].
+        """Return a copy of a stream's state.
 
         Args:
             stream: The stream.
+
+        Returns:
+            One array [layers, 1, hidden] for each state of the model.
 
         Raises:
             StreamError: If it is not open.
@@ -221,6 +228,10 @@ class StreamPool:
                 has the streams. No state changes.
             EngineError: If the engine fails; no state changes.
         """
+        streams = list(frames)
+        at_once = self._run_at_once(streams, list(frames.values()))
+        if at_once is not None:
+            return dict(zip(streams, at_once, strict=True))
         groups = grouped(self._inputs, frames)
         answers: dict[int, Answer] = {}
         for group, outputs in zip(groups, self._run(groups), strict=True):
@@ -247,6 +258,9 @@ class StreamPool:
             InputError: If the frames do not fit, or hold NaN or infinity; no state changes.
             EngineError: If the engine fails; no state changes.
         """
+        at_once = self._run_at_once(streams, frames)
+        if at_once is not None:
+            return at_once
         group = stacked(self._inputs, streams, frames)
         (outputs,) = self._run([group])
         rows = rows_in_front(self._outputs, outputs, group)
@@ -321,6 +335,38 @@ class StreamPool:
         for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
             rows[slot] = 0 if state is None else to_front(state[index], axis)[0]
 
+    def _engine_steps(self) -> RowSteps | None:
+        if self._constants or len(self._inputs) != 1 or len(self._outputs) != 1:
+            return None
+        rows = PoolRows(
+            self._inputs[0],
+            self._outputs[0],
+            {pair.input: pair.output for pair in self._model.interface.states},
+            self._blocks,
+            tuple(self._axes),
+            self._slots,
+            self._steps,
+        )
+        return self._model.engine.row_steps(rows, tiny=TINY, flushed_every=FLUSHED_EVERY)
+
+    def _run_at_once(self, streams: object, frames: object) -> Array | None:
+        """Run a frame of each stream in one call of the engine, which checks them; or None."""
+        if self._row_steps is None:
+            return None
+        with self._stepping:
+            with self._lock:
+                self._left = []
+            try:
+                return self._row_steps(streams, frames)
+            finally:
+                self._free_slots()
+
+    def _free_slots(self) -> None:
+        """Free the slots of streams that were closed during a step."""
+        with self._lock:
+            self._free += self._left or ()
+            self._left = None
+
     def _run(self, groups: Sequence[Group]) -> list[dict[str, Array]]:
         """Run each group and keep its states; returns the outputs."""
         results = []
@@ -354,9 +400,7 @@ class StreamPool:
         try:
             yield places, states
         finally:
-            with self._lock:
-                self._free += self._left
-                self._left = None
+            self._free_slots()
 
     def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
         """Store the states of a group; every few steps of a stream, tiny numbers become zero.

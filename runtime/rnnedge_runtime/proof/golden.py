@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from rnnedge_runtime.atomic_file import restore_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
-from rnnedge_runtime.proof.tensor_file import read_tensor
+from rnnedge_runtime.tensor_file import read_tensor
 
 RECORD = "golden.json"
 MODEL = "model.onnx"

@@ -15,7 +15,7 @@ from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import GoldenError, InputError, RnnEdgeError
 from rnnedge_runtime.proof.golden import Golden, GoldenSet, position
-from rnnedge_runtime.proof.self_check import Finding
+from rnnedge_runtime.proof.self_check import CheckResult
 from rnnedge_runtime.session import Session
 
 ONNX_RTOL, ONNX_ATOL = 1e-3, 1e-7
@@ -27,7 +27,9 @@ _MOST_NAMES = 3
 """How many failing sets a finding lists."""
 
 
-def check_golden(session: Session, golden: Golden, *, model: Model | None = None) -> list[Finding]:
+def check_golden(
+    session: Session, golden: Golden, *, model: Model | None = None
+) -> list[CheckResult]:
     """Run every set of vectors and compare the outputs.
 
     Args:
@@ -55,28 +57,28 @@ def check_golden(session: Session, golden: Golden, *, model: Model | None = None
     detail = f"{count} set(s), expected outputs from {golden.reference or 'an unknown source'}"
     if failures:
         detail = f"{len(failures)} of {count} set(s) fail; {failures[0]}"
-    findings = [_same_file(golden, model), Finding(RUNS, not failures, detail)]
+    findings = [_same_file(golden, model), CheckResult(RUNS, not failures, detail)]
     for spec in session.interface.outputs if collected else ():
         differences = [_compare(named, spec.name, given) for named, given in collected]
         findings.append(_summary(spec.name, differences))
     return findings
 
 
-def _same_file(golden: Golden, model: Model | None) -> Finding:
+def _same_file(golden: Golden, model: Model | None) -> CheckResult:
     if golden.model_sha256 is None:
-        return Finding(FILE, None, "not known: there is no golden.json with its digest")
+        return CheckResult(FILE, None, "not known: there is no golden.json with its digest")
     if model is None:
-        return Finding(FILE, None, "not checked: pass the file as model=")
+        return CheckResult(FILE, None, "not checked: pass the file as model=")
     try:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
     except OSError as error:
         raise GoldenError(f"{error.filename}: cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest == golden.model_sha256:
-        return Finding(FILE, passed=True, detail=f"sha256 {digest}")
+        return CheckResult(FILE, passed=True, detail=f"sha256 {digest}")
     detail = f"its sha256 is {digest}, that of the vectors is {golden.model_sha256}"
     detail += ": the file was changed or damaged, or is another model"
-    return Finding(FILE, passed=False, detail=detail)
+    return CheckResult(FILE, passed=False, detail=detail)
 
 
 def _named(vectors: GoldenSet, interface: Interface) -> GoldenSet:
@@ -172,7 +174,7 @@ def _allowed(vectors: GoldenSet, name: str, expected: Array) -> NDArray[np.float
     return np.where(np.isfinite(size), ONNX_ATOL + ONNX_RTOL * size, 0.0)
 
 
-def _summary(name: str, differences: Sequence[_Difference]) -> Finding:
+def _summary(name: str, differences: Sequence[_Difference]) -> CheckResult:
     worst = max(differences, key=lambda difference: difference.badness)
     failed = [d.vectors.directory for d in differences if not d.badness <= 1]
     detail = ""
@@ -193,4 +195,4 @@ def _summary(name: str, differences: Sequence[_Difference]) -> Finding:
     nans = sum(difference.nans for difference in differences)
     if nans:
         detail += f"; NaN on both sides in {nans} value(s)"
-    return Finding(f"{name} matches the vectors", not failed, detail)
+    return CheckResult(f"{name} matches the vectors", not failed, detail)

@@ -30,7 +30,7 @@ ROUNDED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The outcome of one check.
 
     Attributes:
@@ -44,7 +44,7 @@ class Finding:
     detail: str
 
 
-def check(session: Session) -> list[Finding]:
+def check(session: Session) -> list[CheckResult]:
     """Run every check that applies to the model; an error in a check is a finding.
 
     Args:
@@ -58,7 +58,7 @@ def check(session: Session) -> list[Finding]:
     """
     random_inputs(session, 1, 1)
     refused = _refused(session)
-    findings: list[Finding] = []
+    findings: list[CheckResult] = []
     checks: list[tuple[str, Callable[[Session], tuple[bool | None, str]]]] = [
         ("outputs have the declared shapes", partial(_shapes, refused=refused)),
         ("values are finite", partial(_finite, refused=refused)),
@@ -72,7 +72,7 @@ def check(session: Session) -> list[Finding]:
     ]
     for name, run in checks:
         if findings and findings[0].passed is False:
-            findings.append(Finding(name, None, "not checked: the shapes are wrong"))
+            findings.append(CheckResult(name, None, "not checked: the shapes are wrong"))
             continue
         try:
             passed, detail = run(session)
@@ -81,7 +81,7 @@ def check(session: Session) -> list[Finding]:
             # The model may refuse this length, as it refused others.
             if refused and isinstance(error, EngineError | InputError):
                 passed, detail = None, f"the model refuses some lengths: {error}"
-        findings.append(Finding(name, passed, detail))
+        findings.append(CheckResult(name, passed, detail))
     return findings
 
 

@@ -1,11 +1,13 @@
 """Cells of the user's own: trained a few steps, exported, equal."""
 
+import itertools
 from pathlib import Path
 
 import module_zoo
 import numpy as np
 import pytest
 import torch
+from pairwise import pairwise
 from torch import Tensor, nn
 
 import rnnedge
@@ -88,9 +90,11 @@ def _trained(cell: type[nn.Module], **options: object) -> Recurrent:
     return layer
 
 
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
-@pytest.mark.parametrize("batch_first", [False, True], ids=["time first", "batch first"])
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.__name__)
+@pytest.mark.parametrize(
+    ("cell", "batch_first", "bidirectional"),
+    pairwise(list(itertools.product(CELLS, (False, True), (False, True)))),
+    ids=lambda value: getattr(value, "__name__", value),
+)
 def test_trained_cell_is_exported_right(
     cell: type[nn.Module], batch_first: bool, bidirectional: bool, tmp_path: Path, worker: Worker
 ) -> None:

@@ -11,9 +11,10 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "helpers"))
 
 from integer_cases import Integer, integer_cases
+from pairwise import pairwise
 
 
-@pytest.fixture(scope="module", params=integer_cases(), ids=str)
+@pytest.fixture(scope="module", params=pairwise(integer_cases(), together=3), ids=str)
 def integer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Integer:
     """A row of the matrix."""
     return Integer(request.param, tmp_path_factory.getbasetemp() / f"{request.param}.onnx")

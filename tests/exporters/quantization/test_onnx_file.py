@@ -183,13 +183,13 @@ def test_an_older_opset_converted(op: str, opset: int, tmp_path: Path) -> None:
 
 
 HINDRANCES = {
-    "clip": ("LSTM", {"clip": 0.5}, "it clips"),
+    "clip": ("LSTM", {"clip": 0.5}, "it clips at 0.5"),
     "peepholes": ("LSTM", {"peepholes": True}, "it has peepholes"),
-    "couples": ("LSTM", {"input_forget": 1}, "it couples its gates (input_forget)"),
+    "couples": ("LSTM", {"input_forget": 1}, "it couples its gates (input_forget=1)"),
     "activations": (
         "RNN",
         {"activations": ["Softsign"]},
-        "its activations are softsign",
+        "its activations are Softsign",
     ),
     "reset": (
         "GRU",

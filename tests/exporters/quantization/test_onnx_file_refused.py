@@ -181,7 +181,7 @@ def test_everything_is_kept(lstm: Path) -> None:
 @pytest.mark.parametrize(
     ("op", "options", "reason"),
     [
-        ("LSTM", {"clip": 1.0}, "it clips"),
+        ("LSTM", {"clip": 1.0}, "it clips at 1"),
         ("GRU", {}, r"it resets before the recurrent product \(linear_before_reset=0\)"),
         (
             "RNN",

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from pairwise import pairwise
 from torch import nn
 from widened_layer import widened_layer
 
@@ -39,11 +40,15 @@ def _forms() -> Iterator[tuple[str, str]]:
             yield cell, form
 
 
-@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
-@pytest.mark.parametrize("both", [False, True], ids=["forward", "bi"])
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize(("cell", "form"), list(_forms()))
-@pytest.mark.parametrize("stored", OPTIONS)
+def _cases() -> list[tuple[str, str, str, int, bool, bool]]:
+    flags = (False, True)
+    product = itertools.product(OPTIONS, _forms(), (1, 2), flags, flags)
+    return [(stored, cell, form, *rest) for stored, (cell, form), *rest in product]
+
+
+@pytest.mark.parametrize(
+    ("stored", "cell", "form", "num_layers", "both", "lengths"), pairwise(_cases(), together=3)
+)
 def test_it_computes_with_the_weights_that_are_stored(
     stored: str,
     cell: str,

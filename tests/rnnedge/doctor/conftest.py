@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from rnnedge.doctor import Diagnosis, Finding, examine
+from rnnedge.doctor import Examination, Finding, examine
 
 HELPERS = Path(__file__).parent / "helpers"
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import handmade`.
@@ -32,10 +32,10 @@ def torch_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def examined(tmp_path: Path) -> Callable[..., Diagnosis]:
+def examined(tmp_path: Path) -> Callable[..., Examination]:
     """A function that writes a model and examines it."""
 
-    def run(model: onnx.ModelProto, **options: object) -> Diagnosis:
+    def run(model: onnx.ModelProto, **options: object) -> Examination:
         path = tmp_path / "model.onnx"
         path.write_bytes(model.SerializeToString())
         return examine(path, **options)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def examined(tmp_path: Path) -> Callable[..., Diagnosis]:
 
 
 @pytest.fixture
-def found(examined: Callable[..., Diagnosis]) -> Callable[..., dict[str, Finding]]:
+def found(examined: Callable[..., Examination]) -> Callable[..., dict[str, Finding]]:
     """A function that gives the general findings of a model by kind."""
 
     def run(model: onnx.ModelProto, **options: object) -> dict[str, Finding]:

@@ -28,8 +28,11 @@ def _change(model: onnx.ModelProto, name: str, array: np.ndarray) -> onnx.ModelP
 
 DIFFERS = {
     "gru": (handmade.plain("GRU", states=True), "linear_before_reset=0"),
-    "clip": (handmade.plain("LSTM", states=True, clip=1.5), "clip 1.5"),
-    "sigmoid": (handmade.plain("RNN", states=True, activations=["Sigmoid"]), "activations Sigmoid"),
+    "clip": (handmade.plain("LSTM", states=True, clip=1.5), "it clips at 1.5"),
+    "sigmoid": (
+        handmade.plain("RNN", states=True, activations=["Sigmoid"]),
+        "its activations are Sigmoid",
+    ),
     "input_forget": (handmade.plain("LSTM", states=True, input_forget=1), "input_forget=1"),
 }
 

@@ -14,13 +14,13 @@ from torch import nn
 import rnnedge
 from rnnedge import InputError
 from rnnedge.cuda_fallbacks import cuda_fallbacks
-from rnnedge.doctor import Diagnosis, examine
+from rnnedge.doctor import Examination, examine
 from rnnedge.doctor.checks.runtimes import RUNTIMES
 
-Examined = Callable[..., Diagnosis]
+Examined = Callable[..., Examination]
 
 
-def _told(diagnosis: Diagnosis, runtime: str) -> list[tuple[str, str]]:
+def _told(diagnosis: Examination, runtime: str) -> list[tuple[str, str]]:
     return [(f.severity, f.problem) for f in diagnosis.runtimes if f.where == runtime]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from rnnedge.doctor import Diagnosis, Finding
+from rnnedge.doctor import Examination, Finding
 
 Found = Callable[..., dict[str, Finding]]
 
@@ -162,20 +162,20 @@ def test_model_without_a_batch_axis(found: Found) -> None:
     assert set(found(model)) == {"states-hidden"}
 
 
-def test_facts(examined: Callable[..., Diagnosis]) -> None:
+def test_facts(examined: Callable[..., Examination]) -> None:
     diagnosis = examined(handmade.plain("GRU", direction="bidirectional"))
     assert diagnosis.facts[0] == "opset 17, IR version 8, made by handmade"
     assert diagnosis.facts[1] == "recurrent layers: 1 GRU (bidirectional)"
     assert diagnosis.facts[2].startswith("run at 9 size(s), well at 9: time 1, batch 3; ")
 
 
-def test_nothing_found_is_said(examined: Callable[..., Diagnosis]) -> None:
+def test_nothing_found_is_said(examined: Callable[..., Examination]) -> None:
     diagnosis = examined(handmade.plain("RNN", states=True))
     assert diagnosis
     assert diagnosis.verdict.endswith("model.onnx: nothing found")
 
 
-def test_model_without_recurrent_layers(examined: Callable[..., Diagnosis]) -> None:
+def test_model_without_recurrent_layers(examined: Callable[..., Examination]) -> None:
     model = handmade.build(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         [handmade.value("x", ["batch", 3])],

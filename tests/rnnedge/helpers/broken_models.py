@@ -6,6 +6,8 @@ the broken one fails; `test_broken_models_set.py` shows both.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from breaking import (
     activations,
     axes,
@@ -21,6 +23,8 @@ from breaking import (
     states,
 )
 from breaking.broken import Broken as Broken
+from breaking.broken import Source
+from breaking.originals import Original
 
 CLASSIC = (
     "gate order",
@@ -59,6 +63,24 @@ BROKEN: tuple[Broken, ...] = (
     *other_weights.BROKEN,
     *modules.BROKEN,
 )
+
+_OPTIONS = (
+    *("cell", "num_layers", "bidirectional", "batch_first"),
+    *("bias", "proj_size", "lengths", "states", "producer"),
+)
+
+
+def options_of(source: Source) -> tuple[Hashable, ...]:
+    """Return what distinguishes right models; a whole module is the only one of its kind."""
+    if isinstance(source, Original):
+        return tuple(getattr(source, name) for name in _OPTIONS)
+    return (str(source), *[None] * (len(_OPTIONS) - 1))
+
+
+def mistake_of(broken: Broken) -> tuple[Hashable, ...]:
+    """Return what distinguishes broken models: the mistake, and what it was made in."""
+    return (broken.cause, *options_of(broken.original))
+
 
 UNSEEN: tuple[Broken, ...] = (*dropout.UNSEEN, *modules.UNSEEN)
 """Models that ONNX Runtime mends: it answers right by default, and wrong without optimizations."""

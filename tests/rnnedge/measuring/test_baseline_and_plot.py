@@ -11,9 +11,12 @@ import pytest
 from torch import nn
 
 from rnnedge import Source
-from rnnedge.measuring import Shape, baseline, bench_shapes, bench_stream, plot
+from rnnedge.measuring import baseline, plot
 from rnnedge.measuring.baseline import read_baseline
+from rnnedge.measuring.measuring import bench_shapes
 from rnnedge.measuring.plot import check_plot_path, write_plot
+from rnnedge.measuring.shapes import Shape
+from rnnedge.measuring.streaming import bench_stream
 from rnnedge_runtime.errors import InputError, MissingPackageError, WriteError
 
 SHAPES = (Shape(1, 1), Shape(4, 1), Shape(4, 2))

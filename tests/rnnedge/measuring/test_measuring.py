@@ -11,8 +11,10 @@ import pytest
 from torch import nn
 
 import rnnedge
-from rnnedge.measuring import Benchmark, Shape, bench_shapes, bench_stream
-from rnnedge.measuring.streaming import missed_share
+from rnnedge.measuring.measuring import bench_shapes
+from rnnedge.measuring.results import Benchmark
+from rnnedge.measuring.shapes import Shape
+from rnnedge.measuring.streaming import bench_stream, missed_share
 from rnnedge.strict_json import finite
 from rnnedge_runtime.errors import InputError, StateError
 

@@ -15,7 +15,8 @@ from torch import nn
 
 import rnnedge
 from rnnedge import Source
-from rnnedge.measuring import Shape, bench_shapes
+from rnnedge.measuring.measuring import bench_shapes
+from rnnedge.measuring.shapes import Shape
 from rnnedge_runtime.errors import InputError
 
 SHAPES = (Shape(1, 1), Shape(5, 2))

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.errors import MissingPackageError, PeerError, SourceError, UnequalError
-from rnnedge.measuring import Shape, bench_shapes, measuring, peers
+from rnnedge.measuring import measuring, peers
+from rnnedge.measuring.measuring import bench_shapes
 from rnnedge.measuring.peers import PEERS, Peer, Task
+from rnnedge.measuring.shapes import Shape
 
 SHAPES = (Shape(1, 1), Shape(5, 2))
 FAST: dict[str, Any] = {"count": 2, "warmup": 0}

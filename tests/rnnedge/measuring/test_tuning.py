@@ -13,7 +13,8 @@ from torch import nn
 import rnnedge
 from rnnedge import Source
 from rnnedge.errors import SourceError, UnequalError
-from rnnedge.measuring import Shape, tuning
+from rnnedge.measuring import tuning
+from rnnedge.measuring.shapes import Shape
 from rnnedge.measuring.tuning import Candidate, Tuning, choose, tune
 from rnnedge.strict_json import finite
 from rnnedge_exporters.lowerings import LOWERINGS

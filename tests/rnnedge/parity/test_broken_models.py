@@ -10,7 +10,8 @@ import onnx
 import pytest
 from breaking.broken import Broken, Source
 from breaking.originals import Original
-from broken_models import BROKEN, UNSEEN
+from broken_models import BROKEN, UNSEEN, mistake_of, options_of
+from pairwise import pairwise
 
 from rnnedge import Report, validate
 from rnnedge.parity import Case
@@ -24,7 +25,11 @@ RANDOM = ("Dropout", "RandomUniformLike", "Bernoulli")
 ORIGINALS = {str(broken.original): broken.original for broken in (*BROKEN, *UNSEEN)}
 
 every = pytest.mark.parametrize(
-    "broken", BROKEN, indirect=True, scope="module", ids=lambda broken: broken.name
+    "broken",
+    pairwise(BROKEN, mistake_of),
+    indirect=True,
+    scope="module",
+    ids=lambda broken: broken.name,
 )
 
 
@@ -110,7 +115,7 @@ def test_what_onnx_runtime_mends_passes(broken: Broken, tmp_path: Path) -> None:
     assert report, report
 
 
-@pytest.mark.parametrize("original", ORIGINALS.values(), ids=str)
+@pytest.mark.parametrize("original", pairwise(ORIGINALS.values(), options_of), ids=str)
 def test_original_passes(original: Source, tmp_path: Path) -> None:
     onnx.save(original.model(), tmp_path / "model.onnx")
     report = validate(tmp_path / "model.onnx", against=original.layer, isolated=False)

@@ -14,7 +14,8 @@ from torch import nn
 
 from rnnedge import export, validate
 
-MODELS, CHUNK = 500, 25
+MODELS, CHUNK, BY_DEFAULT = 500, 10, 100
+"""How many models there are, in one test, and without `--full`."""
 INPUTS = (1, 2, 3, 7, 16, 40, 100, 128)
 HIDDEN = (1, 2, 3, 4, 5, 8, 12, 16, 33, 64, 128)
 SCALES = (1, 1, 1, 2, 4)
@@ -33,7 +34,13 @@ class Right:
         return f"{self.seed}: {self.layer}, {self.options}"
 
 
-@pytest.mark.parametrize("start", range(0, MODELS, CHUNK))
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(start, marks=[pytest.mark.full] * (start >= BY_DEFAULT))
+        for start in range(0, MODELS, CHUNK)
+    ],
+)
 def test_right_models_pass(start: int, tmp_path: Path) -> None:
     path, failed = tmp_path / "model.onnx", []
     for right in _models(start, start + CHUNK):
@@ -46,7 +53,7 @@ def test_right_models_pass(start: int, tmp_path: Path) -> None:
 
 def test_chunks_hold_every_kind() -> None:
     """What is drawn by chance is all there."""
-    models = list(_models(0, 5 * CHUNK))
+    models = list(_models(0, BY_DEFAULT))
     layers = [right.layer for right in models]
     assert {(layer.mode, layer.proj_size > 0) for layer in layers} == {
         *(("RNN_TANH", False), ("RNN_RELU", False), ("GRU", False)),

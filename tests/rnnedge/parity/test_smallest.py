@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rnnedge.parity import Case
+from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.smallest import smallest_failing
 
 LARGE = Case(31, 4, random_state=True, ragged=True)
@@ -15,7 +16,7 @@ LARGE = Case(31, 4, random_state=True, ragged=True)
 
 def _shrink(fails: Callable[[Case], bool], *failing: Case) -> Case:
     assert all(fails(case) for case in failing)
-    return smallest_failing(failing, fails)
+    return smallest_failing(failing, fails, Budget(60))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_search_starts_from_the_smallest_that_failed() -> None:
         return False
 
     small = Case(2, 3)
-    assert smallest_failing([LARGE, small, Case(300, 2)], fails) == small
+    assert smallest_failing([LARGE, small, Case(300, 2)], fails, Budget(60)) == small
     assert max(case.time * case.batch for case in tried) <= 6
 
 
@@ -90,5 +91,11 @@ def test_search_ends() -> None:
         return False
 
     everything = replace(LARGE, time=300, chunk=7, values="tiny", way="threads")
-    assert smallest_failing([everything], fails) == everything
+    assert smallest_failing([everything], fails, Budget(60)) == everything
     assert len(tried) <= 100
+
+
+def test_search_ends_with_its_budget_and_says_how_far_it_got() -> None:
+    budget = Budget(0)
+    assert smallest_failing([LARGE], lambda case: pytest.fail("was run"), budget) == LARGE
+    assert "0 of 80 smaller cases run" in budget.unfinished[0]

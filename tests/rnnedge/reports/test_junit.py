@@ -70,4 +70,4 @@ def test_properties(root: Element, report: Report) -> None:
 def test_diagnosis_and_notes_are_said(failing: Report, tmp_path: Path) -> None:
     write_report(failing, tmp_path / "r.xml", command="x")
     said = ElementTree.parse(tmp_path / "r.xml").findtext("./testsuite/system-out") or ""
-    assert said == "\n".join([failing.verdict, str(failing.diagnosis), *failing.notes])
+    assert said == "\n".join([failing.verdict, *failing.lines()])

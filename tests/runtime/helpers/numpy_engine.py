@@ -60,6 +60,9 @@ class NumpyEngine:
     def stepper(self, frame, output, states, finals, *, shape, tiny, flushed_every):
         return None
 
+    def row_steps(self, pool, *, tiny, flushed_every):
+        return None
+
     def _values(self, feeds):
         if self.failure is not None:
             raise self.failure

@@ -241,7 +241,7 @@ def test_a_number_out_of_its_range_is_refused(numbers, message):
 
 def test_streams_come_and_go_while_a_step_runs(monkeypatch):
     """Nobody waits for the model, and a slot does not change hands before its step has ended."""
-    session = Session(Tiny("gru").content, threads=1)
+    session = Session(Tiny("gru").content, engine="onnxruntime", threads=1)
     pool, run = session.pool(capacity=3), session.run
     staying, leaving = pool.open(), pool.open()
     frame = np.ones(2, np.float32)
@@ -268,7 +268,7 @@ def test_streams_come_and_go_while_a_step_runs(monkeypatch):
 
 
 def test_a_full_pool_has_room_again_when_the_step_of_a_closed_stream_has_ended(monkeypatch):
-    session = Session(Tiny("gru").content, threads=1)
+    session = Session(Tiny("gru").content, engine="onnxruntime", threads=1)
     pool, run = session.pool(capacity=1), session.run
     stream, begun = pool.open(), threading.Event()
 

@@ -12,14 +12,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B, R, W, is_recurrent
 from rnnedge_exporters.onnx_model.serialize import serialize_model
-from rnnedge_exporters.quantization.onnx_file.reading import FLOATS, is_standard
+from rnnedge_exporters.quantization.onnx_file.reading import FLOATS
 from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
 
-RECURRENT = ("RNN", "LSTM", "GRU")
 _WEIGHTS = {
-    **dict.fromkeys(RECURRENT, (1, 2, 3)),
+    **dict.fromkeys(OPERATORS, (W, R, B)),
     "MatMul": (1,),
     "Gemm": (1,),
     "Conv": (1,),
@@ -45,7 +46,7 @@ def fold_weights(model: ir.Model) -> None:
     words too, stays one.
     """
     folded: _Folded = {}
-    for graph in (model.graph, *model.graph.subgraphs()):
+    for graph in list(model.graphs()):
         for node in list(graph):
             for place in _WEIGHTS.get(node.op_type, ()) if is_standard(node) else ():
                 value = node.inputs[place] if place < len(node.inputs) else None
@@ -133,9 +134,7 @@ def _fixed_shape(node: ir.Node) -> ir.TensorProtocol | None:
     source = node.inputs[0] if node.op_type == "Shape" and is_standard(node) else None
     if source is None or source.shape is None:
         return None
-    bounds = (node.attributes.get("start"), node.attributes.get("end"))
-    start, end = (None if bound is None else bound.as_int() for bound in bounds)
-    sizes = list(source.shape)[start:end]
+    sizes = list(source.shape)[attribute(node, "start") : attribute(node, "end")]
     if not all(isinstance(size, int) for size in sizes):
         return None
     return ir.tensor(np.array(sizes, np.int64))
@@ -183,5 +182,5 @@ def _computed(model: ir.Model, value: ir.Value, cone: _Cone) -> NDArray[np.gener
 def recurrent_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """Yield the recurrent nodes of one graph."""
     for node in graph:
-        if node.op_type in RECURRENT and is_standard(node):
+        if is_recurrent(node):
             yield node

@@ -14,25 +14,32 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
-from rnnedge_exporters.lowerings import Target, choose_int8
+from rnnedge_exporters.lowerings import choose_int8
+from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
+from rnnedge_exporters.option_values import (
+    DType,
+    Quantize,
+    Storage,
+    Target,
+    check_options,
+    check_target_option,
+)
 from rnnedge_exporters.quantization.checks import check_array
 from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights, recurrent_nodes
 from rnnedge_exporters.quantization.onnx_file.reading import (
-    called,
     contract_of,
     convert,
     read_model,
 )
 from rnnedge_exporters.quantization.onnx_file.recurrent import (
-    LENGTHS,
-    RecurrentNode,
+    QuantizableNode,
     given,
     read_node,
 )
 from rnnedge_exporters.quantization.onnx_file.rewriting import compute_in_integers, store_weights
-from rnnedge_exporters.quantization.options import DType, Quantize, Storage, check_options
 from rnnedge_exporters.quantization.other_weights import (
     FEWEST,
     is_large_product,
@@ -116,6 +123,9 @@ def quantize(
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
         force: Whether a file that holds something else than a model may be replaced.
 
+    Returns:
+        What was written, and what was done to each node and weight.
+
     Raises:
         ExportError: When the file cannot be read, is quantized already, has nothing to quantize, or
             has a recurrent node whose weights are not constant or, with `int8:all`, that cannot
@@ -126,8 +136,7 @@ def quantize(
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
-    if target not in ("cpu", "cuda", "portable"):
-        raise ExportError(f"target: expected 'cpu', 'cuda' or 'portable', got {target!r}")
+    check_target_option(target)
     if quantize is None and dtype == "float32":
         raise ExportError(
             f"{source}: is an ONNX file already: say what to do with it, quantize='int8' or "
@@ -142,7 +151,7 @@ def quantize(
     fold_weights(read)
     nodes = [
         read_node(node, opset, inner=graph is not read.graph)  # all, since they may share weights
-        for graph in _graphs(read)
+        for graph in read.graphs()
         for node in recurrent_nodes(graph)
     ]
     _check(source, read, nodes, storage, keep_float32)
@@ -162,7 +171,9 @@ def quantize(
         return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
 
     # First, since a lowering may gather from a constant that is no weight, as an initial state.
-    around = [one for graph in _graphs(read) for one in store_in(graph, stored, integers=computed)]
+    around = [
+        one for graph in list(read.graphs()) for one in store_in(graph, stored, integers=computed)
+    ]
     report = [
         kept_in_float32(f.name, f.cell, f.weights.nbytes + f.recurrence.nbytes, "it was asked for")
         for f in nodes
@@ -185,21 +196,17 @@ def quantize(
     return QuantizeResult(Path(path), len(content), sha256, before, opset, tuple(report), contract)
 
 
-def _graphs(model: ir.Model) -> list[ir.Graph]:
-    return [model.graph, *model.graph.subgraphs()]
-
-
 def _check(
     source: Path,
     model: ir.Model,
-    nodes: Sequence[RecurrentNode],
+    nodes: Sequence[QuantizableNode],
     storage: Storage,
     keep: Collection[str],
 ) -> None:
     """Refuse names that nothing has, and weights that int8 or half cannot hold."""
     weights = {
-        constant.name or "": (constant.const_value, f"{node.op_type} {called(node)}")
-        for graph in _graphs(model)
+        constant.name or "": (constant.const_value, f"{node.op_type} {label(node)}")
+        for graph in model.graphs()
         for constant, node, _ in weights_in(graph)
     }
     known = sorted({found.name for found in nodes} | set(weights))
@@ -224,19 +231,19 @@ def _refuse_loops(model: ir.Model) -> None:
         for attribute in node.attributes.values()
         if node.op_type in ("Scan", "Loop") and attribute.type == ir.AttributeType.GRAPH
     }
-    for graph in _graphs(model):
+    for graph in model.graphs():
         for constant, node, summed in weights_in(graph):
             loop = next((n for body, n in loops.items() if body is node.graph), None)
             product = node.op_type in ("MatMul", "Gemm")
             if loop is not None and product and not is_large_product(constant, summed):
                 raise ExportError(
-                    f"quantize='int8:all': {loop.op_type} {called(loop)} cannot compute in int8, "
+                    f"quantize='int8:all': {loop.op_type} {label(loop)} cannot compute in int8, "
                     "since it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
                 )
 
 
 def _form(
-    found: RecurrentNode, quantize: Quantize | None, storage: Storage, target: Target
+    found: QuantizableNode, quantize: Quantize | None, storage: Storage, target: Target
 ) -> tuple[str | None, str, Storage]:
     """Return the lowering that computes a node in int8, and why; None where it stays a node.
 
@@ -247,7 +254,9 @@ def _form(
     lowering, reason = None, found.hindrance
     if found.layer is not None:
         lengths = given(found.node, LENGTHS) is not None
-        lowering, reason = choose_int8(found.layer, lengths, target, quantize)
+        lowering, reason = choose_int8(
+            found.layer, lengths=lengths, target=target, quantize=quantize
+        )
     if lowering is None and quantize == "int8:all":
         raise ExportError(
             f"quantize='int8:all': {found.node.op_type} {found.name} cannot compute in int8, since "
@@ -260,7 +269,7 @@ def _form(
 
 
 def _written(
-    model: ir.Model, found: RecurrentNode, lowering: str | None, reason: str, storage: Storage
+    model: ir.Model, found: QuantizableNode, lowering: str | None, reason: str, storage: Storage
 ) -> LayerQuantization:
     """Write one recurrent node, and say what was done."""
     if found.layer is not None and lowering is not None:
@@ -274,7 +283,7 @@ def _clean(model: ir.Model) -> None:
     """Drop what nothing needs any more."""
     for clean in (passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass()):
         clean(model)
-    for graph in _graphs(model):  # the pass leaves the weights of inner graphs
+    for graph in model.graphs():  # the pass leaves the weights of inner graphs
         for name, constant in list(graph.initializers.items()):
             if not constant.uses() and not constant.is_graph_output():
                 graph.initializers.pop(name)
@@ -282,7 +291,7 @@ def _clean(model: ir.Model) -> None:
 
 def _updated(
     contract: Contract,
-    forms: Sequence[tuple[RecurrentNode, tuple[str | None, str, Storage]]],
+    forms: Sequence[tuple[QuantizableNode, tuple[str | None, str, Storage]]],
     report: Sequence[LayerQuantization],
     quantize: Quantize | None,
     dtype: DType,

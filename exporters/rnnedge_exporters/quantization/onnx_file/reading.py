@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -12,6 +11,7 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import HIGHEST_OPSET
+from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.serialize import LARGEST
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
@@ -39,6 +39,29 @@ def read_model(path: Path) -> ir.Model:
     Raises:
         ExportError: When it cannot be read, is too large, or quantized already.
     """
+    model = _load(path)
+    if not model.graph.outputs:
+        raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
+    _refuse_quantized(path, model)
+    opset = model.graph.opset_imports.get("", LOWEST)
+    if opset < LOWEST:
+        raise ExportError(
+            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
+            "onnx.version_converter"
+        )
+    for prepare in (
+        passes.InlinePass(),
+        passes.LiftConstantsToInitializersPass(),
+        passes.RemoveInitializersFromInputsPass(),
+    ):
+        prepare(model)
+    # Before 4, each initializer had to be an input.
+    model.ir_version = max(model.ir_version, 4)
+    return model
+
+
+def _load(path: Path) -> ir.Model:
+    """Return what a file holds, its external data too."""
     if not path.is_file():
         raise ExportError(f"{path}: expected an ONNX file, found no such file")
     try:
@@ -47,7 +70,7 @@ def read_model(path: Path) -> ir.Model:
         model = ir.load(path)
         size = sum(
             value.const_value.nbytes
-            for graph in (model.graph, *model.graph.subgraphs())
+            for graph in model.graphs()
             for value in graph.initializers.values()
             if value.const_value is not None
         )
@@ -66,23 +89,6 @@ def read_model(path: Path) -> ir.Model:
             f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
             f"of types that are not known here ({' '.join(str(first).split())[:100]})"
         ) from error
-    if not model.graph.outputs:
-        raise ExportError(f"{path}: expected an ONNX model, found no graph in it")
-    _refuse_quantized(path, model)
-    opset = model.graph.opset_imports.get("", LOWEST)
-    if opset < LOWEST:
-        raise ExportError(
-            f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
-            "onnx.version_converter"
-        )
-    for prepare in (
-        passes.InlinePass(),
-        passes.LiftConstantsToInitializersPass(),
-        passes.RemoveInitializersFromInputsPass(),
-    ):
-        prepare(model)
-    # Before 4, each initializer had to be an input.
-    model.ir_version = max(model.ir_version, 4)
     return model
 
 
@@ -120,24 +126,6 @@ def contract_of(path: Path, model: ir.Model) -> Contract | None:
     return None if text is None else Contract.from_json(text, source=str(path))
 
 
-def called(node: ir.Node) -> str:
-    """Return what to call a node: its name, or its operator and what it makes."""
-    made = next((value.name for value in node.outputs if value.name), "?")
-    return node.name or f"{node.op_type} of {made}"
-
-
-def is_standard(node: ir.Node) -> bool:
-    """Whether a node is one of ONNX's own operators."""
-    return node.domain in ("", "ai.onnx")
-
-
-def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield every node, of inner graphs and functions too."""
-    yield from model.graph.all_nodes()
-    for function in model.functions.values():
-        yield from function.all_nodes()
-
-
 def _too_large(path: Path, size: int) -> ExportError:
     return ExportError(
         f"{path}: expected at most {LARGEST:,} bytes, those of its weights among them, got {size:,}"
@@ -154,13 +142,14 @@ def quantized_part(path: Path, model: ir.Model) -> str | None:
     contract = contract_of(path, model)
     if contract is not None and (contract.quantization or contract.dtype != "float32"):
         return f"a file that rnnedge wrote in {contract.quantization or contract.dtype}"
-    for node in all_nodes(model):
+    inside = (node for function in model.functions.values() for node in function.all_nodes())
+    for node in (*model.graph.all_nodes(), *inside):
         if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
-            return f"{node.op_type} {called(node)}, which is quantized already"
+            return f"{node.op_type} {label(node)}, which is quantized already"
         widened = node.inputs[0] if node.op_type == "Cast" and node.inputs else None
         if widened is not None and widened.dtype in _SMALL and _is_weight(widened):
             dtype = widened.dtype.name.lower()
-            return f"{dtype} that {called(node)} widens, which is quantized already"
+            return f"{dtype} that {label(node)} widens, which is quantized already"
     return None
 
 

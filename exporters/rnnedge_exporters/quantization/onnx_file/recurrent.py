@@ -6,7 +6,7 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -15,24 +15,25 @@ from rnnedge_exporters.errors import ExportError, WeightsError
 from rnnedge_exporters.exported_graph import LOWEST_OPSET
 from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import is_layer_output
-from rnnedge_exporters.quantization.onnx_file.reading import called
+from rnnedge_exporters.onnx_model.nodes import attribute, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import (
+    C_0,
+    CELLS,
+    H_0,
+    B,
+    R,
+    W,
+    X,
+    count_gates,
+    gates_to_pytorch,
+    is_relu,
+    peculiarities,
+)
 from rnnedge_runtime.contract import Cell
-
-X, W, R, B, LENGTHS, H_0, C_0, PEEPHOLES = range(8)
-"""Places of the inputs."""
-_CELLS: dict[str, Cell] = {"RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
-_GATES: dict[Cell, tuple[int, ...]] = {"rnn": (0,), "lstm": (0, 2, 3, 1), "gru": (1, 0, 2)}
-"""For each gate of PyTorch, in PyTorch's order, the block of rows that holds it in ONNX:
-i, f, g, o out of i, o, f, c; r, z, n out of z, r, h."""
-_USUAL: dict[Cell, list[str]] = {
-    "rnn": ["tanh"],
-    "lstm": ["sigmoid", "tanh", "tanh"],
-    "gru": ["sigmoid", "tanh"],
-}
 
 
 @dataclass(frozen=True, slots=True)
-class RecurrentNode:
+class QuantizableNode:
     """A recurrent node with constant weights.
 
     Attributes:
@@ -56,7 +57,7 @@ class RecurrentNode:
     hindrance: str
 
 
-def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
+def read_node(node: ir.Node, opset: int, *, inner: bool) -> QuantizableNode:
     """Read a recurrent node.
 
     Args:
@@ -69,22 +70,22 @@ def read_node(node: ir.Node, opset: int, *, inner: bool) -> RecurrentNode:
         WeightsError: When their shapes are not those of the operator.
     """
     weights, recurrence = _weight(node, "W", W), _weight(node, "R", R)
-    cell = _CELLS[node.op_type]
-    gates = len(_GATES[cell])
+    cell = CELLS[node.op_type]
+    gates = count_gates(cell)
     directions, rows, hidden = recurrence.shape
     if rows != gates * hidden or weights.shape[:2] != (directions, rows):
         raise WeightsError(
-            f"{called(node)}: expected W [directions, {gates}*hidden, features] and R "
+            f"{label(node)}: expected W [directions, {gates}*hidden, features] and R "
             f"[directions, {gates}*hidden, hidden], got {list(weights.shape)} and "
             f"{list(recurrence.shape)}: the file is damaged"
         )
-    hindrance = _hindrance(node, cell, opset, inner)
+    hindrance = _hindrance(node, cell, opset, inner=inner)
     layer = None if hindrance else _layer(node, cell, weights, recurrence)
     x = given(node, X)
     if layer is not None and x is not None:
         layer = replace(layer, follows=is_layer_output(x))
-    reverse = _option(node, "direction", "forward") == "reverse"
-    return RecurrentNode(node, called(node), cell, weights, recurrence, layer, reverse, hindrance)
+    reverse = attribute(node, "direction", "forward") == "reverse"
+    return QuantizableNode(node, label(node), cell, weights, recurrence, layer, reverse, hindrance)
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
@@ -99,45 +100,35 @@ def _weight(node: ir.Node, name: str, place: int) -> Float32:
     if value is None or tensor is None:
         made = value.producer() if value is not None else None
         came = "nothing" if value is None else value.name
-        by = f", which {called(made)} ({made.op_type}) computes" if made is not None else ""
+        by = f", which {label(made)} ({made.op_type}) computes" if made is not None else ""
         raise ExportError(
-            f"{node.op_type} {called(node)}: expected constant weights {name}, got {came}{by}: "
+            f"{node.op_type} {label(node)}: expected constant weights {name}, got {came}{by}: "
             "export the model again with its weights as constants"
         )
     if tensor.dtype != ir.DataType.FLOAT:
         raise ExportError(
-            f"{node.op_type} {called(node)}: expected float32 weights {name}, got "
+            f"{node.op_type} {label(node)}: expected float32 weights {name}, got "
             f"{tensor.dtype.name.lower()}: convert the model to float32 first"
         )
     array = tensor.numpy()
     if array.ndim != 3:
         raise WeightsError(
-            f"{node.op_type} {called(node)}: expected weights {name} of 3 axes, got "
+            f"{node.op_type} {label(node)}: expected weights {name} of 3 axes, got "
             f"{list(array.shape)}: the file is damaged"
         )
     return array
 
 
-def _hindrance(node: ir.Node, cell: Cell, opset: int, inner: bool) -> str:
+def _hindrance(node: ir.Node, cell: Cell, opset: int, *, inner: bool) -> str:
     """Say what a node has that no lowering has; empty when there is nothing."""
-    activations = [name.lower() for name in _option(node, "activations", [])]
-    allowed = [_USUAL[cell]] + [["relu"]] * (cell == "rnn")
-    each = len(_USUAL[cell])
-    kinds = [activations[i : i + each] for i in range(0, len(activations), each)]
-    bias, peepholes = given(node, B), given(node, PEEPHOLES)
+    bias = given(node, B)
     states = [given(node, place) is None for place in (H_0, C_0)[: 1 + (cell == "lstm")]]
     found = {
         "it is inside a control-flow node": inner,
         f"the file has opset {opset}, and what computes in int8 needs {LOWEST_OPSET} "
         f"(opset={LOWEST_OPSET} converts it)": opset < LOWEST_OPSET,
-        f"its activations are {', '.join(activations)}": not all(k in allowed for k in kinds)
-        or any(kind != kinds[0] for kind in kinds),
-        "it clips": bool(_option(node, "clip", 0.0)),
-        "it has peepholes": cell == "lstm" and peepholes is not None,
-        "it couples its gates (input_forget)": bool(_option(node, "input_forget", 0)),
-        "it resets before the recurrent product (linear_before_reset=0)": cell == "gru"
-        and not _option(node, "linear_before_reset", 0),
-        "its batch is the first axis (layout=1)": bool(_option(node, "layout", 0)),
+        **{differs.text: True for differs in peculiarities(node)},
+        "its batch is the first axis (layout=1)": bool(attribute(node, "layout", 0)),
         "its bias is not constant": bias is not None and not _is_float32(bias),
         "it has one initial state of two": len(set(states)) > 1,
     }
@@ -149,11 +140,6 @@ def _is_float32(value: ir.Value) -> bool:
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT
 
 
-def _option(node: ir.Node, name: str, default: Any) -> Any:
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.value
-
-
 def _layer(node: ir.Node, cell: Cell, weights: Float32, recurrence: Float32) -> RecurrentLayer:
     directions, rows, hidden = recurrence.shape
     bias = given(node, B)
@@ -161,24 +147,19 @@ def _layer(node: ir.Node, cell: Cell, weights: Float32, recurrence: Float32) -> 
     if bias is not None and bias.const_value is not None:
         halves = bias.const_value.numpy()
 
-    def in_order(array: Float32) -> Float32:
-        blocks = np.split(array, len(_GATES[cell]))
-        return np.concatenate([blocks[gate] for gate in _GATES[cell]])
-
     both = tuple(
         DirectionWeights(
-            weight_ih=in_order(weights[way]),
-            weight_hh=in_order(recurrence[way]),
-            bias_ih=in_order(halves[way, :rows]),
-            bias_hh=in_order(halves[way, rows:]),
+            weight_ih=gates_to_pytorch(cell, weights[way]),
+            weight_hh=gates_to_pytorch(cell, recurrence[way]),
+            bias_ih=gates_to_pytorch(cell, halves[way, :rows]),
+            bias_hh=gates_to_pytorch(cell, halves[way, rows:]),
             weight_hr=None,
         )
         for way in range(directions)
     )
-    relu = [name.lower() for name in _option(node, "activations", [])][:1] == ["relu"]
-    nonlinearity: Literal["tanh", "relu"] = "relu" if relu else "tanh"
+    nonlinearity: Literal["tanh", "relu"] = "relu" if is_relu(node) else "tanh"
     return RecurrentLayer(
-        name=called(node),
+        name=label(node),
         cell=cell,
         input_size=weights.shape[2],
         hidden_size=hidden,

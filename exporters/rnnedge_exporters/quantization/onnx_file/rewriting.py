@@ -8,19 +8,11 @@ import onnx_ir as ir
 from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder, uses_microsoft
+from rnnedge_exporters.onnx_model.recurrent_nodes import C_0, H_0, LENGTHS, R, W, X
+from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.int8_grid import STORED_LIMIT, halved, rounded
 from rnnedge_exporters.quantization.layer_plan import write_layer
-from rnnedge_exporters.quantization.onnx_file.recurrent import (
-    C_0,
-    H_0,
-    LENGTHS,
-    R,
-    RecurrentNode,
-    W,
-    X,
-    given,
-)
-from rnnedge_exporters.quantization.options import Storage
+from rnnedge_exporters.quantization.onnx_file.recurrent import QuantizableNode, given
 from rnnedge_exporters.quantization.other_weights import FEWEST, store
 from rnnedge_exporters.quantization.report import (
     LayerQuantization,
@@ -35,7 +27,7 @@ _SUMMED = 2
 
 def compute_in_integers(
     model: ir.Model,
-    found: RecurrentNode,
+    found: QuantizableNode,
     layer: RecurrentLayer,
     lowering: str,
     storage: Storage,
@@ -89,7 +81,7 @@ def _with_directions(builder: GraphBuilder, layer: RecurrentLayer, output: ir.Va
     return builder.op("Transpose", apart, perm=[0, 2, 1, 3])
 
 
-def store_weights(found: RecurrentNode, storage: Storage, reason: str) -> LayerQuantization:
+def store_weights(found: QuantizableNode, storage: Storage, reason: str) -> LayerQuantization:
     """Widen the weights of a node from fewer bits, and leave it as it is.
 
     Those of fewer numbers than `store_in` takes stay as they are: the other branch of an `If` may

@@ -82,8 +82,11 @@ def test_two_forms_of_a_layer(tmp_path: Path) -> None:
     report = validate(tmp_path / "a.onnx", against=tmp_path / "b.onnx")
     assert report, report
     cases = {result.case for result in report.results}
+    assert report.coverage is not None
+    nodes = report.coverage.nodes
     assert report.verdict == (
-        f"PASS: a.onnx computes what b.onnx computes, in {len(cases)} of {len(cases)} cases"
+        f"PASS: a.onnx computes what b.onnx computes, in {len(cases)} of {len(cases)} cases; "
+        f"all {nodes} nodes ran"
     )
     assert {case.ragged for case in cases} == {case.random_state for case in cases} == {True, False}
     assert report.rounding is None

@@ -1,0 +1,6 @@
+"""What can be measured beside a model; here nothing is imported that a peer needs."""
+
+from __future__ import annotations
+
+PEER_NAMES = ("torch", "torchscript", "openvino")
+"""Engines that run the source of a model, as `--against` names them."""

@@ -1,0 +1,166 @@
+"""Products with weights: MatMul and Gemm, with the bias and the activation that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rnnedge_runtime.errors import PlanError
+from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
+from rnnedge_runtime.plan.values import Array, Call, Constant, Tensor, Value, merged
+
+_NONE, _TANH, _SIGMOID, _RELU = 0, 1, 2, 3
+_JOINED = (_TANH, _SIGMOID, _RELU)
+"""Activations that a product applies before it stores."""
+
+
+def multiplied(
+    tracer: Tracer, x: Tensor, weights: Array, owner: Array, bias: Array | None = None
+) -> Tensor:
+    """Return x [..., inputs] times weights [units, inputs], and a bias [units].
+
+    Args:
+        tracer: What to write the call to.
+        x: The tensor.
+        weights: As they are to be packed.
+        owner: The array that they are a view of, by which they are found again.
+        bias: The bias, or None.
+    """
+    units, inputs = weights.shape
+    if x.shape[-1] != inputs:
+        raise PlanError(f"a product of {list(x.shape)} with weights for {inputs} features")
+    if inputs == 0 or units == 0:
+        raise PlanError("weights without elements")
+    x = _rows(tracer, x)
+    sizes, (steps,) = merged(x.shape[:-1], x.strides[:-1])
+    outer, rows = (1, 1, *sizes)[-2:]
+    outer_step, row_step = (0, 0, *steps)[-2:]
+    made = tracer.new((*x.shape[:-1], units))
+    tracer.emit(
+        Call(
+            PRODUCT,
+            _NONE,
+            (outer, rows, 1, inputs),
+            (x.place, made.place),
+            (outer_step, row_step, 0, rows * units, units),
+            packed=_packed(tracer, weights, owner, bias),
+            work=outer * rows * units * inputs,
+            about={"x": x, "weights": weights, "owner": owner, "bias": bias, "to": made},
+        )
+    )
+    return made
+
+
+def _rows(tracer: Tracer, x: Tensor) -> Tensor:
+    """Return a tensor whose last axis is dense, and whose other axes are two at most."""
+    if x.shape[-1] != 1 and x.strides[-1] != 1:
+        return tracer.dense(x)
+    return x if len(merged(x.shape[:-1], x.strides[:-1])[0]) <= 2 else tracer.dense(x)
+
+
+def _packed(tracer: Tracer, weights: Array, owner: Array, bias: Array | None) -> Any:
+    owners = (owner,) if bias is None else (owner, bias)
+    key = ("matrix", weights.strides, weights.shape, *(id(array) for array in owners))
+    return tracer.keep(
+        key,
+        owners,
+        lambda: tracer.packer.matrix(weights, bias),
+    )
+
+
+def product_of(tracer: Tracer, tensor: Tensor) -> Call | None:
+    """Return the call that gave a tensor as a plain product of weights, or None."""
+    call = tracer.producer(tensor)
+    if call is None or call.operation != PRODUCT or "weights" not in call.about or call.kind:
+        return None
+    made: Tensor = call.about["to"]
+    same = made.shape == tensor.shape and made.strides == tensor.strides
+    return call if same else None
+
+
+def with_bias(tracer: Tracer, x: Value | None, bias: Value | None) -> Tensor | None:
+    """Return a product and the bias that is added to it in one call, or None where they are not."""
+    if not isinstance(x, Tensor) or not isinstance(bias, Constant):
+        return None
+    call = product_of(tracer, x)
+    if call is None or call.about["bias"] is not None:
+        return None
+    array, units = bias.array, len(call.about["weights"])
+    if array.size != units or array.shape[-1:] != (units,) or array.ndim > len(x.shape):
+        return None
+    about = call.about
+    return multiplied(tracer, about["x"], about["weights"], about["owner"], array.reshape(units))
+
+
+def with_activation(tracer: Tracer, x: Tensor, kind: int) -> Tensor | None:
+    """Return a product and an activation in one call, or None where there is no such product."""
+    call = product_of(tracer, x)
+    if call is None or kind not in _JOINED:
+        return None
+    made = tracer.new(x.shape)
+    tracer.emit(
+        Call(
+            PRODUCT,
+            kind,
+            call.sizes,
+            (call.places[0], made.place),
+            call.distances,
+            packed=call.packed,
+            work=call.work,
+        )
+    )
+    return made
+
+
+def _matmul(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    x, weights = inputs[0], inputs[1]
+    if not isinstance(weights, Constant) or weights.array.ndim != 2:
+        raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
+    tensor = tracer.floats(x)
+    if not tensor.shape:
+        raise PlanError(f"{node.label}: multiplies a number", node.name)
+    return [multiplied(tracer, tensor, weights.array.T, weights.array)]
+
+
+def _gemm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
+    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
+    if not isinstance(weights, Constant) or weights.array.ndim != 2 or isinstance(bias, Tensor):
+        raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
+    alpha = float(node.attributes.get("alpha", 1.0))
+    beta = float(node.attributes.get("beta", 1.0))
+    owner = weights.array
+    rows = owner if node.attributes.get("transB", 0) else owner.T
+    if alpha != 1.0:
+        owner = tracer.keep(
+            ("scaled", id(owner), alpha), (owner,), lambda: np.asarray(owner * np.float32(alpha))
+        )
+        rows = owner if node.attributes.get("transB", 0) else owner.T
+    x = tracer.floats(inputs[0])
+    if node.attributes.get("transA", 0):
+        x = replace(x, shape=x.shape[::-1], strides=x.strides[::-1])
+    if len(x.shape) != 2:
+        raise PlanError(f"{node.label}: takes a tensor with {len(x.shape)} axes", node.name)
+    if bias is None or beta == 0.0:
+        return [multiplied(tracer, x, rows, owner)]
+    array = _row_bias(tracer, node, bias.array, len(rows), beta)
+    return [multiplied(tracer, x, rows, owner, array)]
+
+
+def _row_bias(tracer: Tracer, node: Node, bias: Array, units: int, beta: float) -> Array:
+    if bias.ndim == 2 and len(bias) != 1:
+        raise PlanError(f"{node.label}: adds another row to each row", node.name)
+    made: Array = tracer.keep(
+        ("bias", id(bias), units, beta),
+        (bias,),
+        lambda: np.ascontiguousarray(
+            np.broadcast_to(bias.reshape(-1) * np.float32(beta), (units,))
+        ),
+    )
+    return made
+
+
+OPERATORS: dict[str, Operator] = {"Gemm": _gemm, "MatMul": _matmul}
