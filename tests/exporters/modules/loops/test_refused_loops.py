@@ -1,4 +1,4 @@
-"""Loops that no one body fits are refused with their line, and what would be wrong by chance too."""
+"""Loops that no one body fits are refused with their line; what is wrong by chance is too."""
 
 from pathlib import Path
 
