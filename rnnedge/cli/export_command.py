@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +33,11 @@ from rnnedge.file_kinds import is_onnx
 from rnnedge_exporters.option_values import FLOAT_LOWERINGS, INTEGER_LOWERINGS, TARGETS
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX, check_target
+
+if TYPE_CHECKING:
+    from rnnedge.parity import Report
+    from rnnedge.sources.load import Source
+    from rnnedge_exporters.exporter import ExportResult
 
 
 @click.command()
@@ -122,9 +128,8 @@ def export(
         check_target(output, ONNX, **writing)
     else:
         check_program(output, golden=golden, **writing)
-    if golden and not validate:
-        raise click.UsageError("--golden requires validation: leave --no-validate out")
     if is_onnx(source):
+        _check_proofs(golden, None, validate=validate)
         from rnnedge.cli.onnx_source import export_onnx
 
         export_onnx(
@@ -138,50 +143,18 @@ def export(
             as_json=as_json,
         )
         return
-    from rnnedge.parity import validate as validate_file
-    from rnnedge_exporters.exporter import export as export_module
-
-    if calibrate and not validate:
-        raise click.UsageError("--calibrate requires validation: leave --no-validate out")
-    if golden is not None:
-        from rnnedge.golden_vectors import check_golden_folder
-
-        check_golden_folder(golden)
+    _check_proofs(golden, calibrate, validate=validate)
     loaded = source_of(source, given)
-    if inputs:
-        from rnnedge.sources.input_specs import parse_inputs
-
-        examples = parse_inputs(inputs)
-        given.update(example_inputs=examples.tensors, dynamic_axes=examples.dynamic_axes)
+    given.update(_examples(inputs))
     if calibrate and given["quantize"]:
         given["calibrate"] = calibrate
     report = None
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "model.onnx"
-        if max_error is None:
-            made = export_module(loaded.module, temporary, validate=validate, **given)
-        else:
-            from rnnedge.max_error import export_within
-
-            with progress_bar("measuring layers") as progress:
-                made = export_within(
-                    loaded.module,
-                    temporary,
-                    max_error=max_error,
-                    progress=progress,
-                    **{"calibrate": calibrate, "validate": validate} | given,
-                )
+        made = _write(loaded, temporary, max_error, calibrate, {**given, "validate": validate})
         result = replace(made, path=Path(output), notes=(*loaded.notes, *made.notes))
         if validate:
-            with progress_bar("validating") as progress:
-                report = validate_file(
-                    temporary,
-                    against=replace(loaded, untold=(), remarks=()),  # they are in the result
-                    device="auto" if given["target"] == "cuda" else "cpu",
-                    golden=golden,
-                    calibrate=calibrate,
-                    progress=progress,
-                )
+            report = _prove(loaded, temporary, given["target"], golden, calibrate)
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
@@ -194,21 +167,87 @@ def export(
             )
             result = replace(result, program=written)
     if as_json:
-        print_json(
-            {
-                "written": True,
-                "model": output,
-                "bytes": result.bytes,
-                "sha256": result.sha256,
-                "contract": asdict(result.contract),
-                "notes": result.notes,
-                "quantization": [asdict(layer) for layer in result.quantization],
-                "trial": asdict(result.report),
-                "report": report.to_dict() if report else None,
-            }
-            | program_as_dict(result.program)
+        _print_json(output, result, report)
+    else:
+        _show(output, result, report, golden)
+
+
+def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) -> None:
+    for option, value in (("--golden", golden), ("--calibrate", calibrate)):
+        if value and not validate:
+            raise click.UsageError(f"{option} requires validation: leave --no-validate out")
+    if golden is not None:
+        from rnnedge.golden_vectors import check_golden_folder
+
+        check_golden_folder(golden)
+
+
+def _examples(inputs: tuple[str, ...]) -> dict[str, Any]:
+    if not inputs:
+        return {}
+    from rnnedge.sources.input_specs import parse_inputs
+
+    examples = parse_inputs(inputs)
+    return {"example_inputs": examples.tensors, "dynamic_axes": examples.dynamic_axes}
+
+
+def _write(
+    loaded: Source,
+    path: Path,
+    max_error: float | None,
+    calibrate: str | None,
+    options: Mapping[str, Any],
+) -> ExportResult:
+    from rnnedge_exporters.exporter import export as export_module
+
+    if max_error is None:
+        return export_module(loaded.module, path, **options)
+    from rnnedge.max_error import export_within
+
+    with progress_bar("measuring layers") as progress:
+        return export_within(
+            loaded.module,
+            path,
+            max_error=max_error,
+            progress=progress,
+            **{"calibrate": calibrate, **options},
         )
-        return
+
+
+def _prove(
+    loaded: Source, path: Path, target: str, golden: str | None, calibrate: str | None
+) -> Report:
+    from rnnedge.parity import validate
+
+    with progress_bar("validating") as progress:
+        return validate(
+            path,
+            against=replace(loaded, untold=(), remarks=()),  # they are in the result
+            device="auto" if target == "cuda" else "cpu",
+            golden=golden,
+            calibrate=calibrate,
+            progress=progress,
+        )
+
+
+def _print_json(output: str, result: ExportResult, report: Report | None) -> None:
+    print_json(
+        {
+            "written": True,
+            "model": output,
+            "bytes": result.bytes,
+            "sha256": result.sha256,
+            "contract": asdict(result.contract),
+            "notes": result.notes,
+            "quantization": [asdict(layer) for layer in result.quantization],
+            "trial": asdict(result.report),
+            "report": report.to_dict() if report else None,
+        }
+        | program_as_dict(result.program)
+    )
+
+
+def _show(output: str, result: ExportResult, report: Report | None, golden: str | None) -> None:
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
         if report.rounding and report.rounding.halves and report.device == "cpu":

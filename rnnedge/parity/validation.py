@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
@@ -34,7 +35,7 @@ from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.mutation.in_torch import Proof
-from rnnedge.parity.report import CaseResult, Report
+from rnnedge.parity.report import CaseResult, Curve, Diagnosis, Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.half_precision import Halves
@@ -169,30 +170,17 @@ def validate(
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
         opened = OpenedModel(model, device=device, worker=worker, engine=engine)
-        stored = read_stored_weights(opened)
-        source, layer, face, notes = _fit(opened, source, stored)
-        if engine != "onnxruntime":
-            notes.append(f"run by the {engine} engine")
-        original = source.module
+        settled = _settle(opened, source)
+        source, module, held, face = settled.source, settled.module, settled.held, settled.face
+        original, notes = source.module, settled.notes
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        held = _held(original, stored, opened) if stored else None
-        module = held.module if held else original
-        integers = held.integers if held else None
-        layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
-        if cases is None:
-            streams = not _hindered(opened.contract, module)
-            cases = default_cases(face, streams=streams, permute=layer is not None, quick=quick)
-            if isinstance(integers, Halves):
-                cases = [case for case in cases if case.values != "extreme"]
-                notes.append("not run on extreme values: half ends at 65,504")
-        if not cases:
-            raise ModelError("cases: expected one or more, got none")
+        cases = settled.cases(cases, opened.contract, quick=quick)
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
         wanted = watched.wanted
-        swept = collect(face, runner, module, cases, progress, integers, wanted)
-        ask, collected, remarks = swept
+        integers = held.integers if held else None
+        ask, collected, remarks = collect(face, runner, module, cases, progress, integers, wanted)
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
         if not coverage.full and wanted and not quick and not any(a.crash for a in collected):
             collected += collect_more(ask, further_cases(face, wanted))
@@ -202,7 +190,7 @@ def validate(
         subject = ComparedModel(
             path=opened.path,
             module=module,
-            layer=layer,
+            layer=settled.layer,
             declared=opened.interface,
             fitted=face,
             ask=ask,
@@ -227,35 +215,19 @@ def validate(
         calibration: tuple[OutputCost, ...] = ()
         if calibrated is not None:
             calibration = Calibration(original, face, calibrated, scores=scores).costs(runner)
-            notes += cost_lines(calibration, of="sequences of the calibration data")
+        notes += cost_lines(calibration, of="sequences of the calibration data")
         timings = time_beside_torch(opened.session(), face, module) if latency else ()
-        curves, diagnosis = error_over_time(collected, face), None
-        if not quick or not all(results):  # onnx is loaded only to look into a file
-            from rnnedge.parity.diagnosis.diagnose import diagnose, layer_curves
-
-            curves += layer_curves(subject, collected)
-            if not all(results):
-                diagnosis = diagnose(subject, collected, seconds)
+        curves, diagnosis = _explain(subject, collected, results, seconds, quick=quick)
         if held is not None and not all(exact):
             diagnosis = diagnose_unrounded(exact, held)
         results += exact
-        if failing is not None and diagnosis is not None:
-            from rnnedge.parity.golden_sets import save_failing
-
-            answers = ask(diagnosis.smallest)
-            save_failing(failing, answers, protected=read, force=force)
-    if golden is not None and diagnosis is None:
-        from rnnedge.golden_vectors import write_golden
-        from rnnedge.parity.golden_sets import golden_sets
-
+        if diagnosis is not None:
+            _save_failing(failing, ask, diagnosis, read, force=force)
+    if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""
-        sets = golden_sets(collected, results)
-        write_golden(golden, model=opened.path, sets=sets, reference=reference)
-    remarked = [result for result in results if result.remark]
-    if remarked:
-        one = max(remarked, key=lambda result: result.case.time)
-        notes.append(f"{one.output}: {one.remark}; and {len(remarked) - 1} more like it")
+        _write_golden(golden, opened.path, collected, results, reference)
+    notes += _remarked(results)
     return Report(
         model=opened.path,
         source=source.origin,
@@ -276,6 +248,114 @@ def validate(
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What a file is compared with.
+
+    Attributes:
+        source: The source, as a checkpoint's open options were settled.
+        module: The module with the weights that the file holds.
+        held: How the file holds rounded weights, or None.
+        layer: The weights, when the source is a bare layer.
+        face: The interface of the file, with the axes that the source has.
+        notes: What the report says of it.
+    """
+
+    source: Source
+    module: nn.Module
+    held: Held | None
+    layer: RecurrentLayer | None
+    face: Interface
+    notes: list[str]
+
+    def cases(
+        self, given: Sequence[Case] | None, contract: Contract | None, *, quick: bool
+    ) -> Sequence[Case]:
+        """Return the cases that the caller gave, or the sweep that fits."""
+        if given is not None:
+            if not given:
+                raise ModelError("cases: expected one or more, got none")
+            return given
+        cases = default_cases(
+            self.face,
+            streams=not _hindered(contract, self.module),
+            permute=self.layer is not None,
+            quick=quick,
+        )
+        if self.held is None or not isinstance(self.held.integers, Halves):
+            return cases
+        self.notes.append("not run on extreme values: half ends at 65,504")
+        return [case for case in cases if case.values != "extreme"]
+
+
+def _settle(opened: OpenedModel, source: Source) -> _Settled:
+    """Say what a file is compared with: the source, with the weights as the file holds them."""
+    stored = read_stored_weights(opened)
+    source, layer, face, notes = _fit(opened, source, stored)
+    if opened.engine != "onnxruntime":
+        notes.append(f"run by the {opened.engine} engine")
+    held = _held(source.module, stored, opened) if stored else None
+    module = held.module if held else source.module
+    layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
+    return _Settled(source, module, held, layer, face, notes)
+
+
+def _explain(
+    subject: ComparedModel,
+    collected: list[Answers],
+    results: Sequence[CaseResult],
+    seconds: float,
+    *,
+    quick: bool,
+) -> tuple[tuple[Curve, ...], Diagnosis | None]:
+    """Return the error over time, and why a model fails."""
+    curves = error_over_time(collected, subject.fitted)
+    if quick and all(results):  # onnx is loaded only to look into a file
+        return curves, None
+    from rnnedge.parity.diagnosis.diagnose import diagnose, layer_curves
+
+    curves += layer_curves(subject, collected)
+    return curves, None if all(results) else diagnose(subject, collected, seconds)
+
+
+def _save_failing(
+    path: str | os.PathLike[str] | None,
+    ask: Questioner,
+    diagnosis: Diagnosis,
+    read: Sequence[str | os.PathLike[str]],
+    *,
+    force: bool,
+) -> None:
+    if path is not None:
+        from rnnedge.parity.golden_sets import save_failing
+
+        save_failing(path, ask(diagnosis.smallest), protected=read, force=force)
+
+
+def _write_golden(
+    folder: str | os.PathLike[str] | None,
+    model: str,
+    collected: Sequence[Answers],
+    results: Sequence[CaseResult],
+    reference: str,
+) -> None:
+    if folder is not None:
+        from rnnedge.golden_vectors import write_golden
+        from rnnedge.parity.golden_sets import golden_sets
+
+        sets = golden_sets(collected, results)
+        write_golden(folder, model=model, sets=sets, reference=reference)
+
+
+def _remarked(results: Sequence[CaseResult]) -> list[str]:
+    """Return one remark for all that are alike."""
+    remarked = [result for result in results if result.remark]
+    if not remarked:
+        return []
+    one = max(remarked, key=lambda result: result.case.time)
+    return [f"{one.output}: {one.remark}; and {len(remarked) - 1} more like it"]
 
 
 def _seconds(given: float | None) -> float:

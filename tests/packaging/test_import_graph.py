@@ -46,14 +46,7 @@ def imports(source: str, modules: Mapping[str, object]) -> set[Import]:
 
 
 def _found(node: ast.AST, kind: str, modules: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    if isinstance(node, ast.Import):
-        yield from ((alias.name, kind) for alias in node.names if alias.name in modules)
-    elif isinstance(node, ast.ImportFrom):
-        for alias in node.names:
-            for name in (f"{node.module}.{alias.name}", node.module):
-                if name in modules:
-                    yield name, kind
-                    break
+    yield from ((name, kind) for name in _imported(node, modules))
     if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
         for child in node.body:
             yield from _found(child, "type", modules)
@@ -64,6 +57,15 @@ def _found(node: ast.AST, kind: str, modules: Mapping[str, object]) -> Iterator[
         kind = "function"
     for child in ast.iter_child_nodes(node):
         yield from _found(child, kind, modules)
+
+
+def _imported(node: ast.AST, modules: Mapping[str, object]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in modules)
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            names = (f"{node.module}.{alias.name}", node.module)
+            yield from [name for name in names if name in modules][:1]
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[tuple[str, ...]]:

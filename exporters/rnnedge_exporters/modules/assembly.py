@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -126,6 +126,40 @@ def assemble(
     model.opset_imports.pop(DOMAIN, None)
     if uses_microsoft(graph):
         model.opset_imports[MICROSOFT] = 1
+    found = _hindered(graph, calls, traced)
+    _name_outputs(graph, traced)
+    pairs = _pairs(graph, calls, told)
+    if lift:
+        pairs += _lift_states(graph, calls)
+    if lift and causal:
+        kept = keep_context(graph, causal, traced.program, names)
+        if kept is None:
+            found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
+        pairs += kept or []
+    _check_unique(graph)
+    _clean(model)
+    graph.name = "module"
+    inputs = tuple(_spec(v, traced.input_axes.get(v.name or "")) for v in graph.inputs)
+    interface = Interface(
+        inputs=inputs,
+        outputs=tuple(_spec(v, None) for v in graph.outputs),
+        states=tuple(pairs),
+        lengths=lengths,
+    )
+    check_pairs(interface)
+    for made, spec in zip(graph.inputs, interface.inputs, strict=True):
+        made.shape = ir.Shape(spec.axes)
+    return Assembled(
+        graph,
+        interface,
+        tuple(call.info for call in calls),
+        tuple(call.written for call in calls),
+        tuple(found),
+    )
+
+
+def _hindered(graph: ir.Graph, calls: Sequence[_Call], traced: Traced) -> list[str]:
+    """Return what keeps the states of layers from being lifted."""
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"
         for call in calls
@@ -146,7 +180,10 @@ def assemble(
         and isinstance(call.steps, int)
         and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
+    return found
 
+
+def _name_outputs(graph: ir.Graph, traced: Traced) -> None:
     for made, name, axes in zip(graph.outputs, traced.outputs, _output_axes(traced), strict=True):
         made.name = name
         if made.shape is not None:
@@ -154,27 +191,30 @@ def assemble(
                 named if isinstance(named, str) else size
                 for size, named in zip(made.shape, axes, strict=True)
             )
-    pairs = _pairs(graph, calls, told)
-    for call in calls:
-        for before, final in zip(call.initial, call.finals, strict=False):
-            if call.starts_from_zeros and lift:
-                graph.inputs.append(before)
-                if final in graph.outputs:  # the module returns this state itself
-                    pairs.append(StatePair(before.name or "", final.name or ""))
-                    continue
-                name = f"{(before.name or '').removesuffix('_0')}_n"
-                node = ir.node("Identity", [final], name=name)
-                out = node.outputs[0]
-                out.name, out.type, out.shape = name, final.type, before.shape
-                graph.append(node)
-                graph.outputs.append(out)
-                pairs.append(StatePair(before.name or "", name))
-    if lift and causal:
-        kept = keep_context(graph, causal, traced.program, names)
-        if kept is None:
-            found += [f"{conv.path} looks across the seam of two chunks" for conv in causal]
-        pairs += kept or []
-    _check_unique(graph)
+
+
+def _lift_states(graph: ir.Graph, calls: Sequence[_Call]) -> list[StatePair]:
+    """Make inputs and outputs of the states that start from zeros."""
+    pairs = []
+    lifted = [call for call in calls if call.starts_from_zeros]
+    for before, final in (
+        (b, f) for c in lifted for b, f in zip(c.initial, c.finals, strict=False)
+    ):
+        graph.inputs.append(before)
+        if final in graph.outputs:  # the module returns this state itself
+            pairs.append(StatePair(before.name or "", final.name or ""))
+            continue
+        name = f"{(before.name or '').removesuffix('_0')}_n"
+        node = ir.node("Identity", [final], name=name)
+        out = node.outputs[0]
+        out.name, out.type, out.shape = name, final.type, before.shape
+        graph.append(node)
+        graph.outputs.append(out)
+        pairs.append(StatePair(before.name or "", name))
+    return pairs
+
+
+def _clean(model: ir.Model) -> None:
     for clean in (
         passes.NameFixPass(),  # what is inside makes way for the names of inputs and outputs
         passes.RemoveUnusedNodesPass(),
@@ -183,24 +223,6 @@ def assemble(
         passes.TopologicalSortPass(),
     ):
         clean(model)
-    graph.name = "module"
-    inputs = tuple(_spec(v, traced.input_axes.get(v.name or "")) for v in graph.inputs)
-    interface = Interface(
-        inputs=inputs,
-        outputs=tuple(_spec(v, None) for v in graph.outputs),
-        states=tuple(pairs),
-        lengths=lengths,
-    )
-    check_pairs(interface)
-    for made, spec in zip(graph.inputs, interface.inputs, strict=True):
-        made.shape = ir.Shape(spec.axes)
-    return Assembled(
-        graph,
-        interface,
-        tuple(call.info for call in calls),
-        tuple(call.written for call in calls),
-        tuple(found),
-    )
 
 
 def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assembled:

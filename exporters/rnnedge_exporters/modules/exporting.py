@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError, LoopError
-from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
+from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial, versions
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.layers.weights import RecurrentLayer, digest
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
@@ -24,7 +24,7 @@ from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.forwards import refuse_exchanged
-from rnnedge_exporters.modules.lifting import decide
+from rnnedge_exporters.modules.lifting import Lifting, decide
 from rnnedge_exporters.modules.loops.rolling import roll
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
@@ -105,9 +105,6 @@ def build_module_graph(
                 axes_named=dynamic_axes is not None,
                 rolled=rolling.module is not None,
             )
-    if kept and states is False:
-        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
-
     with unchanged(copied), quiet(verbose=options.verbose):
         start = [getattr(inner, name) for inner, name in kept.values()]
         _set(kept, [None] * len(kept))  # starts from nothing, as a layer without a state does
@@ -130,17 +127,8 @@ def build_module_graph(
         made = with_own_names(made, lifting.trial.misnamed)
     notes += lifting.notes
     notes += _refused_notes(lifting.trial)
-    if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
-        notes.append("the batch is fixed to 1, the only one that the module runs at")
-    if kept and not lifting.lift and states is not False:
-        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
-    if states is None and lifting.found:
-        notes.append(f"states were not lifted, since {'; '.join(map(str, lifting.found))}")
-    notes += [
-        f"axis {axis} of {name} is fixed to {size}, and need not be: dynamic_axes="
-        f"{{{name!r}: {{{axis}: 'a_name'}}, ...}} opens it"
-        for name, axis, size in traced.fixed
-    ]
+    notes += _notes_on_axes(traced)
+    notes += _notes_on_states(kept, lifting, states)
     graph = _converted(made, options.opset)
     report = [
         describe_layer(written, info)
@@ -163,6 +151,26 @@ def build_module_graph(
         calibrated=tuple(dict.fromkeys(name for one in report for name in one.calibrated)),
     )
     return ExportedGraph(graph, contract, tuple(notes), tuple(report), lifting.trial)
+
+
+def _notes_on_axes(traced: Traced) -> list[str]:
+    notes = []
+    if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
+        notes.append("the batch is fixed to 1, the only one that the module runs at")
+    return notes + [
+        f"axis {axis} of {name} is fixed to {size}, and need not be: dynamic_axes="
+        f"{{{name!r}: {{{axis}: 'a_name'}}, ...}} opens it"
+        for name, axis, size in traced.fixed
+    ]
+
+
+def _notes_on_states(kept: Kept, lifting: Lifting, states: States) -> list[str]:
+    notes = []
+    if kept and not lifting.lift:
+        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
+    if states is None and lifting.found:
+        notes.append(f"states were not lifted, since {'; '.join(map(str, lifting.found))}")
+    return notes
 
 
 def _refused_notes(trial: Trial) -> list[str]:

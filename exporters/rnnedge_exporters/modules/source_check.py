@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -61,14 +61,11 @@ def check_source(
         raise
     except Exception:  # whatever a forward raises on an example that does not fit it
         return []
-    unseen = not seen.calls and not seen.cells
-    if unseen and not rolled and not (axes_named and seen.layers):
+    if not (seen.calls or seen.cells or rolled or (axes_named and seen.layers)):
         raise no_recurrence(name, list(seen.layers), loop_over_an_axis(arguments, afresh))
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
-    draws = differing_draws(module, afresh)
-    if draws is not None:
-        raise ExportError(f"{name} {draws}, and no file can answer what it does: {draws.remedy}")
+    _refuse_draws(name, module, afresh)
     start = [getattr(inner, attribute, None) for inner, attribute in kept.values()]
 
     def reset() -> None:
@@ -76,16 +73,26 @@ def check_source(
             setattr(inner, attribute, value)
 
     notes = _notes_on_state(name, kept_state(module, run, reset), kept)
-    draws = drawn(module, afresh)
+    return notes + _notes_on_draws(name, module, afresh)
+
+
+def _refuse_draws(name: str, module: nn.Module, run: Callable[[], Any]) -> None:
+    """Refuse random numbers that change the answers."""
+    draws = differing_draws(module, run)
+    if draws is not None:
+        raise ExportError(f"{name} {draws}, and no file can answer what it does: {draws.remedy}")
+
+
+def _notes_on_draws(name: str, module: nn.Module, run: Callable[[], Any]) -> list[str]:
+    """Refuse normalization by the statistics of a batch; draws that change nothing are noted."""
+    draws = drawn(module, run)
     if draws.statistics:
         raise ExportError(
             f"{name} normalizes by the statistics of its batch at {draws.statistics[0]}, and torch "
             "translates that as if by the running ones: normalize with training=self.training, and "
             "let eval() reach every layer"
         )
-    if draws.lines:
-        notes.append(f"{name} {draws}, which change nothing")
-    return notes
+    return [f"{name} {draws}, which change nothing"] if draws.lines else []
 
 
 def _notes_on_state(

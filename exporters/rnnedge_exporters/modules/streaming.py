@@ -8,9 +8,9 @@ with the line of the user's code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx
@@ -21,6 +21,11 @@ from rnnedge_exporters.modules.causal import CausalConv
 from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED
 from rnnedge_runtime.contract import TIME
+
+Shape: TypeAlias = tuple[Any, ...]
+"""Sizes, and symbols of torch."""
+Rule: TypeAlias = Callable[[fx.Node, str, list[Shape], set[str]], Iterator[str]]
+"""Takes a node, its operator, the shapes of its tensors, and the symbols of time."""
 
 _OVER_AN_AXIS = {
     *("mean", "sum", "amax", "amin", "max", "min", "prod", "var", "std", "logsumexp", "norm"),
@@ -94,60 +99,76 @@ def hindrances(
 
 
 def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[str]:
-    name = _name(node)
     if node.kwargs.get("domain") == DOMAIN:
-        keys: Any = node.kwargs["attr_keys"]
-        if LAYER not in keys:
-            return
-        numbers: Any = node.kwargs["attr_ints"]
-        path = list(capture.layers)[numbers[keys.index(LAYER)]]
-        label = path or "it"
-        layer = capture.layers[path]
-        if isinstance(layer, RolledLoop):
-            yield from _loop_looks_across(node, label, layer, times)
-            return
-        if layer.bidirectional:
-            yield f"{label} is bidirectional"
-        x, *rest = tensor_nodes(node.args[0])
-        given = numbers[keys.index(LENGTHS_GIVEN)]
-        if given and not _given_or_full(rest[0], x, times):
-            yield f"the lengths of {label} are computed"
-        states = rest[given:]
-        if any(_comes_from_a_layer(state) for state in states):
-            yield f"{label} starts from a state that is computed from the same chunk"
+        yield from _layer_looks_across(node, times, capture)
         return
+    name = _name(node)
     tensors = [a for a in tensor_nodes(node.args) if isinstance(a.meta.get("val"), Tensor)]
     shapes = [tuple(a.meta["val"].shape) for a in tensors]
     if name == "arange" and _has(node.args, times):
         yield "positions are counted from the start of each chunk (arange over time)"
     if not shapes or not any(_timed(size, times) for shape in shapes for size in shape):
         return
-    first = shapes[0]
-    if name in ("view", "reshape", "_unsafe_view", "unflatten"):
-        joined = {str(s) for s in _value(node).shape if _timed(s, times) and "//" in str(s)}
-        if joined - {str(size) for size in first}:
-            yield "steps are joined by a reshape"
-    if name == "scaled_dot_product_attention" and len(shapes) > 1 and _timed(shapes[1][-2], times):
+    rule = _RULES.get(name)
+    if rule is not None:
+        yield from rule(node, name, shapes, times)
+
+
+def _layer_looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[str]:
+    keys: Any = node.kwargs["attr_keys"]
+    if LAYER not in keys:
+        return
+    numbers: Any = node.kwargs["attr_ints"]
+    path = list(capture.layers)[numbers[keys.index(LAYER)]]
+    label = path or "it"
+    layer = capture.layers[path]
+    if isinstance(layer, RolledLoop):
+        yield from _loop_looks_across(node, label, layer, times)
+        return
+    if layer.bidirectional:
+        yield f"{label} is bidirectional"
+    x, *rest = tensor_nodes(node.args[0])
+    given = numbers[keys.index(LENGTHS_GIVEN)]
+    if given and not _given_or_full(rest[0], x, times):
+        yield f"the lengths of {label} are computed"
+    if any(_comes_from_a_layer(state) for state in rest[given:]):
+        yield f"{label} starts from a state that is computed from the same chunk"
+
+
+def _joined(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    joined = {str(s) for s in _value(node).shape if _timed(s, times) and "//" in str(s)}
+    if joined - {str(size) for size in shapes[0]}:
+        yield "steps are joined by a reshape"
+
+
+def _attention(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    if len(shapes) > 1 and _timed(shapes[1][-2], times):
         yield "attention over time"
-    elif name in _MATRIX and len(shapes) > 1:
-        if _timed(first[-1], times) or _timed(shapes[1][-2 if len(shapes[1]) > 1 else -1], times):
-            yield f"{name} over time (attention)"
-    elif name in _WINDOW:
-        yield from _window(node, name, shapes, times)
-    elif name == "layer_norm":
-        if any(_timed(size, times) for size in first[len(first) - len(node.args[1]) :]):  # type: ignore[arg-type]
-            yield "layer_norm over time"
-    elif name in ("group_norm", "instance_norm", "_native_batch_norm_legit"):
-        if any(_timed(size, times) for size in first[2:]):
-            yield f"{name} over time"
-    elif name in ("select", "slice"):
-        yield from _pick(node, name, first, times)
-    elif name in _OVER_AN_AXIS and any(
-        _timed(shape[axis], times)
-        for shape in shapes[:1]
-        for axis in _axes(node, name, len(shape))
-        if -len(shape) <= axis < len(shape)
-    ):
+
+
+def _product(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    if len(shapes) < 2:
+        return
+    inner = shapes[1][-2 if len(shapes[1]) > 1 else -1]
+    if _timed(shapes[0][-1], times) or _timed(inner, times):
+        yield f"{name} over time (attention)"
+
+
+def _layer_norm(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    normalized: Any = node.args[1]
+    if any(_timed(size, times) for size in shapes[0][len(shapes[0]) - len(normalized) :]):
+        yield "layer_norm over time"
+
+
+def _norm(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    if any(_timed(size, times) for size in shapes[0][2:]):
+        yield f"{name} over time"
+
+
+def _over_an_axis(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    shape = shapes[0]
+    axes = [a for a in _axes(node, name, len(shape)) if -len(shape) <= a < len(shape)]
+    if any(_timed(shape[axis], times) for axis in axes):
         yield f"{name} over time"
 
 
@@ -193,9 +214,7 @@ def _given_or_full(lengths: fx.Node, x: fx.Node, times: set[str]) -> bool:
     return lengths.op == "placeholder"
 
 
-def _window(
-    node: fx.Node, name: str, shapes: list[tuple[Any, ...]], times: set[str]
-) -> Iterator[str]:
+def _window(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
     spatial = shapes[0][2:] if len(shapes[0]) > 2 else shapes[0][1:]
     if "conv" in name and len(shapes) > 1:
         kernel = shapes[1][2:]
@@ -210,7 +229,8 @@ def _window(
         yield f"{name} looks across the seam of two chunks"
 
 
-def _pick(node: fx.Node, name: str, shape: tuple[Any, ...], times: set[str]) -> Iterator[str]:
+def _pick(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:
+    shape = shapes[0]
     axis = node.args[1] if len(node.args) > 1 else 0
     if not isinstance(axis, int) or not _timed(shape[axis], times):
         return
@@ -279,3 +299,16 @@ def line_of(node: fx.Node) -> str:
         return ""
     file, number, _ = mine[-1]
     return f"line {number} of {file.rsplit('/', 1)[-1]}"
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(_OVER_AN_AXIS, _over_an_axis),
+    **dict.fromkeys(("select", "slice"), _pick),
+    **dict.fromkeys(("group_norm", "instance_norm", "_native_batch_norm_legit"), _norm),
+    "layer_norm": _layer_norm,
+    **dict.fromkeys(_WINDOW, _window),
+    **dict.fromkeys(_MATRIX, _product),
+    "scaled_dot_product_attention": _attention,
+    **dict.fromkeys(("view", "reshape", "_unsafe_view", "unflatten"), _joined),
+}
+"""What is asked of an operator that sees time: it yields what looks from one step to others."""

@@ -239,15 +239,12 @@ class BodyWriter:
             if not isinstance(described, tuple) or not described or described[0] == "lit":
                 return
             if described[0] == "index":
-                if described not in self._indices:
-                    self._indices.append(described)
-                return
-            if described[0] == "outer":
-                if not self._held_inside(described[1]) and described[1] not in self._captured:
-                    self._captured.append(described[1])
-                return
-            for part in described:
-                look(part)
+                _add(self._indices, described)
+            elif described[0] != "outer":
+                for part in described:
+                    look(part)
+            elif not self._held_inside(described[1]):
+                _add(self._captured, described[1])
 
         for position, (_, args, kwargs, _, _) in sorted(self._parts.operations.items()):
             if position in self._parts.writes:
@@ -469,3 +466,9 @@ def _has_index(described: Any) -> bool:
     if not isinstance(described, tuple) or not described or described[0] == "lit":
         return False
     return described[0] == "index" or any(map(_has_index, described))
+
+
+def _add(found: list[Any], item: Any) -> None:
+    """Append what is not there yet."""
+    if item not in found:
+        found.append(item)
