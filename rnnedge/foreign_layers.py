@@ -26,7 +26,7 @@ _FLOAT = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOU
 
 @dataclass(frozen=True, slots=True)
 class NodeSizes:
-    """The sizes of one recurrent node; None where the file does not tell.
+    """The sizes of one recurrent node; None where the file does not say.
 
     Attributes:
         input_size: Features of a step.
@@ -118,6 +118,6 @@ class LayerSizes:
         )
 
     def _last(self, names: Iterable[str]) -> int | None:
-        """Return the last axis of the first tensor whose shape tells it."""
+        """Return the last axis of the first tensor whose shape shows it."""
         shapes = (self._shapes.get(name) for name in names)
         return next((shape[-1] for shape in shapes if shape and shape[-1]), None)

@@ -95,7 +95,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Baseline:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        said = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise InputError(f"{name}: expected what rnnedge bench --json printed: {said}") from error
     try:
         if values["format"] != FORMAT:

@@ -123,6 +123,8 @@ def choose_int8(
     """
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
+    if target == "c":
+        return None, "C computes in float32"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
@@ -150,6 +152,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
+    if target == "c":
+        return "operator", "C is written from it"
     if target == "portable":
         return "operator", "the form that the most runtimes know"
     if target == "cuda":

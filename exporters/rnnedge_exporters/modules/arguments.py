@@ -78,7 +78,7 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
         given = value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
         wrong = [key for key in given if not key.isidentifier() or iskeyword(key)]
         if wrong:
-            raise ExportError(f"{wrong[0]!r} is no name that an argument can have")
+            raise ExportError(f"{wrong[0]!r} is not a valid argument name")
         values.update(given)
     arguments = Arguments({name: _as_float32(value) for name, value in values.items()})
     if not arguments.flat():

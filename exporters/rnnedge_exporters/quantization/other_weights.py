@@ -134,7 +134,7 @@ def _written(
     moments: SecondMoments | None,
 ) -> LayerQuantization:
     done = "stored in int8" if storage == "int8" else "stored in float16"
-    reason = "float32 is computed in, as fast as before"
+    reason = "computed in float32: smaller file, same speed"
     multiplied = integers and storage == "int8" and is_large_product(constant, summed)
     limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
     decided, gains = array, {}

@@ -45,7 +45,7 @@ def _open_lengths(subject: Subject, cell: RecurrentNode) -> bool:
     return bool(cell.lengths) and not subject.file.is_constant(cell.lengths)
 
 
-def _relu(subject: Subject, cell: RecurrentNode) -> bool:
+def _not_tanh(subject: Subject, cell: RecurrentNode) -> bool:
     return cell.op == "RNN" and {name.lower() for name in cell.activations} != {"tanh"}
 
 
@@ -88,13 +88,18 @@ _RULES = (
         _NO_LENGTHS,
     ),
     _Rule(
-        *("onnx.reference", _relu, "refuses", "an RNN with other activations than tanh (1.23.2)"),
+        *(
+            "onnx.reference",
+            _not_tanh,
+            "refuses",
+            "other activations of an RNN than tanh (1.23.2)",
+        ),
         _ELSEWHERE,
     ),
     _Rule(
         *(
             "tract",
-            _relu,
+            _not_tanh,
             "wrong",
             "silently wrong: activations of an RNN run as tanh, off by 0.7 (0.23.9)",
         ),

@@ -88,7 +88,7 @@ def _exposable(subject: Subject) -> list[RecurrentNode]:
     for cell in cells:
         for name in cell.initial:
             if name and not is_zero(subject.file, name):
-                raise NotMendedError(f"{cell.name} starts from something else than zeros")
+                raise NotMendedError(f"{cell.name} does not start from zeros")
         if _size_and_dtype(subject.file, cell)[0] == 0:
             raise NotMendedError(f"the weights of {cell.name} are not constants")
     return cells

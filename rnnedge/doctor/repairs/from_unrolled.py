@@ -116,7 +116,7 @@ def _vector(file: OnnxFile, name: str | None, rows: int) -> NDArray[np.float32]:
     if value is None:
         return np.zeros(rows, np.float32)
     if value.size != rows:
-        raise NotMendedError(f"{name} is no bias of {rows} values")
+        raise NotMendedError(f"{name} is not a bias of {rows} values")
     return value.reshape(rows).astype(np.float32)
 
 

@@ -192,7 +192,7 @@ def _steps_that_count(trial: ProbeRuns, base: Sizes) -> int:
 
 
 def _last_that_counts(trial: ProbeRuns, base: Sizes, time: int) -> int:
-    """Return how many of `time` steps change an output; 0 when all do, or that cannot be told."""
+    """Return how many of `time` steps change an output; 0 when all do, or that is unknown."""
     sizes = Sizes(time, base.batch)
     if not trial.at(sizes).ok or wrong_shapes(trial, base, sizes):
         return 0

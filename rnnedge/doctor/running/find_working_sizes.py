@@ -22,7 +22,7 @@ def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
     """Give a role to axes that nothing told, but that have the size of one that has it, or must.
 
     Axes of one name have one size, as both of a mask of steps by steps. And the one open axis
-    beside batch is time, where no other is: samples that are cut into windows inside the graph.
+    next to batch is time, where no other is: samples that are cut into windows inside the graph.
 
     Args:
         roles: Which axes are batch and time.

@@ -11,7 +11,7 @@
     emitting    that program as a module with a `RolledLoop` for each loop
     bodies      the body of a loop, and what the loop is called with
     rolled      the loop: it runs in PyTorch, and is one opaque node while torch exports
-    checking    the rolled module beside the user's own, in float64
+    checking    the rolled module compared with the user's, in float64
     rolling     the steps above, in order
     scan        the opaque node becomes a `Scan`
     sites       what a loop carries, in the user's own names, and what to write instead

@@ -93,7 +93,7 @@ def at_sizes(
 def open_axes(
     module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None
 ) -> OpenAxes | None:
-    """Find the axes of the inputs that a loop walks, and those beside them that are open.
+    """Find the axes of the inputs that a loop walks, and the other open ones.
 
     Args:
         module: A private copy.

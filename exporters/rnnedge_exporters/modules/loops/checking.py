@@ -1,4 +1,4 @@
-"""A rolled module beside the user's own, at lengths and batches that were not traced."""
+"""A rolled module compared with the user's, at lengths and batches that were not traced."""
 
 from __future__ import annotations
 

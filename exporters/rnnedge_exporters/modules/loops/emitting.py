@@ -132,7 +132,7 @@ class Writer:
             zip(self.value(given["attr_keys"]), self.value(given["attr_ints"]), strict=True)
         )
         if given.get("domain") != ("lit", DOMAIN) or told.get(LENGTHS_GIVEN, 1):
-            raise MismatchError("lengths, or a packed sequence, beside a loop")
+            raise MismatchError("lengths, or a packed sequence, in a module with a loop")
         x, *states = self.value(item.args[0])
         path = list(self._layers)[told[LAYER]]
         layer = self._layers[path]

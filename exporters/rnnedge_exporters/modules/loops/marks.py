@@ -254,7 +254,7 @@ class _Marking(ast.NodeTransformer):
     def visit_While(self, node: ast.While) -> ast.AST:
         """Write `while C` as `for _ in iter(lambda: bool(C), False)`.
 
-        A function of its own would not see the names of a class, nor assign (`:=`); such a
+        A function would not see the names of a class, nor assign (`:=`); such a
         condition is left as it is.
         """
         self.generic_visit(node)

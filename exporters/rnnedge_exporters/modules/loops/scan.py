@@ -31,8 +31,8 @@ def add_rolled_loop(
         graph: What to add to.
         loop: The loop.
         translate: Turns an exported program into ONNX.
-        given: The states to start from, what is scanned [time, …], and what the body reads
-            beside it.
+        given: The states to start from, what is scanned [time, …], and the other values that
+            the body reads.
 
     Returns:
         The final states, then what each turn gives [time, …].

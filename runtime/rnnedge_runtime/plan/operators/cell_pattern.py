@@ -229,7 +229,7 @@ def _is_linear(term: Term) -> bool:
 
 
 def _integer_product(term: Term) -> tuple[Term, IntegerWeights] | None:
-    """Return the operand and the weights of a product of integers, or None where it is none."""
+    """Return the operand and the weights of a product of integers, or None for anything else."""
     factors = _factors(term)
     if len(factors) != 3:
         return None
