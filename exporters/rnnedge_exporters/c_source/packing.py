@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.errors import PlanError
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 
 Array: TypeAlias = NDArray[np.generic]
 Floats: TypeAlias = NDArray[np.float32]
@@ -33,12 +34,33 @@ class RowPacker:
     """Keeps weights as rows; a `rnnedge_runtime.plan.packing.Packer`."""
 
     def layer(self, weights: LayerWeights) -> LayerWeights:
-        """Return one direction of a layer as it is."""
+        """Return one direction of a layer as it is.
+
+        Raises:
+            PlanError: When the model computes it in integers.
+        """
+        if weights.integers_ih is not None or weights.integers_hh is not None:
+            raise _computed_in_integers()
         return weights
 
     def matrix(self, weights: Floats, bias: Floats | None) -> Matrix:
         """Return a matrix as it is."""
         return Matrix(weights, bias)
+
+    def integer_matrix(self, weights: IntegerWeights, bias: Floats | None) -> Matrix:
+        """Refuse a product of integers.
+
+        Raises:
+            PlanError: Always.
+        """
+        raise _computed_in_integers()
+
+
+def _computed_in_integers() -> PlanError:
+    return PlanError(
+        "the model computes in int8, and C computes in float32: export it with quantize='int8', "
+        "which stores weights so that C reads them as int8"
+    )
 
 
 @dataclass(frozen=True, slots=True)
