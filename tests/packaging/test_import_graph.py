@@ -182,7 +182,7 @@ ROOMS = {
     "rnnedge_exporters": {"rnnedge_exporters.onnx_model", "rnnedge_exporters.errors"},
     "rnnedge_runtime": {"rnnedge_runtime.streaming", "rnnedge_runtime.session"},
 }
-"""A folder of each package, and a file beside its folders."""
+"""A folder of each package, and a file next to its folders."""
 
 
 @pytest.mark.parametrize("package", ROOMS)
