@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from rnnedge.parity.cases import Case, Inputs, make_inputs
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge_runtime.contract import TIME, Interface
 
 _TIMES = (1, 7, 40)
@@ -33,10 +34,12 @@ def cases_for(interface: Interface) -> list[list[Case]]:
     return [cases, *longer]
 
 
-def inputs_of(interface: Interface, case: Case, largest: int) -> Inputs:
+def inputs_of(
+    interface: Interface, case: Case, largest: int, wanted: Wanted | None = None
+) -> Inputs:
     """Return the inputs of a case, in the types that the file declares."""
     for spec in interface.inputs:
         if spec.name == interface.lengths and isinstance(spec.axes[0], int):
             case = replace(case, batch=spec.axes[0])
-    made = make_inputs(interface, case, largest)
+    made = make_inputs(interface, case, largest, wanted)
     return {spec.name: np.asarray(made[spec.name]).astype(spec.dtype) for spec in interface.inputs}

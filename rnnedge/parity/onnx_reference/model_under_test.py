@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from rnnedge.errors import CrashError, ModelError, TimeLimitError
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
-from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.errors import EngineError
 from rnnedge_runtime.foreign.probe_axes import interfaces_to_try, probe_axes
 
@@ -57,7 +58,8 @@ class OpenedFile:
         found = probe_axes(read.declared, read.roles, self._run_or_none, values=read.values)
         if found is None:
             return interfaces_to_try(read.declared, read.roles)[0]
-        return found.interface
+        inputs = tuple(_with_sizes(spec, found.sizes) for spec in found.interface.inputs)
+        return replace(found.interface, inputs=inputs)
 
     def _run_or_none(self, inputs: Values) -> dict[str, Array] | None:
         try:
@@ -80,6 +82,11 @@ class OpenedFile:
         if answer.error:
             raise EngineError(answer.error)
         return answer.outputs
+
+
+def _with_sizes(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
+    """Fix the axes of frames, which take one size."""
+    return replace(spec, axes=tuple(sizes.get(str(axis), axis) for axis in spec.axes))
 
 
 def _death(answer: Answer) -> str:
