@@ -36,9 +36,11 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "rnnedge_exporters": (
         ("/above",),
-        ("calibration", "modules", "sandbox"),
-        ("quantization", "layers"),
-        ("lowerings", "onnx_model"),
+        ("calibration", "c_source"),
+        ("modules", "sandbox"),
+        ("quantization",),
+        ("lowerings",),
+        ("layers", "onnx_model"),
         ("/below",),
     ),
     "rnnedge_runtime": (

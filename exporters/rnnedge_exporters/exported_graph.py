@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TypeAlias
 
 import onnx_ir as ir
 
-from rnnedge_exporters.calibration.moments import Moments
 from rnnedge_exporters.option_values import DType, Quantize, Storage, Target, storage_of
 from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.quantization.second_moments import Moments
 from rnnedge_runtime.contract import Contract
-
-LOWEST_OPSET, HIGHEST_OPSET = 17, 23
-"""The operator sets that the tests export and run."""
 
 States: TypeAlias = bool | Mapping[str, str] | None
 
@@ -109,8 +105,3 @@ class ExportedGraph:
 def shown_sizes(sizes: Mapping[str, int]) -> str:
     """Return `batch 3, time 7`."""
     return ", ".join(f"{name} {size}" for name, size in sizes.items())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide what an exported file looks like."""
-    return {name: version(name) for name in ("rnnedge", "torch", "onnx", "onnx-ir")}

@@ -11,15 +11,13 @@ from typing import Any
 
 from torch import nn
 
+from rnnedge_exporters.bare_layer import build_bare_layer
 from rnnedge_exporters.c_source.program_folder import check_program_folder
 from rnnedge_exporters.c_source.target import CProgram, check_program_options, write_program
-from rnnedge_exporters.calibration.moments import Moments, collect_moments
+from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exported_graph import HIGHEST_OPSET as HIGHEST_OPSET
-from rnnedge_exporters.exported_graph import LOWEST_OPSET as LOWEST_OPSET
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
-from rnnedge_exporters.layers.bare_layer import build_bare_layer
 from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
@@ -35,7 +33,10 @@ from rnnedge_exporters.option_values import (
 from rnnedge_exporters.option_values import Target as Target
 from rnnedge_exporters.quantization.checks import check_weights
 from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_exporters.quantization.second_moments import Moments
 from rnnedge_exporters.threads import largest_weight, threads_for
+from rnnedge_exporters.versions import HIGHEST_OPSET as HIGHEST_OPSET
+from rnnedge_exporters.versions import LOWEST_OPSET as LOWEST_OPSET
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
 from rnnedge_runtime.write_target import ONNX, check_target

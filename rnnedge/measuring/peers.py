@@ -24,9 +24,9 @@ from rnnedge.measuring.peer_names import PEER_NAMES
 from rnnedge.parity.cases import Inputs
 from rnnedge.parity.runners import Outputs
 from rnnedge_exporters import export, is_bare_layer
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.call_structure import arguments_of
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.inference_session import open_inference_session

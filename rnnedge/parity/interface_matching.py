@@ -12,10 +12,10 @@ from torch import nn
 from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case
 from rnnedge.parity.runners import ModuleRunner
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.modules.capture import observed
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
 
 _LONGER = (1, 4, 32)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from rnnedge.errors import SourceError
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_exporters.modules.loops.checking import in_dtype
 from rnnedge_exporters.modules.loops.rolled import RolledLoop

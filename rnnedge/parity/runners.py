@@ -24,12 +24,12 @@ from rnnedge.parity.rolled_source import (
 )
 from rnnedge.parity.rounding.dynamic_quantization import Integers, Walker
 from rnnedge_exporters import is_bare_layer
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.recurrent import join
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_runtime import ModelError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair

@@ -25,7 +25,7 @@ def test_lowerings_of_integers() -> None:
 
 
 def test_a_target_that_is_unknown() -> None:
-    words = "target: expected 'cpu', 'cuda' or 'portable', got 'tpu'"
+    words = "target: expected 'cpu', 'cuda', 'portable' or 'c', got 'tpu'"
     with pytest.raises(ExportError, match=words):
         check_target_option("tpu")
 

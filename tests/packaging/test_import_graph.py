@@ -179,10 +179,24 @@ def test_arrows_between_packages_point_one_way(found):
     }
 
 
-def test_folders_of_the_runtime_have_an_order(found):
-    rooms = by_folder(graph_of(found, KINDS), "rnnedge_runtime")
-    assert {"rnnedge_runtime.streaming", "rnnedge_runtime.session"} <= set(rooms)
+ROOMS = {
+    "rnnedge": {"rnnedge.doctor", "rnnedge.errors"},
+    "rnnedge_exporters": {"rnnedge_exporters.onnx_model", "rnnedge_exporters.errors"},
+    "rnnedge_runtime": {"rnnedge_runtime.streaming", "rnnedge_runtime.session"},
+}
+"""A folder of each package, and a file next to its folders."""
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_folders_have_an_order(found, package):
+    rooms = by_folder(graph_of(found, KINDS), package)
+    assert ROOMS[package] <= set(rooms)
     assert circles(rooms) == []
+
+
+def test_the_room_of_a_file_stands_on_what_options_take_alone(found):
+    below = by_folder(graph_of(found, KINDS), "rnnedge_exporters")["rnnedge_exporters.onnx_model"]
+    assert below == {"rnnedge_exporters.errors", "rnnedge_exporters.option_values"}
 
 
 @pytest.mark.parametrize("package", [Path(folder).name for folder in FOLDERS])

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial, wraps
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnedge_exporters.calibration.sequences import NamedSequence
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.recurrent import join
 from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
+from rnnedge_exporters.quantization.second_moments import Moments, SecondMoments
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.errors import RnnEdgeError, one_line
-
-Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class SecondMoments:
-    """E[x xᵀ] of what a weight is multiplied with, float64 [features, features].
-
-    Attributes:
-        chosen: On every other sequence, or the first half of a single one: what a rounding is
-            chosen with.
-        checked: On the others: what it is checked with.
-    """
-
-    chosen: Float64
-    checked: Float64
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """The second moments that were seen.
-
-    Attributes:
-        of: By the path of the parameter. There are none for anything outside a recurrent layer, a
-            recurrent cell or an `nn.Linear`, nor for the projection of an LSTM.
-    """
-
-    of: Mapping[str, SecondMoments]
 
 
 def collect_moments(

@@ -1,1 +1,1 @@
-"""A recurrent layer of PyTorch: its weights in numpy, and the ONNX graph that is made of it."""
+"""A recurrent layer of PyTorch: its weights in numpy, what it takes and gives, and `Recurrent`."""

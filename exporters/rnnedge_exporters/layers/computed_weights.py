@@ -16,8 +16,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.modules.copying import private_copy
 
 _PARTS: dict[type, tuple[str, ...]] = {
     WeightNorm: ("_g", "_v"),

@@ -1,6 +1,5 @@
 """Whole modules: any `nn.Module` that has recurrent layers inside.
 
-    copying         a private copy of the user's module, so that theirs is never touched
     forwards        the forward of a recurrent layer, exchanged in such a copy
     arguments       the arguments and results of a forward, as flat named tensors
     call_structure  how a forward is called, plain values and all, as the contract keeps it

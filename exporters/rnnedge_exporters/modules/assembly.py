@@ -13,8 +13,8 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.recurrent import Recurrent
-from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import read_layer
+from rnnedge_exporters.lowerings.stacked_layers import add_layer
 from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context

@@ -12,8 +12,9 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError, LoopError
-from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial, versions
+from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.layers.weights import RecurrentLayer, digest
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
@@ -21,7 +22,6 @@ from rnnedge_exporters.modules.arguments import Arguments, bind, name_results
 from rnnedge_exporters.modules.assembly import Assembled, assemble, with_own_names
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import Lifting, decide
@@ -37,6 +37,7 @@ from rnnedge_exporters.quantization.layer_plan import Written, write_layer
 from rnnedge_exporters.quantization.other_weights import store_constants
 from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.sandbox.shared import shared_sandbox
+from rnnedge_exporters.versions import versions
 from rnnedge_runtime.contract import Contract
 
 _EVAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)

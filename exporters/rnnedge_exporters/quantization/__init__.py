@@ -1,5 +1,6 @@
 """Weights in fewer bits: how they are rounded, what is refused, and what an export says of it.
 
+second_moments  what the data of the caller show of the weights
 gptq            weights rounded up or down by what they are multiplied with
 checks          weights that cannot be rounded
 layer_plan      how a recurrent layer is written, with what the data decided

@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 from torch import nn
 
-from rnnedge_exporters.calibration.moments import Moments, SecondMoments
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
 from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
@@ -28,6 +27,7 @@ from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.gptq import round_on_data
 from rnnedge_exporters.quantization.layer_plan import explain
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
+from rnnedge_exporters.quantization.second_moments import Moments, SecondMoments
 
 FEWEST = 256
 """Elements below which the nodes that widen weights take as many bytes as they save."""

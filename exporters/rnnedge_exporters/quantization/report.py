@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnnedge_exporters.layers.graph import build_layer_graph
 from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
+from rnnedge_exporters.lowerings.layer_graph import build_layer_graph
 from rnnedge_exporters.onnx_model.int8_grid import Float32, halved, quantize_blocks
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_exporters.option_values import Storage

@@ -18,9 +18,9 @@ from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
 from rnnedge.parity.runners import ModuleRunner, Outputs
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_runtime.contract import BATCH, Interface
 

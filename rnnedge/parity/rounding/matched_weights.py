@@ -22,8 +22,8 @@ from rnnedge.parity.rounding.dynamic_quantization import Integers, Parts
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.row_quantization import by_row
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.computed_weights import compute_weights
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.onnx_model.int8_grid import halved
 
 Float32 = NDArray[np.float32]

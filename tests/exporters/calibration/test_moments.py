@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnnedge_exporters import export
-from rnnedge_exporters.calibration.moments import Moments, collect_moments
+from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import read_sequences
 from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.quantization.second_moments import Moments
 from rnnedge_runtime.contract import Interface, StatePair, TensorSpec
 
 X = TensorSpec("x", "float32", ("batch", "time", 3))

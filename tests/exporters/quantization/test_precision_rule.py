@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from widened_layer import widened_layer
 
 from rnnedge_exporters import export
-from rnnedge_exporters.layers.graph import build_layer_graph
 from rnnedge_exporters.layers.weights import read_layer
+from rnnedge_exporters.lowerings.layer_graph import build_layer_graph
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_runtime import Session
 from rnnedge_runtime.engine.inference_session import open_inference_session

@@ -24,8 +24,8 @@ from rnnedge.parity.diagnosis.by_value import (
 )
 from rnnedge.parity.from_checkpoint import layer_in_file
 from rnnedge.sources.weight_names import find_layers
-from rnnedge_exporters.layers.graph import build_layer_graph
 from rnnedge_exporters.layers.weights import read_layer
+from rnnedge_exporters.lowerings.layer_graph import build_layer_graph
 
 CELLS: dict[str, Callable[..., nn.RNNBase]] = {
     "rnn": lambda **more: nn.RNN(3, 4, **more),

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.loops.axes import at_sizes
 
 _LENGTHS = (1, 2, 5, 7, 50, 200)

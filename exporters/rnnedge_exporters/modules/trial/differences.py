@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, sizes_of
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes
 from rnnedge_exporters.sandbox.shared import shared_sandbox

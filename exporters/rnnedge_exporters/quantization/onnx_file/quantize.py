@@ -13,7 +13,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import choose_int8
 from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.onnx_model.nodes import label
@@ -52,6 +51,7 @@ from rnnedge_exporters.quantization.report import (
     describe_layer,
     kept_in_float32,
 )
+from rnnedge_exporters.versions import versions
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 from rnnedge_runtime.write_target import ONNX, check_target

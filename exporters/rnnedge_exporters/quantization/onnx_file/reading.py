@@ -10,9 +10,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exported_graph import HIGHEST_OPSET
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.serialize import LARGEST
+from rnnedge_exporters.versions import HIGHEST_OPSET
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
 LOWEST = 7

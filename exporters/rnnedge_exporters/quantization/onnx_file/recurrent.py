@@ -12,7 +12,6 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError, WeightsError
-from rnnedge_exporters.exported_graph import LOWEST_OPSET
 from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import is_layer_output
 from rnnedge_exporters.onnx_model.nodes import attribute, label
@@ -29,6 +28,7 @@ from rnnedge_exporters.onnx_model.recurrent_nodes import (
     is_relu,
     peculiarities,
 )
+from rnnedge_exporters.versions import LOWEST_OPSET
 from rnnedge_runtime.contract import Cell
 
 

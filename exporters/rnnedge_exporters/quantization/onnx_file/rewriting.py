@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.lowerings.stacked_layers import add_layer
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder, uses_microsoft
 from rnnedge_exporters.onnx_model.int8_grid import STORED_LIMIT, halved, rounded
 from rnnedge_exporters.onnx_model.recurrent_nodes import C_0, H_0, LENGTHS, R, W, X

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge_exporters import export
-from rnnedge_exporters.layers.graph import build_layer_graph
 from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer, read_layer
+from rnnedge_exporters.lowerings.layer_graph import build_layer_graph
 
 TIME, BATCH = 5, 2
 """The example that every exporter sees."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.interface import layer_interface
-from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.lowerings.stacked_layers import add_layer
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder, value
 from rnnedge_exporters.option_values import Storage
 from rnnedge_runtime.contract import Interface, TensorSpec

@@ -8,20 +8,15 @@ import onnx_ir as ir
 from torch import nn
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.exported_graph import (
-    LOWEST_OPSET,
-    ExportedGraph,
-    ExportOptions,
-    Trial,
-    versions,
-)
+from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial
 from rnnedge_exporters.layers.computed_weights import refuse_hooks
-from rnnedge_exporters.layers.graph import build_layer_graph
-from rnnedge_exporters.layers.trial import try_layer
 from rnnedge_exporters.layers.weights import digest, read_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
+from rnnedge_exporters.lowerings.layer_graph import build_layer_graph
+from rnnedge_exporters.modules.trial.layers import try_layer
 from rnnedge_exporters.quantization.layer_plan import Written, write_layer
 from rnnedge_exporters.quantization.report import describe_layer
+from rnnedge_exporters.versions import LOWEST_OPSET, versions
 from rnnedge_runtime.contract import Contract, Interface
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError, TrialError
 from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.modules.arguments import Arguments
-from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.trial.differences import FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import made
