@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import value_of
+from rnnedge_exporters.modules.loops.hoisting import Hoister
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
 from rnnedge_exporters.modules.loops.programs import Item, Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
@@ -81,6 +82,7 @@ class BodyWriter:
         self._shapes: list[tuple[fx.Node, Described]] = []
         self._captured: list[Described] = []
         self._indices: list[Described] = []
+        self._hoister = Hoister(outer, parts, merged)
         self._sizes = SizeWriter(self._graph, self._axis_sources, self._sized_item)
 
     def write(self) -> tuple[RolledLoop, list[fx.Node]]:
@@ -100,14 +102,19 @@ class BodyWriter:
         directions = []
         used = self._scans_used()
         for number in used:
-            source = parts.scans[number]
-            node, direction = self._outer.scanned(source, parts.turns)
+            node, direction = self._hoister.scanned(number)
             given.append(node)
             directions.append(direction)
-            shapes.append(self._step_shape(source))
+            shapes.append(self._step_shape(parts.scans[number]))
             self._hold(("scan", number), shapes[-1])
+        for position in self._hoister.frontier():
+            given.append(self._hoister.value(position))
+            directions.append(self._hoister.positions[position])
+            shapes.append(parts.shapes[position])
+            self._hold(("hoisted", position), shapes[-1])
+            self._nodes[position] = self._held["hoisted", position]
         self._collect_arguments()
-        if self._indices or not used:
+        if self._indices or not directions:
             for index in self._indices or [("index", 1, ("size", ()))]:
                 given.append(self._index(index))
                 directions.append(1)
@@ -119,7 +126,7 @@ class BodyWriter:
             shapes.append(shape)
             self._hold(("outer", described), shape)
         for position in sorted(parts.operations):
-            if position not in parts.writes:
+            if position not in parts.writes and position not in self._hoister.positions:
                 self._nodes[position] = self._operation(position)
         results = self._results()
         self._graph.output(tuple(node for node, _ in results))
@@ -200,9 +207,15 @@ class BodyWriter:
                 for part in described:
                     look(part)
 
-        for _, args, kwargs, _, _ in self._parts.operations.values():
+        for _, args, kwargs in self._own_operations():
             look((args, kwargs))
         return sorted(found)
+
+    def _own_operations(self) -> Iterator[tuple[int, Described, Described]]:
+        """Yield position and arguments of what is computed in each turn."""
+        for position, (_, args, kwargs, _, _) in sorted(self._parts.operations.items()):
+            if position not in self._hoister.positions:
+                yield position, args, kwargs
 
     def _collect_arguments(self) -> None:
         """Find what the body reads from outside, and which functions of the turn."""
@@ -221,12 +234,12 @@ class BodyWriter:
             for part in described:
                 look(part)
 
-        for position, (_, args, kwargs, _, _) in sorted(self._parts.operations.items()):
+        for position, args, kwargs in self._own_operations():
             if position in self._parts.writes:
                 look(self._parts.writes[position][1])
             else:
                 look((args, kwargs))
-        names = {axis for op in self._parts.operations.values() for axis in _axes((op[1], op[2]))}
+        names = {axis for _, *given in self._own_operations() for axis in _axes(tuple(given))}
         known = {axis for _, shape in self._shapes for axis in _plain_axes(shape)}
         known |= {a for d in self._captured for a in _plain_axes(("", "", self._outer.shape_of(d)))}
         for name in sorted(names - known):
