@@ -1,4 +1,4 @@
-"""What a body computes of its scanned values alone is computed of all steps at once, in front of it.
+"""What a body computes of its scanned values alone is computed of all steps at once, before it.
 
 A product of one step reads the weights anew in every turn; one product over all time does not.
 """

@@ -1,4 +1,4 @@
-"""Loops that no one body fits are refused with their line, and what would be wrong by chance too."""
+"""Loops that no one body fits are refused with their line, and so is what is right by chance."""
 
 from pathlib import Path
 
