@@ -9,7 +9,7 @@
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
     ├── OptionError (ValueError)            an option has an unknown name or a wrong value
-    ├── DeviceError (RuntimeError)          the device cannot be had
+    ├── DeviceError (RuntimeError)          the device cannot be read
     ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          the engine failed while it ran the model
     │   └── CrashError                      the model ended the process that ran it

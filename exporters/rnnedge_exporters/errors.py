@@ -1,4 +1,4 @@
-"""What the exporter raises beside the errors of the runtime.
+"""What the exporter raises in addition to the errors of the runtime.
 
     RnnEdgeError
     ├── ExportError (ValueError)           the module or the options cannot be exported

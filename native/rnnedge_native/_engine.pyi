@@ -15,6 +15,18 @@ class Matrix:
         instructions: str | None = None,
     ) -> None: ...
 
+class IntegerMatrix:
+    def __init__(
+        self,
+        values: Array,
+        scales: Array,
+        bias: Array | None,
+        units: int,
+        inputs: int,
+        gates: int,
+        instructions: str | None = None,
+    ) -> None: ...
+
 class Layer:
     def __init__(
         self,
@@ -23,11 +35,11 @@ class Layer:
         input_size: int,
         hidden_size: int,
         state_size: int,
-        input: Array | None,
-        recurrent: Array | None,
+        input: Array | IntegerMatrix | None,
+        recurrent: Array | IntegerMatrix | None,
         bias: Array | None,
         bias_n: Array | None,
-        projection: Array | None,
+        projection: Array | IntegerMatrix | None,
         instructions: str | None = None,
     ) -> None: ...
 
@@ -65,7 +77,7 @@ class Stepper:
     def step(self, frame: Any, *, out: Any = None) -> Any: ...
     def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool: ...
 
-class Rows:
+class RowStepper:
     def __init__(
         self,
         program: Program,

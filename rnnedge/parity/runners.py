@@ -55,7 +55,7 @@ class Runner(Protocol):
 
 
 class Runs(Protocol):
-    """What runs a model: a `Session`, or one in a process of its own."""
+    """What runs a model: a `Session`, or one in a separate process."""
 
     interface: Interface
 

@@ -6,7 +6,7 @@ the state at each step.
 
 Most of its error comes from the input projection: from 8 bits for the input, over its whole range,
 and 7 for the weights (`COMPUTED_LIMIT`). So the first layer takes three times as many features,
-each part with weights of its own: the input; the input made small, with the eighth bit of the
+each part with its own weights: the input; the input made small, with the eighth bit of the
 weights; and what rounding takes from the input made large, with the weights made small. Hidden 256
 is then off by 0.05 on inputs that saturate, and by 0.13 without, at 0.75 to 0.95 of the speed. The
 file holds 8 bits for each weight, from which ONNX Runtime makes all three when it opens the model.
@@ -21,50 +21,43 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import finish, stacked, stacked_biases
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, MICROSOFT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import (
+from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,
 )
 
 _SMALL = 1 / 8
-"""What the input is multiplied by beside the eighth bit, which is half an integer and becomes 4."""
+"""Factor of the input next to the eighth bit, which is half an integer and becomes 4."""
 _LARGE = 16
-"""What the rounding of the input is multiplied by, beside a sixteenth of the weights."""
+"""Factor of the rounding of the input, next to a sixteenth of the weights."""
 
 
-def lower_to_operator_int8(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_operator_int8(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one node that runs both directions; `layer` is an LSTM without projection."""
-    directions = layer.layers[index]
-    inputs = [d.weight_ih for d in directions]
-    if takes_parts(layer, index):
+    layer, x = call.layer, call.x
+    inputs = [d.weight_ih for d in call.weights]
+    if takes_parts(layer, call.index):
         x = _in_parts(graph, x, layer.input_size)
         weights, *weights_scale = _weights_of_parts(graph, inputs)
     else:
         weights, *weights_scale = _quantized(graph, "W", inputs)
-    recurrence, *recurrence_scale = _quantized(graph, "R", [d.weight_hh for d in directions])
+    recurrence, *recurrence_scale = _quantized(graph, "R", [d.weight_hh for d in call.weights])
     attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
     if layer.bidirectional:
         attributes["direction"] = "bidirectional"
-    states = initial or (None, None)
+    states = call.initial or (None, None)
     no_peepholes = None
     y, *finals = graph.ops(
         "DynamicQuantizeLSTM",
         x,
         weights,
         recurrence,
-        graph.constant("B", stacked_biases(layer, index)) if layer.bias else None,
-        lengths.int32 if lengths else None,
+        graph.constant("B", stacked_biases(call)) if layer.bias else None,
+        call.lengths.int32 if call.lengths else None,
         *states,
         no_peepholes,
         *weights_scale,
@@ -73,7 +66,7 @@ def lower_to_operator_int8(
         domain=MICROSOFT,
         **attributes,
     )
-    return finish(graph, layer, y, finals, lengths, initial)
+    return finish(graph, call, y, finals)
 
 
 def takes_parts(layer: RecurrentLayer, index: int) -> bool:

@@ -204,7 +204,7 @@ def assemble(
 
 
 def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assembled:
-    """Give axes of outputs a name of their own, whose size is not what torch says.
+    """Give axes of outputs separate names, whose size is not what torch says.
 
     Args:
         made: The graph; its outputs are changed.

@@ -156,7 +156,7 @@ def _note_weights(capture: Capture, path: str, layer: Layer, own: dict[str, Any]
         if not torch.equal(noted, weight):
             raise ExportError(
                 f"{path}.{name} is computed anew for each call, and differs between two: give each "
-                "call a layer of its own"
+                "call its own layer"
             )
 
 

@@ -147,7 +147,9 @@ def build_module_graph(
         for written, info in zip(made.recurrent, made.layers, strict=True)
         if written is not None and storage != "float32"
     ]
-    report += store_constants(graph, stored, copied, options.moments, integers=target != "cuda")
+    report += store_constants(
+        graph, stored, copied, options.moments, integers=target not in ("cuda", "c")
+    )
     contract = Contract(
         interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,

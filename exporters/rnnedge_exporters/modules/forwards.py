@@ -52,7 +52,7 @@ def exchange_forward(layer: nn.Module, wrap: Callable[[Forward], Forward]) -> Ca
 
 
 def has_own_forward(layer: nn.Module) -> bool:
-    """Whether the class of a recurrent layer has a forward of its own over that of the layer."""
+    """Whether the class of a recurrent layer overrides the forward of the layer."""
     return type(layer).forward not in _STOCK
 
 

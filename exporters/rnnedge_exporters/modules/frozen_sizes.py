@@ -148,8 +148,8 @@ def refuse_enlarged(given: Mapping[str, Tensor], axes: Mapping[str, tuple[Axis, 
         for axis, (size, written) in enumerate(zip(tensor.shape, axes[name], strict=True)):
             if size == 1 and written != 1 and not isinstance(written, str):
                 raise ExportError(
-                    f"axis {axis} of {name} has 1 entry in the example and cannot be told from an "
-                    "axis of fixed size: give an example with 2 or more"
+                    f"axis {axis} of {name} has 1 entry in the example and cannot be "
+                    "distinguished from an axis of fixed size: give an example with 2 or more"
                 )
 
 

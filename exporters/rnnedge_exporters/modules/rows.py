@@ -3,8 +3,8 @@
 A lifted state belongs to a row of the batch. It is the state of that row's sequence only where the
 recurrent layer sees the rows of the module's inputs in their order, whatever the numbers in them
 are: rows that a module sorts by their lengths are others at the next call. The exported program is
-followed node by node; what is not known to keep rows apart and in their places counts as moving
-them.
+followed node by node; an operator that is not known to keep rows apart and in their places counts
+as moving them.
 """
 
 from __future__ import annotations

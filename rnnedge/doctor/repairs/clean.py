@@ -9,23 +9,20 @@ import onnx
 from rnnedge.doctor.checks.contents import LOCAL_PATH
 from rnnedge.doctor.checks.weights import find_copies
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
-from rnnedge.doctor.running.probe_runs import Trial
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
+from rnnedge.doctor.running.probe_runs import ProbeRuns
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes
 from rnnedge_exporters.onnx_model.serialize import save_model
 
-MENDS = frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"})
-"""Kinds of findings that this mends."""
-
 _EXPORTERS_OWN = ("pkg.", "namespace")
 """What the keys begin with that torch's exporter writes for itself."""
 _NEWEST_PLAIN_TYPE = onnx.TensorProto.BFLOAT16
-"""Element types after this one came with IR versions of their own."""
+"""Element types after this one came with separate IR versions."""
 
 
-def clean(subject: Subject, folder: Path) -> Mended:
+def _clean(subject: Subject, folder: Path) -> Mended:
     """Strip local paths, lower the IR version, store weights once, turn Dropout off.
 
     Args:
@@ -44,7 +41,9 @@ def clean(subject: Subject, folder: Path) -> Mended:
         raise NotMendedError("there is nothing to clean")
     path = folder / "cleaned.onnx"
     save_model(model, path)
-    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),)))
+    return Mended(
+        path, MadeRepair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),))
+    )
 
 
 def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
@@ -53,7 +52,7 @@ def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
         raise NotMendedError("it does not run, so nothing can be proven")
     answers = dict(subject.seen)
     largest = 0.0
-    trial = Trial(subject.sandbox, path, subject.roles)
+    trial = ProbeRuns(subject.sandbox, path, subject.roles)
     if dropout:
         first, second = trial.at(behaviour.base), trial.again(behaviour.base)
         if not (first.ok and second.ok):
@@ -151,3 +150,11 @@ def _lower_ir_version(model: onnx.ModelProto) -> str:
         return ""
     model.ir_version = needed
     return f"IR version {before} is now {needed}"
+
+
+CLEAN = Repair(
+    "clean",
+    frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"}),
+    may=runs,
+    apply=_clean,
+)

@@ -16,21 +16,18 @@ import onnx
 
 from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.recurrence import Cell
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.reading.recurrence import RecurrentNode
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
-from rnnedge_exporters.onnx_model.axis_names import interface_by_names
+from rnnedge_exporters.onnx_model.axis_names import interface_of
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import drop_unused
 from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
-
-MENDS = frozenset({"states-hidden"})
-"""Kinds of findings that this mends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class _State:
 _States = list[_State]
 
 
-def expose_states(subject: Subject, folder: Path) -> Mended:
+def _expose_states(subject: Subject, folder: Path) -> Mended:
     """Make the states of every hidden recurrent operator inputs and outputs.
 
     Args:
@@ -59,7 +56,7 @@ def expose_states(subject: Subject, folder: Path) -> Mended:
     behaviour = subject.behaviour
     if behaviour is None or behaviour.base is None:
         raise NotMendedError("it does not run, so nothing can be proven")
-    cells = exposable(subject)
+    cells = _exposable(subject)
     if behaviour.time.status != "open":
         raise NotMendedError("time is not open, so there are no chunks")
     model, states = _exposed(subject, cells)
@@ -71,10 +68,10 @@ def expose_states(subject: Subject, folder: Path) -> Mended:
         _same_in_chunks(subject, behaviour, states, path),
     )
     changes = tuple(f"{s.input}: new input, fed by the output {s.output}" for s in states)
-    return Mended(path, Repair("states exposed", changes, proofs))
+    return Mended(path, MadeRepair("states exposed", changes, proofs))
 
 
-def exposable(subject: Subject) -> list[Cell]:
+def _exposable(subject: Subject) -> list[RecurrentNode]:
     """Return the operators whose states can be made inputs and outputs.
 
     Raises:
@@ -91,13 +88,13 @@ def exposable(subject: Subject) -> list[Cell]:
     for cell in cells:
         for name in cell.initial:
             if name and not is_zero(subject.file, name):
-                raise NotMendedError(f"{cell.name} starts from something else than zeros")
+                raise NotMendedError(f"{cell.name} does not start from zeros")
         if _size_and_dtype(subject.file, cell)[0] == 0:
             raise NotMendedError(f"the weights of {cell.name} are not constants")
     return cells
 
 
-def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _States]:
+def _exposed(subject: Subject, cells: list[RecurrentNode]) -> tuple[onnx.ModelProto, _States]:
     """Return a model with the states exposed, under names that the runtime pairs by itself."""
     plain = [re.sub(r"\W+", ".", cell.node.name).strip(".") or cell.op.lower() for cell in cells]
     numbered = [f"{name}.{index}" for index, name in enumerate(plain)]
@@ -108,14 +105,14 @@ def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _Sta
         model.CopyFrom(subject.file.proto)
         states = _expose(model, subject, cells, [f"{name}." if name else "" for name in names])
         if states is not None:
-            pairs = {(pair.input, pair.output) for pair in interface_by_names(model).states}
+            pairs = {(pair.input, pair.output) for pair in interface_of(model).states}
             if all((state.input, state.output) in pairs for state in states):
                 return model, states
     raise NotMendedError("no free names for its states")
 
 
 def _expose(
-    model: onnx.ModelProto, subject: Subject, cells: list[Cell], prefixes: list[str]
+    model: onnx.ModelProto, subject: Subject, cells: list[RecurrentNode], prefixes: list[str]
 ) -> _States | None:
     """Rewire the nodes, in place; None when a name is taken."""
     declared = (told for _, _, told in subject.roles.declared(subject.file, BATCH))
@@ -150,8 +147,8 @@ def _expose(
     return states
 
 
-def _size_and_dtype(file: OnnxFile, cell: Cell) -> tuple[int, np.dtype[Any]]:
-    """Return the hidden size and the dtype of an operator; a size of 0 when it is not told."""
+def _size_and_dtype(file: OnnxFile, cell: RecurrentNode) -> tuple[int, np.dtype[Any]]:
+    """Return the hidden size and the dtype of an operator; a size of 0 when it is unknown."""
     value = file.constant(cell.tensor(2))
     if value is None:
         return int(cell.options.get("hidden_size", 0)), np.dtype(np.float32)
@@ -219,3 +216,16 @@ def _same_in_chunks(subject: Subject, behaviour: Behaviour, states: _States, pat
             f"{reason}"
         ) from reason
     return f"chunks of 3, 1 and {sizes.time - 4} steps give what the whole gives: {told(error)}"
+
+
+def _may(subject: Subject) -> bool:
+    try:
+        _exposable(subject)
+    except NotMendedError:
+        return False
+    return runs(subject)
+
+
+EXPOSE_STATES = Repair(
+    "expose states", frozenset({"states-hidden"}), may=_may, apply=_expose_states
+)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnedge.doctor.findings import Kind
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.repairs.from_operators import layer_from_operators
 from rnnedge.doctor.repairs.from_unrolled import layer_from_chains, layer_from_names
 from rnnedge.doctor.repairs.recovered import Recovered
@@ -29,7 +30,7 @@ from rnnedge_runtime.errors import RnnEdgeError
 if TYPE_CHECKING:
     from rnnedge.sources.spec import RNNSpec
 
-MENDS = frozenset(
+_KINDS: frozenset[Kind] = frozenset(
     {
         *("frozen-time", "frozen-batch", "some-time", "some-batch"),
         *("declared-time", "declared-batch", "declared-shape", "fixed-lengths"),
@@ -38,14 +39,13 @@ MENDS = frozenset(
     }
 )
 """Kinds of findings that a new export has none of."""
-
-
-CALLED_FOR_BY = (
-    MENDS
-    - {"versions", "ir-version", "local-paths", "duplicate-weights"}
-    - {*("declared-time", "declared-batch", "declared-shape")}
+_IN_PLACE: frozenset[Kind] = frozenset(
+    {
+        *("versions", "ir-version", "local-paths", "duplicate-weights"),
+        *("declared-time", "declared-batch", "declared-shape"),
+    }
 )
-"""What is worth a file with other names; the rest is mended in place, where nothing else is."""
+"""Kinds that do not justify a file with other names: they are repaired in place, if alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def read_layer_back(subject: Subject, *, by_names: bool = True) -> Recovered:
     return layer_from_chains(subject)
 
 
-def export_again(subject: Subject, folder: Path) -> Mended:
+def _export_again(subject: Subject, folder: Path) -> Mended:
     """Write the layer that a file computes with rnnedge.
 
     Args:
@@ -114,7 +114,7 @@ def export_again(subject: Subject, folder: Path) -> Mended:
         added = "h_0 and c_0 are new inputs" if spec.cell == "lstm" else "h_0 is a new input"
         changes.append(f"{added}: zeros are what the file started from")
     proofs = (f"reproduces the file at {listed(sizes)}: {told(error)}", exported)
-    return Mended(path, Repair("exported again", tuple(changes), proofs))
+    return Mended(path, MadeRepair("exported again", tuple(changes), proofs))
 
 
 def _write(layer: Recovered, spec: RNNSpec, path: Path) -> str:
@@ -129,7 +129,7 @@ def _write(layer: Recovered, spec: RNNSpec, path: Path) -> str:
     module.load_state_dict({name: torch.from_numpy(w) for name, w in layer.weights.items()})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NaN in weights is a finding of its own
+            warnings.simplefilter("ignore")  # NaN in weights is a separate finding
             export(module, path, lengths=layer.lengths is not None)
             report = validate(path, against=module)
     except RnnEdgeError as error:
@@ -150,7 +150,7 @@ def _reproduce(
     largest = 0.0
     outputs: _Outputs | None = None
     with trial_of(subject.file, subject.roles, subject.sandbox) as old:
-        # The largest first: there every axis has a size of its own to be told by.
+        # The largest first: there every axis has a distinct size to be recognized by.
         for size in sorted(sizes, key=lambda s: (s.batch > 1, s.time > 1, s.time), reverse=True):
             before = old.at(size)
             after = subject.sandbox.run(path, _feeds(subject, layer, spec, size))
@@ -190,7 +190,20 @@ def _match(before: Arrays, after: Arrays) -> _Outputs:
             break
         else:
             raise NotMendedError(
-                f"its output {old} {list(value.shape)} is none of those of the layer that was "
+                f"its output {old} {list(value.shape)} is not one of those of the layer that was "
                 "read: the file computes more than one layer, or another"
             )
     return _Outputs(found)
+
+
+def _may(subject: Subject) -> bool:
+    try:
+        read_layer_back(subject, by_names=False)
+    except NotMendedError:
+        return False
+    return runs(subject)
+
+
+EXPORT_AGAIN = Repair(
+    "export again", _KINDS, may=_may, apply=_export_again, called_for_by=_KINDS - _IN_PLACE
+)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge.doctor.running.find_working_sizes import find_base
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows, wrong_shapes
 from rnnedge_exporters.sandbox.onnx_runtime import Answer
 from rnnedge_runtime.contract import BATCH, TIME, Axis
@@ -23,12 +23,13 @@ class Axes:
     """Whether time, or batch, takes any size.
 
     Attributes:
-        status: `absent` when no input has it, `open`, `fixed` when only one size works, or `some`.
-        size: The size that works, where others do not.
-        evidence: What happened at the others, such as `6 is refused`.
+        status: `absent` when no input has it, `open`, `fixed` when only one size works,
+            `multiples` of one size, or `some`.
+        size: The size that works, or its multiples, where others do not.
+        evidence: What happened at the others, such as `6 is refused`; or which multiples.
     """
 
-    status: Literal["absent", "open", "fixed", "some"]
+    status: Literal["absent", "open", "fixed", "multiples", "some"]
     size: int = 0
     evidence: str = ""
 
@@ -38,7 +39,7 @@ class Behaviour:
     """What a model did.
 
     Attributes:
-        base: Sizes at which it runs rightly, as far as can be told; None when there are none.
+        base: Sizes at which it runs rightly, as far as is known; None when there are none.
         trouble: Why there are none, or what ended the process.
         time: Whether time takes any size.
         batch: Whether batch takes any size.
@@ -63,7 +64,7 @@ class Behaviour:
     deaths: dict[str, Sizes] = field(default_factory=dict)
 
 
-def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0) -> Behaviour:
+def study(trial: ProbeRuns, declared: Sizes, hints: Sequence[int], unrolled: int = 0) -> Behaviour:
     """Run a model at several sizes.
 
     Args:
@@ -90,8 +91,10 @@ def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0
         counted = _steps_that_count(trial, base) or unrolled
         if counted:
             found.time = _cut_short(found.time, counted, 2 * time)
-            base = found.base = Sizes(found.time.size, batch)
-            trial.at(base)  # what counts as run rightly is taken from what was run
+            if trial.at(Sizes(counted, batch)).ok:  # what ran rightly is taken from what was run
+                base = found.base = Sizes(found.time.size, batch)
+        elif found.time.status == "some":
+            found.time = _in_multiples(trial, base) or found.time
     if trial.roles.has(BATCH):
         more = [Sizes(time, b) for b in (1, 2, 3, 5) if b != batch]
         found.batch = _axes(trial, base, more, [], BATCH)
@@ -113,7 +116,7 @@ def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0
     return found
 
 
-def empty_sizes(behaviour: Behaviour, trial: Trial) -> Iterator[tuple[str, Answer]]:
+def empty_sizes(behaviour: Behaviour, trial: ProbeRuns) -> Iterator[tuple[str, Answer]]:
     """Run without rows, and without steps, where the model takes any number of them."""
     if behaviour.base is None:
         return
@@ -123,13 +126,13 @@ def empty_sizes(behaviour: Behaviour, trial: Trial) -> Iterator[tuple[str, Answe
         yield "no time steps", trial.at(Sizes(0, behaviour.base.batch))
 
 
-def _is_right(trial: Trial, base: Sizes, sizes: Sizes) -> bool:
+def _is_right(trial: ProbeRuns, base: Sizes, sizes: Sizes) -> bool:
     """Whether the model runs at `sizes` with the batch where it is at `base`."""
     return trial.at(sizes).ok and not wrong_shapes(trial, base, sizes)
 
 
 def _axes(
-    trial: Trial, base: Sizes, others: Sequence[Sizes], shorter: Sequence[Sizes], axis: str
+    trial: ProbeRuns, base: Sizes, others: Sequence[Sizes], shorter: Sequence[Sizes], axis: str
 ) -> Axes:
     """Say whether an axis takes any size, from runs at others; too few steps may be refused."""
     own = base.time if axis == TIME else base.batch
@@ -154,6 +157,21 @@ def _axes(
     return Axes("some" if good else "fixed", own, evidence)
 
 
+def _in_multiples(trial: ProbeRuns, base: Sizes) -> Axes | None:
+    """Say of which step a time is a multiple, where such times are taken and others are not."""
+    time = base.time
+    if coupled_rows(trial, Sizes(2 * time, base.batch)):
+        return None  # a longer time is taken for more rows
+    for step in range(2, time + 1):
+        if time % step == 0 and all(
+            _is_right(trial, base, Sizes(time + more * step, base.batch)) for more in (1, 2, 3)
+        ):
+            fewer = Sizes(step, base.batch)
+            first = step if step == time or _is_right(trial, base, fewer) else time
+            return Axes("multiples", step, f"multiples of {step} from {first} on")
+    return None
+
+
 def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
     """Return that only `steps` steps count, where more of them ran."""
     if seen.status == "fixed":
@@ -163,29 +181,41 @@ def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
     return Axes("fixed", steps, "; ".join(told))
 
 
-def _steps_that_count(trial: Trial, base: Sizes) -> int:
+def _steps_that_count(trial: ProbeRuns, base: Sizes) -> int:
     """Return how many steps change an output, when more are taken; 0 when all do."""
-    double = Sizes(2 * base.time, base.batch)
-    if not trial.at(double).ok or wrong_shapes(trial, base, double):
+    double = _last_that_counts(trial, base, 2 * base.time)
+    if not double:
         return 0
-    plain = trial.at(double).outputs
+    # A window or a stride leaves out what is behind the last whole one, wherever that is; what an
+    # exporter has fixed is the same at every length.
+    return double if _last_that_counts(trial, base, 4 * base.time) == double else 0
+
+
+def _last_that_counts(trial: ProbeRuns, base: Sizes, time: int) -> int:
+    """Return how many of `time` steps change an output; 0 when all do, or that is unknown."""
+    sizes = Sizes(time, base.batch)
+    if not trial.at(sizes).ok or wrong_shapes(trial, base, sizes):
+        return 0
+    plain = trial.at(sizes).outputs
     if not all(np.isfinite(v).all() for v in plain.values() if v.dtype.kind == "f"):
         return 0  # a NaN once made stays, whatever comes later
 
     def counts(step: int) -> bool:
-        altered = trial.altered(double, step=step)
+        altered = trial.altered(sizes, step=step)
         return not altered.ok or any(not _same(plain[n], altered.outputs[n]) for n in plain)
 
-    if counts(base.time) or not counts(0):
-        return 0  # later steps count, or nothing with a time axis does
-    low, high = 0, base.time  # steps from `low` on count, those from `high` on do not
+    if counts(time - 1) or not counts(0):
+        return 0  # the last step counts, or nothing with a time axis does
+    low, high = 0, time - 1  # steps from `low` on count, those from `high` on do not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if counts(middle) else (low, middle)
     return high
 
 
-def _output_axes(trial: Trial, base: Sizes, right: Sequence[Sizes]) -> dict[str, tuple[Axis, ...]]:
+def _output_axes(
+    trial: ProbeRuns, base: Sizes, right: Sequence[Sizes]
+) -> dict[str, tuple[Axis, ...]]:
     """Say what each axis of each output is, from the sizes that it had."""
     axes: dict[str, tuple[Axis, ...]] = {}
     for name, value in trial.at(base).outputs.items():
@@ -202,7 +232,7 @@ def _output_axes(trial: Trial, base: Sizes, right: Sequence[Sizes]) -> dict[str,
     return axes
 
 
-def _deaths(trial: Trial) -> dict[str, Sizes]:
+def _deaths(trial: ProbeRuns) -> dict[str, Sizes]:
     deaths: dict[str, Sizes] = {}
     for sizes, answer in trial.seen():
         if answer.death:

@@ -22,7 +22,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnnedge_exporters.modules.forwards import exchange_forward
 
-_STEPS = 255
+STEPS = 255
+"""Between the smallest and the largest number of a range."""
 _HALF_STEPS = 127
 
 
@@ -80,7 +81,7 @@ class Integers:
                 inner.register_forward_pre_hook(partial(_round_input, self.rounder(), block))
 
     def walker(self, layer: nn.Module, path: str = "") -> Walker | None:
-        """Return what runs a recurrent layer; None when its products are none of integers."""
+        """Return what runs a recurrent layer; None when its products are not those of integers."""
         start = f"{path}." if path else ""
         own = {name for name, _ in layer.named_parameters(recurse=False)}
         names = {name for name in own if start + name in self.names}
@@ -117,12 +118,12 @@ class Rounder:
         if block:
             return self._in_blocks(single, given=given, block=block).to(x.dtype)
         low, high = single.min().clamp(max=0), single.max().clamp(min=0)
-        scale = (high - low) / _STEPS
+        scale = (high - low) / STEPS
         if not scale > 0:
             return torch.zeros_like(x)
-        zero = (-low / scale).round().clamp(0, _STEPS)
+        zero = (-low / scale).round().clamp(0, STEPS)
         near = self.near(single / scale, given=given)
-        return ((near + zero).clamp(0, _STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
+        return ((near + zero).clamp(0, STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
 
     def _in_blocks(self, x: Tensor, *, given: bool, block: int) -> Tensor:
         """Round as `MatMulNBits` does: to 127 steps on either side of zero."""
@@ -135,7 +136,7 @@ class Rounder:
         return (near * scale).reshape(padded.shape)[..., :features]
 
     def near(self, position: Tensor, *, given: bool) -> Tensor:
-        """Return whole numbers: the nearest, or of the two beside each one at random."""
+        """Return whole numbers: the nearest, or of the two nearest to each one at random."""
         if self._random is None or given:
             return position.round()
         draws = torch.rand(position.shape, generator=self._random, dtype=position.dtype)

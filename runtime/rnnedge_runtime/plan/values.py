@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = Literal["float32", "int64", "bool"]
 
-ITEM = {"float32": 4, "int64": 8, "bool": 1}
+ITEM: dict[Dtype, int] = {"float32": 4, "int64": 8, "bool": 1}
 """Bytes of one element."""
-DTYPE_CODE = {"float32": 0, "int64": 1, "bool": 2}
+DTYPE_CODE: dict[Dtype, int] = {"float32": 0, "int64": 1, "bool": 2}
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +95,21 @@ class Constant:
     static: bool
 
 
-Value: TypeAlias = "Tensor | Constant"
+@dataclass(frozen=True, eq=False, slots=True)
+class Deferred:
+    """A value that no call makes: the nodes that take it, together, become one call.
+
+    Attributes:
+        about: What they need to know of it.
+        takers: For each operator that may take it, what lays its node out: a function of the
+            tracer, the node and the inputs.
+    """
+
+    about: Any
+    takers: Mapping[str, Callable[..., Sequence[Value]]]
+
+
+Value: TypeAlias = "Tensor | Constant | Deferred"
 
 
 @dataclass(eq=False, slots=True)

@@ -1,4 +1,4 @@
-"""Subclasses of recurrent layers with a forward of their own, and modules without such layers."""
+"""Subclasses of recurrent layers with their own forward, and modules without such layers."""
 
 import copy
 from collections.abc import Callable

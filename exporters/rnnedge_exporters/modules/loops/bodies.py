@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import fx, nn
 
@@ -12,50 +11,13 @@ from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.hoisting import Hoister
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
-from rnnedge_exporters.modules.loops.programs import Item, Merged
+from rnnedge_exporters.modules.loops.parts import LoopParts, Outer, Shape
+from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
 from rnnedge_exporters.modules.loops.turns import Described
 
-if TYPE_CHECKING:
-    from rnnedge_exporters.modules.loops.emitting import Writer
-
-Shape = tuple[Described, ...]
 _NUMBERS = ("Tensor", "number")
-
-
-@dataclass
-class LoopParts:
-    """A loop while it is written.
-
-    Attributes:
-        item: The step of the program that it is.
-        wanted: Position and turn of what is used of it; no turn where each is.
-        node: The call of it.
-        finals: Number of the result that is the last turn's value, by position.
-        collected: Number of the result with the values of all turns, by position.
-        padding: Turns that are added behind the last, and change nothing.
-    """
-
-    item: Item
-    wanted: set[tuple[int, Any]]
-    node: Any = None
-    finals: dict[int, int] = field(default_factory=dict)
-    collected: dict[int, int] = field(default_factory=dict)
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        """Read the parts of the description."""
-        parts: dict[str, Any] = dict(self.item.args)
-        self.turns: Described = parts["turns"]
-        self.operations = {position: rest for position, *rest in parts["body"]}
-        self.carries = parts["carries"]
-        self.scans = parts["scans"]
-        self.writes = {write[0]: write for write in parts["writes"]}
-        self.shapes: dict[int, Shape] = {p: op[3][2] for p, op in self.operations.items()}
-        self.dtypes = {p: op[4] for p, op in self.operations.items()}
-        self.starts = {n: c[2][0] for n, c in enumerate(self.carries) if c is not None}
-        self.given_shapes: dict[int, Shape] = {}
 
 
 class BodyWriter:
@@ -70,7 +32,7 @@ class BodyWriter:
     """
 
     def __init__(
-        self, outer: Writer, parts: LoopParts, merged: Merged, root: nn.Module, module: nn.Module
+        self, outer: Outer, parts: LoopParts, merged: Merged, root: nn.Module, module: nn.Module
     ) -> None:
         """Write nothing yet."""
         self._outer, self._parts, self._merged = outer, parts, merged

@@ -6,18 +6,15 @@ A product of one step reads the weights anew in every turn; one product over all
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
 
 from rnnedge_exporters.modules.loops.operations import CONSTANT, WEIGHT, aten
+from rnnedge_exporters.modules.loops.parts import LoopParts, Outer
 from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.turns import Described
-
-if TYPE_CHECKING:
-    from rnnedge_exporters.modules.loops.bodies import LoopParts
-    from rnnedge_exporters.modules.loops.emitting import Writer
 
 _LAST_AXES = (aten.linear.default, aten.layer_norm.default)
 """Operators over the last axes: an axis in front of the others changes nothing."""
@@ -35,7 +32,7 @@ class Hoister:
         positions: What is computed in front of the body, with the direction of its steps.
     """
 
-    def __init__(self, outer: Writer, parts: LoopParts, merged: Merged) -> None:
+    def __init__(self, outer: Outer, parts: LoopParts, merged: Merged) -> None:
         """Look at each operation of the body, in order."""
         self._outer, self._parts, self._merged = outer, parts, merged
         self._scans: dict[int, tuple[fx.Node, int]] = {}

@@ -11,7 +11,7 @@ from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.source_lines import environment
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import Arrays, FileSide, TorchSide, differences
+from rnnedge_exporters.modules.trial.differences import Arrays, FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import Sizes, Tensors, made, sizes_of
 from rnnedge_runtime.axis_sizes import size_of
 

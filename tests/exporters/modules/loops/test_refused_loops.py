@@ -1,4 +1,4 @@
-"""Loops that no one body fits are refused with their line, and so is what is right by chance."""
+"""Loops that no one body fits are refused with their line; what is wrong by chance is too."""
 
 from pathlib import Path
 
