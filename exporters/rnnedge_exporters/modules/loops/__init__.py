@@ -9,7 +9,9 @@
     fits        those expressions
     sizes       those expressions as nodes of a graph
     emitting    that program as a module with a `RolledLoop` for each loop
+    parts       a loop while it is written
     bodies      the body of a loop, and what the loop is called with
+    hoisting    what does not depend on the state is computed of all steps at once
     rolled      the loop: it runs in PyTorch, and is one opaque node while torch exports
     checking    the rolled module compared with the user's, in float64
     rolling     the steps above, in order

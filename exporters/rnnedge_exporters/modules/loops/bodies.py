@@ -3,86 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import value_of
+from rnnedge_exporters.modules.loops.hoisting import Hoister
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
-from rnnedge_exporters.modules.loops.programs import Item, Merged
+from rnnedge_exporters.modules.loops.parts import LoopParts, Outer, Shape
+from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
 from rnnedge_exporters.modules.loops.turns import Described
 
-Shape = tuple[Described, ...]
 _NUMBERS = ("Tensor", "number")
-
-
-@dataclass
-class LoopParts:
-    """A loop while it is written.
-
-    Attributes:
-        item: The step of the program that it is.
-        wanted: Position and turn of what is used of it; no turn where each is.
-        node: The call of it.
-        finals: Number of the result that is the last turn's value, by position.
-        collected: Number of the result with the values of all turns, by position.
-        padding: Turns that are added behind the last, and change nothing.
-    """
-
-    item: Item
-    wanted: set[tuple[int, Any]]
-    node: Any = None
-    finals: dict[int, int] = field(default_factory=dict)
-    collected: dict[int, int] = field(default_factory=dict)
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        """Read the parts of the description."""
-        parts: dict[str, Any] = dict(self.item.args)
-        self.turns: Described = parts["turns"]
-        self.operations = {position: rest for position, *rest in parts["body"]}
-        self.carries = parts["carries"]
-        self.scans = parts["scans"]
-        self.writes = {write[0]: write for write in parts["writes"]}
-        self.shapes: dict[int, Shape] = {p: op[3][2] for p, op in self.operations.items()}
-        self.dtypes = {p: op[4] for p, op in self.operations.items()}
-        self.starts = {n: c[2][0] for n, c in enumerate(self.carries) if c is not None}
-        self.given_shapes: dict[int, Shape] = {}
-
-
-class Outer(Protocol):
-    """What a body asks of the writer of the program around its loop."""
-
-    sizes: SizeWriter
-    holder: nn.Module
-
-    def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """Add a call of an operator."""
-        ...
-
-    def value(self, described: Described) -> Any:
-        """Return the node, or the plain value, of a description."""
-        ...
-
-    def shape_of(self, described: Described) -> tuple[Described, ...]:
-        """Return the described sizes of a description."""
-        ...
-
-    def dtype_of(self, described: Described) -> Any:
-        """Return the dtype of a description."""
-        ...
-
-    def item(self, number: int) -> Item:
-        """Return a step of the program."""
-        ...
-
-    def scanned(self, source: Described, turns: Described) -> tuple[fx.Node, int]:
-        """Return what a loop scans, [turns, …] from its lowest step on, and the direction."""
-        ...
 
 
 class BodyWriter:
@@ -109,6 +44,7 @@ class BodyWriter:
         self._shapes: list[tuple[fx.Node, Described]] = []
         self._captured: list[Described] = []
         self._indices: list[Described] = []
+        self._hoister = Hoister(outer, parts, merged)
         self._sizes = SizeWriter(self._graph, self._axis_sources, self._sized_item)
 
     def write(self) -> tuple[RolledLoop, list[fx.Node]]:
@@ -128,14 +64,19 @@ class BodyWriter:
         directions = []
         used = self._scans_used()
         for number in used:
-            source = parts.scans[number]
-            node, direction = self._outer.scanned(source, parts.turns)
+            node, direction = self._hoister.scanned(number)
             given.append(node)
             directions.append(direction)
-            shapes.append(self._step_shape(source))
+            shapes.append(self._step_shape(parts.scans[number]))
             self._hold(("scan", number), shapes[-1])
+        for position in self._hoister.frontier():
+            given.append(self._hoister.value(position))
+            directions.append(self._hoister.positions[position])
+            shapes.append(parts.shapes[position])
+            self._hold(("hoisted", position), shapes[-1])
+            self._nodes[position] = self._held["hoisted", position]
         self._collect_arguments()
-        if self._indices or not used:
+        if self._indices or not directions:
             for index in self._indices or [("index", 1, ("size", ()))]:
                 given.append(self._index(index))
                 directions.append(1)
@@ -147,7 +88,7 @@ class BodyWriter:
             shapes.append(shape)
             self._hold(("outer", described), shape)
         for position in sorted(parts.operations):
-            if position not in parts.writes:
+            if position not in parts.writes and position not in self._hoister.positions:
                 self._nodes[position] = self._operation(position)
         results = self._results()
         self._graph.output(tuple(node for node, _ in results))
@@ -228,9 +169,15 @@ class BodyWriter:
                 for part in described:
                     look(part)
 
-        for _, args, kwargs, _, _ in self._parts.operations.values():
+        for _, args, kwargs in self._own_operations():
             look((args, kwargs))
         return sorted(found)
+
+    def _own_operations(self) -> Iterator[tuple[int, Described, Described]]:
+        """Yield position and arguments of what is computed in each turn."""
+        for position, (_, args, kwargs, _, _) in sorted(self._parts.operations.items()):
+            if position not in self._hoister.positions:
+                yield position, args, kwargs
 
     def _collect_arguments(self) -> None:
         """Find what the body reads from outside, and which functions of the turn."""
@@ -246,12 +193,12 @@ class BodyWriter:
             elif not self._held_inside(described[1]):
                 _add(self._captured, described[1])
 
-        for position, (_, args, kwargs, _, _) in sorted(self._parts.operations.items()):
+        for position, args, kwargs in self._own_operations():
             if position in self._parts.writes:
                 look(self._parts.writes[position][1])
             else:
                 look((args, kwargs))
-        names = {axis for op in self._parts.operations.values() for axis in _axes((op[1], op[2]))}
+        names = {axis for _, *given in self._own_operations() for axis in _axes(tuple(given))}
         known = {axis for _, shape in self._shapes for axis in _plain_axes(shape)}
         known |= {a for d in self._captured for a in _plain_axes(("", "", self._outer.shape_of(d)))}
         for name in sorted(names - known):

@@ -13,9 +13,10 @@ from torch import fx, nn
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.layers.recurrent import Recurrent
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
-from rnnedge_exporters.modules.loops.bodies import BodyWriter, LoopParts
+from rnnedge_exporters.modules.loops.bodies import BodyWriter
 from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Pool, aten
+from rnnedge_exporters.modules.loops.parts import LoopParts
 from rnnedge_exporters.modules.loops.programs import Item, Merged
 from rnnedge_exporters.modules.loops.sizes import (
     SizeWriter,

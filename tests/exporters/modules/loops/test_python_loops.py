@@ -2,8 +2,10 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -160,3 +162,58 @@ def test_loop_is_right_at_every_size(kind: type[nn.Module], tmp_path: Path) -> N
         for wanted, spec in zip(expected, session.interface.outputs, strict=False):
             answer = answers[spec.name]
             np.testing.assert_allclose(answer, wanted.detach().numpy(), rtol=0, atol=2e-6)
+
+
+def test_input_parts_are_computed_of_all_steps_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    rnnedge.export(Stacked(), path, example_inputs=(torch.randn(2, 9, 4),))
+    graph = onnx.load(path).graph
+    (scan,) = [node for node in graph.node if node.op_type == "Scan"]
+    body = next(a.g for a in scan.attribute if a.name == "body")
+    products = ("Gemm", "MatMul")
+    assert [node.op_type in products for node in graph.node].count(True) == 1
+    assert [node.op_type in products for node in body.node].count(True) == 1
+
+
+def test_a_thousand_steps_are_never_unrolled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    export = torch.export.export
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        program = export(*args, **kwargs)
+        sizes.append(len(program.graph.nodes))
+        return program
+
+    monkeypatch.setattr(torch.export, "export", noting)
+    example = (torch.randn(1, 1000, 4),)
+    rnnedge.export(Stacked(), tmp_path / "m.onnx", example_inputs=example)
+    assert len(sizes) > 1
+    assert max(sizes) < 100
+
+
+class EqualSizes(nn.Module):
+    """As many inner turns, features and rows as steps in the example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.u = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, outputs = torch.zeros(x.size(0), 4), []
+        for t in range(x.size(1)):
+            for _ in range(4):
+                h = torch.tanh(self.w(x[:, t]) + self.u(h))
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+def test_equal_sizes_are_told_apart(tmp_path: Path) -> None:
+    module, path = EqualSizes().eval(), tmp_path / "m.onnx"
+    rnnedge.export(module, path, example_inputs=(torch.randn(4, 4, 4),))
+    session = Session(path, threads=1)
+    for batch, time in SIZES:
+        x = torch.randn(batch, time, 4)
+        answer = session.run({"x": x.numpy()}).outputs["output"]
+        np.testing.assert_allclose(answer, module(x).detach().numpy(), rtol=0, atol=2e-6)
