@@ -35,6 +35,8 @@ HIDDEN = (8, 32, 64, 128, 256, 512)
 BATCHES = (1, 8, 32)
 POOLS = ((32, 64), (64, 64), (256, 64), (256, 256))
 """Hidden size and streams."""
+INTEGERS = (64, 128, 256, 512)
+"""Hidden sizes of layers that are computed in int8."""
 TIME = 100
 SECONDS = 0.35
 """For each cell of a table, both sides together."""
@@ -74,15 +76,21 @@ class Spotter(nn.Module):
 def main() -> None:
     """Measure, print, and keep the tables under `benchmarks/results`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--instructions", help="avx512, avx2 or baseline for the native engine")
+    parser.add_argument("--instructions", help="such as avx512 or avx2, for the native engine")
     parser.add_argument("--print-only", action="store_true", help="leave the results as they are")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         models = _models(Path(folder))
+        integers = {
+            (cell, hidden): _layer(Path(folder), cell, hidden, "int8:all")
+            for cell in CELLS
+            for hidden in INTEGERS
+        }
     used = Plan(models["gru", 32], instructions=options.instructions).instructions
     lines = ["# The native engine", "", f"{describe()}; native engine with {used}", ""]
     lines += [*_steps(models, used), "", *_sequences(models, used), "", *_pools(models, used)]
+    lines += ["", *_integers(models, integers, used)]
     text = "\n".join(lines) + "\n"
     print(text)
     if not options.print_only:
@@ -90,14 +98,15 @@ def main() -> None:
         Path(__file__).parent.joinpath("results", name).write_text(text, encoding="utf-8")
 
 
+def _layer(folder: Path, cell: str, hidden: int, quantize: str | None = None) -> bytes:
+    spec = rnnedge.RNNSpec(cell=cell, input_size=INPUT_SIZE, hidden_size=hidden)
+    path = folder / "layer.onnx"
+    rnnedge.export(rnnedge.build(spec, seed=0).eval(), path, quantize=quantize, validate=False)
+    return path.read_bytes()
+
+
 def _models(folder: Path) -> dict[tuple[str, int], bytes]:
-    models = {}
-    for cell in CELLS:
-        for hidden in HIDDEN:
-            spec = rnnedge.RNNSpec(cell=cell, input_size=INPUT_SIZE, hidden_size=hidden)
-            path = folder / f"{cell}{hidden}.onnx"
-            rnnedge.export(rnnedge.build(spec, seed=0).eval(), path)
-            models[cell, hidden] = path.read_bytes()
+    models = {(cell, hidden): _layer(folder, cell, hidden) for cell in CELLS for hidden in HIDDEN}
     torch.manual_seed(0)
     for name, module, example in (
         ("Embedding, GRU, Linear", Tagger(), torch.zeros(2, 9, dtype=torch.int64)),
@@ -208,6 +217,51 @@ def _pools(models: dict[tuple[str, int], bytes], instructions: str) -> list[str]
             ]
             lines.append(f"| {cell} | {hidden} | {count} | {' | '.join(cells)} |")
     return lines
+
+
+def _integers(
+    models: dict[tuple[str, int], bytes], integers: dict[tuple[str, int], bytes], instructions: str
+) -> list[str]:
+    lines = [
+        "## int8",
+        "",
+        'Layers that were exported with `quantize="int8:all"`: a step, batch 1; a sequence of '
+        f"{TIME} steps;",
+        "and a frame of 64 streams of a pool. Microseconds of the native engine; in brackets, how",
+        "many times as fast that is as ONNX Runtime on the same file, and as the native engine in",
+        "float32.",
+        "",
+        "| model | hidden | step | sequence, batch 1 | sequence, batch 32 | pool |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (cell, hidden), model in integers.items():
+        theirs, ours = _both(model, instructions)
+        sides = {
+            "theirs": theirs,
+            "ours": ours,
+            "wide": _both(models[cell, hidden], instructions)[1],
+        }
+        cells = []
+        for prepare in (_step, partial(_run, batch=1), partial(_run, batch=32), _pool_step):
+            timed = time_in_blocks({name: prepare(side) for name, side in sides.items()}, SECONDS)
+            us = {name: time.cpu * 1e3 for name, time in timed.items()}
+            ratios = us["theirs"] / us["ours"], us["wide"] / us["ours"]
+            cells.append(f"{us['ours']:.2f} ({ratios[0]:.1f}, {ratios[1]:.2f})")
+        lines.append(f"| {cell} | {hidden} | {' | '.join(cells)} |")
+    return lines
+
+
+def _step(model: LoadedModel) -> Callable[[], object]:
+    return partial(Stream(model).step, _input(model, 1, 1)[0])
+
+
+def _run(model: LoadedModel, batch: int) -> Callable[[], object]:
+    return partial(model.run, _input(model, TIME, batch))
+
+
+def _pool_step(model: LoadedModel) -> Callable[[], object]:
+    pool = StreamPool(model, capacity=64)
+    return partial(pool.step_rows, [pool.open() for _ in range(64)], _input(model, 1, 64)[0])
 
 
 def _program(model: LoadedModel, x: np.ndarray) -> Callable[[], object]:

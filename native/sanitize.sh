@@ -14,18 +14,26 @@ suffix=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUF
 rm -f "$folder"/rnnedge_native/*.so
 flags="-std=c11 -O1 -g -fPIC -fno-omit-frame-pointer -ffp-contract=fast -D_POSIX_C_SOURCE=200809L"
 flags+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-declare -A sets=([baseline]="")
+declare -A sets=([baseline]="") integer_sets=([baseline]="")
 if [ "$(uname -m)" = x86_64 ]; then
-    sets[avx2]="-mavx2 -mfma"
-    sets[avx512]="-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"
+    avx512="-mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma"
+    sets+=([avx2]="-mavx2 -mfma" [avx512]="$avx512")
+    integer_sets+=([avx2]="-mavx2 -mfma" [avxvnni]="-mavx2 -mfma -mavxvnni")
+    integer_sets+=([avx512]="$avx512" [avx512vnni]="$avx512 -mavx512vnni")
+elif [ "$(uname -m)" = aarch64 ]; then
+    integer_sets+=([dotprod]="-march=armv8.2-a+dotprod")
 fi
 for name in "${!sets[@]}"; do
-    gcc $flags ${sets[$name]} -DKERNELS="kernels_$name" -DKERNELS_NAME="\"$name\"" \
-        -c native/src/kernels.c -o "$folder/$name.o" &
+    gcc $flags ${sets[$name]} -DKERNELS="kernels_$name" -c native/src/kernels.c \
+        -o "$folder/kernels_$name.o" &
+done
+for name in "${!integer_sets[@]}"; do
+    gcc $flags ${integer_sets[$name]} -DINTEGERS="integers_$name" -c native/src/integers.c \
+        -o "$folder/integers_$name.o" &
 done
 wait
-gcc $flags -shared -I"$include" native/src/{dispatch,module,program,rows}.c "$folder"/*.o \
-    -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
+gcc $flags -shared -I"$include" native/src/{dispatch,module,program,rows,sequences,weights}.c \
+    "$folder"/*.o -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
 
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$folder:${PYTHONPATH:-}"

@@ -12,14 +12,13 @@ from typing import Any
 import onnx
 
 from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
+from rnnedge.foreign_layers import RECURRENT, LayerSizes
 from rnnedge.measuring.work import Work, WorkCounter
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
 from rnnedge_runtime.engine.options import Device
 from rnnedge_runtime.latency import random_inputs
-
-_RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
     for node in nodes:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
     contract = session.contract
-    layers = _promised(contract) if contract else tuple(_seen(nodes))
+    layers = _promised(contract) if contract else tuple(_seen(model, nodes))
     return Inspection(
         bytes=Path(path).stat().st_size,
         parameters=sum(_parameters(model.graph)),
@@ -166,23 +165,25 @@ def _promised(contract: Contract) -> tuple[LayerSummary, ...]:
     return tuple(summaries)
 
 
-def _seen(nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
-    for node in nodes:
-        if node.op_type not in _RECURRENT:
-            continue
+def _seen(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[LayerSummary]:
+    recurrent = [node for node in nodes if node.op_type in RECURRENT]
+    sizes = LayerSizes(model) if recurrent else None
+    for node in recurrent:
+        assert sizes is not None
+        found_sizes = sizes.of(node)
         found = attributes(node)
         direction = found.get("direction", "forward")
         yield LayerSummary(
             name=node.name,
             cell=node.op_type,
-            input_size=None,
-            hidden_size=found.get("hidden_size"),
+            input_size=found_sizes.input_size,
+            hidden_size=found_sizes.hidden_size,
             num_layers=1,
             directions=2 if direction == "bidirectional" else 1,
             options=() if direction in ("forward", "bidirectional") else (direction,),
             lowering="operator" if node.op_type not in ("Scan", "Loop") else "control flow",
             reason="",
-            parameters=None,
+            parameters=found_sizes.parameters,
         )
 
 

@@ -15,6 +15,18 @@ class Matrix:
         instructions: str | None = None,
     ) -> None: ...
 
+class Integers:
+    def __init__(
+        self,
+        values: Array,
+        scales: Array,
+        bias: Array | None,
+        units: int,
+        inputs: int,
+        gates: int,
+        instructions: str | None = None,
+    ) -> None: ...
+
 class Layer:
     def __init__(
         self,
@@ -23,11 +35,11 @@ class Layer:
         input_size: int,
         hidden_size: int,
         state_size: int,
-        input: Array | None,
-        recurrent: Array | None,
+        input: Array | Integers | None,
+        recurrent: Array | Integers | None,
         bias: Array | None,
         bias_n: Array | None,
-        projection: Array | None,
+        projection: Array | Integers | None,
         instructions: str | None = None,
     ) -> None: ...
 

@@ -81,6 +81,7 @@ class Plan:
         metadata: The model's `metadata_props`.
         instructions: The set of instructions that its kernels use.
         hidden_sizes: Those of its recurrent layers, in order.
+        rounds_rows: Whether it multiplies integers, which each row is rounded to by itself.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Plan:
 
         Args:
             model: Path of an `.onnx` file, or its bytes.
-            instructions: `avx512`, `avx2` or `baseline`; None takes the widest that the processor
-                has.
+            instructions: `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `dotprod` or `baseline`; None
+                takes the widest that the processor has.
 
         Raises:
             ModelError: When the file is missing or damaged.
@@ -114,6 +115,7 @@ class Plan:
         self._kept = Kept()
         self._lock = threading.Lock()
         self.hidden_sizes: tuple[int, ...] = ()
+        self.rounds_rows = False
         self._layouts: dict[tuple[tuple[int, ...], ...], Layout] = {}
         check_operators(read.graph)
         self._try()
@@ -190,6 +192,7 @@ class Plan:
                 calls = self.layout(shapes).recipe.calls
                 sizes = (call.about.get("hidden_size") for call in calls)
                 self.hidden_sizes = tuple(size for size in sizes if size is not None)
+                self.rounds_rows = any(call.about.get("integers") for call in calls)
                 return
             except PlanError as error:
                 first = first or error

@@ -1,202 +1,7 @@
-/* The extension module `rnnedge_native._engine`: packed weights, programs, and steps. */
+/* The extension module `rnnedge_native._engine`: programs, and steps. */
 #include "module.h"
 
 #include <stdlib.h>
-
-static const struct kernels *kernels_of(PyObject *name) {
-  if (!name || name == Py_None) return find_kernels(NULL);
-  const char *text = PyUnicode_AsUTF8(name);
-  if (!text) return NULL;
-  const struct kernels *found = find_kernels(text);
-  if (!found)
-    PyErr_Format(PyExc_ValueError, "instructions: this processor does not have %R", name);
-  return found;
-}
-
-/* --- buffers --------------------------------------------------------------------------------- */
-
-/* A contiguous buffer of `count` float32, or of any number where it is negative. */
-static int get_floats(PyObject *object, Py_buffer *view, Py_ssize_t count, const char *name) {
-  if (PyObject_GetBuffer(object, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return -1;
-  if (view->itemsize == 4 && view->format && !strcmp(view->format, "f") &&
-      (count < 0 || view->len == count * 4))
-    return 0;
-  PyErr_Format(PyExc_ValueError, "%s: expected %zd float32, got %zd bytes of format %s", name,
-               count, view->len, view->format ? view->format : "B");
-  PyBuffer_Release(view);
-  return -1;
-}
-
-/* --- weights --------------------------------------------------------------------------------- */
-
-typedef struct {
-  PyObject_HEAD
-  const struct kernels *kernels;
-  struct matrix matrix;
-} Matrix;
-
-static int pack(struct matrix *matrix, const struct kernels *kernels, PyObject *rows,
-                PyObject *bias, Py_ssize_t units, Py_ssize_t inputs, Py_ssize_t gates,
-                const char *name) {
-  Py_buffer view, other = {0};
-  Py_ssize_t count, all;
-  if (units < 1 || inputs < 1 || __builtin_mul_overflow(units, gates, &all) ||
-      __builtin_mul_overflow(all, inputs, &count) || count > ((Py_ssize_t)1 << 40)) {
-    PyErr_Format(PyExc_ValueError, "%s: expected sizes of 1 or more that fit in memory", name);
-    return -1;
-  }
-  if (get_floats(rows, &view, count, name)) return -1;
-  if (bias != Py_None && get_floats(bias, &other, all, "bias")) {
-    PyBuffer_Release(&view);
-    return -1;
-  }
-  const int done = pack_matrix(matrix, view.buf, other.buf, units, inputs, gates, kernels->width);
-  PyBuffer_Release(&view);
-  if (other.buf) PyBuffer_Release(&other);
-  if (done) return 0;
-  PyErr_NoMemory();
-  return -1;
-}
-
-static PyObject *Matrix_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-  static char *names[] = {"weights", "bias", "units", "inputs", "instructions", NULL};
-  PyObject *weights, *bias, *instructions = Py_None;
-  Py_ssize_t units, inputs;
-  if (!PyArg_ParseTupleAndKeywords(args, named, "OOnn|O", names, &weights, &bias, &units, &inputs,
-                                   &instructions))
-    return NULL;
-  const struct kernels *kernels = kernels_of(instructions);
-  if (!kernels) return NULL;
-  Matrix *self = (Matrix *)type->tp_alloc(type, 0);
-  if (!self) return NULL;
-  self->kernels = kernels;
-  if (pack(&self->matrix, kernels, weights, bias, units, inputs, 1, "weights")) {
-    Py_DECREF(self);
-    return NULL;
-  }
-  return (PyObject *)self;
-}
-
-static void Matrix_dealloc(Matrix *self) {
-  free_matrix(&self->matrix);
-  Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyTypeObject MatrixType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Matrix",
-    .tp_basicsize = sizeof(Matrix),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Matrix_new,
-    .tp_dealloc = (destructor)Matrix_dealloc,
-    .tp_doc = "Packed weights of a product: float32 [units, inputs] and a bias [units] or None.",
-};
-
-typedef struct {
-  PyObject_HEAD
-  const struct kernels *kernels;
-  struct layer layer;
-} Layer;
-
-static int find_name(const char *const *names, const char *name) {
-  for (int i = 0; names[i]; i++)
-    if (!strcmp(names[i], name)) return i;
-  return -1;
-}
-
-static const char *const cells[] = {"rnn", "lstm", "gru", "gru_reset_before", NULL};
-
-static int pack_layer(Layer *self, PyObject *input, PyObject *recurrent, PyObject *bias,
-                      PyObject *bias_n, PyObject *projection) {
-  struct layer *layer = &self->layer;
-  const struct kernels *kernels = self->kernels;
-  const Py_ssize_t hidden = layer->hidden_size, size = layer->state_size;
-  static const Py_ssize_t gates_of[] = {1, 4, 3, 1};
-  const Py_ssize_t gates = gates_of[layer->cell];
-  layer->zeros = calloc((size_t)(hidden > size ? hidden : size) + 16, sizeof(float));
-  if (!layer->zeros) {
-    PyErr_NoMemory();
-    return -1;
-  }
-  if (layer->cell == CELL_GRU_RESET_BEFORE) {
-    Py_buffer view;
-    if (pack(&layer->input, kernels, input, bias, 3 * hidden, layer->input_size, 1, "input"))
-      return -1;
-    if (get_floats(recurrent, &view, 3 * hidden * hidden, "recurrent")) return -1;
-    const float *rows = view.buf;
-    const int done =
-        pack_matrix(&layer->recurrent, rows, NULL, 2 * hidden, hidden, 1, kernels->width) &&
-        pack_matrix(&layer->projection, rows + 2 * hidden * hidden, NULL, hidden, hidden, 1,
-                    kernels->width);
-    PyBuffer_Release(&view);
-    if (!done) PyErr_NoMemory();
-    return done ? 0 : -1;
-  }
-  if (pack(&layer->input, kernels, input, bias, hidden, layer->input_size, gates, "input") ||
-      pack(&layer->recurrent, kernels, recurrent, Py_None, hidden, size, gates, "recurrent"))
-    return -1;
-  if (layer->cell == CELL_GRU && bias_n != Py_None) {
-    Py_buffer view;
-    if (get_floats(bias_n, &view, hidden, "bias_n")) return -1;
-    memcpy(layer->recurrent.bias, view.buf, (size_t)hidden * sizeof(float));
-    PyBuffer_Release(&view);
-  }
-  if (size != hidden || projection != Py_None)
-    return pack(&layer->projection, kernels, projection, Py_None, size, hidden, 1, "projection");
-  return 0;
-}
-
-static PyObject *Layer_new(PyTypeObject *type, PyObject *args, PyObject *named) {
-  static char *names[] = {"cell",       "nonlinearity", "input_size", "hidden_size",
-                          "state_size", "input",        "recurrent",  "bias",
-                          "bias_n",     "projection",   "instructions", NULL};
-  const char *cell, *nonlinearity;
-  Py_ssize_t input_size, hidden_size, state_size;
-  PyObject *input, *recurrent, *bias, *bias_n, *projection, *instructions = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, named, "ssnnnOOOOO|O", names, &cell, &nonlinearity,
-                                   &input_size, &hidden_size, &state_size, &input, &recurrent,
-                                   &bias, &bias_n, &projection, &instructions))
-    return NULL;
-  const struct kernels *kernels = kernels_of(instructions);
-  if (!kernels) return NULL;
-  const int kind = find_name(cells, cell), relu = !strcmp(nonlinearity, "relu");
-  const Py_ssize_t most = (Py_ssize_t)1 << 20;
-  if (kind < 0 || (!relu && strcmp(nonlinearity, "tanh")) || input_size < 1 || hidden_size < 1 ||
-      state_size < 1 || input_size > most * 64 || hidden_size > most || state_size > most ||
-      (state_size != hidden_size && kind != CELL_LSTM)) {
-    PyErr_SetString(PyExc_ValueError, "Layer: expected a cell, a nonlinearity and sizes that fit");
-    return NULL;
-  }
-  Layer *self = (Layer *)type->tp_alloc(type, 0);
-  if (!self) return NULL;
-  self->kernels = kernels;
-  self->layer.cell = (enum cell)kind;
-  self->layer.nonlinearity = relu ? ACTIVATION_RELU : ACTIVATION_TANH;
-  self->layer.input_size = input_size;
-  self->layer.hidden_size = hidden_size;
-  self->layer.state_size = state_size;
-  if (pack_layer(self, input, recurrent, bias, bias_n, projection)) {
-    Py_DECREF(self);
-    return NULL;
-  }
-  return (PyObject *)self;
-}
-
-static void Layer_dealloc(Layer *self) {
-  free_matrix(&self->layer.input);
-  free_matrix(&self->layer.recurrent);
-  free_matrix(&self->layer.projection);
-  free(self->layer.zeros);
-  Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyTypeObject LayerType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Layer",
-    .tp_basicsize = sizeof(Layer),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Layer_new,
-    .tp_dealloc = (destructor)Layer_dealloc,
-    .tp_doc = "One direction of one recurrent layer, packed; gates in PyTorch's order.",
-};
 
 /* --- programs -------------------------------------------------------------------------------- */
 
@@ -238,14 +43,17 @@ static int read_call(Program *self, struct call *call, PyObject *item) {
   } else if (Py_TYPE(packed) == &MatrixType) {
     call->matrix = &((Matrix *)packed)->matrix;
     kernels = ((Matrix *)packed)->kernels;
+  } else if (Py_TYPE(packed) == &IntegersType) {
+    call->integers = &((Integers *)packed)->matrix;
+    kernels = ((Integers *)packed)->kernels;
   }
   if (kernels != self->program.kernels || operation < 0 || operation >= OP_COUNT ||
       !call_fits(&self->program, call)) {
     PyErr_Format(PyExc_ValueError, "call %d does not fit its buffers: %R", operation, item);
     return -1;
   }
-  if (call->layer) {
-    const size_t bytes = kernels->scratch_size(call->layer, call->sizes[0], call->sizes[1]);
+  const size_t bytes = call_scratch_size(kernels, call);
+  if (bytes) {
     if (posix_memalign((void **)&call->scratch, 64, bytes)) {
       call->scratch = NULL;
       PyErr_NoMemory();
@@ -766,11 +574,10 @@ static PyTypeObject StepperType = {
 static PyObject *instructions(PyObject *module, PyObject *ignored) {
   (void)module;
   (void)ignored;
-  static const char *const names[] = {"avx512", "avx2", "baseline"};
   PyObject *list = PyList_New(0);
-  for (int i = 0; list && i < 3; i++) {
-    if (!find_kernels(names[i])) continue;
-    PyObject *name = PyUnicode_FromString(names[i]);
+  for (int i = 0; list && set_name(i); i++) {
+    if (!find_kernels(set_name(i))) continue;
+    PyObject *name = PyUnicode_FromString(set_name(i));
     if (!name || PyList_Append(list, name)) Py_CLEAR(list);
     Py_XDECREF(name);
   }
@@ -791,10 +598,10 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__engine(void) {
-  PyTypeObject *const types[] = {&MatrixType, &LayerType, &ProgramType, &BoundType,  &StepperType,
-                                 &RowsType};
+  PyTypeObject *const types[] = {&MatrixType, &IntegersType, &LayerType, &ProgramType,
+                                 &BoundType,  &StepperType,  &RowsType};
   PyObject *module = PyModule_Create(&definition);
-  for (int i = 0; module && i < 6; i++)
+  for (int i = 0; module && i < 7; i++)
     if (PyModule_AddType(module, types[i])) Py_CLEAR(module);
   return module;
 }

@@ -18,7 +18,29 @@ typedef struct {
   char busy, heavy; /* heavy: long enough to let other threads run meanwhile */
 } Program;
 
-extern PyTypeObject ProgramType, RowsType;
+typedef struct {
+  PyObject_HEAD
+  const struct kernels *kernels;
+  struct matrix matrix;
+} Matrix;
+
+typedef struct {
+  PyObject_HEAD
+  const struct kernels *kernels;
+  struct integer_matrix matrix;
+} Integers;
+
+typedef struct {
+  PyObject_HEAD
+  const struct kernels *kernels;
+  struct layer layer;
+  PyObject *kept; /* the integers that it points into */
+} Layer;
+
+extern PyTypeObject MatrixType, IntegersType, LayerType, ProgramType, RowsType;
+
+/* The set of this name, or the best one for None; NULL and an exception where there is none. */
+const struct kernels *kernels_of(PyObject *name);
 
 /* Claims a program for one thread; -1 and an exception while another one has it. */
 int take_program(Program *);

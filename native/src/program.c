@@ -68,6 +68,51 @@ void free_matrix(struct matrix *matrix) {
   matrix->weights = matrix->bias = NULL;
 }
 
+int pack_integers(struct integer_matrix *matrix, const struct kernels *kernels,
+                  const int8_t *values, const float *scales, const float *bias, int64_t units,
+                  int64_t inputs, int64_t gates) {
+  const int64_t width = kernels->width, panels = (units + width - 1) / width;
+  const int64_t fours = (inputs + 4 * FOURS - 1) / (4 * FOURS) * FOURS;
+  const size_t lanes = (size_t)(panels * gates * width);
+  *matrix = (struct integer_matrix){.kernels = kernels->integers, .inputs = inputs,
+                                    .units = units, .gates = gates, .panels = panels,
+                                    .fours = fours};
+  matrix->weights = aligned(lanes * (size_t)fours * 4);
+  matrix->sums = aligned(lanes * sizeof(int32_t));
+  matrix->scales = aligned(lanes * sizeof(float));
+  matrix->bias = aligned(lanes * sizeof(float));
+  if (!matrix->weights || !matrix->sums || !matrix->scales || !matrix->bias) {
+    free_integers(matrix);
+    return 0;
+  }
+  for (int64_t gate = 0; gate < gates; gate++)
+    for (int64_t unit = 0; unit < units; unit++) {
+      const int64_t panel = unit / width, lane = unit % width, from = gate * units + unit;
+      const int64_t to = (panel * gates + gate) * width + lane;
+      const int8_t *row = values + from * inputs;
+      int8_t *packed = matrix->weights + ((panel * fours * gates + gate) * width + lane) * 4;
+      for (int64_t k = 0; k < inputs; k++) {
+        packed[k / 4 * gates * width * 4 + k % 4] = row[k];
+        matrix->sums[to] += row[k];
+        /* 255 * 128 fits into 16 bits, 255 * 129 does not */
+        if (k % 2 && abs(row[k - 1]) + abs(row[k]) > 128) matrix->wide = 1;
+      }
+      matrix->scales[to] = scales[from];
+      if (bias) matrix->bias[to] = bias[from];
+    }
+  return 1;
+}
+
+void free_integers(struct integer_matrix *matrix) {
+  free(matrix->weights);
+  free(matrix->sums);
+  free(matrix->scales);
+  free(matrix->bias);
+  matrix->weights = NULL;
+  matrix->sums = NULL;
+  matrix->scales = matrix->bias = NULL;
+}
+
 /* --- checking -------------------------------------------------------------------------------- */
 
 #define MOST_BYTES ((int64_t)1 << 46)
@@ -121,12 +166,17 @@ static int layer_fits(const struct program *program, const struct call *call) {
 
 static int product_fits(const struct program *program, const struct call *call) {
   const struct matrix *matrix = call->matrix;
+  const struct integer_matrix *integers = call->integers;
   const int64_t *s = call->sizes, *d = call->distances;
   int64_t inputs;
-  if (!matrix || matrix->gates != 1 || s[2] < 1 || s[3] < 1) return 0;
-  if (__builtin_mul_overflow(s[2], s[3], &inputs) || inputs != matrix->inputs) return 0;
+  if ((!matrix && !integers) || s[2] < 1 || s[3] < 1) return 0;
+  if (integers && (s[2] != 1 || call->kind != ACTIVATION_NONE)) return 0;
+  if ((matrix ? matrix->gates : integers->gates) != 1) return 0;
+  if (__builtin_mul_overflow(s[2], s[3], &inputs)) return 0;
+  if (inputs != (matrix ? matrix->inputs : integers->inputs)) return 0;
   const int64_t x[] = {s[0], s[1], s[2], s[3]}, x_apart[] = {d[0], d[1], d[2], 1};
-  const int64_t y[] = {s[0], s[1], matrix->units}, y_apart[] = {d[3], d[4], 1};
+  const int64_t units = matrix ? matrix->units : integers->units;
+  const int64_t y[] = {s[0], s[1], units}, y_apart[] = {d[3], d[4], 1};
   return within(program, &call->places[0], 4, x, x_apart, 4) &&
          within(program, &call->places[1], 3, y, y_apart, 4) && call->kind >= 0 &&
          call->kind < ACTIVATION_COUNT;
@@ -223,6 +273,15 @@ int call_fits(const struct program *program, const struct call *call) {
   }
 }
 
+size_t call_scratch_size(const struct kernels *kernels, const struct call *call) {
+  const int64_t *s = call->sizes;
+  if (call->integers) return integer_product_scratch_size(call->integers, s[1]);
+  if (!call->layer) return 0;
+  if (call->layer->recurrent_integers)
+    return integer_scratch_size(kernels, call->layer, s[0], s[1]);
+  return kernels->scratch_size(call->layer, s[0], s[1]);
+}
+
 /* --- running --------------------------------------------------------------------------------- */
 
 static inline void *at(const struct program *program, const struct place *place) {
@@ -260,7 +319,10 @@ static enum failure run_layer(const struct program *program, const struct call *
         *value = sequences.lengths[b];
         return LENGTH_OUT_OF_RANGE;
       }
-  program->kernels->run_layer(call->layer, &sequences);
+  if (call->layer->recurrent_integers)
+    run_integer_layer(program->kernels, call->layer, &sequences);
+  else
+    program->kernels->run_layer(call->layer, &sequences);
   return NO_FAILURE;
 }
 
@@ -283,7 +345,11 @@ static void run_product(const struct program *program, const struct call *call) 
   for (int64_t outer = 0; outer < call->sizes[0]; outer++) {
     product.x = x + outer * d[0];
     product.y = y + outer * d[3];
-    program->kernels->multiply(&product);
+    if (call->integers)
+      multiply_integers(call->integers, product.x, d[1], product.rows, product.y, d[4],
+                        call->scratch);
+    else
+      program->kernels->multiply(&product);
   }
 }
 

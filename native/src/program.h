@@ -41,6 +41,7 @@ struct call {
   float numbers[2];
   const struct layer *layer;
   const struct matrix *matrix;
+  const struct integer_matrix *integers; /* of a product, in the place of `matrix` */
   float *scratch;
 };
 
@@ -64,5 +65,14 @@ enum failure run_program(const struct program *, int64_t *at, int64_t *value);
 int pack_matrix(struct matrix *, const float *rows, const float *bias, int64_t units,
                 int64_t inputs, int64_t gates, int64_t width);
 void free_matrix(struct matrix *);
+
+/* values [gates * units, inputs], scales and bias [gates * units], or a bias of zeros for NULL. */
+int pack_integers(struct integer_matrix *, const struct kernels *, const int8_t *values,
+                  const float *scales, const float *bias, int64_t units, int64_t inputs,
+                  int64_t gates);
+void free_integers(struct integer_matrix *);
+
+/* Bytes of scratch memory that a call takes. */
+size_t call_scratch_size(const struct kernels *, const struct call *);
 
 #endif

@@ -29,7 +29,8 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
     multiple=True,
     callback=lambda context, option, given: _known(given),
     help="What the model is meant for, such as cuda, webgpu or openvino: what goes wrong there "
-    "counts; may be given again [all of them, as notes].",
+    "counts; may be given again [all of them, as notes]. The model is run in openvino, tract, "
+    "onnx.reference and onnxruntime-node where they are installed.",
 )
 @click.option(
     "--time-limit",
@@ -65,12 +66,24 @@ def doctor(
     else:
         from rnnedge.doctor import fix
 
-        treatment = fix(model, output, runtimes=runtimes, time_limit=time_limit, force=force)
+        found: list[Examination] = []
+        try:
+            treatment = fix(
+                model,
+                output,
+                runtimes=runtimes,
+                time_limit=time_limit,
+                force=force,
+                examined=found.append if as_json else _show,
+            )
+        except Exception:
+            if found:  # what was found is printed, whatever becomes of the repair
+                print_json(found[0].to_dict())
+            raise
         diagnosis = treatment.after
         if as_json:
             print_json(treatment.to_dict())
         else:
-            _show(treatment.before)
             print_lines(*_told(treatment))
     if not diagnosis:
         raise UnhealthyError(diagnosis.verdict)
@@ -93,14 +106,18 @@ def _show(diagnosis: Examination) -> None:
     print_lines(*(f"{diagnosis.model}: {fact}" for fact in diagnosis.facts))
     if diagnosis.general:
         print_lines(_table(diagnosis.general))
+        if any(finding.fixable for finding in diagnosis.general):
+            print_lines(
+                "--fix may mend what is marked so: it tries, proves the outcome, and writes"
+            )
     if diagnosis.runtimes:
         table = Table(title="on other runtimes", title_justify="left")
-        for heading in ("runtime", "what happens", "what to do"):
+        for heading in ("runtime", "what happens", "known from", "what to do"):
             table.add_column(heading)
         for finding in diagnosis.runtimes:
             style = _STYLES[finding.severity]
             where = Text(printable_lines(finding.where), style)
-            table.add_row(where, finding.problem, finding.remedy)
+            table.add_row(where, finding.problem, finding.basis or "-", finding.remedy)
         print_lines(table)
 
 
@@ -115,7 +132,7 @@ def _table(findings: Sequence[Finding]) -> Table:
             Text(finding.severity, _STYLES[finding.severity]),
             finding.where,
             f"{finding.problem}\n-> {finding.remedy}",
-            "yes" if finding.fixable else "-",
+            "may" if finding.fixable else "-",
         )
     return table
 

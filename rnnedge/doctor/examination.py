@@ -11,6 +11,7 @@ from rnnedge.doctor.checks.runtimes import RUNTIMES, check_runtimes
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
 from rnnedge.doctor.repairs.fixable import mendable_kinds
+from rnnedge.doctor.running.elsewhere import run_elsewhere
 from rnnedge.doctor.running.probe_runs import Sizes
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.errors import InputError
@@ -30,7 +31,8 @@ def examine(
     Args:
         model: The `.onnx` file.
         runtimes: Runtimes that it is meant for, out of `RUNTIMES`: what goes wrong there is a
-            warning or an error; empty for all of them, as notes.
+            warning or an error, and it is run in those of `RUNNABLE` that are installed; empty for
+            all of them, as notes, from what is documented.
         time_limit: Seconds that opening it, or one run, may take; above 0.
 
     Returns:
@@ -43,7 +45,7 @@ def examine(
     """
     check_arguments(runtimes, time_limit)
     with Sandbox(time_limit) as sandbox:
-        return diagnose(observe(model, sandbox), os.fspath(model), runtimes)
+        return diagnose(observe(model, sandbox), os.fspath(model), runtimes, time_limit)
 
 
 def check_arguments(runtimes: Collection[str], time_limit: float) -> None:
@@ -59,12 +61,25 @@ def check_arguments(runtimes: Collection[str], time_limit: float) -> None:
         raise InputError(f"time_limit: expected above 0 seconds, got {time_limit!r}")
 
 
-def diagnose(subject: Subject, model: str, runtimes: Collection[str] = ()) -> Examination:
-    """Say what is wrong with what was observed."""
+def diagnose(
+    subject: Subject,
+    model: str,
+    runtimes: Collection[str] = (),
+    time_limit: float = TIME_LIMIT,
+) -> Examination:
+    """Say what is wrong with what was observed.
+
+    Args:
+        subject: What was observed.
+        model: What to call it.
+        runtimes: As for `examine`.
+        time_limit: Seconds that one run in another runtime may take.
+    """
     found = [finding for check in CHECKS for finding in check(subject)]
     mendable = mendable_kinds(subject, [finding.kind for finding in found])
     findings = [replace(finding, fixable=finding.kind in mendable) for finding in found]
-    findings += check_runtimes(subject, runtimes)
+    runs = list(run_elsewhere(subject, runtimes, time_limit))
+    findings += check_runtimes(subject, runtimes, runs)
     return Examination.of(model, findings, _facts(subject))
 
 

@@ -32,6 +32,7 @@ Kind: TypeAlias = Literal[
     "declared-batch",
     "declared-shape",
     "some-time",
+    "multiples-of-time",
     "some-batch",
     "unrolled",
     "not-pytorch",
@@ -48,6 +49,9 @@ Kind: TypeAlias = Literal[
 ]
 
 
+Basis: TypeAlias = Literal["", "run here", "documented only"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that goes wrong on a device, or may.
@@ -59,7 +63,10 @@ class Finding:
         where: The node, tensor or axis, or the runtime for findings of kind `runtime`.
         problem: What is wrong, with what was expected and what came.
         remedy: What to do.
-        fixable: Whether `fix` may mend it.
+        fixable: Whether `fix` can mend it: for `examine`, whether it may, which only trying tells;
+            in what `fix` returns, whether it did.
+        basis: What a finding of kind `runtime` rests on: `run here` or `documented only`; empty for
+            the others.
     """
 
     kind: Kind
@@ -68,6 +75,7 @@ class Finding:
     problem: str
     remedy: str
     fixable: bool = False
+    basis: Basis = ""
 
 
 def listing(names: Sequence[str]) -> str:

@@ -6,29 +6,21 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rnnedge.doctor.examination import check_arguments, diagnose
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
-from rnnedge.doctor.repairs import clean, expose, reexport, reopen, unfreeze
-from rnnedge.doctor.repairs.base import Mended, Repair
-from rnnedge.errors import NotMendedError, RepairError
+from rnnedge.doctor.repairs.base import MadeRepair, Repair
+from rnnedge.doctor.repairs.fixable import IN_PLACE
+from rnnedge.doctor.repairs.reexport import EXPORT_AGAIN
+from rnnedge.errors import RepairError
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.errors import RnnEdgeError
 from rnnedge_runtime.write_target import ONNX, check_target
-
-_Way = tuple[str, frozenset[str], Callable[[Subject, Path], Mended]]
-
-_AGAIN: _Way = ("export again", reexport.CALLED_FOR_BY, reexport.export_again)
-_IN_PLACE: tuple[_Way, ...] = (
-    ("take sizes out", unfreeze.MENDS, unfreeze.unfreeze),
-    ("declare axes", reopen.MENDS, reopen.reopen_axes),
-    ("expose states", expose.MENDS, expose.expose_states),
-    ("clean", clean.MENDS, clean.clean),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +40,7 @@ class Treatment:
     model: str
     output: str
     sha256: str
-    repairs: tuple[Repair, ...]
+    repairs: tuple[MadeRepair, ...]
     reasons: tuple[str, ...]
     before: Examination
     after: Examination
@@ -74,6 +66,7 @@ def fix(
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
     force: bool = False,
+    examined: Callable[[Examination], None] | None = None,
 ) -> Treatment:
     """Repair an ONNX model with recurrent layers, as far as that can be proven.
 
@@ -88,6 +81,7 @@ def fix(
         runtimes: As for `examine`.
         time_limit: As for `examine`.
         force: Whether a file that holds something else than a model may be replaced.
+        examined: Called with what is wrong before anything is repaired; an error may follow.
 
     Raises:
         RepairError: When nothing has to be repaired, or nothing can be.
@@ -101,14 +95,16 @@ def fix(
     with tempfile.TemporaryDirectory(prefix="rnnedge-") as name, Sandbox(time_limit) as sandbox:
         folder = Path(name)
         subject = observe(model, sandbox)
-        before = diagnose(subject, os.fspath(model), runtimes)
+        before = diagnose(subject, os.fspath(model), runtimes, time_limit)
+        if examined is not None:
+            examined(before)
         repairs, reasons, path = _treat(subject, before, folder)
         if not repairs:
             raise RepairError(_why_not(before, reasons))
         if path.with_name(f"{path.name}.data").exists():
             raise RepairError(f"{before.model}: is larger than the 2 GiB that one ONNX file holds")
         healed = observe(path, sandbox)
-        after = diagnose(healed, os.fspath(output), runtimes)
+        after = diagnose(healed, os.fspath(output), runtimes, time_limit)
         content = path.read_bytes()
         write_file(output, content, ONNX, protected=[model], force=force)
     return Treatment(
@@ -117,32 +113,38 @@ def fix(
         sha256=hashlib.sha256(content).hexdigest(),
         repairs=tuple(repairs),
         reasons=tuple(reasons),
-        before=before,
+        before=_as_tried(before, after),
         after=after,
     )
 
 
+def _as_tried(before: Examination, after: Examination) -> Examination:
+    """Return what was wrong, `fixable` where it is gone."""
+    left = {finding.kind for finding in after.findings}
+    findings = [replace(f, fixable=f.fixable and f.kind not in left) for f in before.findings]
+    return replace(before, findings=tuple(findings))
+
+
 def _treat(
     subject: Subject, before: Examination, folder: Path
-) -> tuple[list[Repair], list[str], Path]:
+) -> tuple[list[MadeRepair], list[str], Path]:
     """Make the repairs that are called for; return them, and why others were not made."""
     reasons: list[str] = []
-    name, mends, repair = _AGAIN
-    if _called_for(before, mends):
+    if _calls_for(before, EXPORT_AGAIN):
         try:
-            mended = repair(subject, folder)
+            mended = EXPORT_AGAIN.apply(subject, folder)
             return [mended.repair], reasons, mended.path
-        except NotMendedError as reason:
-            reasons.append(f"{name}: {reason}")
-    repairs: list[Repair] = []
+        except RnnEdgeError as reason:
+            reasons.append(f"{EXPORT_AGAIN.name}: {reason}")
+    repairs: list[MadeRepair] = []
     path, diagnosis = subject.file.path, before
-    for name, mends, repair in _IN_PLACE:
-        if not _called_for(diagnosis, mends):
+    for repair in IN_PLACE:
+        if not _calls_for(diagnosis, repair):
             continue
         try:
-            mended = repair(subject, folder)
-        except NotMendedError as reason:
-            reasons.append(f"{name}: {reason}")
+            mended = repair.apply(subject, folder)
+        except RnnEdgeError as reason:
+            reasons.append(f"{repair.name}: {reason}")
             continue
         repairs.append(mended.repair)
         path = mended.path
@@ -151,8 +153,8 @@ def _treat(
     return repairs, reasons, path
 
 
-def _called_for(diagnosis: Examination, kinds: frozenset[str]) -> bool:
-    return any(finding.kind in kinds for finding in diagnosis.findings)
+def _calls_for(diagnosis: Examination, repair: Repair) -> bool:
+    return repair.is_called_for([finding.kind for finding in diagnosis.findings])
 
 
 def _why_not(before: Examination, reasons: list[str]) -> str:

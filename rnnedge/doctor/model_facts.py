@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import onnx
 from rnnedge.doctor.reading.recurrence import Cell, Chain, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
+from rnnedge.doctor.running.find_working_sizes import with_all_axes
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.file import OnnxFile
@@ -76,7 +78,7 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
     """
     file = OnnxFile(path)
     cells, chains, shapes = find_cells(file), find_chains(file), file.symbolic_shapes()
-    roles = find_roles(file, cells, chains, shapes)
+    roles = with_all_axes(find_roles(file, cells, chains, shapes), file.inputs)
     unrolled = unrolled_steps(chains, roles, shapes)
     opened, why_not, behaviour = None, _why_not_run(file), None
     empties: tuple[tuple[str, Answer], ...] = ()
@@ -137,6 +139,8 @@ def _hints(file: OnnxFile) -> list[int]:
             if value is None or value.dtype != np.int64 or value.size > 8:
                 continue
             numbers = [int(number) for number in value.reshape(-1)]
+            if node.op_type == "Reshape":
+                numbers.append(math.prod(number for number in numbers if number > 0))
             (hints if node.op_type in _SHAPING else rest).extend(numbers)
     rest += [number + 1 for number in rest]
     return list(dict.fromkeys(number for number in [*hints, *rest] if number > 0))

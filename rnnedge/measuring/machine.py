@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.machine import cpu_name
+from rnnedge_runtime.machine import cpu_name, package_versions, usable_cores
 
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "rnnedge", "rnnedge-runtime")
 _PEAK_SIZES = (512, 1024)
@@ -70,27 +69,15 @@ def this_machine(packages: Iterable[str] = ()) -> Machine:
     Args:
         packages: What to name the version of, beside the engine and what is in any measurement.
     """
-    versions = {"python": platform.python_version()}
-    for name in dict.fromkeys((*_PACKAGES, *packages)):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    versions = package_versions((*_PACKAGES, *packages))
     return Machine(
         cpu=cpu_name(),
         architecture=platform.machine(),
         cores=usable_cores(),
         system=f"{platform.system()} {platform.release()}",
         load_1min=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        versions=versions,
+        versions={"python": platform.python_version(), **versions},
     )
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_gflops(threads: int) -> float:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnnedge.measuring.latency import time_in_turns
+from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.machine import peak_gflops, this_machine
 from rnnedge.measuring.memory import import_engine, with_memory
 from rnnedge.measuring.other_files import BesideFiles
@@ -21,7 +21,7 @@ from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, TIME, Interface
 from rnnedge_runtime.engine.options import Device
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.latency import random_inputs
+from rnnedge_runtime.latency import random_inputs, time_in_turns
 from rnnedge_runtime.session import Session
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def bench_shapes(
             timed = time_in_turns(
                 calls, seconds=seconds, count=count, warmup=warmup, settle=threads > 1
             )
-            latency = {side: taken.latency() for side, taken in timed.items()}
+            latency = {side: CallLatency.of(taken) for side, taken in timed.items()}
             differences = (
                 {f: d for (at, f), d in beside.differences.items() if at == shape} if beside else {}
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.measuring.latency import time_in_turns
+from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.machine import this_machine
 from rnnedge.measuring.measuring import Progress, check_sizes
 from rnnedge.measuring.memory import import_engine, with_memory
@@ -19,7 +19,7 @@ from rnnedge.measuring.shapes import Shape
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TIME
 from rnnedge_runtime.engine.options import Device
-from rnnedge_runtime.latency import random_inputs
+from rnnedge_runtime.latency import random_inputs, time_in_turns
 from rnnedge_runtime.session import Session
 
 _FRAMES = 16
@@ -81,7 +81,7 @@ def bench_stream(
         results.append(
             StreamResult(
                 batch=batch,
-                latency=timed.latency(),
+                latency=CallLatency.of(timed),
                 real_time_factor=None if rate is None else float(timed.seconds.mean()) * rate,
                 missed_share=None if rate is None else missed_share(timed.seconds, 1 / rate),
             )

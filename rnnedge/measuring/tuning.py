@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnedge.errors import ExportError, SourceError, UnequalError
-from rnnedge.measuring.latency import time_in_turns
-from rnnedge.measuring.machine import Machine, this_machine, usable_cores
+from rnnedge.measuring.machine import Machine, this_machine
 from rnnedge.measuring.results import FORMAT
 from rnnedge.measuring.shapes import Shape
 from rnnedge.measuring.torch_outputs import TorchOutputs
@@ -24,6 +23,8 @@ from rnnedge.sources.load import Source
 from rnnedge_exporters import ExportResult, export
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS
 from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.latency import time_in_turns
+from rnnedge_runtime.machine import usable_cores
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.write_target import ONNX, check_target
 
@@ -172,7 +173,7 @@ def tune(
             calls = {name: partial(sessions[key].run, data) for name, key in names.items()}
             timed = time_in_turns(calls, seconds=seconds, settle=True)
             for name, key in names.items():
-                medians[key].append(timed[name].latency().p50_ms)
+                medians[key].append(timed[name].latency().p50)
             if progress:
                 progress(done, len(shapes))
         candidates = tuple(Candidate(*key, tuple(times)) for key, times in medians.items())

@@ -45,8 +45,8 @@ def time_beside_torch(
                     model = session.latency(data, lengths=lengths, state=state, seconds=_SECONDS)
                 else:
                     run = partial(session.run, data, lengths=lengths, state=state)
-                    model = measure({"model": run}, seconds=_SECONDS)["model"].p50
-                own = measure({"torch": partial(eager, inputs, case)}, seconds=_SECONDS)["torch"]
+                    model = measure(run, seconds=_SECONDS).p50
+                own = measure(partial(eager, inputs, case), seconds=_SECONDS)
             except RnnEdgeError:
                 continue
             timings.append(Timing(time, batch, model, own.p50))

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+
+from rnnedge_runtime.machine import describe, package_versions
+
+_ENGINES = ("onnxruntime", "onnxruntime-gpu")
+"""The names that ONNX Runtime is installed by."""
 
 
 def engine_version() -> str:
     """Return the version of ONNX Runtime without importing it: a child runs it."""
-    try:
-        return version("onnxruntime")
-    except PackageNotFoundError:
-        return version("onnxruntime-gpu")
+    return next(iter(package_versions(_ENGINES).values()), "")
 
 
 @cache
 def machine() -> dict[str, str]:
-    """Say what validates here; to look versions up takes as long as a short sweep."""
-    packages = ("torch", "onnx", "numpy", "rnnedge")
-    return {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "onnxruntime": engine_version(),
-    }
+    """Return what validates here; to look versions up takes as long as a short sweep."""
+    versions = package_versions(("torch", "onnx", "numpy", "rnnedge"))
+    return {**describe(), **versions, "onnxruntime": engine_version()}

@@ -26,6 +26,7 @@ class OpenedModel:
         interface: What the file declares.
         contract: What rnnedge promised of it, or None.
         device: The device in use.
+        engine: What runs it.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class OpenedModel:
         self.path = os.fspath(path)
         self.worker = worker
         self._asked = device
-        self._engine = engine
+        self.engine = engine
         self._states: dict[str, str] | None = None
         self._sessions: dict[int, Session | IsolatedSession] = {}
         session = self.session()
@@ -59,11 +60,11 @@ class OpenedModel:
 
     def session(self, threads: int = 1) -> Session | IsolatedSession:
         """Return the file opened with so many threads; the native engine has one."""
-        threads = 1 if self._engine == "native" else threads
+        threads = 1 if self.engine == "native" else threads
         if threads not in self._sessions:
             options: Any = {
                 "device": self._asked,
-                "engine": self._engine,
+                "engine": self.engine,
                 "threads": threads,
                 "states": self._states,
             }

@@ -36,7 +36,7 @@ from rnnedge.parity.report import Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.half_precision import Halves
-from rnnedge.parity.rounding.matched_weights import hold
+from rnnedge.parity.rounding.matched_weights import Held, hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
 from rnnedge.parity.runners import ModelRunner
@@ -168,7 +168,7 @@ def validate(
             notes.append(f"run by the {engine} engine")
         original = source.module
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        held = hold(original, stored, opened.calibrated) if stored else None
+        held = _held(original, stored, opened) if stored else None
         module = held.module if held else original
         integers = held.integers if held else None
         layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
@@ -284,6 +284,11 @@ def _check_writable(
         check_target(failing, NPZ, protected=read, force=force)
 
 
+def _held(module: nn.Module, stored: Sequence[StoredWeight], opened: OpenedModel) -> Held:
+    """Return the source as a file holds it, with activations rounded as its engine does."""
+    return hold(module, stored, opened.calibrated, row_by_row=opened.engine == "native")
+
+
 def _fit(
     opened: OpenedModel, source: Source, stored: Sequence[StoredWeight]
 ) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
@@ -329,7 +334,7 @@ def _answers_like(
             warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
-        held = hold(layer, stored, opened.calibrated) if stored else None
+        held = _held(layer, stored, opened) if stored else None
         module, integers = (held.module, held.integers) if held else (layer, None)
         ask = Questioner(face, ModelRunner(face, opened.session), module, torch.float64, integers)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ import numpy as np
 import rnnedge_runtime
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.latency import measure, random_inputs
-from rnnedge_runtime.machine import cpu_name
+from rnnedge_runtime.machine import cpu_name, describe
 from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
@@ -112,12 +111,10 @@ def _machine(session: Session) -> dict[str, str | int | None]:
 
         version = onnxruntime.__version__
     return {
-        "platform": platform.platform(),
-        "processor": platform.machine(),
+        **describe(),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "byte_order": sys.byteorder,
-        "python": platform.python_version(),
         "numpy": np.__version__,
         "engine": session.engine.name,
         "onnxruntime": version,
@@ -191,7 +188,7 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     for batch in options.batch:
         for time in options.time:
             inputs = random_inputs(session, time, batch)
-            latency = measure({"run": partial(session.run, inputs)}, seconds=options.seconds)["run"]
+            latency = measure(partial(session.run, inputs), seconds=options.seconds)
             rows.append({"time": time, "batch": batch, **asdict(latency)})
             lines.append(
                 f"{time:6} {batch:6} {latency.p50:9.3f} {latency.p90:9.3f} {latency.p99:9.3f} "

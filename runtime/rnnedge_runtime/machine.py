@@ -1,9 +1,46 @@
-"""The name and the instruction sets of this machine's processor."""
+"""What this machine is: its processor, its cores, and the versions of what is installed on it."""
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+
+def describe() -> dict[str, str]:
+    """Return the platform, the architecture of the processor, and the version of Python."""
+    return {
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the version of each package that is installed, without importing it.
+
+    Args:
+        packages: Their names, as an installer knows them.
+
+    Returns:
+        Package name to version, without those that are not installed.
+    """
+    versions = {}
+    for name in dict.fromkeys(packages):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_name() -> str:

@@ -33,12 +33,12 @@ def exported(
     folder = tmp_path_factory.mktemp("native")
     made: dict[object, tuple[torch.nn.RNNBase, bytes]] = {}
 
-    def export(*, lengths=False, states=True, **options):
-        key = (lengths, states, *sorted(options.items()))
+    def export(*, lengths=False, states=True, quantize=None, **options):
+        key = (lengths, states, quantize, *sorted(options.items()))
         if key not in made:
             layer = rnnedge.build(rnnedge.RNNSpec(**{"input_size": 5} | options), seed=0).eval()
             path = folder / f"{len(made)}.onnx"
-            rnnedge.export(layer, path, lengths=lengths, states=states)
+            rnnedge.export(layer, path, lengths=lengths, states=states, quantize=quantize)
             made[key] = layer, path.read_bytes()
         return made[key]
 

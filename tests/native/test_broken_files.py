@@ -53,8 +53,10 @@ print(opened, ran)
         {"cell": "lstm", "hidden_size": 3, "lengths": True, "bidirectional": True},
         {"cell": "rnn", "hidden_size": 3, "num_layers": 2},
         {"cell": "lstm", "hidden_size": 4, "proj_size": 2},
+        {"cell": "lstm", "hidden_size": 3, "num_layers": 2, "quantize": "int8:all"},
+        {"cell": "gru", "hidden_size": 3, "quantize": "int8:all"},
     ],
-    ids=["lstm", "switch", "scan"],
+    ids=["lstm", "switch", "scan", "lstm of integers", "scan of integers"],
 )
 def test_broken_bytes(exported, tmp_path, options):
     _, content = exported(**options)

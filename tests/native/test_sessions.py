@@ -307,6 +307,16 @@ def test_auto_takes_onnx_runtime_past_what_was_measured(exported):
     assert engine.reason == "the native engine was compared up to hidden size 8"
 
 
+@pytest.mark.usefixtures("_compared")
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_auto_takes_onnx_runtime_for_int8(exported, cell):
+    """Each row is rounded by itself there, so that a batch is answered differently."""
+    _, model = exported(cell=cell, hidden_size=8, quantize="int8:all")
+    engine = Session(model, threads=1).engine
+    assert engine.name == "onnxruntime"
+    assert engine.reason.startswith("the model computes in int8")
+
+
 def test_auto_takes_onnx_runtime_on_a_processor_that_was_not_compared(exported, monkeypatch):
     _, model = exported(cell="gru", hidden_size=8)
     monkeypatch.delitem(MEASURED, native.instructions()[0], raising=False)

@@ -48,6 +48,7 @@ RUNTIME = {
     "rnnedge_runtime/plan/operators/control.py",
     "rnnedge_runtime/plan/operators/convolution.py",
     "rnnedge_runtime/plan/operators/folding.py",
+    "rnnedge_runtime/plan/operators/integers.py",
     "rnnedge_runtime/plan/operators/movement.py",
     "rnnedge_runtime/plan/operators/products.py",
     "rnnedge_runtime/plan/operators/recurrent.py",

@@ -116,10 +116,10 @@ def test_layer_of_others(foreign: Path) -> None:
     assert found.lowering == "operator"
 
 
-def test_what_the_graph_does_not_say_is_unknown(foreign: Path) -> None:
+def test_sizes_of_others_are_those_of_the_weights(foreign: Path) -> None:
     (found,) = inspect_model(foreign).layers
-    assert (found.input_size, found.parameters) == (None, None)
-    assert found.row() == ["-", "GRU", "?", "4", "1", "1", "reverse", "operator", "?"]
+    assert (found.input_size, found.parameters) == (3, 84)
+    assert found.row() == ["-", "GRU", "3", "4", "1", "1", "reverse", "operator", "84"]
 
 
 def test_file_of_others_has_no_contract(foreign: Path) -> None:

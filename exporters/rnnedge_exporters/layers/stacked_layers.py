@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.weights import RecurrentLayer
-from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, Lengths
+from rnnedge_exporters.lowerings import INT8_LOWERINGS, LOWERINGS, LayerCall, Lengths
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
 
 
@@ -57,7 +57,7 @@ def add_layer(
     for index in range(depth):
         with graph.scope(f"l{index}"):
             before = parts[index] if parts is not None else None
-            x, after = lower(graph, layer, index, x, rows, before)
+            x, after = lower(graph, LayerCall(layer, index, x, rows, before))
             finals.append(after)
 
     half = graph.dtype != FLOAT

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.lowerings.base import LayerCall as LayerCall
 from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator

@@ -2,9 +2,9 @@
 
 A lowering turns ONE stacked layer (its one or two directions) into ONNX:
 
-    lower(graph, layer, index, x, lengths, initial) -> (output, finals)
+    lower(graph, call) -> (output, finals)
 
-with x float32 [time, batch, features], each initial and final state float32
+with call.x float32 [time, batch, features], each initial and final state float32
 [directions, batch, hidden], and output float32 [time, batch, directions*hidden]. It keeps PyTorch's
 meaning of lengths: `output` is zero past a row's end, the backward direction starts there, and a
 row of length zero hands its initial state on.
@@ -12,13 +12,14 @@ row of length zero hands its initial state on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.layers.weights import RecurrentLayer
+from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 
 
@@ -66,17 +67,37 @@ class Lengths:
             return graph.op("Less", column, ends)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerCall:
+    """One stacked layer, and what it is called with.
+
+    Attributes:
+        layer: The layer with its weights.
+        index: Which of its stacked layers.
+        x: float32 [time, batch, features].
+        lengths: The lengths of the rows, or None when all are full.
+        initial: (h_0,) or (h_0, c_0), each float32 [directions, batch, hidden]; None for zeros.
+    """
+
+    layer: RecurrentLayer
+    index: int
+    x: ir.Value
+    lengths: Lengths | None
+    initial: tuple[ir.Value, ...] | None
+
+    @property
+    def weights(self) -> tuple[DirectionWeights, ...]:
+        """The weights of each direction."""
+        return self.layer.layers[self.index]
+
+
+Lowered: TypeAlias = tuple[ir.Value, tuple[ir.Value, ...]]
+"""Output and final states, as at the top of this module."""
+
+
 class Lowering(Protocol):
     """The one signature of all lowerings."""
 
-    def __call__(
-        self,
-        graph: GraphBuilder,
-        layer: RecurrentLayer,
-        index: int,
-        x: ir.Value,
-        lengths: Lengths | None,
-        initial: tuple[ir.Value, ...] | None,
-    ) -> tuple[ir.Value, tuple[ir.Value, ...]]:
-        """Add stacked layer `index` of `layer` to `graph`; None as `initial` is zeros."""
+    def __call__(self, graph: GraphBuilder, call: LayerCall) -> Lowered:
+        """Add a call of a layer to `graph`; return its output and its final states."""
         ...

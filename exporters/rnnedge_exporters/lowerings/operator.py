@@ -11,26 +11,19 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.layers.weights import Float32
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 from rnnedge_exporters.onnx_model.recurrent_nodes import gates_to_onnx
 from rnnedge_runtime.contract import Cell
 
 
-def lower_to_operator(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_operator(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one node that runs both directions; `layer` has no projection."""
-    directions = layer.layers[index]
+    layer, directions = call.layer, call.weights
     weights = graph.weight("W", stacked(layer.cell, [d.weight_ih for d in directions]), 2)
     recurrence = graph.weight("R", stacked(layer.cell, [d.weight_hh for d in directions]), 2)
-    bias = graph.weight("B", stacked_biases(layer, index)) if layer.bias else None
+    bias = graph.weight("B", stacked_biases(call)) if layer.bias else None
 
     attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
     if layer.bidirectional:
@@ -42,45 +35,39 @@ def lower_to_operator(
 
     y, *finals = graph.ops(
         layer.cell.upper(),
-        x,
+        call.x,
         weights,
         recurrence,
         bias,
-        lengths.int32 if lengths else None,
-        *(initial or ()),
+        call.lengths.int32 if call.lengths else None,
+        *(call.initial or ()),
         outputs=1 + len(layer.state_sizes),
         **attributes,
     )
-    return finish(graph, layer, y, finals, lengths, initial)
+    return finish(graph, call, y, finals)
 
 
 def finish(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    y: ir.Value,
-    finals: Sequence[ir.Value],
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+    graph: GraphBuilder, call: LayerCall, y: ir.Value, finals: Sequence[ir.Value]
+) -> Lowered:
     """Turn what the operator gives, `y` [time, directions, batch, hidden], into a lowering's."""
-    if lengths and initial:
+    if call.lengths and call.initial:
         # ONNX Runtime answers zeros for a row of length zero; its state has to pass through.
         finals = [
-            graph.op("Where", lengths.empty, before, after)
-            for before, after in zip(initial, finals, strict=True)
+            graph.op("Where", call.lengths.empty, before, after)
+            for before, after in zip(call.initial, finals, strict=True)
         ]
-    if layer.directions == 1:
+    if call.layer.directions == 1:
         return graph.op("Squeeze", y, graph.integers(1)), tuple(finals)
     y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # [time, batch, directions, hidden]
-    width = layer.directions * layer.hidden_size
+    width = call.layer.directions * call.layer.hidden_size
     return graph.op("Reshape", y, graph.integers(0, 0, width)), tuple(finals)
 
 
-def stacked_biases(layer: RecurrentLayer, index: int) -> Float32:
+def stacked_biases(call: LayerCall) -> Float32:
     """Return the biases as the operators take them: [directions, 2*gates*hidden]."""
-    directions = layer.layers[index]
-    halves = [[d.bias_ih for d in directions], [d.bias_hh for d in directions]]
-    return np.concatenate([stacked(layer.cell, half) for half in halves], axis=1)
+    halves = [[d.bias_ih for d in call.weights], [d.bias_hh for d in call.weights]]
+    return np.concatenate([stacked(call.layer.cell, half) for half in halves], axis=1)
 
 
 def stacked(cell: Cell, arrays: list[Float32]) -> Float32:

@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import finish, stacked, stacked_biases
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, MICROSOFT, GraphBuilder
 from rnnedge_exporters.quantization.int8_grid import (
@@ -36,35 +36,28 @@ _LARGE = 16
 """What the rounding of the input is multiplied by, beside a sixteenth of the weights."""
 
 
-def lower_to_operator_int8(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_operator_int8(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one node that runs both directions; `layer` is an LSTM without projection."""
-    directions = layer.layers[index]
-    inputs = [d.weight_ih for d in directions]
-    if takes_parts(layer, index):
+    layer, x = call.layer, call.x
+    inputs = [d.weight_ih for d in call.weights]
+    if takes_parts(layer, call.index):
         x = _in_parts(graph, x, layer.input_size)
         weights, *weights_scale = _weights_of_parts(graph, inputs)
     else:
         weights, *weights_scale = _quantized(graph, "W", inputs)
-    recurrence, *recurrence_scale = _quantized(graph, "R", [d.weight_hh for d in directions])
+    recurrence, *recurrence_scale = _quantized(graph, "R", [d.weight_hh for d in call.weights])
     attributes: dict[str, Any] = {"hidden_size": layer.hidden_size}
     if layer.bidirectional:
         attributes["direction"] = "bidirectional"
-    states = initial or (None, None)
+    states = call.initial or (None, None)
     no_peepholes = None
     y, *finals = graph.ops(
         "DynamicQuantizeLSTM",
         x,
         weights,
         recurrence,
-        graph.constant("B", stacked_biases(layer, index)) if layer.bias else None,
-        lengths.int32 if lengths else None,
+        graph.constant("B", stacked_biases(call)) if layer.bias else None,
+        call.lengths.int32 if call.lengths else None,
         *states,
         no_peepholes,
         *weights_scale,
@@ -73,7 +66,7 @@ def lower_to_operator_int8(
         domain=MICROSOFT,
         **attributes,
     )
-    return finish(graph, layer, y, finals, lengths, initial)
+    return finish(graph, call, y, finals)
 
 
 def takes_parts(layer: RecurrentLayer, index: int) -> bool:

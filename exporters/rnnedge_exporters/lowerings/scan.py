@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.weights import DirectionWeights, Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.lowerings.base import LayerCall, Lengths, Lowered
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder, value
 
 Product: TypeAlias = Callable[
@@ -33,14 +33,7 @@ _OPSET = 17
 """A body has no opset of its own in the file; onnx-ir asks for one."""
 
 
-def lower_to_scan(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_scan(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one `Scan` for both directions, each walked from its own end, or one for each.
 
     A step costs ONNX Runtime about a microsecond beside its arithmetic, so that two narrow
@@ -49,43 +42,41 @@ def lower_to_scan(
     then taken of all steps at once: a value may leave a body only once, and this is cheaper than a
     copy.
     """
-    return lower_with(_float_product, graph, layer, index, x, lengths, initial)
+    return lower_with(_float_product, graph, call)
 
 
-def lower_with(
-    product: Product,
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_with(product: Product, graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add the `Scan` with `product` as what a step multiplies its state by weights with."""
-    weights = layer.layers[index]
+    layer, weights = call.layer, call.weights
     together = sum(each.weight_hh.nbytes for each in weights) < SHARED_BYTES
     walks = [range(layer.directions)] if together else [(way,) for way in range(layer.directions)]
-    early = layer.cell == "rnn" and lengths is None
+    early = layer.cell == "rnn" and call.lengths is None
     outputs: list[ir.Value] = []
     finals: list[list[ir.Value]] = []
     for directions in walks:
         projected = []
         for direction in directions:
             with graph.scope(_NAMES[direction]):
-                projected.append(_project(graph, layer, weights[direction], x))
+                projected.append(_project(graph, layer, weights[direction], call.x))
         with graph.scope(_NAMES[directions[0]]) if len(walks) > 1 else nullcontext():
             step = graph.body("step")
         body = _body(
-            step, layer, index, directions, product, masked=lengths is not None, early=early
+            step,
+            layer,
+            call.index,
+            directions,
+            product,
+            masked=call.lengths is not None,
+            early=early,
         )
         walked = add_scan(
             graph,
             layer.state_sizes,
             directions,
             layer.directions,
-            x,
-            lengths,
-            initial,
+            call.x,
+            call.lengths,
+            call.initial,
             projected,
             body,
         )

@@ -16,23 +16,16 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.layers.weights import Float32
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
 from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, quantize_channels
 
 
-def lower_to_scan_int8(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_scan_int8(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one `Scan` that walks both directions, each from its own end."""
-    return lower_with(_integer_product, graph, layer, index, x, lengths, initial)
+    return lower_with(_integer_product, graph, call)
 
 
 def _integer_product(

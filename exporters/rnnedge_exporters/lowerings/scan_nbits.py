@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.layers.weights import Float32
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder
 from rnnedge_exporters.quantization.int8_grid import quantize_blocks
@@ -25,16 +25,9 @@ _ZERO = 128
 """What stands for zero in the bytes of the operator."""
 
 
-def lower_to_scan_nbits(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_scan_nbits(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add a `Scan`, or one for each direction, as `lower_to_scan` does."""
-    return lower_with(_blocked_product, graph, layer, index, x, lengths, initial)
+    return lower_with(_blocked_product, graph, call)
 
 
 def _blocked_product(

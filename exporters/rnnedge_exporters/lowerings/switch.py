@@ -12,7 +12,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from rnnedge_exporters.layers.weights import RecurrentLayer
-from rnnedge_exporters.lowerings.base import Lengths
+from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
@@ -26,21 +26,15 @@ there by 1.1 to 1.3 and wins at 100, at 96 it is even at 100, and at 128 it lose
 _OPSET = 17
 
 
-def lower_to_switch(
-    graph: GraphBuilder,
-    layer: RecurrentLayer,
-    index: int,
-    x: ir.Value,
-    lengths: Lengths | None,
-    initial: tuple[ir.Value, ...] | None,
-) -> tuple[ir.Value, tuple[ir.Value, ...]]:
+def lower_to_switch(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add an `If` around both forms."""
+    layer, lengths = call.layer, call.lengths
     if lengths is not None:  # what the branches need of it is made outside of them
         _ = lengths.int32, lengths.empty, lengths.mask
     branches = []
     for name, lower in (("few", lower_to_operator), ("many", lower_to_scan)):
         branch = graph.body(name)
-        output, finals = lower(branch, layer, index, x, lengths, initial)
+        output, finals = lower(branch, call)
         width = layer.directions * layer.state_sizes[0]
         shapes: list[list[int | str]] = [[graph.time, graph.batch, width]]
         shapes += [[layer.directions, graph.batch, size] for size in layer.state_sizes]
@@ -49,7 +43,7 @@ def lower_to_switch(
         branches.append(branch.graph(name, [], [output, *finals], _OPSET))
     joined, *last = graph.ops(
         "If",
-        _is_little(graph, layer, x),
+        _is_little(graph, layer, call.x),
         outputs=1 + len(layer.state_sizes),
         then_branch=branches[0],
         else_branch=branches[1],

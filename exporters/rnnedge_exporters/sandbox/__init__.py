@@ -10,4 +10,6 @@ imports numpy and ONNX Runtime but not PyTorch, and come back as errors.
     shared                the `Sandbox` of all exports of this process
     session               `Worker`, `IsolatedSession`: what `rnnedge_runtime.Session` is
     session_server        the child of a `Worker`
+    other_runtimes        `OtherRuntime`: a model in OpenVINO, tract, onnx.reference or Node
+    other_runtimes_server the child of an `OtherRuntime`
 """

@@ -61,7 +61,7 @@ class SessionServer:
     ) -> float:
         """Return the median milliseconds of a run."""
         call = partial(self._session(model, options).run, data, lengths=lengths, state=state)
-        return measure({"run": call}, seconds=seconds)["run"].p50
+        return measure(call, seconds=seconds).p50
 
 
 def probe(model: bytes, feeds: Arrays) -> Arrays:

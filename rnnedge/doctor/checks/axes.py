@@ -48,6 +48,15 @@ def _inputs(subject: Subject, axis: str, seen: Axes) -> Iterator[Finding]:
                 "declare the axis open",
             )
         return
+    if seen.status == "multiples":
+        yield Finding(
+            "multiples-of-time",
+            "note",
+            where,
+            f"takes {seen.evidence}, and no other sizes of {axis}",
+            "send such sizes; pad or collect what is shorter",
+        )
+        return
     if seen.status == "some":
         yield Finding(
             some,

@@ -90,5 +90,6 @@ def _empties(subject: Subject) -> Iterator[Finding]:
         "note" if subject.file.ours else "warning",
         cells or "the model",
         f"{said} ends the whole process: no exception can be caught",
-        "check sizes first; rnnedge_runtime.Session does, and answers as PyTorch",
+        "check sizes first; rnnedge_runtime.Session does, and "
+        + ("answers as PyTorch" if subject.file.ours else "raises an error"),
     )

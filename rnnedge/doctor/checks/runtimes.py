@@ -1,7 +1,8 @@
 """What other runtimes make of the recurrent operators.
 
 Each rule is a fact that was measured, or read in the runtime's source, for the version named; the
-versions are those of November 2026.
+versions are those of November 2026. Where the model itself was run in a runtime, what it answered
+is reported in place of the rules.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
 from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge.doctor.running.elsewhere import Elsewhere
 from rnnedge_exporters.onnx_model.nodes import label
+from rnnedge_exporters.onnx_model.recurrent_nodes import activations_of
+from rnnedge_exporters.sandbox.other_runtimes import RUNNABLE
 
 Effect = Literal["refuses", "wrong", "slow"]
 
@@ -42,12 +46,8 @@ def _open_lengths(subject: Subject, cell: Cell) -> bool:
     return bool(cell.lengths) and not subject.file.is_constant(cell.lengths)
 
 
-def _lengths_both_ways(subject: Subject, cell: Cell) -> bool:
-    return _open_lengths(subject, cell) and cell.directions == 2
-
-
-def _lengths_one_way(subject: Subject, cell: Cell) -> bool:
-    return _open_lengths(subject, cell) and cell.directions == 1
+def _relu(subject: Subject, cell: Cell) -> bool:
+    return cell.op == "RNN" and {a.lower() for a in activations_of(cell.node)} != {"tanh"}
 
 
 def _half(subject: Subject, cell: Cell) -> bool:
@@ -78,14 +78,28 @@ _RULES = (
     _Rule("coreml", _ALL, "slow", _TO_CPU, "use the CPU provider"),
     _Rule("nnapi", _ALL, "slow", _TO_CPU, "use the CPU provider"),
     _Rule(
-        *("openvino", _lengths_both_ways, "wrong"),
-        "bidirectional with sequence_lens is silently wrong, by 0.13 to 0.68 (2026.4)",
+        *("openvino", _open_lengths, "wrong"),
+        "silently wrong: sequence_lens is ignored, rows go on past their end, final states are "
+        "those at the padding, off by 0.3 to 2 (2026.4.1)",
         _NO_LENGTHS,
     ),
     _Rule(
-        *("openvino", _lengths_one_way, "wrong"),
-        "sequence_lens leaves padding unlike zero (2026.4)",
-        "mask the padding, or export without lengths",
+        *("onnx.reference", _open_lengths, "wrong"),
+        "silently wrong: sequence_lens is ignored, off by 0.2 to 2 (1.23.2)",
+        _NO_LENGTHS,
+    ),
+    _Rule(
+        *("onnx.reference", _relu, "refuses", "an RNN with other activations than tanh (1.23.2)"),
+        _ELSEWHERE,
+    ),
+    _Rule(
+        *(
+            "tract",
+            _relu,
+            "wrong",
+            "silently wrong: activations of an RNN run as tanh, off by 0.7 (0.23.9)",
+        ),
+        "use tanh, or export with --lowering scan",
     ),
     _Rule(
         *("tract", _open_lengths, "refuses", "sequence_lens only as a constant (0.23.9)"),
@@ -95,29 +109,66 @@ _RULES = (
     _Rule("onnx2c", _has("RNN", "GRU"), "refuses", "LSTM only, at fixed sizes", _ELSEWHERE),
     _Rule("ncnn", _open_lengths, "refuses", "no sequence_lens, and one row at a time", _NO_LENGTHS),
 )
-_NO_CONTRIB = ("openvino", "tract", "emx-onnx-cgen", "onnx2c", "ncnn")
+_NO_CONTRIB = ("openvino", "tract", "onnx.reference", "emx-onnx-cgen", "onnx2c", "ncnn")
+_CPU_ONLY = ("cuda", "webgpu", "webnn", "coreml", "nnapi")
+"""Providers of ONNX Runtime that have no DynamicQuantizeLSTM, which the CPU's has."""
 _NO_SCAN = ("webgpu", "webnn", "coreml", "nnapi", "onnx2c", "ncnn")
 
-RUNTIMES = tuple(dict.fromkeys([rule.runtime for rule in _RULES]))
-"""The runtimes that there are rules for."""
+RUNTIMES = tuple(dict.fromkeys([*(rule.runtime for rule in _RULES), *RUNNABLE]))
+"""The runtimes that there are rules for, or that a model can be run in here."""
 
 
-def check_runtimes(subject: Subject, chosen: Collection[str] = ()) -> Iterator[Finding]:
+def check_runtimes(
+    subject: Subject, chosen: Collection[str] = (), runs: Collection[Elsewhere] = ()
+) -> Iterator[Finding]:
     """Say what runtimes make of the recurrent parts, where they do not just run them.
 
     Args:
         subject: The model.
         chosen: Runtimes that the model is meant for, where what goes wrong is a warning or an
             error; empty for all of them, as notes.
+        runs: What runtimes made of it here: no rule is asked about those that ran it.
     """
+    for run in runs:
+        yield from _as_run(run)
+    ran = {run.runtime for run in runs if run.runs}
     for runtime, effect, nodes, problem, remedy in _troubles(subject):
-        if chosen and runtime not in chosen:
+        if runtime in ran or (chosen and runtime not in chosen):
             continue
         severity: Severity = "note"
         if chosen:
             severity = "warning" if effect == "slow" else "error"
         several = f"{nodes[0]} and {len(nodes) - 1} more" if len(nodes) > 1 else nodes[0]
-        yield Finding("runtime", severity, runtime, f"{several}: {problem}", remedy)
+        yield Finding(
+            *("runtime", severity, runtime, f"{several}: {problem}", remedy),
+            basis="documented only",
+        )
+
+
+def _as_run(run: Elsewhere) -> Iterator[Finding]:
+    """Say what a runtime made of the model here."""
+
+    def finding(severity: Severity, problem: str, remedy: str) -> Finding:
+        return Finding("runtime", severity, run.runtime, problem, remedy, basis="run here")
+
+    if not run.version:
+        remedy = f"{run.install}, and run the doctor again"
+        yield Finding("runtime", "note", run.runtime, "not installed here, so not run", remedy)
+        return
+    named = f"{run.runtime} {run.version}"
+    if not run.runs:
+        yield Finding("runtime", "note", run.runtime, "not run: ONNX Runtime ran it nowhere", "-")
+        return
+    if run.wrong:
+        number = run.runs - run.right - run.refusals
+        problem = f"{named} answers wrongly in {number} of {run.runs} runs: {run.wrong}"
+        yield finding("error", problem, "use another runtime, or export for target portable")
+    if run.refusals:
+        problem = f"{named} refuses {run.refusals} of {run.runs} runs, {run.refused}"
+        yield finding("error", problem, "use another runtime, or export for target portable")
+    if run.right:
+        problem = f"{named} answers as ONNX Runtime in {run.right} of {run.runs} runs, off by at "
+        yield finding("note", f"{problem}most {run.largest:.1e}", "-")
 
 
 def _troubles(subject: Subject) -> Iterator[tuple[str, Effect, list[str], str, str]]:
@@ -137,6 +188,9 @@ def _troubles(subject: Subject) -> Iterator[tuple[str, Effect, list[str], str, s
     if own:
         for runtime in _NO_CONTRIB:
             yield runtime, "refuses", own, "DynamicQuantizeLSTM is ONNX Runtime's own", "keep float"
+        for runtime in _CPU_ONLY:
+            problem = "DynamicQuantizeLSTM has a kernel on the CPU alone: falls back to it"
+            yield runtime, "slow", own, problem, "keep float there"
 
 
 def _left_to_the_cpu(subject: Subject) -> dict[str, list[str]]:

@@ -8,8 +8,13 @@ import numpy as np
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
+from rnnedge.doctor.reading.recurrence import follow_back
 from rnnedge_exporters.onnx_model.file import OnnxFile
 
+_PRODUCTS = (
+    *("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum"),
+    *("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization"),
+)
 _WORTH_A_WORD = 1024
 """Bytes; less than that wasted is not worth a finding."""
 
@@ -33,6 +38,16 @@ def check_weights(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def _multiplied(file: OnnxFile) -> set[str]:
+    """Return the constants that are the weights of a product, moved at most, or its bias."""
+    found: set[str] = set()
+    for node in file.nodes():
+        if node.op_type in _PRODUCTS:
+            for name in node.input:
+                found.update(moved for moved, _ in follow_back(file, name) if name)
+    return found
+
+
 def find_copies(file: OnnxFile) -> list[tuple[int, list[str]]]:
     """Return the floating constants that are stored more than once: bytes of one, and the names."""
     found: dict[tuple[tuple[int, ...], str, bytes], list[str]] = {}
@@ -45,10 +60,18 @@ def find_copies(file: OnnxFile) -> list[tuple[int, list[str]]]:
 
 
 def _not_finite(subject: Subject) -> Iterator[Finding]:
+    """Name the weights that have diverged.
+
+    NaN is none of what a constant may be. Infinity is: masks add it, comparisons and limits take
+    it. In what is multiplied it is a weight that diverged.
+    """
     recurrent = {cell.tensor(i) for cell in subject.cells for i in (1, 2, 3)}
+    multiplied = recurrent | _multiplied(subject.file)
     for name, _ in subject.file.constants():
         value = subject.file.constant(name)
         if value is None or value.dtype.kind != "f" or np.isfinite(value).all():
+            continue
+        if name not in multiplied and not np.isnan(value).any():
             continue
         bad = int(value.size - np.isfinite(value).sum())
         hides = name in recurrent and subject.behaviour is not None and subject.behaviour.hides_nan

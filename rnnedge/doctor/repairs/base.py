@@ -1,13 +1,15 @@
-"""What every repair gives, and how two files are compared."""
+"""What a repair is and gives, and how two files are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from rnnedge.doctor.findings import Kind
+from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.running.probe_runs import Sizes
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
@@ -17,7 +19,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class Repair:
+class MadeRepair:
     """One repair that was made and proven.
 
     Attributes:
@@ -36,7 +38,37 @@ class Mended:
     """A repaired file in a temporary folder."""
 
     path: Path
-    repair: Repair
+    repair: MadeRepair
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A way to repair a file.
+
+    Attributes:
+        name: What to call it where it could not be made.
+        kinds: Kinds of findings that it may repair.
+        may: Whether it may repair a model, as far as can be seen without trying.
+        apply: Writes a repaired file into a folder, with its proof; raises `NotMendedError` with
+            the reason where it cannot.
+        called_for_by: The kinds that it is tried for; all of `kinds` where it is None.
+    """
+
+    name: str
+    kinds: frozenset[Kind]
+    may: Callable[[Subject], bool]
+    apply: Callable[[Subject, Path], Mended]
+    called_for_by: frozenset[Kind] | None = None
+
+    def is_called_for(self, found: Collection[Kind]) -> bool:
+        """Whether one of the kinds that were found is worth trying it."""
+        kinds = self.kinds if self.called_for_by is None else self.called_for_by
+        return not kinds.isdisjoint(found)
+
+
+def runs(subject: Subject) -> bool:
+    """Whether a model runs at some sizes, so that something can be proven of it."""
+    return subject.behaviour is not None and subject.behaviour.base is not None
 
 
 def difference(before: Arrays, after: Arrays, names: Iterable[str]) -> float:

@@ -9,15 +9,12 @@ import onnx
 from rnnedge.doctor.checks.contents import LOCAL_PATH
 from rnnedge.doctor.checks.weights import find_copies
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes
 from rnnedge_exporters.onnx_model.serialize import save_model
-
-MENDS = frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"})
-"""Kinds of findings that this mends."""
 
 _EXPORTERS_OWN = ("pkg.", "namespace")
 """What the keys begin with that torch's exporter writes for itself."""
@@ -25,7 +22,7 @@ _NEWEST_PLAIN_TYPE = onnx.TensorProto.BFLOAT16
 """Element types after this one came with IR versions of their own."""
 
 
-def clean(subject: Subject, folder: Path) -> Mended:
+def _clean(subject: Subject, folder: Path) -> Mended:
     """Strip local paths, lower the IR version, store weights once, turn Dropout off.
 
     Args:
@@ -44,7 +41,9 @@ def clean(subject: Subject, folder: Path) -> Mended:
         raise NotMendedError("there is nothing to clean")
     path = folder / "cleaned.onnx"
     save_model(model, path)
-    return Mended(path, Repair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),)))
+    return Mended(
+        path, MadeRepair("cleaned", changes, (_prove(subject, path, dropout=bool(dropout)),))
+    )
 
 
 def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
@@ -151,3 +150,11 @@ def _lower_ir_version(model: onnx.ModelProto) -> str:
         return ""
     model.ir_version = needed
     return f"IR version {before} is now {needed}"
+
+
+CLEAN = Repair(
+    "clean",
+    frozenset({"local-paths", "ir-version", "duplicate-weights", "dropout"}),
+    may=runs,
+    apply=_clean,
+)

@@ -17,7 +17,7 @@ import onnx
 from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.reading.recurrence import Cell
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
@@ -28,9 +28,6 @@ from rnnedge_exporters.onnx_model.nodes import drop_unused
 from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
-
-MENDS = frozenset({"states-hidden"})
-"""Kinds of findings that this mends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class _State:
 _States = list[_State]
 
 
-def expose_states(subject: Subject, folder: Path) -> Mended:
+def _expose_states(subject: Subject, folder: Path) -> Mended:
     """Make the states of every hidden recurrent operator inputs and outputs.
 
     Args:
@@ -59,7 +56,7 @@ def expose_states(subject: Subject, folder: Path) -> Mended:
     behaviour = subject.behaviour
     if behaviour is None or behaviour.base is None:
         raise NotMendedError("it does not run, so nothing can be proven")
-    cells = exposable(subject)
+    cells = _exposable(subject)
     if behaviour.time.status != "open":
         raise NotMendedError("time is not open, so there are no chunks")
     model, states = _exposed(subject, cells)
@@ -71,10 +68,10 @@ def expose_states(subject: Subject, folder: Path) -> Mended:
         _same_in_chunks(subject, behaviour, states, path),
     )
     changes = tuple(f"{s.input}: new input, fed by the output {s.output}" for s in states)
-    return Mended(path, Repair("states exposed", changes, proofs))
+    return Mended(path, MadeRepair("states exposed", changes, proofs))
 
 
-def exposable(subject: Subject) -> list[Cell]:
+def _exposable(subject: Subject) -> list[Cell]:
     """Return the operators whose states can be made inputs and outputs.
 
     Raises:
@@ -219,3 +216,16 @@ def _same_in_chunks(subject: Subject, behaviour: Behaviour, states: _States, pat
             f"{reason}"
         ) from reason
     return f"chunks of 3, 1 and {sizes.time - 4} steps give what the whole gives: {told(error)}"
+
+
+def _may(subject: Subject) -> bool:
+    try:
+        _exposable(subject)
+    except NotMendedError:
+        return False
+    return runs(subject)
+
+
+EXPOSE_STATES = Repair(
+    "expose states", frozenset({"states-hidden"}), may=_may, apply=_expose_states
+)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rnnedge.doctor.findings import Kind
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.repairs.from_operators import layer_from_operators
 from rnnedge.doctor.repairs.from_unrolled import layer_from_chains, layer_from_names
 from rnnedge.doctor.repairs.recovered import Recovered
@@ -29,7 +30,7 @@ from rnnedge_runtime.errors import RnnEdgeError
 if TYPE_CHECKING:
     from rnnedge.sources.spec import RNNSpec
 
-MENDS = frozenset(
+_KINDS: frozenset[Kind] = frozenset(
     {
         *("frozen-time", "frozen-batch", "some-time", "some-batch"),
         *("declared-time", "declared-batch", "declared-shape", "fixed-lengths"),
@@ -38,14 +39,13 @@ MENDS = frozenset(
     }
 )
 """Kinds of findings that a new export has none of."""
-
-
-CALLED_FOR_BY = (
-    MENDS
-    - {"versions", "ir-version", "local-paths", "duplicate-weights"}
-    - {*("declared-time", "declared-batch", "declared-shape")}
+_IN_PLACE: frozenset[Kind] = frozenset(
+    {
+        *("versions", "ir-version", "local-paths", "duplicate-weights"),
+        *("declared-time", "declared-batch", "declared-shape"),
+    }
 )
-"""What is worth a file with other names; the rest is mended in place, where nothing else is."""
+"""What is not worth a file with other names: it is mended in place, where nothing else is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def read_layer_back(subject: Subject, *, by_names: bool = True) -> Recovered:
     return layer_from_chains(subject)
 
 
-def export_again(subject: Subject, folder: Path) -> Mended:
+def _export_again(subject: Subject, folder: Path) -> Mended:
     """Write the layer that a file computes with rnnedge.
 
     Args:
@@ -114,7 +114,7 @@ def export_again(subject: Subject, folder: Path) -> Mended:
         added = "h_0 and c_0 are new inputs" if spec.cell == "lstm" else "h_0 is a new input"
         changes.append(f"{added}: zeros are what the file started from")
     proofs = (f"reproduces the file at {listed(sizes)}: {told(error)}", exported)
-    return Mended(path, Repair("exported again", tuple(changes), proofs))
+    return Mended(path, MadeRepair("exported again", tuple(changes), proofs))
 
 
 def _write(layer: Recovered, spec: RNNSpec, path: Path) -> str:
@@ -194,3 +194,16 @@ def _match(before: Arrays, after: Arrays) -> _Outputs:
                 "read: the file computes more than one layer, or another"
             )
     return _Outputs(found)
+
+
+def _may(subject: Subject) -> bool:
+    try:
+        read_layer_back(subject, by_names=False)
+    except NotMendedError:
+        return False
+    return runs(subject)
+
+
+EXPORT_AGAIN = Repair(
+    "export again", _KINDS, may=_may, apply=_export_again, called_for_by=_KINDS - _IN_PLACE
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Trial
 from rnnedge.errors import NotMendedError
@@ -18,11 +18,8 @@ from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
-MENDS = frozenset({"declared-time", "declared-batch", "declared-shape"})
-"""Kinds of findings that this mends."""
 
-
-def reopen_axes(subject: Subject, folder: Path) -> Mended:
+def _reopen_axes(subject: Subject, folder: Path) -> Mended:
     """Declare the axes of inputs and outputs as running showed them.
 
     Args:
@@ -62,7 +59,7 @@ def reopen_axes(subject: Subject, folder: Path) -> Mended:
         "; its rows are independent" if subject.roles.has(BATCH) and not behaviour.coupled else ""
     )
     proof = f"answers as before at {listed(behaviour.right)}: {told(largest)}{rows}"
-    return Mended(path, Repair("axes declared as they are", tuple(changes), (proof,)))
+    return Mended(path, MadeRepair("axes declared as they are", tuple(changes), (proof,)))
 
 
 def real_axes(subject: Subject, behaviour: Behaviour) -> dict[str, tuple[Axis, ...]]:
@@ -123,3 +120,11 @@ def _lies(declared: tuple[Axis, ...], real: tuple[Axis, ...]) -> bool:
 
 def _shown(axes: tuple[Axis, ...]) -> str:
     return f"[{', '.join(str(axis) or '?' for axis in axes)}]"
+
+
+DECLARE_AXES = Repair(
+    "declare axes",
+    frozenset({"declared-time", "declared-batch", "declared-shape"}),
+    may=runs,
+    apply=_reopen_axes,
+)

@@ -14,7 +14,7 @@ import onnx
 from rnnedge.doctor.model_facts import Subject, trial_of
 from rnnedge.doctor.reading.recurrence import find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
-from rnnedge.doctor.repairs.base import Mended, Repair, difference, listed, told
+from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour, study
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.errors import NotMendedError
@@ -26,11 +26,8 @@ from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_runtime.contract import BATCH, TIME
 
-MENDS = frozenset({"frozen-time", "frozen-batch", "some-time", "some-batch"})
-"""Kinds of findings that this may mend."""
 
-
-def unfreeze(subject: Subject, folder: Path) -> Mended:
+def _unfreeze(subject: Subject, folder: Path) -> Mended:
     """Take the example's sizes out of the graph.
 
     Args:
@@ -47,10 +44,10 @@ def unfreeze(subject: Subject, folder: Path) -> Mended:
     changes = _change(subject, path)
     if not changes:
         raise NotMendedError("no constant that can be taken out holds the example's size")
-    return Mended(path, Repair("sizes taken out", tuple(changes), tuple(_prove(subject, path))))
+    return Mended(path, MadeRepair("sizes taken out", tuple(changes), tuple(_prove(subject, path))))
 
 
-def may_unfreeze(subject: Subject) -> bool:
+def _may(subject: Subject) -> bool:
     """Whether a constant holds a size, as far as can be seen without proof."""
     file = subject.file
     return any(
@@ -232,3 +229,11 @@ def _same_in_order(one: Arrays, other: Arrays) -> bool:
     except NotMendedError:
         return False
     return True
+
+
+TAKE_SIZES_OUT = Repair(
+    "take sizes out",
+    frozenset({"frozen-time", "frozen-batch", "some-time", "some-batch"}),
+    may=_may,
+    apply=_unfreeze,
+)

@@ -23,12 +23,13 @@ class Axes:
     """Whether time, or batch, takes any size.
 
     Attributes:
-        status: `absent` when no input has it, `open`, `fixed` when only one size works, or `some`.
-        size: The size that works, where others do not.
-        evidence: What happened at the others, such as `6 is refused`.
+        status: `absent` when no input has it, `open`, `fixed` when only one size works,
+            `multiples` of one size, or `some`.
+        size: The size that works, or its multiples, where others do not.
+        evidence: What happened at the others, such as `6 is refused`; or which multiples.
     """
 
-    status: Literal["absent", "open", "fixed", "some"]
+    status: Literal["absent", "open", "fixed", "multiples", "some"]
     size: int = 0
     evidence: str = ""
 
@@ -90,8 +91,10 @@ def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0
         counted = _steps_that_count(trial, base) or unrolled
         if counted:
             found.time = _cut_short(found.time, counted, 2 * time)
-            base = found.base = Sizes(found.time.size, batch)
-            trial.at(base)  # what counts as run rightly is taken from what was run
+            if trial.at(Sizes(counted, batch)).ok:  # what ran rightly is taken from what was run
+                base = found.base = Sizes(found.time.size, batch)
+        elif found.time.status == "some":
+            found.time = _in_multiples(trial, base) or found.time
     if trial.roles.has(BATCH):
         more = [Sizes(time, b) for b in (1, 2, 3, 5) if b != batch]
         found.batch = _axes(trial, base, more, [], BATCH)
@@ -154,6 +157,21 @@ def _axes(
     return Axes("some" if good else "fixed", own, evidence)
 
 
+def _in_multiples(trial: Trial, base: Sizes) -> Axes | None:
+    """Say of which step a time is a multiple, where such times are taken and others are not."""
+    time = base.time
+    if coupled_rows(trial, Sizes(2 * time, base.batch)):
+        return None  # a longer time is taken for more rows
+    for step in range(2, time + 1):
+        if time % step == 0 and all(
+            _is_right(trial, base, Sizes(time + more * step, base.batch)) for more in (1, 2, 3)
+        ):
+            fewer = Sizes(step, base.batch)
+            first = step if step == time or _is_right(trial, base, fewer) else time
+            return Axes("multiples", step, f"multiples of {step} from {first} on")
+    return None
+
+
 def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
     """Return that only `steps` steps count, where more of them ran."""
     if seen.status == "fixed":
@@ -165,20 +183,30 @@ def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
 
 def _steps_that_count(trial: Trial, base: Sizes) -> int:
     """Return how many steps change an output, when more are taken; 0 when all do."""
-    double = Sizes(2 * base.time, base.batch)
-    if not trial.at(double).ok or wrong_shapes(trial, base, double):
+    double = _last_that_counts(trial, base, 2 * base.time)
+    if not double:
         return 0
-    plain = trial.at(double).outputs
+    # A window or a stride leaves out what is behind the last whole one, wherever that is; what an
+    # exporter has fixed is the same at every length.
+    return double if _last_that_counts(trial, base, 4 * base.time) == double else 0
+
+
+def _last_that_counts(trial: Trial, base: Sizes, time: int) -> int:
+    """Return how many of `time` steps change an output; 0 when all do, or that cannot be told."""
+    sizes = Sizes(time, base.batch)
+    if not trial.at(sizes).ok or wrong_shapes(trial, base, sizes):
+        return 0
+    plain = trial.at(sizes).outputs
     if not all(np.isfinite(v).all() for v in plain.values() if v.dtype.kind == "f"):
         return 0  # a NaN once made stays, whatever comes later
 
     def counts(step: int) -> bool:
-        altered = trial.altered(double, step=step)
+        altered = trial.altered(sizes, step=step)
         return not altered.ok or any(not _same(plain[n], altered.outputs[n]) for n in plain)
 
-    if counts(base.time) or not counts(0):
-        return 0  # later steps count, or nothing with a time axis does
-    low, high = 0, base.time  # steps from `low` on count, those from `high` on do not
+    if counts(time - 1) or not counts(0):
+        return 0  # the last step counts, or nothing with a time axis does
+    low, high = 0, time - 1  # steps from `low` on count, those from `high` on do not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if counts(middle) else (low, middle)

@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from rnnedge.doctor.reading.roles import Roles
 from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows
-from rnnedge_runtime.contract import BATCH, TIME
+from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 
 _USUAL = Sizes(7, 3)
 """Sizes that nothing else in a model is likely to have."""
+_WINDOWS = (160, 200, 256, 320, 400, 480, 512, 640, 768, 800, 960, 1024, 1280, 1536, 1600)
+"""Samples of audio that models take at once: 10 to 100 ms at 8 and 16 kHz, and powers of two."""
 _LARGEST, _MOST = 4096, 12
 """Steps or rows: larger constants in a graph are not tried as sizes, and no more of them."""
+
+
+def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
+    """Give a role to axes that nothing told, but that have the size of one that has it, or must.
+
+    Axes of one name have one size, as both of a mask of steps by steps. And the one open axis
+    beside batch is time, where no other is: samples that are cut into windows inside the graph.
+
+    Args:
+        roles: Which axes are batch and time.
+        declared: The inputs as the file declares them.
+    """
+    named: dict[str, Axis] = {
+        name: role
+        for spec, told in zip(roles.inputs, declared, strict=True)
+        for role, name in zip(spec.axes, told.axes, strict=True)
+        if isinstance(name, str) and role in (BATCH, TIME)
+    }
+    axes = [
+        [named.get(str(name), role) for role, name in zip(spec.axes, told.axes, strict=True)]
+        for spec, told in zip(roles.inputs, declared, strict=True)
+    ]
+    rest = {axis for own in axes for axis in own if isinstance(axis, str)} - {BATCH}
+    if len(rest) == 1:
+        axes = [[TIME if axis in rest else axis for axis in own] for own in axes]
+    inputs = [replace(s, axes=tuple(own)) for s, own in zip(roles.inputs, axes, strict=True)]
+    return replace(roles, inputs=tuple(inputs))
 
 
 def find_base(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Sizes | None:
@@ -22,17 +53,18 @@ def find_base(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Sizes | No
         declared: The sizes that the file declares; 0 where it declares none.
         hints: Numbers that a size may have been fixed at, likeliest first.
     """
-    candidates = list(_candidates(trial, declared, hints))
     tests = (_grows_by_rows_apart, _keeps_rows_apart, _grows_by_rows, _has_its_rows)
-    return next((s for test in tests for s in candidates if test(trial, s)), None)
+    for candidates in (_candidates(trial, declared, hints), _windows(trial, declared)):
+        tried = list(candidates)
+        base = next((s for test in tests for s in tried if test(trial, s)), None)
+        if base is not None:
+            return base
+    return None
 
 
 def _candidates(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Iterator[Sizes]:
     """Yield sizes to try: the declared and the usual ones, then those that constants suggest."""
-    usual = Sizes(
-        (declared.time or _USUAL.time) if trial.roles.has(TIME) else 0,
-        (declared.batch or _USUAL.batch) if trial.roles.has(BATCH) else 0,
-    )
+    usual = _usual(trial, declared)
     yield usual
     sizes = [hint for hint in hints if 0 < hint <= _LARGEST][:_MOST]
     times = [declared.time] if declared.time else sizes
@@ -43,6 +75,23 @@ def _candidates(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Iterator
         yield from (Sizes(usual.time, batch) for batch in batches)
         if trial.roles.has(TIME):
             yield from (Sizes(time, batch) for time in times[:6] for batch in batches[:6])
+
+
+def _usual(trial: Trial, declared: Sizes) -> Sizes:
+    return Sizes(
+        (declared.time or _USUAL.time) if trial.roles.has(TIME) else 0,
+        (declared.batch or _USUAL.batch) if trial.roles.has(BATCH) else 0,
+    )
+
+
+def _windows(trial: Trial, declared: Sizes) -> Iterator[Sizes]:
+    """Yield windows of samples."""
+    if declared.time or not trial.roles.has(TIME):
+        return
+    batch = _usual(trial, declared).batch
+    yield from (Sizes(time, batch) for time in _WINDOWS)
+    if batch > 1:
+        yield from (Sizes(time, 1) for time in _WINDOWS)
 
 
 def _grows_by_rows_apart(trial: Trial, sizes: Sizes) -> bool:

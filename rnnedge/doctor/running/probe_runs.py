@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,9 @@ def make_feeds(roles: Roles, sizes: Sizes, *, first_row: int = 0, variant: int =
             feeds[spec.name] = np.full(shape, sizes.time or 1, spec.dtype)
             continue
         rows = range(first_row, first_row + sizes.batch) if BATCH in spec.axes else [0]
-        made = [_one_row(roles, spec, sizes.time, [variant, index, row]) for row in rows]
+        made = [_one_row(roles, spec, sizes, [variant, index, row]) for row in rows]
         if BATCH in spec.axes:
-            axes = [axis for axis in spec.axes if axis != BATCH]
+            axes = _without(spec.axes, BATCH)
             empty = np.zeros([_size(axis, sizes) for axis in axes], spec.dtype)
             stacked = np.stack([*made, empty])[: len(made)]  # an empty batch has a shape too
             feeds[spec.name] = np.moveaxis(stacked, 0, spec.axes.index(BATCH)).copy()
@@ -129,11 +130,30 @@ def make_feeds(roles: Roles, sizes: Sizes, *, first_row: int = 0, variant: int =
     return feeds
 
 
-def _one_row(roles: Roles, spec: TensorSpec, time: int, seed: list[int]) -> NDArray[Any]:
-    """Make one row without its batch axis; the first steps are the same for every `time`."""
-    axes = [axis for axis in spec.axes if axis != BATCH]
-    rest = [_size(axis, Sizes(time, 1)) for axis in axes if axis != TIME]
-    shape = ([time] if TIME in axes else []) + rest
+def _one_row(roles: Roles, spec: TensorSpec, sizes: Sizes, seed: list[int]) -> NDArray[Any]:
+    """Make one row without its batch axis; the first steps are the same for every number of them.
+
+    Where a second axis is time or batch too, as in a mask of steps by steps, it keeps that size.
+    """
+    axes = _without(spec.axes, BATCH)
+    if TIME not in axes:
+        return _numbers(roles, spec, [_size(axis, sizes) for axis in axes], seed)
+    rest = [_size(axis, sizes) for axis in _without(axes, TIME)]
+    if TIME in _without(axes, TIME):
+        steps = [_numbers(roles, spec, rest, [*seed, step]) for step in range(sizes.time)]
+        values = np.stack([*steps, np.zeros(rest, spec.dtype)])[: sizes.time]
+    else:
+        values = _numbers(roles, spec, [sizes.time, *rest], seed)
+    return np.moveaxis(values, 0, axes.index(TIME))
+
+
+def _without(axes: Sequence[Axis], role: str) -> list[Axis]:
+    """Return axes without the first one of a role."""
+    place = list(axes).index(role) if role in axes else len(axes)
+    return [*axes[:place], *axes[place + 1 :]]
+
+
+def _numbers(roles: Roles, spec: TensorSpec, shape: Sequence[int], seed: list[int]) -> NDArray[Any]:
     random = np.random.default_rng(seed)
     kind = np.dtype(spec.dtype).kind
     values: NDArray[Any]
@@ -143,8 +163,7 @@ def _one_row(roles: Roles, spec: TensorSpec, time: int, seed: list[int]) -> NDAr
         values = random.random(shape) < 0.3
     else:
         values = random.standard_normal(shape)
-    values = values.astype(spec.dtype)
-    return np.moveaxis(values, 0, axes.index(TIME)) if TIME in axes else values
+    return values.astype(spec.dtype)
 
 
 def _size(axis: Axis, sizes: Sizes) -> int:

@@ -22,7 +22,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnnedge_exporters.modules.forwards import exchange_forward
 
-_STEPS = 255
+STEPS = 255
+"""Between the smallest and the largest number of a range."""
 _HALF_STEPS = 127
 
 
@@ -117,12 +118,12 @@ class Rounder:
         if block:
             return self._in_blocks(single, given=given, block=block).to(x.dtype)
         low, high = single.min().clamp(max=0), single.max().clamp(min=0)
-        scale = (high - low) / _STEPS
+        scale = (high - low) / STEPS
         if not scale > 0:
             return torch.zeros_like(x)
-        zero = (-low / scale).round().clamp(0, _STEPS)
+        zero = (-low / scale).round().clamp(0, STEPS)
         near = self.near(single / scale, given=given)
-        return ((near + zero).clamp(0, _STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
+        return ((near + zero).clamp(0, STEPS) - zero).to(x.dtype) * scale.to(x.dtype)
 
     def _in_blocks(self, x: Tensor, *, given: bool, block: int) -> Tensor:
         """Round as `MatMulNBits` does: to 127 steps on either side of zero."""

@@ -21,6 +21,7 @@ from torch import nn
 from rnnedge.parity.rounding.dynamic_quantization import Integers, Parts
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
+from rnnedge.parity.rounding.row_quantization import by_row
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.quantization.int8_grid import halved
@@ -54,7 +55,11 @@ class Held:
 
 
 def hold(
-    module: nn.Module, stored: Sequence[StoredWeight], calibrated: Collection[str] = ()
+    module: nn.Module,
+    stored: Sequence[StoredWeight],
+    calibrated: Collection[str] = (),
+    *,
+    row_by_row: bool = False,
 ) -> Held:
     """Copy a source and give the copy the weights that a file holds.
 
@@ -62,6 +67,8 @@ def hold(
         module: The source; it is copied, never changed.
         stored: What the file holds in fewer bits, one or more.
         calibrated: Parameters that the file holds rounded up or down, by its contract.
+        row_by_row: Whether products of integers round each row by itself, as the native engine
+            does.
     """
     copied = private_copy(module)
     compute_weights(copied)
@@ -95,6 +102,7 @@ def hold(
     integers: Integers | None = None
     if multiplied["int8"]:
         integers = Integers(frozenset(multiplied["int8"]), blocks=sizes, parts=parts)
+        integers = by_row(integers) if row_by_row else integers
     elif multiplied["float16"] & heights.keys():
         integers = Halves(frozenset(multiplied["float16"] & heights.keys()))
     return Held(copied, integers, rounded, tuple(missing), tuple(sorted(dtypes)))

@@ -94,16 +94,16 @@ def _native_if_no_slower(
     if hindrance:
         return hindrance
     try:  # imported only where it may be taken
-        from rnnedge_runtime.engine.native import NativeEngine, read_plan, why_slower
+        from rnnedge_runtime.engine.native import NativeEngine, read_plan, why_not
     except ImportError as error:
         return f"rnnedge-native cannot be imported: {one_line(error)}"
     try:
         plan = read_plan(model)
     except ModelError as error:  # of a damaged file ONNX Runtime tells what it finds
         return str(error)
-    slower = why_slower(plan)
-    if slower:
-        return slower
+    hindrance = why_not(plan)
+    if hindrance:
+        return hindrance
     return NativeEngine(plan, options=options, reason="it was measured to be no slower")
 
 

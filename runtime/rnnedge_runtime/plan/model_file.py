@@ -19,6 +19,8 @@ from rnnedge_runtime.tensor_file import parse_tensor
 
 Array: TypeAlias = NDArray[Any]
 
+_MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
 _MOST_NESTED = 16
 """How deep graphs may lie inside graphs."""
 _DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64"}
@@ -38,7 +40,7 @@ class Node:
     """One node.
 
     Attributes:
-        op_type: Name of the operator.
+        op_type: Name of the operator, with its domain in front where that is not ONNX's own.
         name: Name of the node; may be empty.
         inputs: Names of its inputs, empty where an optional one is left out.
         outputs: Names of its outputs, likewise.
@@ -138,10 +140,13 @@ def _node(content: Bytes, depth: int) -> Node:
         fields.setdefault(number, []).append(payload)
     texts = {number: [_text(item) for item in fields.get(number, [])] for number in (1, 2, 3, 4, 7)}
     op_type, name = "".join(texts[4][-1:]), "".join(texts[3][-1:])
-    if "".join(texts[7][-1:]) not in ("", "ai.onnx"):
+    domain = "".join(texts[7][-1:])
+    if domain == _MICROSOFT:
+        op_type = f"{domain}.{op_type}"
+    elif domain not in ("", "ai.onnx"):
         raise PlanError(
-            f"node {name!r} is {op_type} of {texts[7][-1]!r}, and the native engine has operators "
-            "of ONNX's own alone",
+            f"node {name!r} is {op_type} of {domain!r}, and the native engine has operators "
+            f"of ONNX and of {_MICROSOFT} alone",
             name or op_type,
         )
     attributes = dict(_attribute(item, depth) for item in fields.get(5, []))

@@ -25,6 +25,7 @@ from rnnedge_runtime.plan.values import (
     Buffer,
     Call,
     Constant,
+    Deferred,
     Dtype,
     Tensor,
     Value,
@@ -199,13 +200,7 @@ class Tracer:
         try:
             if known and node.op_type in self._folds:
                 return self._fold(node, values)
-            operator = self._operators.get(node.op_type)
-            if operator is None:
-                raise PlanError(f"{node.label}: the native engine has no {node.op_type}")
-            for value in values:
-                if isinstance(value, Tensor) and value.applied and not _may_take(node, value):
-                    raise PlanError(f"{node.label}: takes an RNN's sums before its nonlinearity")
-            return operator(self, node, values)
+            return self._operator(node, values)(self, node, values)
         except PlanError as error:
             if error.node is None:
                 error.node = node.name or node.op_type
@@ -215,6 +210,19 @@ class Tracer:
                 f"{node.label}: the native engine cannot lay it out: {error}",
                 node.name or node.op_type,
             ) from error
+
+    def _operator(self, node: Node, values: Sequence[Value | None]) -> Operator:
+        """Return what lays a node with these inputs out."""
+        for value in values:
+            if isinstance(value, Deferred):
+                if node.op_type not in value.takers:
+                    raise PlanError(f"{node.label}: takes a quantized value, but is no product")
+                return value.takers[node.op_type]
+            if isinstance(value, Tensor) and value.applied and not _may_take(node, value):
+                raise PlanError(f"{node.label}: takes an RNN's sums before its nonlinearity")
+        if node.op_type not in self._operators:
+            raise PlanError(f"{node.label}: the native engine has no {node.op_type}")
+        return self._operators[node.op_type]
 
     def _fold(self, node: Node, values: Sequence[Value | None]) -> Sequence[Constant]:
         arrays = [value.array if isinstance(value, Constant) else None for value in values]
@@ -245,6 +253,8 @@ class Tracer:
             return value
         if value is None:
             raise PlanError("an input is missing")
+        if isinstance(value, Deferred):
+            raise PlanError("a quantized value is no result by itself")
         array = value.array
         if array.dtype.kind == "f":
             if array.dtype == np.float64:

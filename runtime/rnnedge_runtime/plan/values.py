@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -95,7 +95,21 @@ class Constant:
     static: bool
 
 
-Value: TypeAlias = "Tensor | Constant"
+@dataclass(frozen=True, eq=False, slots=True)
+class Deferred:
+    """A value that no call makes: the nodes that take it, together, become one call.
+
+    Attributes:
+        about: What they need to know of it.
+        takers: For each operator that may take it, what lays its node out: a function of the
+            tracer, the node and the inputs.
+    """
+
+    about: Any
+    takers: Mapping[str, Callable[..., Sequence[Value]]]
+
+
+Value: TypeAlias = "Tensor | Constant | Deferred"
 
 
 @dataclass(eq=False, slots=True)

@@ -14,6 +14,7 @@ import handmade
 import pytest
 
 from rnnedge.cli import main
+from rnnedge.errors import WriteError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -75,7 +76,7 @@ def test_json(doctor: Run) -> None:
     assert (code, told["healthy"], len(err.splitlines())) == (3, False, 1)
     first = told["findings"][0]
     assert (first["kind"], first["severity"]) == ("frozen-time", "error")
-    assert set(first) == {"kind", "severity", "where", "problem", "remedy", "fixable"}
+    assert set(first) == {"kind", "severity", "where", "problem", "remedy", "fixable", "basis"}
 
 
 def test_runtime(doctor: Run) -> None:
@@ -120,10 +121,40 @@ def test_fix_that_leaves_an_error(doctor: Run) -> None:
     assert err.startswith("rnnedge: out.onnx: 1 error; first: y: ")
 
 
+def test_a_repair_that_is_refused_leaves_the_findings(doctor: Run) -> None:
+    code, out, err = doctor("well.onnx", "--fix", "out.onnx")
+    assert code == 1
+    assert err.startswith("rnnedge: well.onnx: nothing found, so there is nothing to repair")
+    assert "recurrent layers: 1 RNN (forward)" in out
+    code, out, _ = doctor("well.onnx", "--fix", "out.onnx", "--json")
+    assert code == 1
+    assert _json(out)["healthy"] is True
+
+
+def test_a_repair_that_fails_leaves_the_findings(
+    doctor: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise WriteError("out.onnx: no space left on the device")
+
+    monkeypatch.setattr("rnnedge.doctor.fixing.write_file", full)
+    code, out, err = doctor("sick.onnx", "--fix", "out.onnx")
+    assert (code, err) == (1, "rnnedge: out.onnx: no space left on the device\n")
+    assert "time is declared open" in out
+
+
+def test_what_was_repaired_is_told_from_what_may_be(doctor: Run) -> None:
+    told = _json(doctor("sick.onnx", "--json")[1])
+    assert {f["kind"] for f in told["findings"] if f["fixable"]} >= {"frozen-time"}
+    told = _json(doctor("sick.onnx", "--fix", "out.onnx", "--json")[1])
+    repaired = {f["kind"] for f in told["before"]["findings"] if f["fixable"]}
+    assert "frozen-time" in repaired
+    assert repaired.isdisjoint(f["kind"] for f in told["after"]["findings"])
+
+
 REFUSED = {
     "missing": (("no.onnx",), 1, "no.onnx: expected an ONNX file, found no such file"),
     "text": (("text.onnx",), 1, "text.onnx: expected an ONNX model: "),
-    "healthy": (("well.onnx", "--fix", "out.onnx"), 1, "well.onnx: nothing found, so there is no"),
     "folder": (("sick.onnx", "--fix", "no/out.onnx"), 1, "no/out.onnx: expected an existing folde"),
     "runtime": (("well.onnx", "--runtime", "abacus"), 2, "Invalid value for '--runtime': expected"),
     "limit": (("well.onnx", "--time-limit", "0"), 2, "Invalid value for '--time-limit'"),

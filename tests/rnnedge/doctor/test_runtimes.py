@@ -106,5 +106,12 @@ def test_half(examined: Examined) -> None:
 
 
 def test_every_runtime_has_a_rule() -> None:
-    known = ["cpu", "cuda", "webgpu", "webnn", "coreml", "nnapi", "openvino", "tract"]
-    assert list(RUNTIMES) == [*known, "emx-onnx-cgen", "onnx2c", "ncnn"]
+    known = ["cpu", "cuda", "webgpu", "webnn", "coreml", "nnapi", "openvino", "onnx.reference"]
+    assert list(RUNTIMES) == [
+        *known,
+        "tract",
+        "emx-onnx-cgen",
+        "onnx2c",
+        "ncnn",
+        "onnxruntime-node",
+    ]

@@ -7,10 +7,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from rnnedge.measuring.machine import Machine, peak_gflops, this_machine, usable_cores
+from rnnedge.measuring.machine import Machine, peak_gflops, this_machine
 from rnnedge.measuring.memory import with_memory
 from rnnedge.measuring.shapes import Shape
 from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.machine import usable_cores
 
 
 def test_machine_names_processor_cores_and_versions() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.errors import NoMatchError
+from rnnedge_runtime.errors import NoMatchError, PlanError
 from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.plan.packing import Integers, signed_weights
 from rnnedge_runtime.plan.values import Array, Constant, Value
+
+Weights: TypeAlias = "Array | Integers"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,9 +45,9 @@ class Step:
         scanned: Number of the scanned input that holds the input's products.
         mask: Number of the scanned input that says which rows go on, or None.
         order: For each gate in PyTorch's order its place among the rows of the weights.
-        weight_hh: [gates*hidden, state], rows as in the body.
+        weight_hh: [gates*hidden, state], rows as in the body, in float32 or as integers.
         bias_hh: Of the recurrent product of a GRU, or None.
-        projection: [state, hidden], or None.
+        projection: [state, hidden], likewise, or None.
         early: Whether its output is what the nonlinearity takes.
     """
 
@@ -53,9 +56,9 @@ class Step:
     scanned: int
     mask: int | None
     order: tuple[int, ...]
-    weight_hh: Array
+    weight_hh: Weights
     bias_hh: Array | None = None
-    projection: Array | None = None
+    projection: Weights | None = None
     early: bool = False
 
 
@@ -161,7 +164,7 @@ def _rnn(new: Term, state: int) -> Step | None:
 
 def _lstm(h: Term, c: Term, state: int) -> Step:
     projection = None
-    if h.kind in ("MatMul", "Gemm"):
+    if _is_linear(h):
         inner, projection, addend = _linear(h)
         _require(addend is None)
         h = inner
@@ -211,18 +214,64 @@ def _gru(new: Term, state: int) -> Step:
     return Step("gru", "tanh", _scan(x_n.parts[0]), None, (r.index, z.index, 2), weights, bias)
 
 
-def _product(term: Term, state: int) -> tuple[Array, Term | None]:
+def _product(term: Term, state: int) -> tuple[Weights, Term | None]:
     """Return the weights [rows, state] of a product with a state, and what is added to it."""
     addend = None
     if term.kind == "Add":
-        term, addend = _either(term, "Add", lambda part: part.kind in ("MatMul", "Gemm"))
+        term, addend = _either(term, "Add", _is_linear)
     inner, weights, own = _linear(term)
     _require(_is_state(inner, state) and (own is None or addend is None))
     return weights, own if addend is None else addend
 
 
-def _linear(term: Term) -> tuple[Term, Array, Term | None]:
-    """Return the operand, the weights [rows, columns] and the addend of a MatMul or Gemm."""
+def _is_linear(term: Term) -> bool:
+    return term.kind in ("MatMul", "Gemm") or _integer_product(term) is not None
+
+
+def _integer_product(term: Term) -> tuple[Term, Integers] | None:
+    """Return the operand and the weights of a product of integers, or None where it is none."""
+    factors = _factors(term)
+    if len(factors) != 3:
+        return None
+    sums = next((part for part in factors if part.kind == "Cast"), None)
+    scale = next((part for part in factors if part.kind == "DynamicQuantizeLinear"), None)
+    scales = next((part for part in factors if part.kind == "constant"), None)
+    if sums is None or scale is None or scales is None or scales.array is None:
+        return None
+    product = sums.parts[0]
+    assert sums.node is not None
+    if product.kind != "MatMulInteger" or sums.node.attributes.get("to") != 1:
+        return None
+    x, weights, *zeros = product.parts
+    _require(len(zeros) in (1, 2) and scale.index == 1)
+    for part, index in ((x, 0), (zeros[0], 2)):
+        _require(part.node is scale.node and part.index == index)
+    values, row = _constant(weights), scales.array.reshape(-1)
+    _require(values.ndim == 2 and row.size in (1, values.shape[1]) and scales.array.ndim <= 2)
+    try:
+        signed = signed_weights(values, _constant(zeros[1]) if len(zeros) == 2 else None)
+    except PlanError:
+        raise NoMatchError from None
+    row = np.broadcast_to(row.astype(np.float32), values.shape[1:])
+    return scale.parts[0], Integers(np.ascontiguousarray(signed.T), np.ascontiguousarray(row))
+
+
+def _factors(term: Term) -> list[Term]:
+    """Return what a product of up to three factors is made of; more of them as they are."""
+    factors = [term]
+    while len(factors) < 3:
+        at = next((i for i, part in enumerate(factors) if part.kind == "Mul"), None)
+        if at is None:
+            break
+        factors[at : at + 1] = factors[at].parts
+    return factors
+
+
+def _linear(term: Term) -> tuple[Term, Weights, Term | None]:
+    """Return the operand, the weights [rows, columns] and the addend of a linear product."""
+    integers = _integer_product(term)
+    if integers is not None:
+        return *integers, None
     _require(term.kind in ("MatMul", "Gemm") and term.node is not None)
     weights = _constant(term.parts[1])
     _require(weights.ndim == 2)

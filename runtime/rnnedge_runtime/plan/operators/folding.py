@@ -298,6 +298,7 @@ FOLDS: dict[str, Fold] = {
     "ReduceProd": _reduced(np.prod),
     "ReduceSum": _reduced(np.sum),
     "Reshape": _reshape,
+    "Round": _each(np.rint),
     "Shape": _shape,
     "Size": _each(lambda x: np.array(x.size, np.int64)),
     "Slice": _slice,

@@ -10,8 +10,9 @@ import numpy as np
 
 from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.plan.packing import Integers
 from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
-from rnnedge_runtime.plan.values import Array, Call, Constant, Tensor, Value, merged
+from rnnedge_runtime.plan.values import Array, Call, Constant, Deferred, Tensor, Value, merged
 
 _NONE, _TANH, _SIGMOID, _RELU = 0, 1, 2, 3
 _JOINED = (_TANH, _SIGMOID, _RELU)
@@ -30,7 +31,40 @@ def multiplied(
         owner: The array that they are a view of, by which they are found again.
         bias: The bias, or None.
     """
-    units, inputs = weights.shape
+    about = {"weights": weights, "owner": owner, "bias": bias}
+    return _product(tracer, x, weights.shape, _packed(tracer, weights, owner, bias), about)
+
+
+def multiplied_as_integers(
+    tracer: Tracer,
+    x: Tensor,
+    weights: Integers,
+    owners: tuple[Array, ...],
+    bias: Array | None = None,
+) -> Tensor:
+    """Return x [..., inputs] times integers [units, inputs], each row of x quantized, and a bias.
+
+    Args:
+        tracer: What to write the call to.
+        x: The tensor.
+        weights: The integers and their scales.
+        owners: The arrays that they are made of, by which they are found again.
+        bias: [units], or None.
+    """
+    kept = owners if bias is None else (*owners, bias)
+    packed = tracer.keep(
+        ("integer matrix", *(id(array) for array in kept)),
+        kept,
+        lambda: tracer.packer.integer_matrix(weights, bias),
+    )
+    about = {"integers": weights, "owners": owners, "bias": bias}
+    return _product(tracer, x, weights.values.shape, packed, about)
+
+
+def _product(
+    tracer: Tracer, x: Tensor, size: tuple[int, ...], packed: Any, about: dict[str, Any]
+) -> Tensor:
+    units, inputs = size
     if x.shape[-1] != inputs:
         raise PlanError(f"a product of {list(x.shape)} with weights for {inputs} features")
     if inputs == 0 or units == 0:
@@ -47,9 +81,9 @@ def multiplied(
             (outer, rows, 1, inputs),
             (x.place, made.place),
             (outer_step, row_step, 0, rows * units, units),
-            packed=_packed(tracer, weights, owner, bias),
+            packed=packed,
             work=outer * rows * units * inputs,
-            about={"x": x, "weights": weights, "owner": owner, "bias": bias, "to": made},
+            about={**about, "x": x, "to": made},
         )
     )
     return made
@@ -73,9 +107,14 @@ def _packed(tracer: Tracer, weights: Array, owner: Array, bias: Array | None) ->
 
 
 def product_of(tracer: Tracer, tensor: Tensor) -> Call | None:
-    """Return the call that gave a tensor as a plain product of weights, or None."""
+    """Return the call that gave a tensor as a plain product of float32 weights, or None."""
+    call = _call_of(tracer, tensor)
+    return call if call is not None and "weights" in call.about else None
+
+
+def _call_of(tracer: Tracer, tensor: Tensor) -> Call | None:
     call = tracer.producer(tensor)
-    if call is None or call.operation != PRODUCT or "weights" not in call.about or call.kind:
+    if call is None or call.operation != PRODUCT or "to" not in call.about or call.kind:
         return None
     made: Tensor = call.about["to"]
     same = made.shape == tensor.shape and made.strides == tensor.strides
@@ -86,14 +125,17 @@ def with_bias(tracer: Tracer, x: Value | None, bias: Value | None) -> Tensor | N
     """Return a product and the bias that is added to it in one call, or None where they are not."""
     if not isinstance(x, Tensor) or not isinstance(bias, Constant):
         return None
-    call = product_of(tracer, x)
+    call = _call_of(tracer, x)
     if call is None or call.about["bias"] is not None:
         return None
-    array, units = bias.array, len(call.about["weights"])
+    about = call.about
+    array, units = bias.array, x.shape[-1]
     if array.size != units or array.shape[-1:] != (units,) or array.ndim > len(x.shape):
         return None
-    about = call.about
-    return multiplied(tracer, about["x"], about["weights"], about["owner"], array.reshape(units))
+    row = tracer.keep(("row", id(array)), (array,), lambda: array.reshape(units))
+    if "integers" in about:
+        return multiplied_as_integers(tracer, about["x"], about["integers"], about["owners"], row)
+    return multiplied(tracer, about["x"], about["weights"], about["owner"], row)
 
 
 def with_activation(tracer: Tracer, x: Tensor, kind: int) -> Tensor | None:
@@ -128,7 +170,11 @@ def _matmul(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[
 
 def _gemm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
-    if not isinstance(weights, Constant) or weights.array.ndim != 2 or isinstance(bias, Tensor):
+    if (
+        not isinstance(weights, Constant)
+        or weights.array.ndim != 2
+        or isinstance(bias, Tensor | Deferred)
+    ):
         raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
     alpha = float(node.attributes.get("alpha", 1.0))
     beta = float(node.attributes.get("beta", 1.0))

@@ -19,7 +19,7 @@ from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Tensor, Value, as_float32
 
-_GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
+GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate in PyTorch's order (i, f, g, o; r, z, n) its place in ONNX's."""
 
 
@@ -91,7 +91,10 @@ def run_direction(
             packed=layer,
             writes=3,
             work=time * batch * len(weights.weight_ih) * features,
-            about={"hidden_size": weights.hidden_size},
+            about={
+                "hidden_size": weights.hidden_size,
+                "integers": weights.integers_hh is not None,
+            },
         )
     )
 
@@ -110,25 +113,48 @@ def checked(name: str, tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     given = [*inputs, *[None] * (8 - len(inputs))]
-    x = rows_of(tracer, tracer.floats(given[0]))
-    directions, backward = _directions(node)
-    weights = _weights(tracer, node, given, directions)
+    backward = directions_of(node)
+    weights = _weights(tracer, node, given, len(backward))
+    return run_directions(tracer, node, tracer.floats(given[0]), weights, backward, given[4:7])
+
+
+def run_directions(
+    tracer: Tracer,
+    node: Node,
+    x: Tensor,
+    weights: Sequence[LayerWeights],
+    backward: Sequence[bool],
+    others: Sequence[Value | None],
+) -> list[Value]:
+    """Write down the calls of a recurrent operator, and return its outputs.
+
+    Args:
+        tracer: What to write to.
+        node: The node.
+        x: [time, batch, input].
+        weights: Those of each direction.
+        backward: Whether each starts at the end.
+        others: Its sequence_lens, initial_h and initial_c, or None for each.
+    """
+    x = rows_of(tracer, x)
     if len(x.shape) != 3 or x.shape[2] != weights[0].weight_ih.shape[1]:
         raise PlanError(f"{node.label}: an input of shape {list(x.shape)}", node.name)
     time, batch = x.shape[:2]
     hidden = weights[0].hidden_size
     lengths = None
-    if given[4] is not None:
-        lengths = tracer.dense(checked("sequence_lens", tracer.tensor(given[4]), (batch,)))
+    if others[0] is not None:
+        lengths = tracer.dense(checked("sequence_lens", tracer.tensor(others[0]), (batch,)))
         if lengths.dtype != "int64":
             raise PlanError(f"{node.label}: lengths of {lengths.dtype}", node.name)
-    shape = (directions, batch, hidden)
+    shape = (len(weights), batch, hidden)
     states = [
         None if value is None else rows_of(tracer, checked(name, tracer.floats(value), shape))
-        for name, value in (("initial_h", given[5]), ("initial_c", given[6]))
+        for name, value in (("initial_h", others[1]), ("initial_c", others[2]))
     ]
-    lstm = node.op_type == "LSTM"
-    y = tracer.new((time, batch, directions, hidden))  # as [time, directions, batch, hidden] below
+    lstm = weights[0].cell == "lstm"
+    y = tracer.new(
+        (time, batch, len(weights), hidden)
+    )  # as [time, directions, batch, hidden] below
     finals = [tracer.new(shape) for _ in range(2 if lstm else 1)]
     for index, own in enumerate(weights):
         layer = packed_layer(tracer, own)
@@ -150,6 +176,12 @@ def _lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list
     return [transposed(y, (0, 2, 1, 3)), *finals]
 
 
+def in_order(array: Array, order: Sequence[int]) -> Array:
+    """Return the blocks of rows of an array, one for each gate, in another order."""
+    blocks = np.split(array, len(order))
+    return np.concatenate([blocks[gate] for gate in order])
+
+
 def picked(tensor: Tensor, axis: int, index: int) -> Tensor:
     """Return the view of one entry along an axis, without that axis."""
     return replace(
@@ -160,12 +192,13 @@ def picked(tensor: Tensor, axis: int, index: int) -> Tensor:
     )
 
 
-def _directions(node: Node) -> tuple[int, tuple[bool, ...]]:
+def directions_of(node: Node) -> tuple[bool, ...]:
+    """Return for each direction of a recurrent operator whether it starts at the end."""
     direction = node.attributes.get("direction", "forward")
     ways = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
     if direction not in ways:
         raise PlanError(f"{node.label}: direction {direction!r}", node.name)
-    return len(ways[direction]), ways[direction]
+    return ways[direction]
 
 
 def _weights(
@@ -176,8 +209,8 @@ def _weights(
     w, r, b = known[1], known[2], known[3]
     if w is None or r is None or (given[3] is not None and b is None):
         raise PlanError(f"{node.label}: its weights are computed from the data", node.name)
-    relu = _check_attributes(node, given, directions)
-    gates = len(_GATES[node.op_type])
+    relu = check_attributes(node, node.op_type, given, directions)
+    gates = len(GATES[node.op_type])
     hidden = int(node.attributes.get("hidden_size") or r.shape[-1])
     wanted = (directions, gates * hidden)
     if w.ndim != 3 or r.shape != (*wanted, hidden) or w.shape[:2] != wanted:
@@ -203,10 +236,10 @@ def _weights(
 def _direction(
     operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
 ) -> LayerWeights:
-    order = _GATES[operator]
+    order = GATES[operator]
 
     def ordered(array: Array) -> Array:
-        return np.concatenate([np.split(array, len(order))[gate] for gate in order])
+        return in_order(array, order)
 
     cell = "gru_reset_before" if before else operator.lower()
     weight_ih, weight_hh = as_float32(ordered(w)), as_float32(ordered(r))
@@ -224,18 +257,20 @@ def _direction(
     )
 
 
-def _check_attributes(node: Node, given: Sequence[Value | None], directions: int) -> bool:
+def check_attributes(
+    node: Node, operator: str, given: Sequence[Value | None], directions: int
+) -> bool:
     """Refuse what the kernels do not have; return whether an RNN's nonlinearity is relu."""
     for name, plain in (("layout", 0), ("input_forget", 0), ("clip", None)):
         if node.attributes.get(name, plain) != plain:
             raise PlanError(f"{node.label}: {name} is not known to the native engine", node.name)
-    if node.op_type == "LSTM" and given[7] is not None:
+    if operator == "LSTM" and given[7] is not None:
         raise PlanError(f"{node.label}: peepholes are not known to the native engine", node.name)
     usual = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
     found = [name.lower() for name in node.attributes.get("activations", [])]
-    if node.op_type == "RNN" and found == ["relu"] * directions:
+    if operator == "RNN" and found == ["relu"] * directions:
         return True
-    if found and found != usual[node.op_type] * directions:
+    if found and found != usual[operator] * directions:
         raise PlanError(f"{node.label}: activations {', '.join(found)} are not known", node.name)
     return False
 

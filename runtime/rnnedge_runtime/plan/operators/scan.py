@@ -14,8 +14,14 @@ from rnnedge_runtime.plan.operators.cell_pattern import Step, read_steps
 from rnnedge_runtime.plan.operators.folding import FOLDS
 from rnnedge_runtime.plan.operators.movement import reshaped
 from rnnedge_runtime.plan.operators.products import product_of
-from rnnedge_runtime.plan.operators.recurrent import packed_layer, picked, rows_of, run_direction
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.operators.recurrent import (
+    in_order,
+    packed_layer,
+    picked,
+    rows_of,
+    run_direction,
+)
+from rnnedge_runtime.plan.packing import Integers, LayerWeights
 from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
@@ -116,27 +122,35 @@ def _prepared(
 
 
 def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
-    gates = len(step.order)
-
-    def ordered(array: Array) -> Array:
-        blocks = np.split(array, gates)
-        return np.concatenate([blocks[gate] for gate in step.order])
-
-    made, bias_n = None if bias is None else ordered(bias), None
+    order, weight_hh, projection = step.order, step.weight_hh, step.projection
+    if (
+        isinstance(projection, Integers) != isinstance(weight_hh, Integers)
+        and projection is not None
+    ):
+        raise NoMatchError
+    integers = None
+    if isinstance(weight_hh, Integers):
+        integers = weight_hh.reordered(order)
+        wide = integers.wide
+    else:
+        wide = in_order(weight_hh, order)
+    made, bias_n = None if bias is None else in_order(bias, order), None
     if step.bias_hh is not None:
         hidden = len(step.bias_hh) // 3
-        other = ordered(step.bias_hh)
+        other = in_order(step.bias_hh, order)
         made = np.zeros_like(other) if made is None else made.copy()
         made[: 2 * hidden] += other[: 2 * hidden]
         bias_n = other[2 * hidden :].copy()
     return LayerWeights(
         step.cell,
         step.nonlinearity,
-        ordered(weight_ih),
-        ordered(step.weight_hh),
+        in_order(weight_ih, order),
+        wide,
         made,
         bias_n,
-        step.projection,
+        projection.wide if isinstance(projection, Integers) else projection,
+        integers_hh=integers,
+        integers_projection=projection if isinstance(projection, Integers) else None,
     )
 
 

@@ -1,0 +1,192 @@
+"""The child of an `OtherRuntime`: other runtimes, each imported when it is first asked for.
+
+A request is (runtime, path of the model, feeds by name, time limit); an answer is (outputs by name,
+None), or (None, what the runtime said).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from shutil import which
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from rnnedge_exporters.sandbox.serve import serve
+from rnnedge_runtime.errors import one_line
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+Run: TypeAlias = Callable[[Arrays], Arrays]
+Open: TypeAlias = Callable[[str, Sequence[str], float], Run]
+
+_FACTS = {
+    "float16": "f16", "float32": "f32", "float64": "f64", "bool": "bool",
+    "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
+    "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64",
+}  # fmt: skip
+"""tract's names of types."""
+_NODE = """
+const ort = require('onnxruntime-node');
+const kinds = {float32: Float32Array, float64: Float64Array, int32: Int32Array, int8: Int8Array,
+  int16: Int16Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, bool: Uint8Array,
+  int64: BigInt64Array, uint64: BigUint64Array, float16: Uint16Array};
+const bytes = require('fs').readFileSync(0);
+const request = JSON.parse(bytes);
+const copied = (data) => data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
+(async () => {
+  const session = await ort.InferenceSession.create(request.model, {intraOpNumThreads: 1});
+  const feeds = {};
+  for (const [name, {type, dims, data}] of Object.entries(request.feeds)) {
+    const array = new kinds[type](copied(Buffer.from(data, 'base64')));
+    feeds[name] = new ort.Tensor(type, array, dims);
+  }
+  const found = {};
+  for (const [name, {type, dims, data}] of Object.entries(await session.run(feeds))) {
+    const text = Buffer.from(copied(data)).toString('base64');
+    found[name] = {type, dims, data: text};
+  }
+  process.stdout.write(JSON.stringify(found));
+})().catch((error) => { process.stderr.write(String(error.message)); process.exit(9); });
+"""
+
+
+def _openvino(model: str, outputs: Sequence[str], limit: float) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    # The same arithmetic everywhere: bfloat16 is chosen where the processor has it.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = core.compile_model(core.read_model(model), "CPU", options)
+    known = {name for port in compiled.inputs for name in port.get_names()}
+
+    def run(feeds: Arrays) -> Arrays:
+        found = compiled({name: array for name, array in feeds.items() if name in known})
+        return {
+            name: np.array(found[port])
+            for port in compiled.outputs
+            for name in port.get_names()
+            if name in outputs
+        }
+
+    return run
+
+
+def _tract(model: str, outputs: Sequence[str], limit: float) -> Run:
+    import tract
+
+    def opened_for(feeds: Arrays | None) -> Any:
+        """Open for the shapes of `feeds`, or with None for those that the file declares."""
+        opened = tract.onnx().load(model)
+        for place, name in enumerate(order if feeds else ()):
+            array = (feeds or {})[name]
+            opened.set_input_fact(
+                place, ",".join([*map(str, array.shape), _FACTS[str(array.dtype)]])
+            )
+        for place in range(opened.output_count()):
+            opened.set_output_fact(place, None)  # what a file declares of them may not be so
+        return opened.into_model().into_runnable()
+
+    names = tract.onnx().load(model)
+    order = [names.input_name(place) for place in range(names.input_count())]
+
+    def run(feeds: Arrays) -> Arrays:
+        try:
+            runnable = opened_for(feeds)
+        except Exception as refused:  # a graph with names of axes inside takes no numbers for them
+            try:
+                runnable = opened_for(None)
+            except Exception:
+                raise refused from None
+        found = runnable.run([np.ascontiguousarray(feeds[name]) for name in order])
+        return {name: t.to_numpy() for name, t in zip(outputs, found, strict=True)}
+
+    return run
+
+
+def _reference(model: str, outputs: Sequence[str], limit: float) -> Run:
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(model)
+
+    def run(feeds: Arrays) -> Arrays:
+        values = evaluator.run(list(outputs), feeds)
+        return {name: np.asarray(value) for name, value in zip(outputs, values, strict=True)}
+
+    return run
+
+
+def _node(model: str, outputs: Sequence[str], limit: float) -> Run:
+    program = which("node")
+    assert program is not None  # the parent has looked
+
+    def run(feeds: Arrays) -> Arrays:
+        sent = {
+            name: {
+                "type": array.dtype.name,
+                "dims": list(array.shape),
+                "data": base64.b64encode(array.tobytes()).decode(),
+            }
+            for name, array in feeds.items()
+        }
+        done = subprocess.run(
+            [program, "-e", _NODE],
+            input=json.dumps({"model": model, "feeds": sent}).encode(),
+            capture_output=True,
+            check=False,
+            timeout=limit,
+        )
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace") if done.returncode == 9 else ""
+            raise RuntimeError(said or f"Node ended with exit code {done.returncode}")
+        return {
+            name: np.frombuffer(base64.b64decode(found["data"]), found["type"]).reshape(
+                found["dims"]
+            )
+            for name, found in json.loads(done.stdout).items()
+        }
+
+    return run
+
+
+_OPEN: dict[str, Open] = {
+    "openvino": _openvino,
+    "tract": _tract,
+    "onnx.reference": _reference,
+    "onnxruntime-node": _node,
+}
+
+
+class Server:
+    """Keeps the model open that was asked for last."""
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._key: tuple[str, str] | None = None
+        self._run: Run | None = None
+
+    def answer(self, request: tuple[str, str, Arrays, float]) -> tuple[Arrays | None, str | None]:
+        """Answer one request."""
+        runtime, model, feeds, limit = request
+        try:
+            if self._run is None or self._key != (runtime, model):
+                graph = onnx.load(model).graph
+                self._run = _OPEN[runtime](model, [output.name for output in graph.output], limit)
+                self._key = runtime, model
+            return self._run(feeds), None
+        except Exception as error:  # each runtime has its own kinds; the parent reports the text
+            self._run = None
+            return None, one_line(error) or type(error).__name__
+
+
+def main(idle: float | None = None) -> None:
+    """Answer requests until stdin ends.
+
+    Args:
+        idle: Seconds without a request after which the process ends; None for never.
+    """
+    serve(Server().answer, idle)
