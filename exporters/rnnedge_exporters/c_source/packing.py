@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.errors import PlanError
+from rnnedge_runtime.plan.packing import Integers, LayerWeights
 
 Array: TypeAlias = NDArray[np.generic]
 Floats: TypeAlias = NDArray[np.float32]
@@ -16,6 +17,7 @@ Kind: TypeAlias = Literal["float32", "float16", "int8"]
 
 BYTES: dict[Kind, int] = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes of one stored weight."""
+_INTEGERS = "computes in int8, and C in float32: store int8 by quantizing with --target c"
 _NEAR = 4
 """Neighbours of a scale that are tried on either side: a quotient of two rounded numbers is off by
 less."""
@@ -34,11 +36,22 @@ class RowPacker:
 
     def layer(self, weights: LayerWeights) -> LayerWeights:
         """Return one direction of a layer as it is."""
+        for integers in (weights.integers_ih, weights.integers_hh, weights.integers_projection):
+            _refuse_integers(integers)
         return weights
 
     def matrix(self, weights: Floats, bias: Floats | None) -> Matrix:
         """Return a matrix as it is."""
         return Matrix(weights, bias)
+
+    def integer_matrix(self, weights: Integers, bias: Floats | None) -> NoReturn:
+        """Refuse a product of integers."""
+        raise PlanError(_INTEGERS)
+
+
+def _refuse_integers(integers: Integers | None) -> None:
+    if integers is not None:
+        raise PlanError(_INTEGERS)
 
 
 @dataclass(frozen=True, slots=True)
