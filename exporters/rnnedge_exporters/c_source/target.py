@@ -92,6 +92,9 @@ def write_program(
         force: Whether files of these names that rnnedge did not write may be replaced.
         name: The model, for messages.
 
+    Returns:
+        The folder, its files and sizes.
+
     Raises:
         ExportError: When the model has what the C target does not know, named by its node, cannot
             be run in steps, or is too large.
