@@ -52,7 +52,7 @@ class ExportResult:
         sha256: Digest of the file, 64 hexadecimal digits.
         notes: What the caller should know: eval mode, states that could not be lifted.
         quantization: What was done to the weights of each layer; empty in float32.
-        report: What was run beside the module before the file was written.
+        report: What was compared with the module before the file was written.
         program: With `target="c"`, the C program; `bytes` and `sha256` are then those of the model
             that it was made from, which is not written.
     """
@@ -147,7 +147,7 @@ def export(
         batch: With `target="c"`, the rows of each call.
         max_steps: With `target="c"`, the steps of the whole sequences that the program runs, for a
             model that cannot run step by step; None writes a step function.
-        validate: Whether the graph, with float32 weights, is run beside the module before it is
+        validate: Whether the graph, with float32 weights, is compared with the module before it is
             written, at lengths and batches that it was not exported with; `result.report` says
             which. States are lifted only after chunks were run, whatever this says.
         force: Whether a file that holds something else may be replaced.
@@ -178,7 +178,7 @@ def export(
     model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
-        raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
+        raise ExportError("calibrate: requires quantize='int8', whose rounding the data determines")
     check_weights(model, storage_of(quantize, dtype, target))
 
     options = ExportOptions(
@@ -199,7 +199,7 @@ def export(
             return build_bare_layer(model, options)
         if lengths:
             raise ExportError(
-                f"lengths=True: goes with a bare layer; {type(model).__name__} takes the lengths "
+                f"lengths=True: requires a bare layer; {type(model).__name__} takes the lengths "
                 "that its forward takes"
             )
         from rnnedge_exporters.modules.exporting import build_module_graph

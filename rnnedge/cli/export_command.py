@@ -79,7 +79,7 @@ from rnnedge_runtime.write_target import ONNX, check_target
     "random input.",
 )
 @click.option(
-    "--opset", type=int, help="ONNX operator set [the lowest that serves; that of an .onnx file]."
+    "--opset", type=int, help="ONNX operator set [the lowest that works; that of an .onnx file]."
 )
 @click.option(
     "--validate/--no-validate",
@@ -123,7 +123,7 @@ def export(
     else:
         check_program(output, golden=golden, **writing)
     if golden and not validate:
-        raise click.UsageError("--golden goes with validation: leave --no-validate out")
+        raise click.UsageError("--golden requires validation: leave --no-validate out")
     if is_onnx(source):
         from rnnedge.cli.onnx_source import export_onnx
 
@@ -142,7 +142,7 @@ def export(
     from rnnedge_exporters.exporter import export as export_module
 
     if calibrate and not validate:
-        raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
+        raise click.UsageError("--calibrate requires validation: leave --no-validate out")
     if golden is not None:
         from rnnedge.golden_vectors import check_golden_folder
 

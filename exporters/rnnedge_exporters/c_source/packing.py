@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.packing import Integers, LayerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 
 Array: TypeAlias = NDArray[np.generic]
 Floats: TypeAlias = NDArray[np.float32]
@@ -17,7 +17,6 @@ Kind: TypeAlias = Literal["float32", "float16", "int8"]
 
 BYTES: dict[Kind, int] = {"float32": 4, "float16": 2, "int8": 1}
 """Bytes of one stored weight."""
-_INTEGERS = "computes in int8, and C in float32: store int8 by quantizing with --target c"
 _NEAR = 4
 """Neighbours of a scale that are tried on either side: a quotient of two rounded numbers is off by
 less."""
@@ -35,23 +34,33 @@ class RowPacker:
     """Keeps weights as rows; a `rnnedge_runtime.plan.packing.Packer`."""
 
     def layer(self, weights: LayerWeights) -> LayerWeights:
-        """Return one direction of a layer as it is."""
-        for integers in (weights.integers_ih, weights.integers_hh, weights.integers_projection):
-            _refuse_integers(integers)
+        """Return one direction of a layer as it is.
+
+        Raises:
+            PlanError: When the model computes it in integers.
+        """
+        integers = (weights.integers_ih, weights.integers_hh, weights.integers_projection)
+        if any(one is not None for one in integers):
+            raise _computed_in_integers()
         return weights
 
     def matrix(self, weights: Floats, bias: Floats | None) -> Matrix:
         """Return a matrix as it is."""
         return Matrix(weights, bias)
 
-    def integer_matrix(self, weights: Integers, bias: Floats | None) -> NoReturn:
-        """Refuse a product of integers."""
-        raise PlanError(_INTEGERS)
+    def integer_matrix(self, weights: IntegerWeights, bias: Floats | None) -> Matrix:
+        """Refuse a product of integers.
+
+        Raises:
+            PlanError: Always.
+        """
+        raise _computed_in_integers()
 
 
-def _refuse_integers(integers: Integers | None) -> None:
-    if integers is not None:
-        raise PlanError(_INTEGERS)
+def _computed_in_integers() -> PlanError:
+    return PlanError(
+        "computes in int8, and C computes in float32: quantize='int8' with target='c' stores int8"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ class Tracer:
     # --- tensors ---
 
     def new(self, shape: Iterable[int], dtype: Dtype = "float32") -> Tensor:
-        """Return a dense tensor in memory of its own."""
+        """Return a dense tensor in its own memory."""
         shape = tuple(int(size) for size in shape)
         if min(shape, default=1) < 0 or prod(shape) > MOST_ELEMENTS:
             raise PlanError(f"a tensor of shape {list(shape)} is too large")

@@ -75,7 +75,9 @@ def test_an_operator_that_is_not_known_is_named(write):
 def test_a_file_that_computes_in_integers(tmp_path):
     path = tmp_path / "int8.onnx"
     rnnedge.export(nn.LSTM(40, 40), path, quantize="int8:all", validate=False)
-    with pytest.raises(ExportError, match=r"the model: l0/\S+: computes in int8, and C in float32"):
+    with pytest.raises(
+        ExportError, match=r"the model: l0/\S+: computes in int8, and C computes in float32"
+    ):
         write_program(path.read_bytes(), tmp_path / "kws")
 
 
