@@ -150,7 +150,7 @@ class Contract:
         layers: The recurrent layers in it.
         dtype: The dtype that the weights are stored in.
         quantization: None, or the kind of quantization.
-        target: What the lowerings were chosen for: `cpu`, `cuda` or `portable`.
+        target: What the lowerings were chosen for: `cpu`, `cuda`, `portable` or `c`.
         opset: Version of the ONNX operator set.
         weights_digest: `sha256:` and the digest of all weights in PyTorch's order.
         versions: Package name to version, of what exported the model.

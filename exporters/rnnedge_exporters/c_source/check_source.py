@@ -5,7 +5,7 @@ from __future__ import annotations
 from rnnedge_exporters.c_source.places import C_TYPES
 from rnnedge_exporters.c_source.program import Port, Program
 from rnnedge_exporters.c_source.sources import Sources, size_macro
-from rnnedge_exporters.c_source.text import array
+from rnnedge_exporters.c_source.text import array, wrapped
 from rnnedge_exporters.c_source.vectors import TOLERANCE, Vectors
 from rnnedge_runtime.plan.values import Dtype
 
@@ -142,10 +142,12 @@ def _one_by_one(program: Program, sources: Sources) -> str:
         f"  {prefix}_init(&second);",
         "  for (turn = 0; turn <= STEPS; turn++) {",
         "    size_t step = turn;",
-        f"    if (turn < STEPS) {call('first')}",
+        "    if (turn < STEPS) {",
+        *wrapped(f"      {call('first')}"),
+        "    }",
         "    if (turn == 0) continue;",
         "    step = turn - 1;",
-        f"    {call('second')}",
+        *wrapped(f"    {call('second')}"),
         "  }",
         *_comparisons(program, sources, "step", steps=True),
         "  return failed;",

@@ -39,7 +39,8 @@ class RowPacker:
         Raises:
             PlanError: When the model computes it in integers.
         """
-        if weights.integers_ih is not None or weights.integers_hh is not None:
+        integers = (weights.integers_ih, weights.integers_hh, weights.integers_projection)
+        if any(one is not None for one in integers):
             raise _computed_in_integers()
         return weights
 
@@ -58,8 +59,7 @@ class RowPacker:
 
 def _computed_in_integers() -> PlanError:
     return PlanError(
-        "the model computes in int8, and C computes in float32: export it with quantize='int8', "
-        "which stores weights so that C reads them as int8"
+        "computes in int8, and C computes in float32: quantize='int8' with target='c' stores int8"
     )
 
 

@@ -138,8 +138,11 @@ def lay_out(
         return _lay_out(model, interface, batch, steps, name)
     except PlanError as error:
         told = str(error).replace("the native engine", "the C target")
-        told = told.replace("; ONNX Runtime runs the model", "")
-        raise ExportError(f"{name}: {told}: export an .onnx file with --target portable") from error
+        if error.node is not None and error.node not in told:
+            told = f"{error.node}: {told}"
+        remedy = ": run it as an .onnx file, or leave this part out of the module"
+        told = told.replace("; ONNX Runtime runs the model", remedy)
+        raise ExportError(f"{name}: {told}") from error
 
 
 def _lay_out(

@@ -13,7 +13,7 @@ from rnnedge_exporters.c_source.packing import BYTES, Kind
 from rnnedge_exporters.c_source.places import C_TYPES, SCRATCH, Places
 from rnnedge_exporters.c_source.program import Port, Program
 from rnnedge_exporters.c_source.sizes import ProgramSizes, sizes_of
-from rnnedge_exporters.c_source.text import array
+from rnnedge_exporters.c_source.text import array, in_comment
 from rnnedge_runtime.plan.values import ITEM
 
 
@@ -179,6 +179,13 @@ def _axes(port: Port, program: Program, *, in_run: bool) -> str:
     return f"steps x ({sizes})" if port.in_time else sizes
 
 
+def _in_model(name: str, port: Port) -> str:
+    """Return what a tensor is in the model, with its name where C has another."""
+    spec = port.spec
+    axes = f"{spec.dtype}[{', '.join(map(str, spec.axes))}]"
+    return in_comment(axes if name == spec.name else f"{axes}, {spec.name!r} in the model")
+
+
 def _prototypes(program: Program, places: Places, function: Function) -> list[str]:
     prefix = places.prefix
     lines = [
@@ -190,17 +197,24 @@ def _prototypes(program: Program, places: Places, function: Function) -> list[st
         ports = [*program.inputs, *program.outputs]
         names = [*function.inputs, *function.outputs]
         return [
-            f" *   {name}: {_axes(port, program, in_run=in_run)}, {port.spec}"
+            f" *   {name}: {_axes(port, program, in_run=in_run)}, {_in_model(name, port)}"
             for name, port in zip(names, ports, strict=True)
         ]
 
     failing = " * Returns 0, or -1 for an index out of range: then call init."
     if program.steps is None:
-        lines += ["/*", " * One step. Outputs must not overlap inputs.", *described(in_run=False)]
+        lines += [
+            "/*",
+            " * One step. Outputs must not overlap inputs or each other.",
+            *described(in_run=False),
+        ]
         lines += [failing] if function.may_fail else []
         lines += [" */", signature(program, places, function, "step") + ";", ""]
-        lines += ["/*", " * Steps one after the other: each tensor lies step by step. What has no"]
-        lines += [" * axis of time is taken at every step, or given after the last one."]
+        lines += [
+            "/*",
+            " * Several steps: each tensor lies step by step. A tensor without an axis of",
+        ]
+        lines += [" * time is read at every step, or holds what the last step gave."]
         lines += described(in_run=True)
         lines += [failing] if function.may_fail else []
     else:
@@ -310,7 +324,7 @@ def _reads(body: list[str], name: str) -> bool:
 def _weights(places: Places, declared: str) -> str:
     parts = ["#include <stdint.h>", declared] if declared else ["typedef int no_weights;"]
     parts += [
-        f"/* {flash.remark.replace('*/', '* /')}: {' x '.join(map(str, flash.values.shape))} */\n"
+        f"/* {in_comment(flash.remark)}: {' x '.join(map(str, flash.values.shape))} */\n"
         + array(f"const {flash.type} {flash.name}[{max(flash.values.size, 1)}]", flash.values)
         for flash in places.arrays
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from rnnedge_runtime.atomic_file import atomic_folder
 from rnnedge_runtime.contract import BATCH
 from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.version import __version__
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,9 @@ def write_program(
         force: Whether files of these names that rnnedge did not write may be replaced.
         name: The model, for messages.
 
+    Returns:
+        The folder, its files and sizes.
+
     Raises:
         ExportError: When the model has what the C target does not know, named by its node, cannot
             be run in steps, or is too large.
@@ -109,7 +116,7 @@ def write_program(
     program = lay_out(content, interface, batch=batch, steps=max_steps, name=name)
     title = f"{MARK} {__version__}. Export the model again rather than editing this file."
     sources = generate(
-        program, prefix, kinds=_kinds(content, name), title=title, digest=session.digest
+        program, prefix, kinds=_kinds(content, name), title=title, digest=_digest(session, content)
     )
     vectors = make_vectors(program, session, name)
     files = {
@@ -152,6 +159,13 @@ def _check_batch(session: Session, batch: int, name: str) -> None:
         raise ExportError(
             f"{name}: its batch is fixed in the file: leave batch={batch} (--batch) out"
         )
+
+
+def _digest(session: Session, content: bytes) -> str:
+    """Return the digest of the weights, or of the file where it states none in that form."""
+    if _DIGEST.fullmatch(session.digest):
+        return session.digest
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _kinds(content: bytes, name: str) -> tuple[Kind, ...]:

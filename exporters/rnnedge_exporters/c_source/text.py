@@ -70,6 +70,14 @@ def number(value: float) -> str:
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
+def in_comment(text: str) -> str:
+    """Return a text of a model so that it cannot end a comment, nor a line."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    for mark in ("*/", "/*", "??"):
+        plain = plain.replace(mark, f"{mark[0]} {mark[1]}")
+    return plain.rstrip("\\")
+
+
 def whole(value: int) -> str:
     """Return an int64 literal."""
     return "INT64_MIN" if value == -(2**63) else f"INT64_C({value})"
@@ -135,7 +143,7 @@ class Writer:
 
     def comment(self, text: str) -> None:
         """Write a comment of one line."""
-        self.line(f"/* {text.replace('*/', '* /').replace('/*', '/ *')} */")
+        self.line(f"/* {in_comment(text)} */")
 
     def open(self, text: str) -> None:
         """Write the first line of a block."""

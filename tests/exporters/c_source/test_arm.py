@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-ARM = Path(__file__).parent / "arm"
+ARM = Path(__file__).parents[3] / "examples/10_digits_on_a_microcontroller/cortex_m"
 GCC = "arm-none-eabi-gcc"
 BOARDS = {
     "mps2-an386": ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"],

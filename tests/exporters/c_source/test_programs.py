@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+import rnnedge
+from rnnedge_exporters.c_source.target import write_program
 from tests.exporters.c_source.conftest import needs_compiler
 
 pytestmark = needs_compiler
@@ -119,6 +121,34 @@ def test_several_inputs_and_outputs_whose_names_are_words_of_c(write, prove):
     assert "const float *double_value" in header
     assert "int64_t *" in header
     prove(program)
+
+
+def test_names_of_a_model_stay_in_their_comments(tmp_path, prove):
+    """Whoever made the file: its names must not become code, nor end a line."""
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "made.onnx"
+    rnnedge.export(LAYERS["gru"], path, target="c", validate=False)
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    hostile = "*/ #error ??/\n#error \\"
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{number} {hostile}"
+        node.input[:] = [hostile if name == "input" else name for name in node.input]
+    model.graph.input[0].name = hostile
+    program = write_program(model.SerializeToString(), tmp_path / "kws")
+    assert "#error" in (program.folder / "kws.h").read_text()
+    prove(program)
+
+
+def test_a_digest_of_another_form_is_not_written(tmp_path):
+    path = tmp_path / "made.onnx"
+    rnnedge.export(LAYERS["gru"], path, target="c", validate=False)
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    (contract,) = (one for one in model.metadata_props if one.key == "rnnedge.contract")
+    contract.value = contract.value.replace('"sha256:', '"\\" #error ')
+    program = write_program(model.SerializeToString(), tmp_path / "kws")
+    assert "#error" not in (program.folder / "kws.h").read_text()
 
 
 @pytest.mark.parametrize("both", [False, True])

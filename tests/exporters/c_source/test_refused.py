@@ -7,6 +7,7 @@ from torch import nn
 
 import rnnedge
 from rnnedge.errors import ExportError, WriteError
+from rnnedge_exporters.c_source.target import write_program
 from rnnedge_exporters.c_source.text import prefix_of
 
 
@@ -69,6 +70,15 @@ def test_an_operator_that_is_not_known_is_named(write):
             return self.gru(x)[0].sin()
 
     refused(write, "the C target has no Sin", Sorted(), example_inputs=(torch.randn(2, 5, 3),))
+
+
+def test_a_file_that_computes_in_integers(tmp_path):
+    path = tmp_path / "int8.onnx"
+    rnnedge.export(nn.LSTM(40, 40), path, quantize="int8:all", validate=False)
+    with pytest.raises(
+        ExportError, match=r"the model: l0/\S+: computes in int8, and C computes in float32"
+    ):
+        write_program(path.read_bytes(), tmp_path / "kws")
 
 
 def test_weights_that_c_has_no_literal_for(write):
