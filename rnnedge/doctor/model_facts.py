@@ -21,7 +21,7 @@ from rnnedge.doctor.running.probe_runs import Sizes, Trial
 from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.serialize import save_model
-from rnnedge_exporters.sandbox.onnx_runtime import Answer, Sandbox
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME
 
 _SHAPING = ("Reshape", "Expand", "ConstantOfShape", "Slice", "Split", "Tile")
@@ -78,7 +78,12 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
     """
     file = OnnxFile(path)
     cells, chains, shapes = find_cells(file), find_chains(file), file.symbolic_shapes()
-    roles = with_all_axes(find_roles(file, cells, chains, shapes), file.inputs)
+
+    def run(feeds: Arrays) -> Arrays | None:
+        answer = sandbox.run(file.path, feeds)
+        return answer.outputs if answer.ok else None
+
+    roles = with_all_axes(find_roles(file, cells, chains, shapes, run), file.inputs)
     unrolled = unrolled_steps(chains, roles, shapes)
     opened, why_not, behaviour = None, _why_not_run(file), None
     empties: tuple[tuple[str, Answer], ...] = ()

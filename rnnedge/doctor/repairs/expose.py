@@ -22,7 +22,7 @@ from rnnedge.doctor.repairs.unfreeze import is_zero
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
-from rnnedge_exporters.onnx_model.axis_names import interface_by_names
+from rnnedge_exporters.onnx_model.axis_names import interface_of
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import drop_unused
 from rnnedge_exporters.onnx_model.serialize import save_model
@@ -105,7 +105,7 @@ def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _Sta
         model.CopyFrom(subject.file.proto)
         states = _expose(model, subject, cells, [f"{name}." if name else "" for name in names])
         if states is not None:
-            pairs = {(pair.input, pair.output) for pair in interface_by_names(model).states}
+            pairs = {(pair.input, pair.output) for pair in interface_of(model).states}
             if all((state.input, state.output) in pairs for state in states):
                 return model, states
     raise NotMendedError("no free names for its states")

@@ -12,6 +12,7 @@ from rnnedge.errors import CrashError, ModelError, TimeLimitError
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.errors import EngineError
+from rnnedge_runtime.foreign.probe_axes import interfaces_to_try, probe_axes
 
 Array: TypeAlias = NDArray[Any]
 Values: TypeAlias = Mapping[str, Array]
@@ -42,7 +43,27 @@ class OpenedFile:
         if isinstance(found, Answer):
             said = found.error or f"{self.name} cannot be opened by ONNX Runtime: {_death(found)}"
             raise ModelError(said.replace(os.path.abspath(self.name), self.name))
-        self.interface: Interface = found
+        self._reading = found
+        self.interface: Interface = found.interface
+
+    def probed_interface(self) -> Interface:
+        """Return the interface with the axes that running the model shows to be batch and time.
+
+        Raises:
+            TimeLimitError: When it did not end in time.
+            InputError: When an input holds no numbers.
+        """
+        read = self._reading
+        found = probe_axes(read.declared, read.roles, self._run_or_none, values=read.values)
+        if found is None:
+            return interfaces_to_try(read.declared, read.roles)[0]
+        return found.interface
+
+    def _run_or_none(self, inputs: Values) -> dict[str, Array] | None:
+        try:
+            return self.run(inputs)
+        except (EngineError, CrashError):
+            return None
 
     def run(self, inputs: Values) -> dict[str, Array]:
         """Return all outputs by name.

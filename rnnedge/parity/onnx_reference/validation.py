@@ -16,7 +16,7 @@ from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
 from rnnedge.parity.machine import engine_version, machine
-from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of, interfaces_to_try
+from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
 from rnnedge.parity.onnx_reference.comparison import Comparison
 from rnnedge.parity.onnx_reference.interface_matching import Match, NamedFile, match
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
@@ -27,7 +27,7 @@ from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import EngineError
+from rnnedge_runtime.errors import EngineError, InputError
 
 _OPEN = 100
 """Models that stay open: both files, and what is made of the original."""
@@ -162,19 +162,12 @@ def _interface(original: OpenedFile) -> Interface:
     Raises:
         ModelError: When it takes what is no number, or never ends.
     """
-    tried = interfaces_to_try(original.interface)
-    for spec in tried[0].inputs:
-        if spec.dtype.startswith("tensor("):
-            raise ModelError(f"{original.name}: expected inputs of numbers, got {spec}")
-    for interface in tried:
-        try:
-            original.run(inputs_of(interface, Case(7, 3), 1))
-        except TimeLimitError as error:
-            raise _endless(original, error, Case(7, 3)) from error
-        except EngineError:
-            continue
-        return interface
-    return tried[0]
+    try:
+        return original.probed_interface()
+    except InputError as error:
+        raise ModelError(f"{original.name}: {error}") from error
+    except TimeLimitError as error:
+        raise _endless(original, error, Case(7, 3)) from error
 
 
 def _endless(original: OpenedFile, error: TimeLimitError, case: Case) -> ModelError:
