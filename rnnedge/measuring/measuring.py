@@ -172,7 +172,7 @@ def check_sizes(interface: Interface, shape: Shape) -> None:
     if any(isinstance(axis, str) and axis not in (TIME, BATCH) for axis in axes):
         return  # an axis of another name may be either
     for axis, size in ((TIME, shape.time), (BATCH, shape.batch)):
-        is_one = axis == TIME and size == 1  # a model without a time axis takes one frame in a call
-        if axis not in axes and size not in axes and not is_one:
+        # A model without the axis takes one frame, or one row, in a call.
+        if axis not in axes and size not in axes and size != 1:
             inputs = ", ".join(map(str, interface.data_inputs))
             raise InputError(f"--{axis} {size}: no input has an axis that can be {size}: {inputs}")

@@ -191,5 +191,10 @@ def random_inputs(model: LoadedModel, time: int, batch: int, seed: int = 0) -> d
     """
     model.probe_axes()
     return example_inputs(
-        model.interface.data_inputs, time, batch, values=model.input_values, seed=seed
+        model.interface.data_inputs,
+        time,
+        batch,
+        values=model.input_values,
+        axis_sizes=model.frame_sizes,
+        seed=seed,
     )

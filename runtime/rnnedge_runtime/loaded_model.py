@@ -58,6 +58,7 @@ class LoadedModel:
         input_values: For a model without a contract, integers that its inputs are compared with.
         fewest_steps: Steps that `probe_axes` found to be taken, where few are not, such as those
             of a window.
+        frame_sizes: Sizes that it found to be taken for axes that are neither batch nor time.
     """
 
     engine: Engine
@@ -69,6 +70,7 @@ class LoadedModel:
     doubts: tuple[str, ...]
     input_values: Mapping[str, int]
     fewest_steps: int = 1
+    frame_sizes: Mapping[str, int]
 
     def __init__(
         self, engine: Engine, model: Model, *, states: Mapping[str, str] | None = None
@@ -89,7 +91,7 @@ class LoadedModel:
         self.engine, self.device = engine, engine.device
         self.path = None if isinstance(model, bytes) else model
         name = "the model" if self.path is None else str(model)
-        self.doubts, self.input_values = (), {}
+        self.doubts, self.input_values, self.frame_sizes = (), {}, {}
         self._to_probe: Reading | None = None
         text = engine.metadata.get(METADATA_KEY)
         # With a contract the model is not needed again, and its bytes may be many.
@@ -146,7 +148,8 @@ class LoadedModel:
         except InputError:
             return  # an input of no numbers: there is nothing to run it on
         if found is not None:
-            self.interface, self.fewest_steps = found.interface, found.steps
+            self.interface = found.interface
+            self.fewest_steps, self.frame_sizes = found.steps, found.sizes
             self.binder = Binder(self.interface)
             self._seen_before = self.binder.seen_before
 

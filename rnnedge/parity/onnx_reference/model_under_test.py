@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from rnnedge.errors import CrashError, ModelError, TimeLimitError
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
-from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.errors import EngineError
 from rnnedge_runtime.foreign.probe_axes import interfaces_to_try, probe_axes
 
@@ -28,6 +29,7 @@ class OpenedFile:
     Attributes:
         name: What it is called in messages.
         interface: Its inputs and outputs.
+        values: Integers that its inputs are compared with, by name.
     """
 
     def __init__(self, sandbox: Sandbox, model: str | os.PathLike[str] | bytes) -> None:
@@ -45,6 +47,7 @@ class OpenedFile:
             raise ModelError(said.replace(os.path.abspath(self.name), self.name))
         self._reading = found
         self.interface: Interface = found.interface
+        self.values = found.values
 
     def probed_interface(self) -> Interface:
         """Return the interface with the axes that running the model shows to be batch and time.
@@ -57,7 +60,8 @@ class OpenedFile:
         found = probe_axes(read.declared, read.roles, self._run_or_none, values=read.values)
         if found is None:
             return interfaces_to_try(read.declared, read.roles)[0]
-        return found.interface
+        inputs = tuple(_with_sizes(spec, found.sizes) for spec in found.interface.inputs)
+        return replace(found.interface, inputs=inputs)
 
     def _run_or_none(self, inputs: Values) -> dict[str, Array] | None:
         try:
@@ -80,6 +84,11 @@ class OpenedFile:
         if answer.error:
             raise EngineError(answer.error)
         return answer.outputs
+
+
+def _with_sizes(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
+    """Fix the axes of frames, which take one size."""
+    return replace(spec, axes=tuple(sizes.get(str(axis), axis) for axis in spec.axes))
 
 
 def _death(answer: Answer) -> str:

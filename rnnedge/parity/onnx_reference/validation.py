@@ -231,7 +231,7 @@ class _Sweep:
         refused: dict[Case, str] = {}
         for cases in sweeps:
             for number, case in enumerate(cases, 1):
-                inputs = inputs_of(self.interface, case, largest)
+                inputs = inputs_of(self.interface, case, largest, self.original.values)
                 expected = self._expected(case, inputs, refused)
                 if expected is not None:
                     self._compare(case, inputs, expected)

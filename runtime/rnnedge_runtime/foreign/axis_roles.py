@@ -10,7 +10,7 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__Scan`, `__Loop
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from rnnedge_runtime.contract import BATCH, TIME
@@ -50,12 +50,21 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """An axis of a value; the rank is None where it is not known."""
+    """An axis of a value.
+
+    Attributes:
+        scope: Where the value is.
+        name: Its name.
+        axis: The position of the axis.
+        rank: How many axes it has; None where that is not known.
+        mixed: Whether a convolution may run along the axis: over steps, not over rows.
+    """
 
     scope: Scope
     name: str
     axis: int
     rank: int | None
+    mixed: bool = True
 
 
 def find_axis_roles(file: GraphFile) -> Roles:
@@ -71,7 +80,7 @@ def find_axis_roles(file: GraphFile) -> Roles:
     whole = Scope(file.graph)
     for number, (scope, node) in enumerate(whole.whole(file.functions)):
         for role, at in _seen_by(scope, node):
-            for place in _back(at, file, whole):
+            for place in _back(replace(at, mixed=role == TIME), file, whole):
                 found.setdefault(place, {}).setdefault(role, set()).add(number)
     return {
         place: Role(*next((name, frozenset(seen)) for name, seen in roles.items()))
@@ -147,7 +156,7 @@ def _back(start: _At, file: GraphFile, whole: Scope) -> Iterator[tuple[str, int]
         if node is not None:
             waiting += _before(at, node, file)
         elif (source := at.scope.source(at.name)) is not None:
-            waiting.append(_At(*source, at.axis, at.rank))
+            waiting.append(replace(at, scope=source[0], name=source[1]))
         elif at.scope is whole and at.name in file.graph.inputs:
             rank = len(file.graph.shapes.get(at.name, ()))
             if at.axis < rank and at.rank in (rank, None):
@@ -161,14 +170,14 @@ def _before(at: _At, node: Node, file: GraphFile) -> Iterator[_At]:
         index = node.outputs.index(at.name)
         for inner in inside:
             if index < len(inner.graph.outputs):
-                yield _At(inner, inner.graph.outputs[index], at.axis, at.rank)
+                yield replace(at, scope=inner, name=inner.graph.outputs[index])
     elif (node.domain, node.operator) in CELLS:
         yield from _before_cell(at, node)
     elif node.operator in _KEPT:
-        yield _At(at.scope, node.input(0), at.axis, at.rank)
+        yield replace(at, name=node.input(0))
     elif node.operator in _BROADCAST:
         for name in node.inputs:
-            yield _At(at.scope, name, at.axis, at.rank)
+            yield replace(at, name=name)
     elif node.operator in _MOVES:
         moved = _MOVES[node.operator](at, node)
         if moved is not None:
@@ -182,7 +191,7 @@ def _before_cell(at: _At, node: Node) -> Iterator[_At]:
     is_sequence = node.outputs.index(at.name) == 0
     axis = ({0: 0, 2: 1} if is_sequence else {1: 1}).get(at.axis)
     if axis is not None:
-        yield _At(at.scope, node.input(_X), axis, 3)
+        yield _of(at, node, axis, 3)
 
 
 def _transpose(at: _At, node: Node) -> _At | None:
@@ -231,7 +240,7 @@ def _gather(at: _At, node: Node) -> _At | None:
     """Rows of a table have the axes of the indices."""
     if not _is_constant(at.scope, node.input(0)) or _first(node, "axis"):
         return None
-    return _At(at.scope, node.input(1), at.axis, None if at.rank is None else at.rank - 1)
+    return replace(at, name=node.input(1), rank=None if at.rank is None else at.rank - 1)
 
 
 def _is_constant(scope: Scope, name: str) -> bool:
@@ -251,7 +260,8 @@ def _is_constant(scope: Scope, name: str) -> bool:
 
 
 def _convolve(at: _At, node: Node) -> _At | None:
-    return None if at.axis == 1 else _of(at, node, at.axis, at.rank)
+    is_kept = at.axis == 0 or (at.axis > 1 and at.mixed)
+    return _of(at, node, at.axis, at.rank) if is_kept else None
 
 
 def _multiply(at: _At, node: Node) -> _At | None:
@@ -260,7 +270,7 @@ def _multiply(at: _At, node: Node) -> _At | None:
 
 
 def _of(at: _At, node: Node, axis: int, rank: int | None) -> _At:
-    return _At(at.scope, node.input(0), axis, rank)
+    return replace(at, name=node.input(0), axis=axis, rank=rank)
 
 
 def _first(node: Node, name: str) -> int:

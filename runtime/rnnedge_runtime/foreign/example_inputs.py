@@ -17,6 +17,7 @@ def example_inputs(
     batch: int,
     *,
     values: Mapping[str, int] | None = None,
+    axis_sizes: Mapping[str, int] | None = None,
     seed: int = 0,
 ) -> dict[str, Array]:
     """Make random inputs.
@@ -26,6 +27,7 @@ def example_inputs(
         time: Steps, 0 or more.
         batch: Rows, 0 or more.
         values: Integers that inputs are compared with, by name; such an input holds nothing else.
+        axis_sizes: Sizes of axes that are neither batch nor time, by name.
         seed: Seed of the random numbers.
 
     Returns:
@@ -35,7 +37,7 @@ def example_inputs(
     Raises:
         InputError: If an input holds no numbers.
     """
-    sizes = {TIME: time, BATCH: batch}
+    sizes = {TIME: time, BATCH: batch, **(axis_sizes or {})}
     random = np.random.default_rng(seed)
     inputs: dict[str, Array] = {}
     for spec in specs:

@@ -44,10 +44,12 @@ class Probed:
     Attributes:
         interface: The interface with `batch` and `time` where the model has them.
         steps: Fewest steps of those tried that the model takes: 1 where it takes any number.
+        sizes: Sizes that the model takes for axes that are neither, such as the samples of a frame.
     """
 
     interface: Interface
     steps: int
+    sizes: Mapping[str, int]
 
 
 def interfaces_to_try(declared: Interface, roles: Roles) -> list[Interface]:
@@ -87,9 +89,25 @@ def probe_axes(
                     continue
                 trial = _Trial(face, run, values or {}, *_apart_from(face, time, batch))
                 if trial.base is not None:
-                    steps = time if time >= _WINDOW else 1
-                    return Probed(trial.with_output_axes(_settled(trial, roles)), steps)
+                    named = trial.with_output_axes(_settled(trial, roles))
+                    return _as_frames(named, time) if time >= _WINDOW else Probed(named, 1, {})
     return None
+
+
+def _as_frames(face: Interface, size: int) -> Probed:
+    """Tell windows of time from frames: a model that answers each of its windows has a time axis.
+
+    Where no output has one, what looks like time are the samples of one frame.
+    """
+    if any(TIME in spec.axes for spec in face.data_outputs):
+        return Probed(face, size, {})
+    sizes: dict[str, int] = {}
+    inputs = []
+    for spec in face.inputs:
+        axes = tuple(f"{spec.name}.{i}" if a == TIME else a for i, a in enumerate(spec.axes))
+        sizes |= {str(a): size for a, before in zip(axes, spec.axes, strict=True) if before == TIME}
+        inputs.append(replace(spec, axes=axes))
+    return Probed(replace(face, inputs=tuple(inputs)), 1, sizes)
 
 
 def _apart_from(face: Interface, time: int, batch: int) -> tuple[int, int]:
