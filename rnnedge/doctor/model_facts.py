@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from rnnedge.doctor.reading.recurrence import Cell, Chain, find_cells, find_chains
+from rnnedge.doctor.reading.recurrence import Chain, RecurrentNode, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
 from rnnedge.doctor.reading.step_cell import StepCell, find_step_cell
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
 from rnnedge.doctor.running.find_working_sizes import with_all_axes
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.serialize import save_model
@@ -50,7 +50,7 @@ class Subject:
     """
 
     file: OnnxFile
-    cells: tuple[Cell, ...]
+    cells: tuple[RecurrentNode, ...]
     chains: tuple[Chain, ...]
     step_cell: StepCell | None
     shapes: Shapes
@@ -106,7 +106,9 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
     )
 
 
-def _step_cell(file: OnnxFile, cells: Sequence[Cell], chains: Sequence[Chain]) -> StepCell | None:
+def _step_cell(
+    file: OnnxFile, cells: Sequence[RecurrentNode], chains: Sequence[Chain]
+) -> StepCell | None:
     loops = any(node.op_type in ("Scan", "Loop", "DynamicQuantizeLSTM") for node in file.nodes())
     return None if cells or chains or loops else find_step_cell(file)
 
@@ -114,7 +116,7 @@ def _step_cell(file: OnnxFile, cells: Sequence[Cell], chains: Sequence[Chain]) -
 @contextmanager
 def trial_of(
     file: OnnxFile, roles: Roles, sandbox: Sandbox, probes: Sequence[str] = ()
-) -> Iterator[Trial]:
+) -> Iterator[ProbeRuns]:
     """Give a trial of a copy of the model whose batch and time axes are open.
 
     Args:
@@ -130,7 +132,7 @@ def trial_of(
     with tempfile.TemporaryDirectory(prefix="rnnedge-") as folder:
         path = Path(folder) / "model.onnx"
         save_model(model, path)
-        yield Trial(sandbox, path, roles)
+        yield ProbeRuns(sandbox, path, roles)
 
 
 def declared_sizes(file: OnnxFile, roles: Roles) -> Sizes:

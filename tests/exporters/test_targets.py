@@ -94,7 +94,7 @@ def test_target_is_in_the_contract(tmp_path: Path) -> None:
 
 def test_unknown_target(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"^target: expected 'cpu', 'cuda' or 'portable', got 'tpu'$"
+        ExportError, match=r"^target: expected 'cpu', 'cuda', 'portable' or 'c', got 'tpu'$"
     ):
         export(nn.GRU(3, 4), tmp_path / "model.onnx", target="tpu")
 

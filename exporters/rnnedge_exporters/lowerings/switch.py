@@ -2,7 +2,7 @@
 
 ONNX Runtime's RNN kernel does not gain from a batch, and costs less than a `Scan` for a short
 sequence of a narrow layer. An `If` on the shape of the input takes the one that is faster. Each
-branch has weights of its own, which ONNX Runtime packs when the session opens; outside they would
+branch has its own weights, which ONNX Runtime packs when the session opens; outside they would
 be shared and unpacked, which was measured to be slower. Only narrow layers are switched, so that
 the second copy is small.
 """

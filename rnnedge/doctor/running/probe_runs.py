@@ -36,7 +36,7 @@ class Sizes:
         return ", ".join(parts) or "its only size"
 
 
-class Trial:
+class ProbeRuns:
     """Runs a model in a sandbox on made inputs.
 
     Args:

@@ -1,4 +1,4 @@
-"""An ONNX file that is run beside another, in a child process."""
+"""An ONNX file that is compared with another, in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`validate_beside_file`: run a file beside another that it should compute the same as."""
+"""`validate_beside_file`: compare a file with another that it should compute the same as."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
 from rnnedge.parity.machine import engine_version, machine
+from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
 from rnnedge.parity.onnx_reference.comparison import Comparison
 from rnnedge.parity.onnx_reference.interface_matching import Match, NamedFile, match
@@ -27,7 +28,7 @@ from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import EngineError, InputError
+from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
 
 _OPEN = 100
 """Models that stay open: both files, and what is made of the original."""
@@ -47,6 +48,7 @@ def validate_beside_file(
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     strict_coverage: bool = False,
+    mutate: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -70,6 +72,7 @@ def validate_beside_file(
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; of rounded files.
         strict_coverage: Whether a file fails of which the cases have not seen all.
+        mutate: Whether every weight tensor is disturbed once, in a copy; as in `validate`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -99,7 +102,10 @@ def validate_beside_file(
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         results = tuple(sweep.results)
         coverage = _coverage(sandbox, named, model, sweep.collected)
-        diagnosis = None
+        diagnosis, mutation = None, None
+        if mutate and all(results):
+            proof = Proof(sandbox, Path(against), same, reference, sweep, tolerance)
+            mutation = attack(os.fspath(model), proof.fails, progress)
         if not all(results):
             from rnnedge.parity.onnx_reference.diagnosis import diagnose, look_inside
 
@@ -123,6 +129,7 @@ def validate_beside_file(
         rounding=rounding,
         contract=reference.contract,
         coverage=coverage,
+        mutation=mutation,
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
@@ -205,6 +212,7 @@ class _Sweep:
         meter: How far the file is from the original as it is.
         comparison: Runs a case on the file; None before the first.
         notes: What a reader should know.
+        expected: What the original answers in each case.
     """
 
     original: OpenedFile
@@ -216,6 +224,7 @@ class _Sweep:
     meter: CostMeter | None = None
     comparison: Comparison | None = None
     notes: list[str] = field(default_factory=list)
+    expected: dict[Case, Mapping[str, Array]] = field(default_factory=dict)
 
     def run(
         self,
@@ -275,10 +284,49 @@ class _Sweep:
             self.meter = CostMeter(self.interface, told)
             self.comparison = self.compare(self.interface)
         answers, results = self.comparison.run(case, inputs, expected)
+        self.expected[case] = expected
         self.collected.append(answers)
         self.results += results
         if case.values == "normal" and answers.model is not None:
             self.meter.add(str(case), dict(expected), None, answers.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof that passed, to be made again of other files.
+
+    Attributes:
+        sandbox: Where files run.
+        against: The original.
+        match: What the inputs and outputs of the files are called.
+        reference: What the first file was compared with.
+        sweep: What was run.
+        tolerance: What counts as equal.
+    """
+
+    sandbox: Sandbox
+    against: Path
+    match: Match
+    reference: Reference
+    sweep: _Sweep
+    tolerance: Tolerance
+
+    def fails(self, path: str) -> bool:
+        """Whether the file at a path is refused, or answers something else in a case."""
+        try:
+            file = NamedFile(OpenedFile(self.sandbox, path), self.match)
+            reference = self.reference
+            if reference.dtypes:  # the reference holds what the file does
+                reference = make_reference(self.against, Path(path))
+            interface = self.sweep.interface
+            comparison = Comparison(self.sandbox, reference, file, self.tolerance, interface)
+        except RnnEdgeError:
+            return True
+        for answers in sorted(self.sweep.collected, key=lambda a: a.case.time * a.case.batch):
+            expected = self.sweep.expected[answers.case]
+            if not all(comparison.run(answers.case, answers.inputs, expected)[1]):
+                return True
+        return False
 
 
 def _seen(spec: TensorSpec, array: Array) -> TensorSpec:

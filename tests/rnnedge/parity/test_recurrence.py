@@ -1,4 +1,4 @@
-"""The recurrence in numpy is PyTorch's, and a mistake in it is told by its answers."""
+"""The recurrence in numpy is PyTorch's, and a mistake in it is recognized by its answers."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_model_with_a_mistake_is_explained_by_it(layer: Layer, every: int) -> No
     for mistake in list(layer.mistakes())[::every]:
         pool = _answered(layer, mistake)
         if not pool or not _differ(pool[0].model, pool[0].reference):
-            continue  # it is none, or shows in what is refused only
+            continue  # it makes no difference, or shows in refusals only
         found = explain(
             layer.module,
             layer.weights,
@@ -279,7 +279,7 @@ def test_model_with_a_mistake_is_explained_by_it(layer: Layer, every: int) -> No
 
 
 ALSO = {"h_n taken at padding": "lengths ignored"}
-"""Final states of full rows beside an output of full rows are what ignored lengths give."""
+"""Final states of full rows with an output of full rows are what ignored lengths give."""
 
 
 @every_layer

@@ -3,9 +3,9 @@
     python tests/rnnedge/doctor/helpers/alarms.py --files 300
     python tests/rnnedge/doctor/helpers/alarms.py theirs.onnx …
 
-Every file was run beside its module by `rnnedge.export` before it was written, so that an error or
-a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX Runtime's
-own, which is so.
+Every file was compared with its module by `rnnedge.export` before it was written, so that an error
+or a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX
+Runtime's own, which is so.
 """
 
 from __future__ import annotations
