@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from rnnedge.errors import CrashError, RefusedError, SourceError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.rounding.dynamic_quantization import Integers
 from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_like, runner_of
 from rnnedge_exporters.modules.copying import private_copy
@@ -66,6 +68,7 @@ def collect(
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
     integers: Integers | None = None,
+    wanted: Wanted | None = None,
 ) -> tuple[Questioner, list[Answers], list[str]]:
     """Run every case on the exported model and, in float64 and float32, on its source.
 
@@ -76,6 +79,7 @@ def collect(
         cases: What to run.
         progress: Called with the number of cases done and in all.
         integers: Which products the model makes of integers; None where it makes none.
+        wanted: What the graph of the model asks of its inputs.
 
     Returns:
         What asks for more, the answers, and notes: which cases the source itself refuses, and in
@@ -87,7 +91,7 @@ def collect(
     """
     collected: list[Answers] = []
     for dtype in (torch.float64, torch.float32):  # a forward may fix a dtype, and refuse float64
-        ask = Questioner(interface, model, module, dtype, integers)
+        ask = Questioner(interface, model, module, dtype, integers, wanted)
         refused: dict[Case, str] = {}
         fatal: list[str] = []
         for done, case in enumerate(cases, 1):
@@ -123,6 +127,25 @@ def collect(
     return ask, collected, notes
 
 
+def collect_more(ask: Questioner, cases: Sequence[Case]) -> list[Answers]:
+    """Run further cases, without those that PyTorch refuses, up to a crash.
+
+    Args:
+        ask: Runs a case on all.
+        cases: What to run.
+
+    Returns:
+        The answers.
+    """
+    collected: list[Answers] = []
+    for case in cases:
+        with suppress(RefusedError):
+            collected.append(ask(case))
+        if collected and collected[-1].crash:
+            break
+    return collected
+
+
 class Questioner:
     """Asks the model and PyTorch the same.
 
@@ -132,6 +155,7 @@ class Questioner:
         module: The source; it is copied.
         dtype: What the reference computes in.
         integers: Which products the model makes of integers; None where it makes none.
+        wanted: What the graph of the model asks of its inputs.
 
     Attributes:
         dtype: What the reference computes in.
@@ -144,6 +168,7 @@ class Questioner:
         module: nn.Module,
         dtype: torch.dtype,
         integers: Integers | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
         """Copy `module` for the reference, and for float32 as well."""
         self.dtype = dtype
@@ -156,6 +181,7 @@ class Questioner:
         self._moved: list[Runner] = []
         self._trusted = False
         self._indices = largest_index(module)
+        self._wanted = wanted
 
     def __call__(self, case: Case) -> Answers:
         """Run one case on all.
@@ -163,7 +189,7 @@ class Questioner:
         Raises:
             RefusedError: When PyTorch does not take it.
         """
-        inputs = make_inputs(self._interface, case, self._indices)
+        inputs = make_inputs(self._interface, case, self._indices, self._wanted)
         try:
             with quiet_kernels():
                 reference, single = self._repeated(inputs, case), self._single(inputs, case)

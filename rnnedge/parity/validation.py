@@ -15,8 +15,8 @@ from torch import nn
 
 from rnnedge.errors import ModelError, OptionError, RefusedError, WeightsWarning
 from rnnedge.file_kinds import is_onnx
-from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import Answers, Questioner, collect
+from rnnedge.parity.cases import Case, default_cases, further_cases
+from rnnedge.parity.collect import Answers, Questioner, collect, collect_more
 from rnnedge.parity.compare import (
     Tolerance,
     compare,
@@ -190,8 +190,13 @@ def validate(
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
-        ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
+        wanted = watched.wanted
+        swept = collect(face, runner, module, cases, progress, integers, wanted)
+        ask, collected, remarks = swept
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
+        if not coverage.full and wanted and not quick and not any(a.crash for a in collected):
+            collected += collect_more(ask, further_cases(face, wanted))
+            coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
         subject = ComparedModel(

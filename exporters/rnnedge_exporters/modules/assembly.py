@@ -300,7 +300,7 @@ def _expand_loop(
             value(name_state(path, letter), _dtype(state), _tidied_axes(state))
             for letter, state in zip(letters(count), given[:count], strict=True)
         ]
-    builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given, path))
+    builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given))
     starts = initial if lift else given[:count]
     made = add_rolled_loop(builder, loop, translate, [*starts, *given[count:]])
     info = loop_info(loop, path, given)
@@ -308,13 +308,13 @@ def _expand_loop(
     return _Call(path, path, info, None, zeros, *_tidied(builder), initial, list(made[:count]))
 
 
-def _axes_of_loop(loop: RolledLoop, given: list[ir.Value], name: str) -> tuple[Axis, Axis]:
+def _axes_of_loop(loop: RolledLoop, given: list[ir.Value]) -> tuple[Axis, Axis]:
     """Return time and batch of what a loop is called with."""
     time = _tidied_axes(given[loop.shape.states])[0]
     for number, (made, axis) in enumerate(zip(given, loop.shape.batch, strict=True)):
         if axis is not None:
             return time, _tidied_axes(made)[axis + loop.is_scanned(number)]
-    return time, f"{name}/batch"
+    return time, 1  # no axis of rows is open
 
 
 def _dtype(made: ir.Value) -> ir.DataType:

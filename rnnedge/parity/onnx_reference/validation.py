@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from rnnedge.errors import ModelError, TimeLimitError
-from rnnedge.parity.cases import Case, Inputs
+from rnnedge.parity.cases import Case, Inputs, further_cases
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
+from rnnedge.parity.coverage.wanted import Wanted
+from rnnedge.parity.coverage.watched import Watched
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
@@ -98,10 +100,15 @@ def validate_beside_file(
         interface = same.common(_interface(original))
         named = NamedFile(opened, same)
         compare = partial(Comparison, sandbox, reference, named, tolerance)
-        sweep = _Sweep(original, compare, interface, scores=bool(scores))
+        watched = watch_file(model)
+        wanted = watched.wanted.renamed(same.inputs)
+        sweep = _Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
+        coverage = _coverage(sandbox, named, watched, sweep.collected)
+        if not coverage.full and wanted and not quick:
+            sweep.more(further_cases(interface, wanted), reference.largest_index)
+            coverage = _coverage(sandbox, named, watched, sweep.collected)
         results = tuple(sweep.results)
-        coverage = _coverage(sandbox, named, model, sweep.collected)
         diagnosis, mutation = None, None
         if mutate and all(results):
             proof = Proof(sandbox, Path(against), same, reference, sweep, tolerance)
@@ -145,7 +152,7 @@ def validate_beside_file(
 def _coverage(
     sandbox: Sandbox,
     named: NamedFile,
-    model: str | os.PathLike[str],
+    watched: Watched,
     collected: Sequence[Answers],
 ) -> Coverage:
     """Return what the runs that gave an answer have seen of the file."""
@@ -155,7 +162,7 @@ def _coverage(
         return [copy.run(one) for one in feeds]
 
     feeds = [named.feeds(a.inputs) for a in collected if a.model is not None]
-    return measure(watch_file(model), feeds, probe)
+    return measure(watched, feeds, probe)
 
 
 def _largest(path: str | os.PathLike[str]) -> int:
@@ -207,6 +214,7 @@ class _Sweep:
         compare: Makes what runs a case on the file, for the outputs that are seen.
         interface: What both take; its outputs get the axes that they are seen to have.
         scores: Whether the outputs are scores.
+        wanted: What the graph of the file asks of its inputs.
         collected: What both answered.
         results: How each output and layer compares in each case.
         meter: How far the file is from the original as it is.
@@ -219,6 +227,7 @@ class _Sweep:
     compare: Callable[[Interface], Comparison]
     interface: Interface
     scores: bool
+    wanted: Wanted
     collected: list[Answers] = field(default_factory=list)
     results: list[CaseResult] = field(default_factory=list)
     meter: CostMeter | None = None
@@ -240,7 +249,7 @@ class _Sweep:
         refused: dict[Case, str] = {}
         for cases in sweeps:
             for number, case in enumerate(cases, 1):
-                inputs = inputs_of(self.interface, case, largest, self.original.values)
+                inputs = inputs_of(self.interface, case, largest, self.wanted)
                 expected = self._expected(case, inputs, refused)
                 if expected is not None:
                     self._compare(case, inputs, expected)
@@ -262,6 +271,19 @@ class _Sweep:
             f"the original itself refuses {len(refused)} cases, such as {case}"
             for case in list(refused)[:1]
         ]
+
+    def more(self, cases: Sequence[Case], largest: int) -> None:
+        """Run further cases, without those that the original refuses, up to a crash."""
+        for case in cases:
+            if any(answers.crash for answers in self.collected):
+                break
+            inputs = inputs_of(self.interface, case, largest, self.wanted)
+            try:
+                expected = self._expected(case, inputs, {})
+            except ModelError:  # it never ends at that
+                break
+            if expected is not None:
+                self._compare(case, inputs, expected)
 
     def _expected(
         self, case: Case, inputs: Inputs, refused: dict[Case, str]

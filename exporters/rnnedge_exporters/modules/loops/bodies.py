@@ -418,7 +418,7 @@ class BodyWriter:
     ) -> LoopShape:
         parts, time = self._parts, _axes(self._parts.turns)
         if parts.turns[0] == "axis":
-            time = {a for a in _axes(self._outer.item(parts.turns[1]).shape)}
+            time = _axes(self._outer.item(parts.turns[1]).shape[2][parts.turns[2]])
         names = [axis for axis in self._merged.points[0] if axis not in time]
         batch = next(
             (
