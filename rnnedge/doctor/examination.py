@@ -117,3 +117,6 @@ def _layers(subject: Subject) -> Iterator[str]:
         )
     for kind, number in kinds.items():
         yield f"{number} {kind}"
+    if subject.step_cell is not None:
+        states = ", ".join(f"{pair.input} to {pair.output}" for pair in subject.step_cell.states)
+        yield f"one step of a cell in operators of its own, with the states {states}"

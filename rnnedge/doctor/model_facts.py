@@ -15,6 +15,7 @@ import onnx
 
 from rnnedge.doctor.reading.recurrence import Chain, RecurrentNode, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
+from rnnedge.doctor.reading.step_cell import StepCell, find_step_cell
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
 from rnnedge.doctor.running.find_working_sizes import with_all_axes
 from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
@@ -36,6 +37,7 @@ class Subject:
         file: What was read.
         cells: Its recurrent operators.
         chains: Its unrolled recurrences.
+        step_cell: What the model is one step of, where nothing else in it is recurrent.
         shapes: The shapes of its tensors, as far as they were inferred.
         roles: Which axes of its inputs are batch and time.
         unrolled: Steps of the longest recurrence that was unrolled over time; 0 for none.
@@ -50,6 +52,7 @@ class Subject:
     file: OnnxFile
     cells: tuple[RecurrentNode, ...]
     chains: tuple[Chain, ...]
+    step_cell: StepCell | None
     shapes: Shapes
     roles: Roles
     unrolled: int
@@ -98,9 +101,16 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
             seen = tuple(trial.seen())
             empties = tuple(empty_sizes(behaviour, trial))
     return Subject(
-        *(file, cells, chains, shapes, roles, unrolled, opened),
+        *(file, cells, chains, _step_cell(file, cells, chains), shapes, roles, unrolled, opened),
         *(why_not, behaviour, empties, seen, sandbox),
     )
+
+
+def _step_cell(
+    file: OnnxFile, cells: Sequence[RecurrentNode], chains: Sequence[Chain]
+) -> StepCell | None:
+    loops = any(node.op_type in ("Scan", "Loop", "DynamicQuantizeLSTM") for node in file.nodes())
+    return None if cells or chains or loops else find_step_cell(file)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from rnnedge_runtime.contract import Contract
 
 
 def check_states(subject: Subject) -> Iterator[Finding]:
-    """Look at the states of recurrent operators that walk forward in time."""
+    """Look at the states of recurrent operators that walk forward in time, and of a single step."""
+    yield from _lost_by_a_step(subject)
     cells = subject.cells
     if not cells or any(cell.direction != "forward" for cell in cells):
         return  # what reads the future is not streamed
@@ -33,6 +34,19 @@ def check_states(subject: Subject) -> Iterator[Finding]:
         f"{problem}: the model runs whole sequences, and cannot be streamed in chunks",
         _remedy(subject.file.contract),
     )
+
+
+def _lost_by_a_step(subject: Subject) -> Iterator[Finding]:
+    """Name the states that a step takes and does not hand on."""
+    for name in subject.step_cell.lost if subject.step_cell else ():
+        yield Finding(
+            "state-lost",
+            "warning",
+            name,
+            "is used as a cell state is, and no output is the next one: a stream loses it at each "
+            "call",
+            "make the new cell state an output of the step",
+        )
 
 
 def _half_hidden(subject: Subject, hidden: list[RecurrentNode]) -> Iterator[Finding]:

@@ -28,12 +28,11 @@ def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
         roles: Which axes are batch and time.
         declared: The inputs as the file declares them.
     """
-    named: dict[str, Axis] = {
-        name: role
-        for spec, told in zip(roles.inputs, declared, strict=True)
-        for role, name in zip(spec.axes, told.axes, strict=True)
-        if isinstance(name, str) and role in (BATCH, TIME)
-    }
+    named: dict[str, Axis] = {}
+    for spec, told in zip(roles.inputs, declared, strict=True):
+        for role, name in zip(spec.axes, told.axes, strict=True):
+            if isinstance(name, str) and role in (BATCH, TIME):
+                named.setdefault(name, role)  # a second axis of a name may have got another role
     axes = [
         [named.get(str(name), role) for role, name in zip(spec.axes, told.axes, strict=True)]
         for spec, told in zip(roles.inputs, declared, strict=True)

@@ -7,6 +7,7 @@ the same of the axes of outputs, which files often declare with names of their o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -24,6 +25,8 @@ Run: TypeAlias = Callable[[Feeds], "Mapping[str, Array] | None"]
 """Runs the model; None where it refuses the inputs."""
 _TIMES = (7, 5, 2, 17, 64, 160, 512, 480, 256, 1600, 96)
 """Steps that are tried: few, then windows of samples as voice models take them."""
+_MOST_ELEMENTS = 2**22
+"""Elements of an input above which sizes are not tried: several open axes multiply."""
 _WINDOW = 64
 _BATCHES = (3, 2, 1)
 _MOST_ROWS = 12
@@ -82,6 +85,8 @@ def probe_axes(
     for time in _TIMES if any(_has(face, TIME) for face in tried) else _TIMES[:1]:
         for batch in _BATCHES:
             for face in tried:
+                if _elements(face, time, batch) > _MOST_ELEMENTS:
+                    continue
                 trial = _Trial(face, run, values or {}, *_apart_from(face, time, batch))
                 if trial.base is not None:
                     named = trial.with_output_axes(_settled(trial, roles))
@@ -113,6 +118,15 @@ def _apart_from(face: Interface, time: int, batch: int) -> tuple[int, int]:
     while batch > 1 and batch < _MOST_ROWS and (batch in taken or batch == time):
         batch += 1
     return time, batch
+
+
+def _elements(face: Interface, time: int, batch: int) -> int:
+    """Return about how many elements the largest input has: an open axis is as long as time."""
+    sizes = [
+        [axis if isinstance(axis, int) else batch if axis == BATCH else time for axis in spec.axes]
+        for spec in face.inputs
+    ]
+    return max((math.prod(shape) for shape in sizes), default=0)
 
 
 def _has(face: Interface, role: str) -> bool:
