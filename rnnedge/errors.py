@@ -17,6 +17,8 @@
     ├── WriteError (OSError)                a file must not or cannot be written there
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
+    │   ├── LoopError                       a Python loop would be unrolled at the example's length
+    │   │   └── MismatchError               its turns are not alike
     │   ├── MixingError                     a module moves or mixes the rows of the batch
     │   │   └── UnknownError                whether it does is not known
     │   ├── TrialError                      an input that the module or its file does not take
@@ -40,6 +42,8 @@ Each leaf is also the built-in exception that a caller would expect to catch.
 
 from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import LoopError as LoopError
+from rnnedge_exporters.errors import MismatchError as MismatchError
 from rnnedge_exporters.errors import MixingError as MixingError
 from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
 from rnnedge_exporters.errors import TrialError as TrialError

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from rnnedge_exporters.errors import ExportError
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable"]
+Target: TypeAlias = Literal["cpu", "cuda", "portable", "c"]
 FloatLowering: TypeAlias = Literal["operator", "scan", "switch"]
 IntegerLowering: TypeAlias = Literal["operator_int8", "scan_int8", "scan_nbits"]
 Quantize: TypeAlias = Literal["int8", "int8:all"]
@@ -47,6 +47,8 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
             f"dtype={dtype!r}: requires quantize=None, got {quantize!r}: int8 is the smaller one"
         )
     computed = lowering in INTEGER_LOWERINGS
+    if target == "c":
+        _check_no_integers(quantize, lowering)
     if computed and (quantize is None or target == "cuda"):
         raise ExportError(
             f"lowering={lowering!r}: computes in int8 on a CPU, and requires quantize='int8' and "
@@ -62,6 +64,13 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
             "quantize='int8:all': the CUDA provider has no recurrent layer in int8: "
             "quantize='int8' stores the weights in int8"
         )
+
+
+def _check_no_integers(quantize: object, lowering: str | None) -> None:
+    """Refuse to compute in integers in C."""
+    if lowering in INTEGER_LOWERINGS or quantize == "int8:all":
+        option = "quantize='int8:all'" if quantize == "int8:all" else f"lowering={lowering!r}"
+        raise ExportError(f"{option}: C computes in float32: quantize='int8' stores int8 weights")
 
 
 def check_target_option(target: object) -> None:

@@ -119,6 +119,8 @@ def bench(
         else:
             loaded = source_of(source, given, model) if sourced else None
             peers = against or (("torch",) if sourced else ())
+            is_asked = bool(times or batches or pairs)
+            settings["only_fitting"] = not is_asked
             found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
     speeds = earlier.compare(found) if earlier else {}
     changes = earlier.changes(found) if earlier else []

@@ -230,13 +230,9 @@ def test_an_error_is_one_line_and_exits_with_1(run, command, name, message):
 
 
 @pytest.mark.parametrize("command", ["check", "bench"])
-def test_inputs_that_cannot_be_made_up_are_an_error(run, command):
+def test_a_model_of_another_maker_is_run(run, command):
     done = run(command, "silero")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "rnnedge_runtime: sr int64[]: expected a float32, int64 or bool input whose dynamic axes "
-        "are batch and time\n",
-    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("no_cuda")

@@ -12,12 +12,12 @@ from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.operator_int8 import lower_to_operator_int8
+from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
 from rnnedge_exporters.option_values import Quantize, Storage, Target
-from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
@@ -123,6 +123,8 @@ def choose_int8(
     """
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
+    if target == "c":
+        return None, "C computes in float32"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
@@ -150,6 +152,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
+    if target == "c":
+        return "operator", "C is written from it"
     if target == "portable":
         return "operator", "the form that the most runtimes know"
     if target == "cuda":

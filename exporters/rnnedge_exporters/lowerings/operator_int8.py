@@ -24,7 +24,7 @@ from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import finish, stacked, stacked_biases
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, MICROSOFT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import (
+from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,

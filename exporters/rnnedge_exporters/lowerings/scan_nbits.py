@@ -17,7 +17,7 @@ from rnnedge_exporters.layers.weights import Float32
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import quantize_blocks
+from rnnedge_exporters.onnx_model.int8_grid import quantize_blocks
 
 _INTEGERS = 4
 """Accuracy level that lets the product round its input to 8 bits."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.calibration.moments import SecondMoments
-from rnnedge_exporters.quantization.int8_grid import Float32, Grid
+from rnnedge_exporters.onnx_model.int8_grid import Float32, Grid
 
 Float64 = NDArray[np.float64]
 LARGEST_GAIN = 0.95

@@ -45,7 +45,7 @@ _IN_PLACE: frozenset[Kind] = frozenset(
         *("declared-time", "declared-batch", "declared-shape"),
     }
 )
-"""Findings that do not justify a file with other names: alone, each is repaired in place."""
+"""Kinds that do not justify a file with other names: they are repaired in place, if alone."""
 
 
 @dataclass(frozen=True, slots=True)

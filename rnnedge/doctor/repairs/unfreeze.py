@@ -16,7 +16,7 @@ from rnnedge.doctor.reading.recurrence import find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
 from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour, study
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.movement import moved
@@ -177,7 +177,7 @@ def _prove(subject: Subject, path: Path) -> list[str]:
         ]
 
 
-def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: Trial) -> str:
+def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: ProbeRuns) -> str:
     """Prove the answers at sizes that the file itself does not answer rightly.
 
     Where it answers in a wrong shape, its numbers are right in their order. Elsewhere the first

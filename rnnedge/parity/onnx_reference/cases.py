@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from rnnedge.parity.cases import Case, Inputs, make_inputs
-from rnnedge_runtime.contract import BATCH, TIME, Interface
-from rnnedge_runtime.foreign.axis_names import Order, name_axes
+from rnnedge.parity.coverage.wanted import Wanted
+from rnnedge_runtime.contract import TIME, Interface
 
 _TIMES = (1, 7, 40)
 _BATCHES = (1, 3)
@@ -34,23 +34,12 @@ def cases_for(interface: Interface) -> list[list[Case]]:
     return [cases, *longer]
 
 
-def interfaces_to_try(interface: Interface) -> list[Interface]:
-    """Return what the dynamic axes of a file may be, the likeliest first, without repetition.
-
-    Args:
-        interface: What the file declares.
-    """
-    orders: tuple[Order, ...] = ((BATCH, TIME), (TIME, BATCH))
-    named = [
-        name_axes(interface, order=order, tied=tied) for tied in (True, False) for order in orders
-    ]
-    return list(dict.fromkeys(named))
-
-
-def inputs_of(interface: Interface, case: Case, largest: int) -> Inputs:
+def inputs_of(
+    interface: Interface, case: Case, largest: int, wanted: Wanted | None = None
+) -> Inputs:
     """Return the inputs of a case, in the types that the file declares."""
     for spec in interface.inputs:
         if spec.name == interface.lengths and isinstance(spec.axes[0], int):
             case = replace(case, batch=spec.axes[0])
-    made = make_inputs(interface, case, largest)
+    made = make_inputs(interface, case, largest, wanted)
     return {spec.name: np.asarray(made[spec.name]).astype(spec.dtype) for spec in interface.inputs}

@@ -24,7 +24,7 @@ from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.row_quantization import by_row
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_exporters.quantization.int8_grid import halved
+from rnnedge_exporters.onnx_model.int8_grid import halved
 
 Float32 = NDArray[np.float32]
 _SLACK = 1.001

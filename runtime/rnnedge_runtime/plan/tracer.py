@@ -342,6 +342,7 @@ class Tracer:
             if tensor.applied:
                 raise PlanError(f"{info.name}: is an RNN's sums before its nonlinearity")
             outputs.append((info.name, tensor.shape, tensor.dtype))
+            self._label = f"output {info.name!r}"
             self._put_out(tensor, index)
         calls = without_unused(self._calls)
         arena = place_in_arena(calls)

@@ -175,8 +175,9 @@ def test_verdict_says_what_was_proven(tmp_path: Path) -> None:
     report = validate(path, against=layer, isolated=False, cases=[Case(3, 2)])
     assert report.verdict.startswith(
         "PASS: m.onnx computes what gru(5->8) computes in PyTorch with the weights that it holds "
-        "in int8, and activations rounded to 8 bits, in 1 of 1 cases; the rounding moves "
+        "in int8, and activations rounded to 8 bits, in 1 of 1 cases; all "
     )
+    assert " nodes ran; the rounding moves " in report.verdict
 
 
 def test_scores_are_what_the_caller_says(tmp_path: Path) -> None:
