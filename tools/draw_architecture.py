@@ -37,7 +37,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge_exporters": (
         ("/above",),
         ("calibration", "modules", "sandbox"),
-        ("quantization", "layers"),
+        ("quantization", "layers", "c_source"),
         ("lowerings", "onnx_model"),
         ("/below",),
     ),
