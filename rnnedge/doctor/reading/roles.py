@@ -1,7 +1,7 @@
 """Which axes of which inputs are batch and time: what the recurrent parts see of them.
 
-What the runtime reads in a graph comes first. Then each axis of each input gets its own
-symbol, shapes are inferred with these, and the symbols that arrive where a recurrent operator, or an
+What the runtime reads in a graph comes first. Then each axis of each input gets its own symbol,
+shapes are inferred with these, and the symbols that arrive where a recurrent operator, or an
 unrolled recurrence, has its time and batch axes are those. Where no recurrent part tells, running
 the model does.
 """
