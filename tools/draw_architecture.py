@@ -237,7 +237,7 @@ def _words(name: str, known: Mapping[str, str], room: Mapping[str, str]) -> list
         words = textwrap.wrap(first_sentence(known[name]), 33, max_lines=3, placeholder=" ...")
         return [f"{name.split('.')[1]}/", *words]
     inside = sorted(one.split(".")[1] for one in room if room[one] == name and one != package)
-    return [PLACE_WORDS[place], *textwrap.wrap(", ".join(inside), 130)]
+    return [PLACE_WORDS[place], *textwrap.wrap(", ".join(inside), 165)]
 
 
 def _room(name: str, box: Box, words: list[str]) -> Iterator[str]:

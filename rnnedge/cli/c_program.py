@@ -61,7 +61,7 @@ def check_program(
         replace: Whether an existing folder may be replaced.
 
     Raises:
-        click.UsageError: For golden vectors in a folder of their own.
+        click.UsageError: For golden vectors in a separate folder.
         WriteError: When the folder must not or cannot be written.
     """
     from rnnedge_exporters.c_source.program_folder import check_program_folder

@@ -49,7 +49,7 @@ def layer(emitter: Emitter, out: Writer, call: Call) -> None:
     own = call.packed
     assert isinstance(own, LayerWeights)
     if call.places[3] is not None:
-        raise ExportError(f"{call.node}: its rows end at lengths of their own")
+        raise ExportError(f"{call.node}: its rows end at different lengths")
     name, cell = _layer(emitter, call), _cell(own)
     t, b = out.loops(call.sizes, "tb")
     row = _row(emitter, call, own, (t, b))

@@ -39,7 +39,7 @@ def is_identifier(text: str) -> bool:
 
 
 def identifier(text: str, taken: Iterable[str] = ()) -> str:
-    """Return a C identifier that is like a name, and is none of those `taken`, in whatever case."""
+    """Return a C identifier that is like a name, and not one of those `taken`, in whatever case."""
     made = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "value"
     if not made[0].isalpha():
         made = f"x_{made}"

@@ -1,7 +1,7 @@
 """Which axes of which inputs are batch and time: what the recurrent parts see of them.
 
-What the runtime reads in a graph comes first. Then each axis of each input gets a symbol of its
-own, shapes are inferred with these, and the symbols that arrive where a recurrent operator, or an
+What the runtime reads in a graph comes first. Then each axis of each input gets its own symbol,
+shapes are inferred with these, and the symbols that arrive where a recurrent operator, or an
 unrolled recurrence, has its time and batch axes are those. Where no recurrent part tells, running
 the model does.
 """
@@ -88,7 +88,7 @@ def find_roles(
 
 
 def _by_running(file: OnnxFile, inputs: Sequence[TensorSpec], run: Run) -> tuple[TensorSpec, ...]:
-    """Name the axes that nothing in a graph tells of, and keep those that are named."""
+    """Name the axes that a graph says nothing of, and keep those that are named."""
     face = replace(interface_of(file.proto), inputs=tuple(inputs))
     roles = {
         (spec.name, place): Role(str(axis), frozenset({0}))

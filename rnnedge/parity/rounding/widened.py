@@ -2,7 +2,7 @@
 
 Rounding activations to 8 bits may move an answer by as much as a wrong scale does, so that what is
 allowed for the one hides the other. The same file with the same weights, whose products take
-activations as they are, has no such error: it is held to the tolerance of float32.
+activations as they are, has no such error: it must meet the tolerance of float32.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def describe(
         engine: The opened model.
         interface: Its inputs, outputs and states.
         hindrances: What keeps it from being streamed.
-        doubts: What is not known of its states.
+        doubts: What is unknown of its states.
 
     Returns:
         What `Session.info` shows.

@@ -23,7 +23,7 @@ def example_inputs(
     """Make random inputs.
 
     Args:
-        specs: The inputs. An axis that is neither batch nor time gets a size of its own.
+        specs: The inputs. An axis that is neither batch nor time gets its own size.
         time: Steps, 0 or more.
         batch: Rows, 0 or more.
         values: Integers that inputs are compared with, by name; such an input holds nothing else.

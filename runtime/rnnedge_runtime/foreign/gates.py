@@ -1,4 +1,4 @@
-"""The states of one step of a cell whose gates are nodes of their own.
+"""The states of one step of a cell whose gates are separate nodes.
 
 A cell state, and the hidden state of a GRU, is multiplied by a gate and added to what is new:
 `f*c + i*g`, `z*h + (1 - z)*n`, `n + z*(h - n)`. The hidden state of an LSTM is `o*tanh(c)`, and was

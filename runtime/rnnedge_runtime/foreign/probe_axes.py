@@ -1,8 +1,8 @@
 """Which axes of a model are batch and time, found by running it.
 
 A row of a batch changes nothing but itself; a step changes what comes after it, or before. So one
-entry of an axis is changed, and the outputs tell what the axis is. Two runs at different sizes tell
-the same of the axes of outputs, which files often declare with names of their own.
+entry of an axis is changed, and the outputs show what the axis is. Two runs at different sizes show
+the same of the axes of outputs, which files often declare with separate names.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _BATCHES = (3, 2, 1)
 _MOST_ROWS = 12
 _ORDERS: tuple[Order, ...] = ((BATCH, TIME), (TIME, BATCH))
 _NOISE = 1e-6
-"""A change beside the changed entry, relative to that in it, which rounding makes."""
+"""A change next to the changed entry, relative to that in it, which rounding makes."""
 _LEAK = 0.05
 """The same of what depends on it; integer activations of a batch share one scale, which is less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What running a model told.
+    """What running a model showed.
 
     Attributes:
         interface: The interface with `batch` and `time` where the model has them.
@@ -145,7 +145,7 @@ class _Trial:
         self.base = run(self.feeds)
 
     def leak(self, role: str) -> float | None:
-        """Return how much a change in one entry of an axis changes beside it in the outputs.
+        """Return how much a change in one entry of an axis changes next to it in the outputs.
 
         Returns:
             Relative to the change of that entry; infinity where an output has no such axis, None

@@ -156,7 +156,7 @@ class _Search:
         elif outs and len(alike) == len(outs):
             self.pairs[spec.name] = outs[-1].name  # the same numbers, under several names
         elif outs:
-            self._doubt(spec, outs, "neither the graph nor their names tell which")
+            self._doubt(spec, outs, "neither the graph nor their names say which")
 
     def _is_same(self, out: TensorSpec, other: TensorSpec) -> bool:
         one, two = (self._sources[each.name].made for each in (out, other))
@@ -164,7 +164,7 @@ class _Search:
 
     @staticmethod
     def _shifted(sources: Sources) -> set[str]:
-        """Return the inputs of which an output is a part, beside something new."""
+        """Return the inputs of which an output is a part, next to something new."""
         several = len(sources.inputs) + len(sources.made) > 1
         return sources.inputs if sources.picked and sources.joined and several else set()
 

@@ -12,7 +12,7 @@ MOVING = {
     *("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
     *("Gather", "Expand", "Flatten", "Concat", "If"),
 }
-"""Operators whose outputs are numbers that they were given, or zeros beside them."""
+"""Operators whose outputs are numbers that they were given, or zeros next to them."""
 _PICKING = {"Slice", "Split", "Gather"}
 _ALL_INPUTS = {"Concat"}
 

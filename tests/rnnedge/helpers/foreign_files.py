@@ -149,7 +149,7 @@ def torch_stacked() -> onnx.ModelProto:
 
 
 def tf2onnx(axes: Dims = ("unk__0", "unk__1", 5)) -> onnx.ModelProto:
-    """Transpose, LSTM, Squeeze, and outputs whose axes have names of their own."""
+    """Transpose, LSTM, Squeeze, and outputs whose axes have separate names."""
     make = Maker("tf2onnx")
     make.add("Transpose", ["args_0"], "x", perm=[1, 0, 2])
     y, *_ = make.cell("LSTM", "x", "StatefulPartitionedCall/lstm", (5, 6))

@@ -81,7 +81,7 @@ def test_all_is_noticed_beside_a_file(quantize: bool, tmp_path: Path) -> None:
     assert report.mutation.disturbed > report.mutation.tensors > 2
 
 
-# --- what is not noticed --------------------------------------------------------------------------
+# --- what goes unnoticed --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
