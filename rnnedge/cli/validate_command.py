@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _OF_FILES = (
     *("model", "source", "quick", "atol", "torch_factor", "time_limit", "reports", "golden"),
-    *("scores", "save_failing", "force", "as_json", "engine", "strict_coverage"),
+    *("scores", "save_failing", "force", "as_json", "engine", "strict_coverage", "mutate"),
 )
 """Parameters that can be combined with an `.onnx` file as the source."""
 
@@ -94,6 +94,11 @@ _OF_FILES = (
     is_flag=True,
     help="Fail unless every node ran, and every row of every table was looked up.",
 )
+@click.option(
+    "--mutate",
+    is_flag=True,
+    help="Disturb each weight tensor of a copy, and list the changes that go unnoticed.",
+)
 @click.option("--save-failing", help="An .npz file for the smallest case that fails.")
 @force_option
 @json_option
@@ -113,6 +118,7 @@ def validate(
     scores: bool | None,
     calibrate: str | None,
     strict_coverage: bool,
+    mutate: bool,
     save_failing: str | None,
     force: bool,
     as_json: bool,
@@ -120,11 +126,11 @@ def validate(
 ) -> None:
     """Check that MODEL computes what its source computes in PyTorch float64.
 
-    MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
+    MODEL may come from any exporter. It runs in a separate process. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
 
-    Where the source is an .onnx file, MODEL is compared with it: both run in one process of their
-    own. MODEL may be what `export --quantize` made of it.
+    Where the source is an .onnx file, MODEL is compared with it: both run in one separate
+    process. MODEL may be what `export --quantize` made of it.
     """
     beside_file = is_onnx(source)
     if beside_file:
@@ -159,6 +165,7 @@ def validate(
             scores=scores,
             calibrate=calibrate,
             strict_coverage=strict_coverage,
+            mutate=mutate,
             force=force,
             progress=progress,
             **more,

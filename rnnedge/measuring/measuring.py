@@ -1,4 +1,4 @@
-"""`bench_shapes`: a model over batch and length, alone or beside those that run its source."""
+"""`bench_shapes`: a model over batch and length, alone or next to those that run its source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 class _Alone:
-    """A model with nobody beside it."""
+    """A model measured alone."""
 
     def __init__(self, model: str, device: Device, options: Mapping[str, Any]) -> None:
         self._model, self._device, self._options = model, device, options
@@ -72,7 +72,7 @@ def bench_shapes(
         model: The `.onnx` file, of any maker.
         shapes: What to run.
         source: What the model was exported from; needed by `PEERS`.
-        against: What is measured beside the model, in turns: names of `PEERS`, which run the
+        against: What is measured next to the model, in turns: names of `PEERS`, which run the
             source, and paths of other `.onnx` files, which need none.
         device: Where the model runs; with `against`, `cpu`.
         threads: Threads inside one operator, of every side, 1 or more.
@@ -101,7 +101,7 @@ def bench_shapes(
         opened = {"threads": threads, **options}
         subject: MeasuredModel = _Alone(model, device, opened)
         if (source is not None or files) and device != "cpu":
-            raise InputError(f"--against: goes with --device cpu, got {device}")
+            raise InputError(f"--against: requires --device cpu, got {device}")
         if source is not None:
             from rnnedge.measuring.peer_comparison import Beside
             from rnnedge.measuring.peers import torch_threads

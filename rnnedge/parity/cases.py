@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
@@ -41,6 +42,8 @@ class Case:
         way: How the model runs it: `permuted`, with its rows in another order, which are put back;
             `repeated`, three times, and all answers have to be the same to the bit; `threads`, with
             two threads, where the others take one.
+        choice: Which of the values that the graph compares its inputs with they are given, and
+            which rows of its tables they look up, counted from 1; 0 for random ones.
     """
 
     time: int
@@ -50,6 +53,7 @@ class Case:
     chunk: int = 0
     values: Values = "normal"
     way: Way = "plain"
+    choice: int = 0
 
     def __str__(self) -> str:
         """Return the shape and what is special."""
@@ -63,11 +67,14 @@ class Case:
             "repeated": ["run 3 times"],
             "threads": ["2 threads"],
         }[self.way]
+        words += [f"choice {self.choice}"] * bool(self.choice)
         return ", ".join(words)
 
 
 _SHAPES = ((1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (7, 4), (13, 1), (31, 2), (64, 3), (300, 2))
 _QUICK = ((1, 1), (2, 3), (31, 2))
+_MOST_SIZES = 6
+"""Sizes that the graph compares an axis with of which cases are made."""
 
 
 def default_cases(
@@ -116,7 +123,34 @@ def largest_index(module: nn.Module) -> int | None:
     return min(sizes, default=2) - 1
 
 
-def make_inputs(interface: Interface, case: Case, largest: int | None = None) -> Inputs:
+_ROWS = 4096
+"""Rows of one table that further cases look up, at the most."""
+_AT_ONCE = 256
+"""Rows of a table that one of them looks up."""
+
+
+def further_cases(interface: Interface, wanted: Wanted) -> tuple[Case, ...]:
+    """Return cases for what others have not seen of a file.
+
+    Args:
+        interface: What the model takes.
+        wanted: What its graph asks of its inputs.
+    """
+    rows = min(_ROWS, max(wanted.rows.values(), default=0))
+    booleans = 2 * any(spec.dtype == "bool" for spec in interface.inputs)
+    choices = max(wanted.choices, booleans)
+    cases = [Case(3, 2, choice=choice) for choice in range(1, choices + 1)]
+    for size in sorted(wanted.sizes)[:_MOST_SIZES]:
+        cases += [Case(size, 2), Case(2, size)]
+    timed = any(TIME in spec.axes for spec in interface.inputs if spec.name in wanted.rows)
+    shape = (_AT_ONCE // 8, 8) if timed else (1, _AT_ONCE)
+    cases += [Case(*shape, choice=part + 1) for part in range(-(-rows // _AT_ONCE))]
+    return tuple(dict.fromkeys(cases))
+
+
+def make_inputs(
+    interface: Interface, case: Case, largest: int | None = None, wanted: Wanted | None = None
+) -> Inputs:
     """Return the inputs of one case by name; the same case gives the same numbers.
 
     Args:
@@ -124,6 +158,7 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
         case: The case.
         largest: The largest value of an integer input; None for a bare layer, which has none and
             whose rows may have no length.
+        wanted: What the graph of the model asks of its inputs.
     """
     sizes = {TIME: case.time, BATCH: case.batch}
     random = np.random.default_rng([case.time, case.batch, case.random_state, case.ragged])
@@ -134,6 +169,8 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
             inputs[spec.name] = random.integers(1, case.time + 1, case.batch)
         else:
             inputs[spec.name] = _random(spec, sizes, random, largest or 1, scale)
+        if wanted is not None:
+            inputs[spec.name] = _as_wanted(spec, inputs[spec.name], case, wanted)
     for spec in interface.state_inputs:
         # The sigmoid of ONNX Runtime is right to 6e-8 of 1, not of itself: a cell state of 1e6 that
         # a closing gate should forget is off by 0.06 there. Nothing reaches such a state.
@@ -144,6 +181,23 @@ def make_inputs(interface: Interface, case: Case, largest: int | None = None) ->
     return inputs
 
 
+def _as_wanted(spec: TensorSpec, made: NDArray[Any], case: Case, wanted: Wanted) -> NDArray[Any]:
+    """Return an input with numbers that the graph compares it with, or rows that it looks up."""
+    rows, value = wanted.rows.get(spec.name), wanted.value(spec.name, case.choice)
+    if rows and case.choice:
+        first = (case.choice - 1) * _AT_ONCE
+        return (np.arange(first, first + made.size) % rows).reshape(made.shape).astype(spec.dtype)
+    if rows and spec.dtype.startswith("float"):  # ids that the graph makes integers of
+        random = np.random.default_rng([case.time, case.batch, made.size])
+        return random.integers(0, rows, made.shape).astype(spec.dtype)
+    if not case.choice:
+        return made
+    if spec.dtype == "bool":
+        return np.full_like(made, case.choice % 2 == 0)
+    selects = not any(isinstance(axis, str) for axis in spec.axes) or spec.dtype.startswith("int")
+    return made if value is None or not selects else np.full_like(made, value)
+
+
 def _random(
     spec: TensorSpec,
     sizes: dict[str, int],
@@ -151,8 +205,8 @@ def _random(
     largest: int,
     scale: float,
 ) -> NDArray[Any]:
-    # An axis that is neither batch nor time, as the length of an encoder's memory, gets a size of
-    # its own.
+    # An axis that is neither batch nor time, as the length of an encoder's memory, gets its own
+    # size.
     shape = [a if isinstance(a, int) else sizes.setdefault(a, sizes[TIME] + 1) for a in spec.axes]
     if spec.dtype == "bool":
         return np.asarray(random.random(shape) < 0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import nn
 
 from rnnedge.errors import CrashError, RefusedError, SourceError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.rounding.dynamic_quantization import Integers
-from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_of
+from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_like, runner_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.repeatable import drawn, same_arrays, seeded
 from rnnedge_runtime import RnnEdgeError
@@ -66,6 +68,7 @@ def collect(
     cases: Sequence[Case],
     progress: Callable[[int, int], None] | None = None,
     integers: Integers | None = None,
+    wanted: Wanted | None = None,
 ) -> tuple[Questioner, list[Answers], list[str]]:
     """Run every case on the exported model and, in float64 and float32, on its source.
 
@@ -76,6 +79,7 @@ def collect(
         cases: What to run.
         progress: Called with the number of cases done and in all.
         integers: Which products the model makes of integers; None where it makes none.
+        wanted: What the graph of the model asks of its inputs.
 
     Returns:
         What asks for more, the answers, and notes: which cases the source itself refuses, and in
@@ -87,7 +91,7 @@ def collect(
     """
     collected: list[Answers] = []
     for dtype in (torch.float64, torch.float32):  # a forward may fix a dtype, and refuse float64
-        ask = Questioner(interface, model, module, dtype, integers)
+        ask = Questioner(interface, model, module, dtype, integers, wanted)
         refused: dict[Case, str] = {}
         fatal: list[str] = []
         for done, case in enumerate(cases, 1):
@@ -123,6 +127,25 @@ def collect(
     return ask, collected, notes
 
 
+def collect_more(ask: Questioner, cases: Sequence[Case]) -> list[Answers]:
+    """Run further cases, without those that PyTorch refuses, up to a crash.
+
+    Args:
+        ask: Runs a case on all.
+        cases: What to run.
+
+    Returns:
+        The answers.
+    """
+    collected: list[Answers] = []
+    for case in cases:
+        with suppress(RefusedError):
+            collected.append(ask(case))
+        if collected and collected[-1].crash:
+            break
+    return collected
+
+
 class Questioner:
     """Asks the model and PyTorch the same.
 
@@ -132,6 +155,7 @@ class Questioner:
         module: The source; it is copied.
         dtype: What the reference computes in.
         integers: Which products the model makes of integers; None where it makes none.
+        wanted: What the graph of the model asks of its inputs.
 
     Attributes:
         dtype: What the reference computes in.
@@ -144,19 +168,20 @@ class Questioner:
         module: nn.Module,
         dtype: torch.dtype,
         integers: Integers | None = None,
+        wanted: Wanted | None = None,
     ) -> None:
-        """Copy `module` for the reference, and for float32 beside it."""
-        runner = runner_of(module)
+        """Copy `module` for the reference, and for float32 as well."""
         self.dtype = dtype
         self._interface = interface
         self._model = model
         self._module = module
         self._integers = integers
-        self._reference = runner(module, interface, dtype, integers)
-        self._single = runner(module, interface, torch.float32, integers)
+        self._reference = runner_of(module)(module, interface, dtype, integers)
+        self._single = runner_like(self._reference, module, torch.float32, integers)
         self._moved: list[Runner] = []
         self._trusted = False
         self._indices = largest_index(module)
+        self._wanted = wanted
 
     def __call__(self, case: Case) -> Answers:
         """Run one case on all.
@@ -164,7 +189,7 @@ class Questioner:
         Raises:
             RefusedError: When PyTorch does not take it.
         """
-        inputs = make_inputs(self._interface, case, self._indices)
+        inputs = make_inputs(self._interface, case, self._indices, self._wanted)
         try:
             with quiet_kernels():
                 reference, single = self._repeated(inputs, case), self._single(inputs, case)
@@ -195,8 +220,8 @@ class Questioner:
     def _repeated(self, inputs: Inputs, case: Case) -> Outputs:
         """Answer with the reference, which must answer the same again.
 
-        What a source draws at random cannot be told from an error of the file, and would widen what
-        is allowed of it. The first case is always repeated, others where random numbers were drawn.
+        What a source draws at random looks like an error of the file, and would widen what is
+        allowed of it. The first case is always repeated, others where random numbers were drawn.
 
         Raises:
             SourceError: When it answers otherwise the second time.
@@ -220,12 +245,11 @@ class Questioner:
         self, reference: Outputs, inputs: Inputs, case: Case, samples: range
     ) -> dict[str, float]:
         """Return how far each output moves in samples of moved weights."""
-        runner = runner_of(self._module)
         while len(self._moved) < samples.stop:
             seed = len(self._moved)
             twin, integers = _moved(self._module, seed), self._integers
             rounding = integers.sample(seed) if integers else None
-            self._moved.append(runner(twin, self._interface, self.dtype, rounding))
+            self._moved.append(runner_like(self._reference, twin, self.dtype, rounding))
         others = [self._moved[sample](inputs, case) for sample in samples]
         return {name: max(_distance(o[name], y) for o in others) for name, y in reference.items()}
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from rnnedge.parity.cases import Case
 from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.mutation.found import Mutation
 from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge_runtime.contract import Contract
@@ -45,7 +46,7 @@ class CaseResult:
     Attributes:
         case: The case.
         output: Name of the output, or of a layer that is compared for itself.
-        error: Largest absolute error against the reference; infinite beside a problem.
+        error: Largest absolute error against the reference; infinite when there is a problem.
         relative: `error` relative to the largest magnitude of the output in this case.
         ulps: `error` in float32 units in the last place at that magnitude.
         allowed: Absolute error that is inside tolerance.
@@ -54,7 +55,7 @@ class CaseResult:
         rounding: The largest of `torch_error`, of what two units in the last place of every weight
             change, and of 2^-24 of the largest final state.
         at: Where the error is largest, one index for each axis, or None.
-        problem: What is wrong beside the numbers (a shape, an exception), or None.
+        problem: What is wrong apart from the numbers (a shape, an exception), or None.
         remark: What is right and still worth saying, such as NaN on both sides, or None.
     """
 
@@ -189,7 +190,7 @@ class OutputReport:
         tolerance: Absolute error allowed.
         torch_abs: Largest absolute error of PyTorch itself in float32; None as in `CaseResult`.
         worst: The worst case, and the index where it was.
-        problem: What is wrong beside the numbers (a shape, an exception), or None.
+        problem: What is wrong apart from the numbers (a shape, an exception), or None.
         histogram: Errors of all values in all cases.
     """
 
@@ -224,11 +225,12 @@ class Report:
         results: Every output in every case.
         curves: Errors over time, of outputs and, where the graph shows them, of layers inside.
         diagnosis: Why it fails, or None when it passes.
-        timings: Latency beside PyTorch, when it was measured.
+        timings: Latency next to PyTorch, when it was measured.
         rounding: What the file holds in fewer bits and what that costs; None for float32.
         calibration: The error of each output on the caller's own sequences; empty without any.
         contract: What the file promises, or None when rnnedge did not make it.
         coverage: How much of the file the cases have seen; None where that was not measured.
+        mutation: Which changes of the file's weights they notice; None where that was not tried.
         strict_coverage: Whether the file fails when they have not seen all of it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
@@ -249,6 +251,7 @@ class Report:
     calibration: tuple[OutputCost, ...] = ()
     contract: Contract | None = None
     coverage: Coverage | None = None
+    mutation: Mutation | None = None
     strict_coverage: bool = False
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -266,13 +269,18 @@ class Report:
     @property
     def covered(self) -> bool:
         """Whether the cases are known to have seen all of the file."""
-        return self.coverage is not None and self.coverage.full
+        return self.coverage is not None and not self.missing()
+
+    def missing(self) -> list[str]:
+        """Return what the cases have not seen, or not noticed."""
+        unseen = self.coverage.missing() if self.coverage else ()
+        unnoticed = self.mutation.unnoticed if self.mutation else ()
+        return [*unseen, *(f"a change of {name} goes unnoticed" for name in unnoticed)]
 
     @property
     def word(self) -> str:
         """`PASS`, `FAIL`, or `PASS IN PART` where the cases have not seen all of the file."""
-        in_part = self.coverage is not None and not self.coverage.full
-        return "FAIL" if not self else "PASS IN PART" if in_part else "PASS"
+        return "FAIL" if not self else "PASS IN PART" if self.missing() else "PASS"
 
     @property
     def verdict(self) -> str:
@@ -283,7 +291,7 @@ class Report:
             how = ["in PyTorch"] * (self.against == PYTORCH) + [self._held] * bool(self._held)
             return (
                 f"{self.word}: {' '.join([name, 'computes what', self._source, 'computes', *how])},"
-                f" in {cases} of {cases} cases{self._moved}{self._covered}"
+                f" in {cases} of {cases} cases{self._covered}{self._moved}"
             )
         first = next(output for output in self.outputs if not output)
         what = first.problem or f"off by {first.max_abs:.1e}, tolerance {first.tolerance:.1e}"
@@ -318,13 +326,11 @@ class Report:
     @property
     def _covered(self) -> str:
         """How much of the file was seen, as the end of a sentence."""
-        if self.coverage is None:
-            return ""
-        if self.coverage.full:
-            return f"; {self.coverage.seen}"
-        first, *others = self.coverage.missing()
-        more = f" and {len(others)} more" if others else ""
-        return f"; not covered: {first}{more}"
+        missing = self.missing()
+        if missing:
+            more = f" and {len(missing) - 1} more" if missing[1:] else ""
+            return f"; not covered: {missing[0]}{more}"
+        return f"; {self.coverage.seen}" if self.coverage else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
@@ -370,4 +376,10 @@ class Report:
     def lines(self) -> list[str]:
         """Return what is said between the table and the verdict."""
         covered = self.coverage.lines() if self.coverage else ()
-        return [*self.notes, *covered, *(self.diagnosis.lines() if self.diagnosis else ())]
+        noticed = self.mutation.lines() if self.mutation else ()
+        return [
+            *self.notes,
+            *covered,
+            *noticed,
+            *(self.diagnosis.lines() if self.diagnosis else ()),
+        ]

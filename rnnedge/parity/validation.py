@@ -15,8 +15,8 @@ from torch import nn
 
 from rnnedge.errors import ModelError, OptionError, RefusedError, WeightsWarning
 from rnnedge.file_kinds import is_onnx
-from rnnedge.parity.cases import Case, default_cases
-from rnnedge.parity.collect import Answers, Questioner, collect
+from rnnedge.parity.cases import Case, default_cases, further_cases
+from rnnedge.parity.collect import Answers, Questioner, collect, collect_more
 from rnnedge.parity.compare import (
     Tolerance,
     compare,
@@ -32,13 +32,16 @@ from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.model_under_test import OpenedModel
-from rnnedge.parity.report import Report
+from rnnedge.parity.mutation.found import attack
+from rnnedge.parity.mutation.in_torch import Proof
+from rnnedge.parity.report import CaseResult, Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import Held, hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
+from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
@@ -73,6 +76,7 @@ def validate(
     scores: bool | None = None,
     calibrate: Data | None = None,
     strict_coverage: bool = False,
+    mutate: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -85,7 +89,7 @@ def validate(
 
     A file that holds weights in int8 or float16 is compared with the source as it holds it: with
     the rounded weights, and activations rounded where it rounds them. What the rounding itself
-    costs is measured beside, in `Report.rounding`.
+    costs is measured separately, in `Report.rounding`.
 
     Args:
         model: The `.onnx` file.
@@ -96,7 +100,7 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
-        isolated: Whether the file runs in a process of its own, so that a model which ends its
+        isolated: Whether the file runs in a separate process, so that a model which ends its
             process, or never ends, is a finding.
         engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
@@ -104,7 +108,7 @@ def validate(
             is `DIAGNOSIS_TIME`. The diagnosis says what it left undone.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.
-        latency: Whether the model is timed beside PyTorch too.
+        latency: Whether the model is timed next to PyTorch too.
         golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
             model where PyTorch is not installed; written only when the model passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
@@ -115,6 +119,8 @@ def validate(
             measured too, as `export` takes them. They do not decide whether the file passes.
         strict_coverage: Whether a file fails of which the cases have not seen all: every node,
             and every row of every table; see `Report.coverage`.
+        mutate: Whether every weight tensor of a file that passes is disturbed once, in a copy, and
+            the report says which changes the cases have not noticed; see `Report.mutation`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -148,6 +154,7 @@ def validate(
             failing=failing,
             scores=scores,
             strict_coverage=strict_coverage,
+            mutate=mutate,
             force=force,
             progress=progress,
         )
@@ -183,8 +190,13 @@ def validate(
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
-        ask, collected, remarks = collect(face, runner, module, cases, progress, integers)
+        wanted = watched.wanted
+        swept = collect(face, runner, module, cases, progress, integers, wanted)
+        ask, collected, remarks = swept
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
+        if not coverage.full and wanted and not quick and not any(a.crash for a in collected):
+            collected += collect_more(ask, further_cases(face, wanted))
+            coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
         subject = ComparedModel(
@@ -199,6 +211,17 @@ def validate(
             tolerance=tolerance,
             terms=terms,
         )
+        exact: tuple[CaseResult, ...] = ()
+        if held is not None and all(results):
+            given = opened.path, held, face, ask.dtype, tolerance, collected, opened.worker
+            exact, said = compare_unrounded(*given)
+            remarks += said
+        mutation = None
+        if mutate and all(results) and all(exact):
+            proof = Proof(
+                original, face, ask.dtype, tolerance, collected, opened.worker, device, engine
+            )
+            mutation = attack(opened.path, proof.fails, progress)
         rounding = measure_rounding(original, held, ask.dtype, collected, face, scores=scores)
         notes += rounding.lines() if rounding else []
         calibration: tuple[OutputCost, ...] = ()
@@ -213,6 +236,9 @@ def validate(
             curves += layer_curves(subject, collected)
             if not all(results):
                 diagnosis = diagnose(subject, collected, seconds)
+        if held is not None and not all(exact):
+            diagnosis = diagnose_unrounded(exact, held)
+        results += exact
         if failing is not None and diagnosis is not None:
             from rnnedge.parity.golden_sets import save_failing
 
@@ -245,6 +271,7 @@ def validate(
         calibration=calibration,
         contract=opened.contract,
         coverage=coverage,
+        mutation=mutation,
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
@@ -331,7 +358,7 @@ def _answers_like(
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
+            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
         held = _held(layer, stored, opened) if stored else None

@@ -28,7 +28,7 @@ class Session(LoadedModel):
         device: The device in use, `cpu` or `cuda`.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option of its own, given by name
+    def __init__(  # noqa: PLR0913 - each is a separate option, given by name
         self,
         model: Model,
         *,

@@ -148,7 +148,7 @@ def test_info_as_json_holds_what_the_session_tells(run):
 def test_info_counts_the_nodes_of_each_provider(run):
     told = json.loads(run("info", "lstm", "--json").stdout)["session"]
     if told["nodes"] is None:
-        pytest.skip("this ONNX Runtime does not tell")
+        pytest.skip("this ONNX Runtime does not report")
     assert told["nodes_by_provider"] == {"CPUExecutionProvider": len(told["nodes"])}
     line = f"nodes    {len(told['nodes'])} on CPUExecutionProvider\n"
     assert line in run("info", "lstm").stdout

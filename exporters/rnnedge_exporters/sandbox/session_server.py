@@ -37,6 +37,7 @@ class SessionServer:
             "open": self._open,
             "run": self._run,
             "latency": self._latency,
+            "close": self._close,
             "probe": probe,
             "probe_all": probe_all,
         }
@@ -55,6 +56,11 @@ class SessionServer:
     def _run(self, model: str, options: Options, data: Arrays, lengths: Any, state: Any) -> Any:
         session = self._session(model, options)
         return session.run(data, lengths=lengths, state=state).outputs
+
+    def _close(self, model: str) -> None:
+        """Close a model that is not asked for again."""
+        for key in [key for key in self._sessions if key.startswith(f"{model} ")]:
+            del self._sessions[key]
 
     def _latency(
         self, model: str, options: Options, data: Arrays, lengths: Any, state: Any, seconds: float
@@ -93,7 +99,7 @@ def probe_all(model: bytes, feeds: Sequence[Arrays]) -> list[Arrays]:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with engine_errors("the inner tensors of the model cannot be had"):
+    with engine_errors("the inner tensors of the model cannot be read"):
         session = onnxruntime.InferenceSession(model, options, providers=[CPU])
         answers = [session.run(None, one) for one in feeds]
     names = [output.name for output in session.get_outputs()]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from rnnedge.doctor.reading.recurrence import Cell, Chain
+from rnnedge.doctor.reading.recurrence import Chain, RecurrentNode
 from rnnedge_exporters.onnx_model.axis_names import interface_of
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import attributes
@@ -55,7 +55,7 @@ class Roles:
 
 def find_roles(
     file: OnnxFile,
-    cells: Sequence[Cell],
+    cells: Sequence[RecurrentNode],
     chains: Sequence[Chain],
     shapes: Shapes,
     run: Run = lambda feeds: None,
@@ -122,7 +122,7 @@ def unrolled_steps(chains: Sequence[Chain], roles: Roles, shapes: Shapes) -> int
 
 
 def _labelled(
-    file: OnnxFile, cells: Sequence[Cell], chains: Sequence[Chain], shapes: Shapes
+    file: OnnxFile, cells: Sequence[RecurrentNode], chains: Sequence[Chain], shapes: Shapes
 ) -> Iterator[tuple[str, tuple[Axis | None, ...]]]:
     """Yield tensors with what their axes are."""
     for cell in cells:
@@ -159,7 +159,7 @@ def _scanned(node: onnx.NodeProto, shapes: Shapes) -> Iterator[tuple[str, tuple[
         yield name, tuple(roles)
 
 
-def _lengths(file: OnnxFile, cells: Sequence[Cell]) -> Iterator[str]:
+def _lengths(file: OnnxFile, cells: Sequence[RecurrentNode]) -> Iterator[str]:
     """Yield the integer inputs that end rows: by their name, or since an operator takes them so."""
     by_name = interface_of(file.proto).lengths
     for spec in file.inputs:

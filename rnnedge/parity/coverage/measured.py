@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge.parity.coverage.found import Coverage, GraphCoverage, TableCoverage
+from rnnedge.parity.coverage.wanted import find_wanted
 from rnnedge.parity.coverage.watched import Mark, Watched, watch
 from rnnedge.parity.runners import Runs
 from rnnedge_exporters.sandbox.session import Worker
@@ -25,9 +27,10 @@ Probe = Callable[[bytes, Sequence[dict[str, Array]]], Sequence[Mapping[str, Arra
 
 
 def watch_file(path: str | os.PathLike[str]) -> Watched:
-    """Return a model that answers what of a file runs; see `watch`."""
+    """Return a model that answers what of a file runs, and what its graph asks of its inputs."""
     try:
-        return watch(onnx.load(path))
+        model = onnx.load(path)
+        return replace(watch(model), wanted=find_wanted(model))
     except Exception as error:  # protobuf and file errors of many kinds
         why = f"onnx cannot read the file: {' '.join(str(error).split())}"
         return Watched(None, unmeasured=why)

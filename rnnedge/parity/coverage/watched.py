@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, inliner, numpy_helper
 
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge_exporters.onnx_model.nodes import (
     STANDARD,
     attributes,
@@ -77,6 +78,7 @@ class Watched:
         marks: What its answer, one vector, says from left to right.
         nodes: Nodes of the outermost graph, which always run.
         unmeasured: Why it cannot be watched; empty where it can.
+        wanted: What the graph of the model asks of its inputs.
     """
 
     content: bytes | None
@@ -84,6 +86,7 @@ class Watched:
     marks: tuple[Mark, ...] = ()
     nodes: int = 0
     unmeasured: str = ""
+    wanted: Wanted = field(default_factory=Wanted)
 
     @property
     def total(self) -> int:

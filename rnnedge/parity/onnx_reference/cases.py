@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from rnnedge.parity.cases import Case, Inputs, make_inputs
+from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge_runtime.contract import TIME, Interface
 
 _TIMES = (1, 7, 40)
@@ -35,21 +35,11 @@ def cases_for(interface: Interface) -> list[list[Case]]:
 
 
 def inputs_of(
-    interface: Interface, case: Case, largest: int, values: Mapping[str, int] | None = None
+    interface: Interface, case: Case, largest: int, wanted: Wanted | None = None
 ) -> Inputs:
-    """Return the inputs of a case, in the types that the file declares.
-
-    Args:
-        interface: What the file takes.
-        case: The case.
-        largest: The largest value of an integer input.
-        values: Integers that the graph compares inputs with, which they hold in all cases but the
-            saturated one, so that the other branch is tried too.
-    """
+    """Return the inputs of a case, in the types that the file declares."""
     for spec in interface.inputs:
         if spec.name == interface.lengths and isinstance(spec.axes[0], int):
             case = replace(case, batch=spec.axes[0])
-    made = make_inputs(interface, case, largest)
-    if case.values != "saturated":
-        made |= {name: np.full_like(made[name], value) for name, value in (values or {}).items()}
+    made = make_inputs(interface, case, largest, wanted)
     return {spec.name: np.asarray(made[spec.name]).astype(spec.dtype) for spec in interface.inputs}

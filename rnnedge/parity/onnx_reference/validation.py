@@ -1,4 +1,4 @@
-"""`validate_beside_file`: run a file beside another that it should compute the same as."""
+"""`validate_beside_file`: compare a file with another that it should compute the same as."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from rnnedge.errors import ModelError, TimeLimitError
-from rnnedge.parity.cases import Case, Inputs
+from rnnedge.parity.cases import Case, Inputs, further_cases
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
+from rnnedge.parity.coverage.wanted import Wanted
+from rnnedge.parity.coverage.watched import Watched
 from rnnedge.parity.machine import engine_version, machine
+from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
 from rnnedge.parity.onnx_reference.comparison import Comparison
 from rnnedge.parity.onnx_reference.interface_matching import Match, NamedFile, match
@@ -27,7 +30,7 @@ from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import EngineError, InputError
+from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
 
 _OPEN = 100
 """Models that stay open: both files, and what is made of the original."""
@@ -47,6 +50,7 @@ def validate_beside_file(
     failing: str | os.PathLike[str] | None = None,
     scores: bool | None = None,
     strict_coverage: bool = False,
+    mutate: bool = False,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -70,6 +74,7 @@ def validate_beside_file(
         failing: An `.npz` file for the smallest case that fails, written only when one does.
         scores: Whether the outputs are scores, whose largest one is compared too; of rounded files.
         strict_coverage: Whether a file fails of which the cases have not seen all.
+        mutate: Whether every weight tensor is disturbed once, in a copy; as in `validate`.
         force: Whether `failing` may replace a file that holds something else.
         progress: Called with the number of cases done and in all.
 
@@ -95,11 +100,19 @@ def validate_beside_file(
         interface = same.common(_interface(original))
         named = NamedFile(opened, same)
         compare = partial(Comparison, sandbox, reference, named, tolerance)
-        sweep = _Sweep(original, compare, interface, scores=bool(scores))
+        watched = watch_file(model)
+        wanted = watched.wanted.renamed(same.inputs)
+        sweep = _Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
+        coverage = _coverage(sandbox, named, watched, sweep.collected)
+        if not coverage.full and wanted and not quick:
+            sweep.more(further_cases(interface, wanted), reference.largest_index)
+            coverage = _coverage(sandbox, named, watched, sweep.collected)
         results = tuple(sweep.results)
-        coverage = _coverage(sandbox, named, model, sweep.collected)
-        diagnosis = None
+        diagnosis, mutation = None, None
+        if mutate and all(results):
+            proof = Proof(sandbox, Path(against), same, reference, sweep, tolerance)
+            mutation = attack(os.fspath(model), proof.fails, progress)
         if not all(results):
             from rnnedge.parity.onnx_reference.diagnosis import diagnose, look_inside
 
@@ -123,6 +136,7 @@ def validate_beside_file(
         rounding=rounding,
         contract=reference.contract,
         coverage=coverage,
+        mutation=mutation,
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
@@ -138,7 +152,7 @@ def validate_beside_file(
 def _coverage(
     sandbox: Sandbox,
     named: NamedFile,
-    model: str | os.PathLike[str],
+    watched: Watched,
     collected: Sequence[Answers],
 ) -> Coverage:
     """Return what the runs that gave an answer have seen of the file."""
@@ -148,7 +162,7 @@ def _coverage(
         return [copy.run(one) for one in feeds]
 
     feeds = [named.feeds(a.inputs) for a in collected if a.model is not None]
-    return measure(watch_file(model), feeds, probe)
+    return measure(watched, feeds, probe)
 
 
 def _largest(path: str | os.PathLike[str]) -> int:
@@ -200,22 +214,26 @@ class _Sweep:
         compare: Makes what runs a case on the file, for the outputs that are seen.
         interface: What both take; its outputs get the axes that they are seen to have.
         scores: Whether the outputs are scores.
+        wanted: What the graph of the file asks of its inputs.
         collected: What both answered.
         results: How each output and layer compares in each case.
         meter: How far the file is from the original as it is.
         comparison: Runs a case on the file; None before the first.
         notes: What a reader should know.
+        expected: What the original answers in each case.
     """
 
     original: OpenedFile
     compare: Callable[[Interface], Comparison]
     interface: Interface
     scores: bool
+    wanted: Wanted
     collected: list[Answers] = field(default_factory=list)
     results: list[CaseResult] = field(default_factory=list)
     meter: CostMeter | None = None
     comparison: Comparison | None = None
     notes: list[str] = field(default_factory=list)
+    expected: dict[Case, Mapping[str, Array]] = field(default_factory=dict)
 
     def run(
         self,
@@ -231,7 +249,7 @@ class _Sweep:
         refused: dict[Case, str] = {}
         for cases in sweeps:
             for number, case in enumerate(cases, 1):
-                inputs = inputs_of(self.interface, case, largest, self.original.values)
+                inputs = inputs_of(self.interface, case, largest, self.wanted)
                 expected = self._expected(case, inputs, refused)
                 if expected is not None:
                     self._compare(case, inputs, expected)
@@ -254,6 +272,19 @@ class _Sweep:
             for case in list(refused)[:1]
         ]
 
+    def more(self, cases: Sequence[Case], largest: int) -> None:
+        """Run further cases, without those that the original refuses, up to a crash."""
+        for case in cases:
+            if any(answers.crash for answers in self.collected):
+                break
+            inputs = inputs_of(self.interface, case, largest, self.wanted)
+            try:
+                expected = self._expected(case, inputs, {})
+            except ModelError:  # it never ends at that
+                break
+            if expected is not None:
+                self._compare(case, inputs, expected)
+
     def _expected(
         self, case: Case, inputs: Inputs, refused: dict[Case, str]
     ) -> dict[str, Array] | None:
@@ -275,10 +306,49 @@ class _Sweep:
             self.meter = CostMeter(self.interface, told)
             self.comparison = self.compare(self.interface)
         answers, results = self.comparison.run(case, inputs, expected)
+        self.expected[case] = expected
         self.collected.append(answers)
         self.results += results
         if case.values == "normal" and answers.model is not None:
             self.meter.add(str(case), dict(expected), None, answers.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof that passed, to be made again of other files.
+
+    Attributes:
+        sandbox: Where files run.
+        against: The original.
+        match: What the inputs and outputs of the files are called.
+        reference: What the first file was compared with.
+        sweep: What was run.
+        tolerance: What counts as equal.
+    """
+
+    sandbox: Sandbox
+    against: Path
+    match: Match
+    reference: Reference
+    sweep: _Sweep
+    tolerance: Tolerance
+
+    def fails(self, path: str) -> bool:
+        """Whether the file at a path is refused, or answers something else in a case."""
+        try:
+            file = NamedFile(OpenedFile(self.sandbox, path), self.match)
+            reference = self.reference
+            if reference.dtypes:  # the reference holds what the file does
+                reference = make_reference(self.against, Path(path))
+            interface = self.sweep.interface
+            comparison = Comparison(self.sandbox, reference, file, self.tolerance, interface)
+        except RnnEdgeError:
+            return True
+        for answers in sorted(self.sweep.collected, key=lambda a: a.case.time * a.case.batch):
+            expected = self.sweep.expected[answers.case]
+            if not all(comparison.run(answers.case, answers.inputs, expected)[1]):
+                return True
+        return False
 
 
 def _seen(spec: TensorSpec, array: Array) -> TensorSpec:

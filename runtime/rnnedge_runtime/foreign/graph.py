@@ -111,7 +111,7 @@ class GraphFile:
 
     Attributes:
         graph: The graph.
-        functions: The bodies of the functions of its own, by domain and name.
+        functions: The bodies of its own functions, by domain and name.
     """
 
     graph: Graph
