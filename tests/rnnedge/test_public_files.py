@@ -48,3 +48,10 @@ def test_samples_of_a_frame_are_not_fixed():
     stream = session.stream(constants={"sr": np.array(16000)})
     shapes = [stream.step(np.zeros((1, size), np.float32)).shape for size in (512, 576)]
     assert shapes == [(1, 1), (1, 1)]
+
+
+def test_validate(rnn: Callable[..., Done], tmp_path: Path):
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes((DATA / "silero_vad.onnx").read_bytes())
+    done = rnn("validate", str(DATA / "silero_vad.onnx"), "--against", str(copy), "--quick")
+    assert (done.code, done.err) == (0, "")
