@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -35,11 +36,26 @@ def cases_for(interface: Interface) -> list[list[Case]]:
 
 
 def inputs_of(
-    interface: Interface, case: Case, largest: int, wanted: Wanted | None = None
+    interface: Interface,
+    case: Case,
+    largest: int,
+    wanted: Wanted | None = None,
+    values: Mapping[str, int] | None = None,
 ) -> Inputs:
-    """Return the inputs of a case, in the types that the file declares."""
+    """Return the inputs of a case, in the types that the file declares.
+
+    Args:
+        interface: What the file takes.
+        case: The case.
+        largest: The largest value of an integer input.
+        wanted: What the graph asks of its inputs.
+        values: Integers that inputs hold in the cases that make no choice: those at which the
+            sizes of the interface were found.
+    """
     for spec in interface.inputs:
         if spec.name == interface.lengths and isinstance(spec.axes[0], int):
             case = replace(case, batch=spec.axes[0])
     made = make_inputs(interface, case, largest, wanted)
+    if not case.choice:
+        made |= {name: np.full_like(made[name], value) for name, value in (values or {}).items()}
     return {spec.name: np.asarray(made[spec.name]).astype(spec.dtype) for spec in interface.inputs}

@@ -29,6 +29,7 @@ class OpenedFile:
     Attributes:
         name: What it is called in messages.
         interface: Its inputs and outputs.
+        values: Integers that its inputs are compared with, by name.
     """
 
     def __init__(self, sandbox: Sandbox, model: str | os.PathLike[str] | bytes) -> None:
@@ -46,6 +47,7 @@ class OpenedFile:
             raise ModelError(said.replace(os.path.abspath(self.name), self.name))
         self._reading = found
         self.interface: Interface = found.interface
+        self.values = found.values
 
     def probed_interface(self) -> Interface:
         """Return the interface with the axes that running the model shows to be batch and time.

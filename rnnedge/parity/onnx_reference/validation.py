@@ -249,7 +249,7 @@ class _Sweep:
         refused: dict[Case, str] = {}
         for cases in sweeps:
             for number, case in enumerate(cases, 1):
-                inputs = inputs_of(self.interface, case, largest, self.wanted)
+                inputs = inputs_of(self.interface, case, largest, self.wanted, self.original.values)
                 expected = self._expected(case, inputs, refused)
                 if expected is not None:
                     self._compare(case, inputs, expected)
@@ -277,7 +277,7 @@ class _Sweep:
         for case in cases:
             if any(answers.crash for answers in self.collected):
                 break
-            inputs = inputs_of(self.interface, case, largest, self.wanted)
+            inputs = inputs_of(self.interface, case, largest, self.wanted, self.original.values)
             try:
                 expected = self._expected(case, inputs, {})
             except ModelError:  # it never ends at that
