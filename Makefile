@@ -12,8 +12,7 @@ demo: .venv/native .venv-device/installed  ## install, export a trained layer, p
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
 	$(DEVICE)/python examples/04_train_to_device/run_on_device.py build/demo
 
-quick: .venv/native  ## for every save: lint, and the tests of tests/quick.txt
-	$(BIN)/ruff check --output-format concise .
+quick: lint  ## for every save: lint, and the tests of tests/quick.txt
 	$(BIN)/python -m pytest $(PYTEST) @tests/quick.txt
 
 test: lint types device-test  ## everything that CI runs
@@ -25,6 +24,8 @@ test-all: lint types device-test  ## the same with every case of the full matric
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
 	$(BIN)/ruff format --check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
+	$(BIN)/python tools/wording.py
 
 types: .venv/native
 	$(BIN)/mypy

@@ -1,10 +1,10 @@
 """How fast and exact exported layers run on an NVIDIA GPU: `python -m benchmarks.cuda`.
 
-Our files (`target="cuda"`) run beside PyTorch on the same GPU and beside our own file for the CPU.
+Our files (`target="cuda"`) are compared with PyTorch on the same GPU and with our file for the CPU.
 What is timed is what an app does: an array of numpy in, an array of numpy out, copies to the GPU
-and back on every side. PyTorch multiplies in float32 here, as we do; `tf32=True` and float16 stand
-beside. Sides take turns, but for the CPU, which is timed apart: its calls are long enough for the
-GPU to slow down, and whose turn came next would pay for that. Reported is the median. Errors are
+and back on every side. PyTorch multiplies in float32 here, as we do; `tf32=True` and float16 are
+also shown. Sides take turns, but for the CPU, which is timed apart: its calls are long enough for
+the GPU to slow down, and whose turn came next would pay. Reported is the median. Errors are
 the largest difference from PyTorch in float64 on the CPU, over 100 steps of 32 rows.
 """
 

@@ -41,7 +41,7 @@ Step = Callable[[Array], object]
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Steps beside the same steps with frames of random numbers.
+    """Steps compared with the same steps with frames of random numbers.
 
     Attributes:
         loud: Microseconds of a step with frames of random numbers.
@@ -68,7 +68,7 @@ def main() -> None:
         f"processor time. Loud: frames of random numbers. Then how many times as long a step takes "
         f"in a silence of {SILENT:,} steps, in which a state loses half a percent a step (its "
         "slowest tenth, and its end), and with tiny frames of 1e-40, as a fade-out ends: medians "
-        f"over blocks of {BLOCK} steps, each beside a block of a loud stream.",
+        f"over blocks of {BLOCK} steps, each next to a block of a loud stream.",
         "",
         "| cell | who | loud, us | silence | end of it | tiny |",
         "|---|---|---|---|---|---|",

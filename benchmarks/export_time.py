@@ -1,4 +1,4 @@
-"""How long an export takes, beside PyTorch's own exporters: `python -m benchmarks.export_time`.
+"""How long an export takes, and PyTorch's own exporters: `python -m benchmarks.export_time`.
 
 Everything runs in one process, interleaved, on one thread; a first round warms up and is not
 counted. Peers are measured on what they do, right or wrong: the last column says whether the file

@@ -1,13 +1,13 @@
 """How fast, small and exact int8 weights are: `python -m benchmarks.quantized`.
 
-Each of our int8 files runs beside our float32 file (`target="cpu"`) in one process, one thread, in
-turns in blocks of a few milliseconds, as in `benchmarks.speed`. Layers with hidden sizes that do
+Each int8 file is compared with our float32 file (`target="cpu"`) in one process, one thread,
+in turns in blocks of a few milliseconds, as in `benchmarks.speed`. Layers with hidden sizes that do
 not compute in int8 are there too, since they must not be slower than before. Errors are the largest
 difference from PyTorch in float64, over 200 steps, with PyTorch's initial weights, on standard
-normal inputs and on inputs that saturate the gates; an LSTM stands beside what
+normal inputs and on inputs that saturate the gates; an LSTM is also compared with what
 `onnxruntime.quantization.quantize_dynamic(reduce_range=True)` makes of our float32 file.
 
-Beside the form that the exporter takes stands `scan_nbits`, which `rnnedge tune` may find faster.
+`scan_nbits`, which `rnnedge tune` may find faster, is shown next to the form that is exported.
 `--instructions avx2` measures as on a processor without AVX-512, VNNI and AMX.
 """
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.same_bytes OLD NEW [--output results/same_bytes.md]
 
-Each commit is checked out into a worktree of its own, and exports there the same layers, modules
+Each commit is checked out into a separate worktree, and exports there the same layers, modules
 and ONNX files by the same options, and runs the same commands with `--json`. A file is compared as
 three parts: its graph, its contract, and all of its bytes. Whatever a rewrite of the code was not
 meant to change is the same in all three.

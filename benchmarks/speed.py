@@ -1,11 +1,11 @@
-"""How fast exported layers run, beside what else a person could use: `python -m benchmarks.speed`.
+"""How fast exported layers run, against what else a person could use: `python -m benchmarks.speed`.
 
 The grid: 3 cells, 1 and 2 layers, one and two directions, 4 hidden sizes, 5 shapes. In each, our
-file (`target="cpu"`) runs beside torch's TorchScript export in ONNX Runtime, PyTorch eager and,
+file (`target="cpu"`) runs against torch's TorchScript export in ONNX Runtime, PyTorch eager and,
 where it is installed, OpenVINO (on torch's file). All are in one process, one thread each, and take
 turns in blocks of a few milliseconds; their outputs are compared before anything is timed. What is
-reported is the median over the blocks, and ratios of medians; process CPU time stands beside wall
-time, since other work on a machine moves the one and hardly the other.
+reported is the median over the blocks, and ratios of medians; process CPU time is shown next to
+wall time, since other work on a machine moves the one and hardly the other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a step of a live signal costs: `python -m benchmarks.streams`.
 
-Three parts. A step of `Session.stream` beside what is written by hand around ONNX Runtime, and
-beside PyTorch eager; a step of `Session.pool` beside its model alone; and the tail of latency with
-one thread and two. One process, sides in turns, medians.
+Three parts. A step of `Session.stream` against what is written by hand around ONNX Runtime, and
+against PyTorch eager; a step of `Session.pool` against its model alone; and the tail of latency
+with one thread and two. One process, sides in turns, medians.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def _pools() -> list[str]:
         "",
         "Microseconds. `model`: the same batch by `InferenceSession.run` alone. `overhead`: what "
         "the pool adds: it checks frames, gathers and scatters states, and hands answers out. "
-        "`rows`: frames in one array, by `step_rows`. Ratio: a frame in the pool to a step of a "
-        "stream of its own.",
+        "`rows`: frames in one array, by `step_rows`. Ratio: a frame in the pool to a step of its "
+        "own stream.",
         "",
         "| streams | step | rows | model | overhead of step | of rows | for each frame | a stream "
         "of its own | ratio |",

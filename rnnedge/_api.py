@@ -8,6 +8,7 @@ from rnnedge.errors import EngineError as EngineError
 from rnnedge.errors import ExportError as ExportError
 from rnnedge.errors import GoldenError as GoldenError
 from rnnedge.errors import InputError as InputError
+from rnnedge.errors import LoopError as LoopError
 from rnnedge.errors import MissingPackageError as MissingPackageError
 from rnnedge.errors import ModelError as ModelError
 from rnnedge.errors import OptionError as OptionError

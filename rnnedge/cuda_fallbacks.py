@@ -1,7 +1,8 @@
 """What ONNX Runtime's CUDA provider hands to the CPU, read in a graph without a GPU.
 
-Its kernels for recurrent operators are those of cuDNN. A node that asks for what cuDNN has not runs
-on the CPU, with copies before and after, and a line in the log only. The rules are those of
+Its kernels for recurrent operators are those of cuDNN. A node that asks for what cuDNN does not
+support runs on the CPU, with copies before and after, and a line in the log only. The rules are
+those of
 `RNNNeedFallbackToCPU` in ONNX Runtime's `cuda_execution_provider.cc`.
 """
 
@@ -33,7 +34,7 @@ class Fallback:
     Attributes:
         node: Its name.
         operator: Such as `RNN`.
-        reason: What it has that cuDNN has not.
+        reason: What it has that cuDNN does not support.
     """
 
     node: str

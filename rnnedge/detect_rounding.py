@@ -1,4 +1,4 @@
-"""Whether a file holds weights in fewer bits, told without onnx and PyTorch."""
+"""Whether a file holds weights in fewer bits, found without onnx and PyTorch."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit
     ├── OptionError (ValueError)            an option has an unknown name or a wrong value
-    ├── DeviceError (RuntimeError)          the device cannot be had
+    ├── DeviceError (RuntimeError)          the device cannot be read
     ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          the engine failed while it ran the model
     │   └── CrashError                      the model ended the process that ran it
@@ -17,6 +17,8 @@
     ├── WriteError (OSError)                a file must not or cannot be written there
     ├── MissingPackageError (ImportError)   an optional package is not installed
     ├── ExportError (ValueError)            rnnedge_exporters.errors: cannot be exported
+    │   ├── LoopError                       a Python loop would be unrolled at the example's length
+    │   │   └── MismatchError               its turns are not alike
     │   ├── MixingError                     a module moves or mixes the rows of the batch
     │   │   └── UnknownError                whether it does is not known
     │   ├── TrialError                      an input that the module or its file does not take
@@ -40,6 +42,8 @@ Each leaf is also the built-in exception that a caller would expect to catch.
 
 from rnnedge_exporters.errors import CrashError as CrashError
 from rnnedge_exporters.errors import ExportError as ExportError
+from rnnedge_exporters.errors import LoopError as LoopError
+from rnnedge_exporters.errors import MismatchError as MismatchError
 from rnnedge_exporters.errors import MixingError as MixingError
 from rnnedge_exporters.errors import TimeLimitError as TimeLimitError
 from rnnedge_exporters.errors import TrialError as TrialError

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import onnx
 
+from rnnedge_exporters.onnx_model.nodes import all_graphs, attributes
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, PEEPHOLES, B, R, W
+
 Shape: TypeAlias = tuple[int, ...]
-RECURRENT = ("RNN", "LSTM", "GRU", "Scan", "Loop", "DynamicQuantizeLSTM")
+RECURRENT = (*OPERATORS, "Scan", "Loop", "DynamicQuantizeLSTM")
 _WEIGHTS = {
-    "DynamicQuantizeLSTM": (1, 2, 3, 7),
-    "LSTM": (1, 2, 3, 7),
-    "RNN": (1, 2, 3),
-    "GRU": (1, 2, 3),
+    "DynamicQuantizeLSTM": (W, R, B, PEEPHOLES),
+    "LSTM": (W, R, B, PEEPHOLES),
+    "RNN": (W, R, B),
+    "GRU": (W, R, B),
 }
 """Which inputs of an operator are parameters: W, R, B and the peepholes."""
 _FLOAT = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """The sizes of one recurrent node; None where the file does not tell.
+class NodeSizes:
+    """The sizes of one recurrent node; None where the file does not say.
 
     Attributes:
         input_size: Features of a step.
@@ -51,7 +54,7 @@ class LayerSizes:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         except Exception:  # a graph that breaks inference, or is too large for it
             inferred = model.graph
-        for graph in _graphs(inferred):
+        for graph in all_graphs(inferred):
             self._collect(graph)
 
     def _collect(self, graph: onnx.GraphProto) -> None:
@@ -70,7 +73,7 @@ class LayerSizes:
         if tensor.data_type in _FLOAT:
             self._floats[name] = math.prod(tensor.dims)
 
-    def of(self, node: onnx.NodeProto) -> Sizes:
+    def of(self, node: onnx.NodeProto) -> NodeSizes:
         """Return the sizes of a node of `RECURRENT`."""
         if node.op_type in ("Scan", "Loop"):
             return self._of_body(node)
@@ -80,13 +83,13 @@ class LayerSizes:
             if place < len(node.input) and node.input[place]
         ]
         w = weights[0] if weights else None
-        known = _attributes(node)
+        known = attributes(node)
         # W is [directions, gates*hidden, features], and transposed in DynamicQuantizeLSTM.
         axis = 1 if node.op_type == "DynamicQuantizeLSTM" else 2
         r = weights[1] if len(weights) > 1 else None
         hidden = known.get("hidden_size") or (r[3 - axis] if r and len(r) == 3 else None)
         whole = all(weights) and len(weights) > 1
-        return Sizes(
+        return NodeSizes(
             input_size=w[axis] if w and len(w) == 3 else None,
             hidden_size=hidden,
             parameters=sum(math.prod(shape or ()) for shape in weights) if whole else None,
@@ -97,10 +100,10 @@ class LayerSizes:
         shape = self._shapes.get(name)
         return shape if shape and all(shape) else None
 
-    def _of_body(self, node: onnx.NodeProto) -> Sizes:
-        known = _attributes(node)
+    def _of_body(self, node: onnx.NodeProto) -> NodeSizes:
+        known = attributes(node)
         body = known["body"]
-        names = {name for inner in _graphs(body) for each in inner.node for name in each.input}
+        names = {name for inner in all_graphs(body) for each in inner.node for name in each.input}
         parameters = sum(size for name, size in self._floats.items() if name in names and size > 1)
         inputs = [info.name for info in body.input]
         if node.op_type == "Loop":
@@ -108,25 +111,13 @@ class LayerSizes:
         else:
             first = len(inputs) - known["num_scan_inputs"]
             carried, scanned = inputs[:first], inputs[first:]
-        return Sizes(
+        return NodeSizes(
             input_size=self._last(scanned),
             hidden_size=self._last(carried),
             parameters=parameters or None,
         )
 
     def _last(self, names: Iterable[str]) -> int | None:
-        """Return the last axis of the first tensor whose shape tells it."""
+        """Return the last axis of the first tensor whose shape shows it."""
         shapes = (self._shapes.get(name) for name in names)
         return next((shape[-1] for shape in shapes if shape and shape[-1]), None)
-
-
-def _attributes(node: onnx.NodeProto) -> Mapping[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)

@@ -44,7 +44,7 @@ def write_golden(
     Args:
         directory: The folder to make, in one that exists. What is there is replaced when it is
             empty or holds vectors and nothing else.
-        model: The `.onnx` file; a copy of it comes to lie beside the vectors.
+        model: The `.onnx` file; a copy of it is put next to the vectors.
         sets: One or more, each with every input and output of the graph and the allowed error.
             Their order numbers them; tensors are written in the order of the graph.
         reference: What gave the expected outputs, such as `PyTorch 2.13.0 float64`.
@@ -139,7 +139,7 @@ def check_golden_folder(directory: str | os.PathLike[str]) -> None:
     others = [name for name in found if name not in (MODEL, RECORD)]
     others = [name for name in others if not _SETS.fullmatch(name) or _has_more(folder / name)]
     if found == [MODEL]:
-        others = found  # a model alone is not one that vectors were written beside
+        others = found  # a model alone is not one that vectors were written next to
     if others:
         raise WriteError(
             f"{directory}: expected an empty folder or one with golden vectors only, found "

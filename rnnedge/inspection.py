@@ -106,7 +106,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
 
     Raises:
         ModelError: When it cannot be opened.
-        DeviceError: When the device cannot be had.
+        DeviceError: When the device cannot be read.
     """
     session = Session(path, device=device, engine="onnxruntime", threads=1)
     model = onnx.load(path)

@@ -24,7 +24,7 @@ from rnnedge_exporters.quantization.report import LayerQuantization
 from rnnedge_runtime.contract import Interface
 
 _RANDOM = tuple(Case(time, 1) for time in (50, 51, 52, 53))
-"""Standard normal input, where there is no other; each length has numbers of its own."""
+"""Standard normal input, where there is no other; each length has its own numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ def export_within(
         As `export`; the reason of a layer that was kept has its error.
 
     Raises:
-        ExportError: When nothing is to be rounded, or the limit is none that float32 keeps.
+        ExportError: When nothing is to be rounded, or float32 itself exceeds the limit.
         InputError: When the sequences are not what the file takes.
     """
     if not max_error > 0:
         raise ExportError(f"max_error: expected above 0, got {max_error}")
     if options.get("quantize") is None and options.get("dtype", "float32") == "float32":
-        raise ExportError("max_error: goes with quantize='int8' or dtype='float16'")
+        raise ExportError("max_error: requires quantize='int8' or dtype='float16'")
     model = unwrapped(model)
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"

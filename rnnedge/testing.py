@@ -40,8 +40,8 @@ def assert_parity(
         The report, which passed.
 
     Raises:
-        AssertionError: With the table of outputs and, as far as it can be told, the cause.
-        TypeError: For options beside a `model`, or a source that is not live without one.
+        AssertionError: With the table of outputs and, as far as it is known, the cause.
+        TypeError: For options besides a `model`, or a source that is not live without one.
     """
     if model is not None and options:
         raise TypeError(f"{', '.join(options)}: how to export, and there is a model already")

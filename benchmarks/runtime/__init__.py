@@ -1,1 +1,1 @@
-"""What the runtime costs beside bare ONNX Runtime, and what limits it: `benchmarks.runtime`."""
+"""What the runtime costs on top of bare ONNX Runtime, and what limits it: `benchmarks.runtime`."""

@@ -1,7 +1,7 @@
 """What the runtime costs, and what limits it: `python -m benchmarks.runtime`.
 
-Four parts, each a module of its own: a call of `Session.run` beside a bare one, a fresh process
-beside one without rnnedge, growth over time and layers, and the least time that the machine's own
+Four parts, each a separate module: a call of `Session.run` against a bare one, a fresh process
+against one without rnnedge, growth over time and layers, and the least time that the machine's own
 speed allows. All on one thread, sides in turns, medians; under five minutes.
 """
 

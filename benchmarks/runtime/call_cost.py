@@ -1,4 +1,4 @@
-"""`Session.run` beside `InferenceSession.run` of the same file with the same options."""
+"""`Session.run` against `InferenceSession.run` of the same file with the same options."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def report() -> tuple[list[str], None]:
     return [
         "## A call",
         "",
-        "`Session.run` beside `InferenceSession.run` of the same file with the same options, its "
+        "`Session.run` against `InferenceSession.run` of the same file with the same options, its "
         "feeds ready and its outputs named, which is its quickest way. Microseconds, CPU time in "
         f"brackets. Allowed are {SHARE:.0%} + {MORE_US:g} µs; by CPU time, which other work on the "
         f"machine moves least, the worst row takes {worst:.0%} of that. *More* is the median over "
@@ -106,7 +106,7 @@ def _calls(
 
 
 def _pieces() -> Iterator[tuple[str, float]]:
-    """Time what `Session.run` does beside the engine, and what the engine does in Python."""
+    """Time what `Session.run` adds to the engine, and what the engine does in Python."""
     session, engine, x = _opened(LSTM, 1, 1, states=True)
     state = session.zero_state(1)
     result = session.run(x, state=state)

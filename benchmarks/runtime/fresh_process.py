@@ -1,4 +1,4 @@
-"""A process that opens a model and runs it once, beside one that does so without rnnedge."""
+"""A process that opens a model and runs it once, against one that does so without rnnedge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The least time that the speed of this machine allows, beside what is reached.
+"""The least time that the speed of this machine allows, and what is reached.
 
 A recurrent layer multiplies the state by the same weights at each step: [batch, hidden] by
 [hidden, gates * hidden]. No form of it is done sooner than this product alone, at this very shape,

@@ -145,7 +145,7 @@ class View:
 
 
 def annotation(path: Path, frames: int) -> NDArray[np.bool_] | None:
-    """Return which frames are speech by an annotation beside the WAV, where there is one."""
+    """Return which frames are speech by an annotation next to the WAV, where there is one."""
     rttm = path.with_suffix(".rttm")
     if not rttm.exists():
         return None

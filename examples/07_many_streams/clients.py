@@ -1,6 +1,6 @@
 """Send hundreds of clients to the server, check every answer, and measure both ways of serving.
 
-The server runs in a process of its own: with a pool, and then with one stream for each client.
+The server runs in a separate process: with a pool, and then with one stream for each client.
 Needs numpy, rnnedge_runtime and the standard library, as the server does.
 """
 
@@ -79,7 +79,7 @@ class Connection:
 
 
 def sequence(number: int, features: int) -> Array:
-    """Return what client `number` sends, [time, features]; each has a length of its own."""
+    """Return what client `number` sends, [time, features]; each has its own length."""
     random = np.random.default_rng(number)
     return random.standard_normal((int(random.integers(10, 50)), features), np.float32)
 
@@ -199,7 +199,7 @@ def main() -> None:
     print("every answer, compared with a run of that client's sequence alone")
     for name, error in errors.items():
         print(f"  {name:6} {options.visits} clients, off by {error:.1e} at most")
-    print("\nwhat a client that misbehaved meanwhile was told, by the server with the pool")
+    print("\nthe errors that a misbehaving client got meanwhile, from the server with the pool")
     for what, said in trouble["pool"].items():
         print(f"  {what:10} {said}")
     sys.exit(not all(error <= ALLOWED for error in errors.values()))

@@ -1,7 +1,9 @@
-"""What the exporter raises beside the errors of the runtime.
+"""What the exporter raises in addition to the errors of the runtime.
 
     RnnEdgeError
     ├── ExportError (ValueError)           the module or the options cannot be exported
+    │   ├── LoopError                      a Python loop would be unrolled at the example's length
+    │   │   └── MismatchError              its turns are not alike
     │   ├── MixingError                    a module moves or mixes the rows of the batch
     │   │   └── UnknownError               whether it does is not known
     │   ├── TrialError                     an input that the module or its file does not take
@@ -21,6 +23,26 @@ from rnnedge_runtime.errors import EngineError, RnnEdgeError
 
 class ExportError(RnnEdgeError, ValueError):
     """The module, or an option of the export, is not one that can be exported."""
+
+
+class LoopError(ExportError):
+    """A Python loop over an axis of the inputs would be unrolled at the example's length."""
+
+
+class MismatchError(LoopError):
+    """The turns of a loop are not alike.
+
+    Attributes:
+        line: The line of the user's code at which they differ, or empty.
+        site: File and line of the loop, once they are known.
+    """
+
+    site: tuple[str, int] | None = None
+
+    def __init__(self, what: str, line: str = "") -> None:
+        """Take what differs, and the line at which it does."""
+        super().__init__(what)
+        self.line = line
 
 
 class MixingError(ExportError):

@@ -35,7 +35,7 @@ class ExportOptions:
         moments: What the caller's sequences show of the module, or None.
         opset: Version of the operator set, or None for the lowest possible.
         verbose: Whether torch's own remarks are shown.
-        validate: Whether the file is run beside the module before it is written.
+        validate: Whether the file is run and compared with the module before it is written.
     """
 
     lengths: bool = False
@@ -69,8 +69,8 @@ class Trial:
         sizes: The sizes, by axis, at which the file gave what the module gives.
         refused: Sizes that the module takes and the file does not, with the reason.
         chunks: Whether chunks gave what the whole gives; None where no state is handed on.
-        misnamed: Output and axis of each size that torch worked out wrongly, which is then called
-            by a name of its own.
+        misnamed: Output and axis of each size that torch worked out wrongly, which then gets
+            a separate name.
     """
 
     sizes: list[dict[str, int]] = field(default_factory=list)

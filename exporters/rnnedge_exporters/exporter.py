@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from rnnedge_exporters.c_source.program_folder import check_program_folder
+from rnnedge_exporters.c_source.target import CProgram, check_program_options, write_program
 from rnnedge_exporters.calibration.moments import Moments, collect_moments
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
 from rnnedge_exporters.errors import ExportError
@@ -50,7 +52,9 @@ class ExportResult:
         sha256: Digest of the file, 64 hexadecimal digits.
         notes: What the caller should know: eval mode, states that could not be lifted.
         quantization: What was done to the weights of each layer; empty in float32.
-        report: What was run beside the module before the file was written.
+        report: What was compared with the module before the file was written.
+        program: With `target="c"`, the C program; `bytes` and `sha256` are then those of the model
+            that it was made from, which is not written.
     """
 
     path: Path
@@ -60,9 +64,12 @@ class ExportResult:
     notes: tuple[str, ...] = ()
     quantization: tuple[LayerQuantization, ...] = ()
     report: Trial = field(default_factory=Trial)
+    program: CProgram | None = None
 
     def __str__(self) -> str:
         """Return one line with the file, its size, and the first 12 digits of both digests."""
+        if self.program is not None:
+            return str(self.program)
         weights = self.contract.weights_digest.removeprefix("sha256:")
         return (
             f"{self.path} ({self.bytes:,} bytes, opset {self.contract.opset}, sha256 "
@@ -85,6 +92,8 @@ def export(
     keep_float32: Collection[str] = (),
     calibrate: Data | Moments | None = None,
     opset: int | None = None,
+    batch: int = 1,
+    max_steps: int | None = None,
     validate: bool = True,
     force: bool = False,
     verbose: bool = False,
@@ -111,7 +120,9 @@ def export(
             streaming is exact; False leaves the module as written; a mapping says which output
             feeds which input on the next call, and chunks are tried where something looks across
             time.
-        target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for.
+        target: `cpu`, `cuda` or `portable`: what the ONNX form of each layer is chosen for. `c`
+            writes a folder of C99 to `path`, or with a path that ends in `.onnx` the model that
+            such a program is made from.
         lowering: The form that every recurrent layer takes, a key of `LOWERINGS`, or with
             `quantize` of `INT8_LOWERINGS`; None takes the one that `target` asks for, and
             `contract.layers` says which and why.
@@ -133,7 +144,10 @@ def export(
             on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
-        validate: Whether the graph, with float32 weights, is run beside the module before it is
+        batch: With `target="c"`, the rows of each call.
+        max_steps: With `target="c"`, the steps of the whole sequences that the program runs, for a
+            model that cannot run step by step; None writes a step function.
+        validate: Whether the graph, with float32 weights, is compared with the module before it is
             written, at lengths and batches that it was not exported with; `result.report` says
             which. States are lifted only after chunks were run, whatever this says.
         force: Whether a file that holds something else may be replaced.
@@ -153,14 +167,18 @@ def export(
         WeightsWarning: When a weight holds NaN or infinity.
     """
     protected = data_files(calibrate)
-    check_target(path, ONNX, protected=protected, force=force)
     _check_choices(opset, target, lowering)
+    as_program = check_program_options(target, path, batch=batch, max_steps=max_steps)
+    if as_program:
+        check_program_folder(path, force=force)
+    else:
+        check_target(path, ONNX, protected=protected, force=force)
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:
-        raise ExportError("calibrate: goes with quantize='int8', whose rounding the data decides")
+        raise ExportError("calibrate: requires quantize='int8', whose rounding the data determines")
     check_weights(model, storage_of(quantize, dtype, target))
 
     options = ExportOptions(
@@ -181,7 +199,7 @@ def export(
             return build_bare_layer(model, options)
         if lengths:
             raise ExportError(
-                f"lengths=True: goes with a bare layer; {type(model).__name__} takes the lengths "
+                f"lengths=True: requires a bare layer; {type(model).__name__} takes the lengths "
                 "that its forward takes"
             )
         from rnnedge_exporters.modules.exporting import build_module_graph
@@ -196,7 +214,11 @@ def export(
             options = replace(options, moments=calibrate)
         made = build(options)
     content = serialize(made.graph, made.contract)
-    write_file(path, content, ONNX, protected=protected, force=force)
+    program = None
+    if as_program:
+        program = write_program(content, path, batch=batch, max_steps=max_steps, force=force)
+    else:
+        write_file(path, content, ONNX, protected=protected, force=force)
     return ExportResult(
         path=Path(path),
         contract=made.contract,
@@ -205,6 +227,7 @@ def export(
         notes=made.notes,
         quantization=made.quantization,
         report=made.trial,
+        program=program,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from rnnedge_exporters.errors import ExportError
 
-Target: TypeAlias = Literal["cpu", "cuda", "portable"]
+Target: TypeAlias = Literal["cpu", "cuda", "portable", "c"]
 FloatLowering: TypeAlias = Literal["operator", "scan", "switch"]
 IntegerLowering: TypeAlias = Literal["operator_int8", "scan_int8", "scan_nbits"]
 Quantize: TypeAlias = Literal["int8", "int8:all"]
@@ -28,10 +28,10 @@ DTYPES: tuple[DType, ...] = get_args(DType)
 
 
 def check_options(quantize: object, dtype: object, target: str, lowering: str | None) -> None:
-    """Refuse values and combinations that there are not.
+    """Refuse unknown values and unsupported combinations.
 
     Raises:
-        ExportError: When one is not known, or does not go with another.
+        ExportError: When one is not known, or cannot be combined with another.
     """
     if quantize == "int4":
         raise ExportError(
@@ -44,12 +44,14 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
         raise ExportError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if quantize is not None and dtype != "float32":
         raise ExportError(
-            f"dtype={dtype!r}: goes with quantize=None, got {quantize!r}: int8 is the smaller one"
+            f"dtype={dtype!r}: requires quantize=None, got {quantize!r}: int8 is the smaller one"
         )
     computed = lowering in INTEGER_LOWERINGS
+    if target == "c":
+        _check_no_integers(quantize, lowering)
     if computed and (quantize is None or target == "cuda"):
         raise ExportError(
-            f"lowering={lowering!r}: computes in int8 on a CPU, and goes with quantize='int8' and "
+            f"lowering={lowering!r}: computes in int8 on a CPU, and requires quantize='int8' and "
             f"another target than 'cuda'"
         )
     if quantize == "int8:all" and lowering is not None and not computed:
@@ -64,11 +66,18 @@ def check_options(quantize: object, dtype: object, target: str, lowering: str | 
         )
 
 
+def _check_no_integers(quantize: object, lowering: str | None) -> None:
+    """Refuse to compute in integers in C."""
+    if lowering in INTEGER_LOWERINGS or quantize == "int8:all":
+        option = "quantize='int8:all'" if quantize == "int8:all" else f"lowering={lowering!r}"
+        raise ExportError(f"{option}: C computes in float32: quantize='int8' stores int8 weights")
+
+
 def check_target_option(target: object) -> None:
     """Refuse a target that is unknown.
 
     Raises:
-        ExportError: When it is none of `TARGETS`.
+        ExportError: When it is not one of `TARGETS`.
     """
     if target not in TARGETS:
         *first, last = map(repr, TARGETS)

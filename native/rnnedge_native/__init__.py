@@ -1,4 +1,4 @@
-"""Runs exported recurrent networks by kernels of its own: no ONNX Runtime, no PyTorch.
+"""Runs exported recurrent networks with its own kernels: no ONNX Runtime, no PyTorch.
 
 A step of a small network costs ONNX Runtime some ten microseconds of dispatch around one of
 arithmetic. Here a model is laid out once for a shape: what is left are a few calls of kernels that

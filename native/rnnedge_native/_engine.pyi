@@ -15,7 +15,7 @@ class Matrix:
         instructions: str | None = None,
     ) -> None: ...
 
-class Integers:
+class IntegerMatrix:
     def __init__(
         self,
         values: Array,
@@ -35,11 +35,11 @@ class Layer:
         input_size: int,
         hidden_size: int,
         state_size: int,
-        input: Array | Integers | None,
-        recurrent: Array | Integers | None,
+        input: Array | IntegerMatrix | None,
+        recurrent: Array | IntegerMatrix | None,
         bias: Array | None,
         bias_n: Array | None,
-        projection: Array | Integers | None,
+        projection: Array | IntegerMatrix | None,
         instructions: str | None = None,
     ) -> None: ...
 
@@ -77,7 +77,7 @@ class Stepper:
     def step(self, frame: Any, *, out: Any = None) -> Any: ...
     def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool: ...
 
-class Rows:
+class RowStepper:
     def __init__(
         self,
         program: Program,

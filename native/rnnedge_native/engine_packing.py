@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rnnedge_native import _engine
-from rnnedge_runtime.plan.packing import Integers, LayerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.values import Array, as_float32
 
 
@@ -23,7 +23,7 @@ class EnginePacker:
             return None if array is None else as_float32(array)
 
         gates = len(weights.weight_ih) // weights.hidden_size
-        matrices: list[Array | _engine.Integers | None] = [
+        matrices: list[Array | _engine.IntegerMatrix | None] = [
             packed(weights.weight_ih),
             packed(weights.weight_hh),
             packed(weights.projection),
@@ -60,13 +60,15 @@ class EnginePacker:
         packed_bias = None if bias is None else as_float32(bias)
         return _engine.Matrix(as_float32(weights), packed_bias, units, inputs, self._instructions)
 
-    def integer_matrix(self, weights: Integers, bias: Array | None) -> _engine.Integers:
+    def integer_matrix(self, weights: IntegerWeights, bias: Array | None) -> _engine.IntegerMatrix:
         """Return a matrix of integers in panels."""
         return self._integers(weights, bias, 1)
 
-    def _integers(self, weights: Integers, bias: Array | None, gates: int) -> _engine.Integers:
+    def _integers(
+        self, weights: IntegerWeights, bias: Array | None, gates: int
+    ) -> _engine.IntegerMatrix:
         rows, inputs = weights.values.shape
-        return _engine.Integers(
+        return _engine.IntegerMatrix(
             np.ascontiguousarray(weights.values),
             as_float32(weights.scales),
             None if bias is None else as_float32(bias),

@@ -28,7 +28,7 @@ _CONTRACT = "rnnedge.contract"
 
 
 class Layout:
-    """A plan at given shapes. Several threads may run it at once: each has a program of its own.
+    """A plan at given shapes. Several threads may run it at once: each has its own program.
 
     Attributes:
         recipe: The calls.
@@ -130,7 +130,7 @@ class Plan:
             The calls; those of the shapes seen last are kept.
 
         Raises:
-            PlanError: When they do not fit, or a node takes at these shapes what is not known.
+            PlanError: When they do not fit, or a node takes at these shapes something unknown.
         """
         key = tuple(shapes)
         found = self._layouts.get(key)

@@ -52,7 +52,7 @@ def step_rows(
     tiny: float,
     flushed_every: int,
 ) -> Callable[[object, object], Array | None]:
-    """Prepare steps of so many streams of a pool, of a model as `step_through` takes it.
+    """Prepare steps of up to so many streams of a pool, of a model as `step_through` takes it.
 
     Args:
         layout: The plan at the shapes of a step.
@@ -70,7 +70,7 @@ def step_rows(
         returns the output, or None, with nothing changed, where they do not fit.
     """
     make = partial(np.empty, answers, np.float32)
-    return _engine.Rows(
+    return _engine.RowStepper(
         layout.program(),
         answers[0],
         frame,

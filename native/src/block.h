@@ -4,7 +4,7 @@
  * constant size and every loop over rows, panels and gates is unrolled.
  *
  * The products of a number are summed in the same order in every block: its value does not depend
- * on the rows beside it, nor on how many there are.
+ * on the other rows of the batch, nor on how many there are.
  */
 #define JOIN_(name, rows, panels) name##_##rows##_##panels
 #define JOIN(name, rows, panels) JOIN_(name, rows, panels)

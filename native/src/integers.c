@@ -3,8 +3,8 @@
  * INTEGERS as the name of the table that it defines.
  *
  * A row is quantized over its own range, as ONNX's DynamicQuantizeLinear does it for one row; its
- * products with the weights are exact sums in 32 bits. What a row gives does not depend on the rows
- * beside it, nor on the set of instructions, until the sums become floating point.
+ * products with the weights are exact sums in 32 bits. What a row gives does not depend on the
+ * other rows, nor on the set of instructions, until the sums become floating point.
  */
 #include "kernels.h"
 

@@ -43,9 +43,9 @@ static int read_call(Program *self, struct call *call, PyObject *item) {
   } else if (Py_TYPE(packed) == &MatrixType) {
     call->matrix = &((Matrix *)packed)->matrix;
     kernels = ((Matrix *)packed)->kernels;
-  } else if (Py_TYPE(packed) == &IntegersType) {
-    call->integers = &((Integers *)packed)->matrix;
-    kernels = ((Integers *)packed)->kernels;
+  } else if (Py_TYPE(packed) == &IntegerMatrixType) {
+    call->integers = &((IntegerMatrix *)packed)->matrix;
+    kernels = ((IntegerMatrix *)packed)->kernels;
   }
   if (kernels != self->program.kernels || operation < 0 || operation >= OP_COUNT ||
       !call_fits(&self->program, call)) {
@@ -598,8 +598,8 @@ static struct PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC PyInit__engine(void) {
-  PyTypeObject *const types[] = {&MatrixType, &IntegersType, &LayerType, &ProgramType,
-                                 &BoundType,  &StepperType,  &RowsType};
+  PyTypeObject *const types[] = {&MatrixType, &IntegerMatrixType, &LayerType, &ProgramType,
+                                 &BoundType,  &StepperType,  &RowStepperType};
   PyObject *module = PyModule_Create(&definition);
   for (int i = 0; module && i < 7; i++)
     if (PyModule_AddType(module, types[i])) Py_CLEAR(module);

@@ -28,7 +28,7 @@ typedef struct {
   PyObject_HEAD
   const struct kernels *kernels;
   struct integer_matrix matrix;
-} Integers;
+} IntegerMatrix;
 
 typedef struct {
   PyObject_HEAD
@@ -37,7 +37,7 @@ typedef struct {
   PyObject *kept; /* the integers that it points into */
 } Layer;
 
-extern PyTypeObject MatrixType, IntegersType, LayerType, ProgramType, RowsType;
+extern PyTypeObject MatrixType, IntegerMatrixType, LayerType, ProgramType, RowStepperType;
 
 /* The set of this name, or the best one for None; NULL and an exception where there is none. */
 const struct kernels *kernels_of(PyObject *name);

@@ -18,7 +18,8 @@ typedef struct {
   Program *program;
   PyObject *slots; /* a dictionary: stream to slot */
   PyObject *make;  /* returns an array for the answers */
-  Py_ssize_t rows, capacity, states;
+  Py_ssize_t rows, capacity, states; /* rows: of the program */
+  Py_ssize_t count;                  /* of a step, which leaves the other rows unused */
   struct block *blocks; /* [states] */
   Py_buffer steps;      /* int64 [capacity]: how many each slot has made */
   int whole, axes;      /* of a frame: whether it is int64, and its axes */
@@ -28,9 +29,9 @@ typedef struct {
   long long *seen;    /* [capacity]: the last turn that had the slot */
   long long turn, flushed_every;
   float tiny;
-} Rows;
+} RowStepper;
 
-static int get_block(Rows *self, struct block *block, PyObject *array, PyObject *axis) {
+static int get_block(RowStepper *self, struct block *block, PyObject *array, PyObject *axis) {
   const long at = PyLong_AsLong(axis);
   if (at == -1 && PyErr_Occurred()) return -1;
   if (PyObject_GetBuffer(array, &block->view,
@@ -49,7 +50,7 @@ static int get_block(Rows *self, struct block *block, PyObject *array, PyObject 
     if (i < at) block->outer *= view->shape[i];
     else if (i > at) block->row *= view->shape[i];
   const size_t bytes = (size_t)(block->outer * self->rows * block->row);
-  block->before = malloc(bytes + 1);
+  block->before = calloc(bytes + 1, 1);
   block->after = malloc(bytes + 1);
   if (block->before && block->after) return 0;
   PyErr_NoMemory();
@@ -57,7 +58,7 @@ static int get_block(Rows *self, struct block *block, PyObject *array, PyObject 
 }
 
 /* Whether the program takes the frames and the states, and gives an answer and the states. */
-static int fits_program(const Rows *self) {
+static int fits_program(const RowStepper *self) {
   const Program *program = self->program;
   const int64_t *inputs = program->extents + 1 + program->constant_count;
   const int64_t *outputs = inputs + program->input_count;
@@ -72,7 +73,7 @@ static int fits_program(const Rows *self) {
   return 1;
 }
 
-static int get_frame(Rows *self, PyObject *frame) {
+static int get_frame(RowStepper *self, PyObject *frame) {
   Py_buffer view;
   if (PyObject_GetBuffer(frame, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) return -1;
   self->whole = is_int64(&view);
@@ -86,7 +87,7 @@ static int get_frame(Rows *self, PyObject *frame) {
   return -1;
 }
 
-static int set_up(Rows *self, PyObject *frame, PyObject *blocks, PyObject *axes,
+static int set_up(RowStepper *self, PyObject *frame, PyObject *blocks, PyObject *axes,
                   PyObject *steps) {
   if (PyObject_GetBuffer(steps, &self->steps,
                          PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE | PyBUF_FORMAT)) {
@@ -100,7 +101,7 @@ static int set_up(Rows *self, PyObject *frame, PyObject *blocks, PyObject *axes,
     return -1;
   }
   if (get_frame(self, frame)) return -1;
-  self->frames = malloc((size_t)(self->rows * self->frame) + 1);
+  self->frames = calloc((size_t)(self->rows * self->frame) + 1, 1);
   self->picked = calloc((size_t)self->rows, sizeof *self->picked);
   self->seen = calloc((size_t)self->capacity, sizeof *self->seen);
   self->blocks = calloc((size_t)PyTuple_GET_SIZE(blocks) + 1, sizeof *self->blocks);
@@ -118,7 +119,7 @@ static int set_up(Rows *self, PyObject *frame, PyObject *blocks, PyObject *axes,
   return -1;
 }
 
-static PyObject *Rows_new(PyTypeObject *type, PyObject *args, PyObject *named) {
+static PyObject *RowStepper_new(PyTypeObject *type, PyObject *args, PyObject *named) {
   static char *names[] = {"program", "rows",  "frame", "make",          "slots", "blocks",
                           "axes",    "steps", "tiny",  "flushed_every", NULL};
   PyObject *program, *frame, *make, *slots, *blocks, *axes, *steps;
@@ -129,7 +130,7 @@ static PyObject *Rows_new(PyTypeObject *type, PyObject *args, PyObject *named) {
                                    &rows, &frame, &make, &PyDict_Type, &slots, &PyTuple_Type,
                                    &blocks, &PyTuple_Type, &axes, &steps, &tiny, &flushed_every))
     return NULL;
-  Rows *self = (Rows *)type->tp_alloc(type, 0);
+  RowStepper *self = (RowStepper *)type->tp_alloc(type, 0);
   if (!self) return NULL;
   self->program = (Program *)Py_NewRef(program);
   self->slots = Py_NewRef(slots);
@@ -144,7 +145,7 @@ static PyObject *Rows_new(PyTypeObject *type, PyObject *args, PyObject *named) {
   return (PyObject *)self;
 }
 
-static void Rows_dealloc(Rows *self) {
+static void RowStepper_dealloc(RowStepper *self) {
   for (Py_ssize_t i = 0; i < self->states; i++) {
     if (self->blocks[i].view.obj) PyBuffer_Release(&self->blocks[i].view);
     free(self->blocks[i].before);
@@ -162,12 +163,13 @@ static void Rows_dealloc(Rows *self) {
 }
 
 /* Finds the slot of each stream; 0 where one is not open, comes twice, or is no integer. */
-static int pick(Rows *self, PyObject *streams) {
+static int pick(RowStepper *self, PyObject *streams) {
   const int listed = PyList_CheckExact(streams);
   if (!listed && !PyTuple_CheckExact(streams)) return 0;
-  if (PySequence_Fast_GET_SIZE(streams) != self->rows) return 0;
+  self->count = PySequence_Fast_GET_SIZE(streams);
+  if (self->count < 1 || self->count > self->rows) return 0;
   self->turn++;
-  for (Py_ssize_t i = 0; i < self->rows; i++) {
+  for (Py_ssize_t i = 0; i < self->count; i++) {
     PyObject *stream = PySequence_Fast_GET_ITEM(streams, i);
     if (!PyLong_CheckExact(stream)) return 0;
     PyObject *found = PyDict_GetItemWithError(self->slots, stream);
@@ -180,20 +182,20 @@ static int pick(Rows *self, PyObject *streams) {
 }
 
 /* Whether an array is a frame, or with `stacked` one of each row. */
-static int is_frame(const Rows *self, const Py_buffer *view, int stacked) {
+static int is_frame(const RowStepper *self, const Py_buffer *view, int stacked) {
   if (view->ndim != self->axes + stacked || (self->whole ? !is_int64(view) : !is_float(view)) ||
       (uintptr_t)view->buf % (self->whole ? 8 : 4))
     return 0;
-  if (stacked && view->shape[0] != self->rows) return 0;
+  if (stacked && view->shape[0] != self->count) return 0;
   for (int axis = 0; axis < self->axes; axis++)
     if (view->shape[stacked + axis] != self->shape[axis]) return 0;
   return 1;
 }
 
 /* Copies a frame of each row side by side; 0 where one does not fit. */
-static int collect(Rows *self, PyObject *frames) {
-  if (PyList_GET_SIZE(frames) != self->rows) return 0;
-  for (Py_ssize_t i = 0; i < self->rows; i++) {
+static int collect(RowStepper *self, PyObject *frames) {
+  if (PyList_GET_SIZE(frames) != self->count) return 0;
+  for (Py_ssize_t i = 0; i < self->count; i++) {
     Py_buffer view;
     if (PyObject_GetBuffer(PyList_GET_ITEM(frames, i), &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT))
       return 0;
@@ -206,12 +208,12 @@ static int collect(Rows *self, PyObject *frames) {
 }
 
 /* Copies rows between a block and the places of a step; neighbours that stay neighbours at once. */
-static void move_rows(const Rows *self, const struct block *block, char *rows, int back) {
+static void move_rows(const RowStepper *self, const struct block *block, char *rows, int back) {
   for (Py_ssize_t outer = 0; outer < block->outer; outer++) {
     char *all = (char *)block->view.buf + outer * self->capacity * block->row;
     char *some = rows + outer * self->rows * block->row;
-    for (Py_ssize_t i = 0, next; i < self->rows; i = next) {
-      for (next = i + 1; next < self->rows; next++)
+    for (Py_ssize_t i = 0, next; i < self->count; i = next) {
+      for (next = i + 1; next < self->count; next++)
         if (self->picked[next] != self->picked[next - 1] + 1) break;
       char *in_block = all + self->picked[i] * block->row, *here = some + i * block->row;
       const size_t bytes = (size_t)((next - i) * block->row);
@@ -222,9 +224,9 @@ static void move_rows(const Rows *self, const struct block *block, char *rows, i
 }
 
 /* Counts the steps; every few of a slot's, numbers of its state below `tiny` become zero. */
-static void count_steps(Rows *self) {
+static void count_steps(RowStepper *self) {
   long long *steps = self->steps.buf;
-  for (Py_ssize_t i = 0; i < self->rows; i++) {
+  for (Py_ssize_t i = 0; i < self->count; i++) {
     if (++steps[self->picked[i]] % self->flushed_every) continue;
     for (Py_ssize_t state = 0; state < self->states; state++) {
       const struct block *block = &self->blocks[state];
@@ -238,7 +240,7 @@ static void count_steps(Rows *self) {
 }
 
 /* Runs the rows that were picked; -1, and no state changed, where the program fails. */
-static int step(Rows *self, const void *frames, void *answers) {
+static int step(RowStepper *self, const void *frames, void *answers) {
   Program *program = self->program;
   char **bases = program->program.bases + 1 + program->constant_count;
   bases[0] = (char *)frames;
@@ -257,9 +259,12 @@ static int step(Rows *self, const void *frames, void *answers) {
 }
 
 /* Runs frames that lie side by side; NULL with no exception set where they do not fit. */
-static PyObject *step_checked(Rows *self, const void *frames) {
-  const Py_ssize_t count = self->rows * self->frame / 4;
+static PyObject *step_checked(RowStepper *self, const void *frames) {
+  const Py_ssize_t count = self->count * self->frame / 4;
   if (!self->whole && !self->program->program.kernels->is_finite(frames, count)) return NULL;
+  if (self->count < self->rows) /* what an earlier step left there may be no index of a table */
+    memset(self->frames + self->count * self->frame, 0,
+           (size_t)((self->rows - self->count) * self->frame));
   PyObject *answers = PyObject_CallNoArgs(self->make);
   if (!answers) return NULL;
   Py_buffer out;
@@ -275,11 +280,13 @@ static PyObject *step_checked(Rows *self, const void *frames) {
   else if ((failed = step(self, frames, out.buf)))
     PyErr_Clear(); /* an index that the table does not have: who calls finds it again */
   PyBuffer_Release(&out);
-  if (failed) Py_CLEAR(answers);
-  return answers;
+  if (!failed && self->count == self->rows) return answers;
+  PyObject *some = failed ? NULL : PySequence_GetSlice(answers, 0, self->count);
+  Py_DECREF(answers);
+  return some;
 }
 
-static PyObject *Rows_step(Rows *self, PyObject *const *args, Py_ssize_t count) {
+static PyObject *RowStepper_step(RowStepper *self, PyObject *const *args, Py_ssize_t count) {
   if (count != 2) {
     PyErr_SetString(PyExc_TypeError, "step: expected streams and frames");
     return NULL;
@@ -292,7 +299,11 @@ static PyObject *Rows_step(Rows *self, PyObject *const *args, Py_ssize_t count) 
   } else {
     Py_buffer view;
     if (PyObject_GetBuffer(args[1], &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)) goto done;
-    if (is_frame(self, &view, 1)) result = step_checked(self, view.buf);
+    if (is_frame(self, &view, 1)) {
+      const int all = self->count == self->rows;
+      if (!all) memcpy(self->frames, view.buf, (size_t)view.len);
+      result = step_checked(self, all ? view.buf : self->frames);
+    }
     PyBuffer_Release(&view);
   }
 done:
@@ -302,19 +313,20 @@ done:
   return Py_NewRef(Py_None);
 }
 
-static PyMethodDef Rows_methods[] = {
-    {"step", (PyCFunction)(void (*)(void))Rows_step, METH_FASTCALL,
-     "step(streams, frames): the answers of a frame of each stream, in one array or a list of "
-     "arrays; None, with nothing changed, where the streams or the frames do not fit."},
+static PyMethodDef RowStepper_methods[] = {
+    {"step", (PyCFunction)(void (*)(void))RowStepper_step, METH_FASTCALL,
+     "step(streams, frames): the answers of a frame of each of up to so many streams as the program "
+     "has rows, in one array or a list of arrays; None, with nothing changed, where the streams or "
+     "the frames do not fit."},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject RowsType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Rows",
-    .tp_basicsize = sizeof(Rows),
+PyTypeObject RowStepperType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.RowStepper",
+    .tp_basicsize = sizeof(RowStepper),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Rows_new,
-    .tp_dealloc = (destructor)Rows_dealloc,
-    .tp_methods = Rows_methods,
-    .tp_doc = "Runs frames of so many streams of a pool.",
+    .tp_new = RowStepper_new,
+    .tp_dealloc = (destructor)RowStepper_dealloc,
+    .tp_methods = RowStepper_methods,
+    .tp_doc = "Runs frames of some streams of a pool.",
 };

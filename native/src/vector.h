@@ -123,7 +123,7 @@ INLINE vector reduce_exponential(vector x, vector *power) {
 }
 
 INLINE vector exponential(vector x) {
-  /* Past the upper limit: infinity, in two factors since 2**128 is none. */
+  /* Past the upper limit: infinity, in two factors since 2**128 is not a float. */
   vector clipped = smaller(all(88.8f), larger(all(-87.3f), x));
   vector power, half = clipped * 0.5f;
   vector rest = reduce_exponential(half, &power);

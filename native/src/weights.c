@@ -89,7 +89,7 @@ PyTypeObject MatrixType = {
 
 #define MOST_INPUTS 32768 /* whose sums fit into 32 bits, whatever the values */
 
-static int pack_values(Integers *self, PyObject *values, PyObject *scales, PyObject *bias,
+static int pack_values(IntegerMatrix *self, PyObject *values, PyObject *scales, PyObject *bias,
                        Py_ssize_t units, Py_ssize_t inputs, Py_ssize_t gates) {
   Py_buffer view, scale = {0}, other = {0};
   if (units < 1 || units > (Py_ssize_t)1 << 24 || inputs < 1 || inputs > MOST_INPUTS ||
@@ -113,7 +113,7 @@ static int pack_values(Integers *self, PyObject *values, PyObject *scales, PyObj
   return done > 0 ? 0 : -1;
 }
 
-static PyObject *Integers_new(PyTypeObject *type, PyObject *args, PyObject *named) {
+static PyObject *IntegerMatrix_new(PyTypeObject *type, PyObject *args, PyObject *named) {
   static char *names[] = {"values", "scales", "bias", "units", "inputs", "gates", "instructions",
                           NULL};
   PyObject *values, *scales, *bias, *instructions = Py_None;
@@ -123,7 +123,7 @@ static PyObject *Integers_new(PyTypeObject *type, PyObject *args, PyObject *name
     return NULL;
   const struct kernels *kernels = kernels_of(instructions);
   if (!kernels) return NULL;
-  Integers *self = (Integers *)type->tp_alloc(type, 0);
+  IntegerMatrix *self = (IntegerMatrix *)type->tp_alloc(type, 0);
   if (!self) return NULL;
   self->kernels = kernels;
   if (pack_values(self, values, scales, bias, units, inputs, gates)) {
@@ -133,17 +133,17 @@ static PyObject *Integers_new(PyTypeObject *type, PyObject *args, PyObject *name
   return (PyObject *)self;
 }
 
-static void Integers_dealloc(Integers *self) {
+static void IntegerMatrix_dealloc(IntegerMatrix *self) {
   free_integers(&self->matrix);
   Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-PyTypeObject IntegersType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Integers",
-    .tp_basicsize = sizeof(Integers),
+PyTypeObject IntegerMatrixType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.IntegerMatrix",
+    .tp_basicsize = sizeof(IntegerMatrix),
     .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_new = Integers_new,
-    .tp_dealloc = (destructor)Integers_dealloc,
+    .tp_new = IntegerMatrix_new,
+    .tp_dealloc = (destructor)IntegerMatrix_dealloc,
     .tp_doc = "Packed weights of a product of integers: int8 [gates*units, inputs], and float32 "
               "scales and biases [gates*units].",
 };
@@ -158,11 +158,11 @@ static int find_name(const char *const *names, const char *name) {
 
 static const char *const cells[] = {"rnn", "lstm", "gru", "gru_reset_before", NULL};
 
-static int is_integers(PyObject *object) { return Py_TYPE(object) == &IntegersType; }
+static int is_integers(PyObject *object) { return Py_TYPE(object) == &IntegerMatrixType; }
 
 static const struct integer_matrix *integers_of(Layer *self, PyObject *object, Py_ssize_t units,
                                                 Py_ssize_t inputs, Py_ssize_t gates) {
-  const Integers *packed = (Integers *)object;
+  const IntegerMatrix *packed = (IntegerMatrix *)object;
   if (is_integers(object) && packed->kernels == self->kernels && packed->matrix.units == units &&
       packed->matrix.inputs == inputs && packed->matrix.gates == gates)
     return &packed->matrix;

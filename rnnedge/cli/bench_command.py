@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     callback=lambda context, option, given: _peers(given),
-    help="Measure beside it, in turns: another .onnx file, or what runs SOURCE: torch, torchscript "
-    "(torch's own ONNX export), openvino; several with commas between [torch, when there is a "
-    "source].",
+    help="Measure next to it, in turns: another .onnx file, or what runs SOURCE: torch, "
+    "torchscript (torch's own ONNX export), openvino; several with commas between [torch, when "
+    "there is a source].",
 )
 @click.option("--source", help="The SOURCE; without it, the layer that options build.")
 @layer_options
@@ -77,7 +77,7 @@ def bench(
 ) -> None:
     """Measure how long MODEL takes over batch and length.
 
-    Threads are 1 on every side unless --threads says otherwise. What is measured beside MODEL is
+    Threads are 1 on every side unless --threads says otherwise. What is measured next to MODEL is
     compared with it first, and timed only where it answers the same.
     """
     from rnnedge.measuring.baseline import read_baseline
@@ -87,15 +87,15 @@ def bench(
     from rnnedge.measuring.tables import bench_lines, bench_tables
 
     if count is not None and seconds is not None:
-        raise click.UsageError("--count goes without --seconds")
+        raise click.UsageError("--count cannot be combined with --seconds")
     options = session_options_of(given)
     sourced = source is not None or any(value is not None for value in given.values())
     if stream and (against or sourced or times or pairs or plot):
         raise click.UsageError(
-            "--stream goes without --time, --shape, --source, --against and --plot"
+            "--stream cannot be combined with --time, --shape, --source, --against or --plot"
         )
     if not sourced and any(name in PEER_NAMES for name in against):
-        raise click.UsageError("--against goes with --source, or the options of a layer")
+        raise click.UsageError("--against requires --source, or the options of a layer")
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
     read = [model, source, baseline, *against]
@@ -119,6 +119,8 @@ def bench(
         else:
             loaded = source_of(source, given, model) if sourced else None
             peers = against or (("torch",) if sourced else ())
+            is_asked = bool(times or batches or pairs)
+            settings["only_fitting"] = not is_asked
             found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
     speeds = earlier.compare(found) if earlier else {}
     changes = earlier.changes(found) if earlier else []

@@ -55,7 +55,7 @@ def shapes_of(
 
     if pairs:
         if times or batches:
-            raise click.UsageError("--shape goes without --time and --batch")
+            raise click.UsageError("--shape cannot be combined with --time or --batch")
         return tuple(dict.fromkeys(pairs))
     shapes = (Shape(time, batch) for batch in batches or BATCHES for time in times or TIMES)
     return tuple(dict.fromkeys(shapes))

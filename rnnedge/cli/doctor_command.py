@@ -52,7 +52,7 @@ def doctor(
 ) -> None:
     """Examine MODEL, an ONNX file of any maker, for what goes wrong on a device.
 
-    It is read, and run in a process of its own at several sizes. Exit code 3 when there is an
+    It is read, and run in a separate process at several sizes. Exit code 3 when there is an
     error: in MODEL, or with --fix in the repaired file.
     """
     if output is None:

@@ -9,6 +9,13 @@ from typing import Any
 
 import click
 
+from rnnedge.cli.c_program import (
+    check_program,
+    program_as_dict,
+    program_lines,
+    program_options,
+    write_c_program,
+)
 from rnnedge.cli.export_target import default_output, next_command
 from rnnedge.cli.options import (
     calibrate_option,
@@ -32,8 +39,8 @@ from rnnedge_runtime.write_target import ONNX, check_target
 @click.option(
     "-o",
     "--output",
-    help="The .onnx file to write [in the current folder, named after SOURCE; never one that is "
-    "there already].",
+    help="The .onnx file, with --target c the folder, to write [in the current folder, named "
+    "after SOURCE; never one that is there already].",
 )
 @force_option
 @layer_options
@@ -43,7 +50,20 @@ from rnnedge_runtime.write_target import ONNX, check_target
     type=click.Choice(TARGETS),
     default="cpu",
     show_default=True,
-    help="What the ONNX form of each layer is chosen for.",
+    help="What the ONNX form of each layer is chosen for; c writes a folder of C99.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="With --target c, rows of each call.",
+)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(min=1),
+    help="With --target c, write no step function, but whole sequences of so many steps, for a "
+    "model that looks ahead.",
 )
 @click.option(
     "--lowering",
@@ -59,7 +79,7 @@ from rnnedge_runtime.write_target import ONNX, check_target
     "random input.",
 )
 @click.option(
-    "--opset", type=int, help="ONNX operator set [the lowest that serves; that of an .onnx file]."
+    "--opset", type=int, help="ONNX operator set [the lowest that works; that of an .onnx file]."
 )
 @click.option(
     "--validate/--no-validate",
@@ -96,22 +116,33 @@ def export(
     }
     if output is None:
         chosen = {name: given[name] for name in ("cell", "quantize", "dtype")}
-        output = default_output(source, **chosen)
-    check_target(output, ONNX, **writing)
+        output = default_output(source, **chosen, folder=given["target"] == "c")
+    program = program_options(output, given)
+    if program is None:
+        check_target(output, ONNX, **writing)
+    else:
+        check_program(output, golden=golden, **writing)
     if golden and not validate:
-        raise click.UsageError("--golden goes with validation: leave --no-validate out")
+        raise click.UsageError("--golden requires validation: leave --no-validate out")
     if is_onnx(source):
         from rnnedge.cli.onnx_source import export_onnx
 
         export_onnx(
-            str(source), output, given, writing, validate=validate, golden=golden, as_json=as_json
+            str(source),
+            output,
+            given,
+            writing,
+            validate=validate,
+            golden=golden,
+            program=program,
+            as_json=as_json,
         )
         return
     from rnnedge.parity import validate as validate_file
     from rnnedge_exporters.exporter import export as export_module
 
     if calibrate and not validate:
-        raise click.UsageError("--calibrate goes with validation: leave --no-validate out")
+        raise click.UsageError("--calibrate requires validation: leave --no-validate out")
     if golden is not None:
         from rnnedge.golden_vectors import check_golden_folder
 
@@ -154,7 +185,14 @@ def export(
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
-        write_file(output, temporary.read_bytes(), ONNX, **writing)
+        content = temporary.read_bytes()
+        if program is None:
+            write_file(output, content, ONNX, **writing)
+        else:
+            written = write_c_program(
+                content, output, program, name=source or "the model", force=force
+            )
+            result = replace(result, program=written)
     if as_json:
         print_json(
             {
@@ -168,6 +206,7 @@ def export(
                 "trial": asdict(result.report),
                 "report": report.to_dict() if report else None,
             }
+            | program_as_dict(result.program)
         )
         return
     if report:
@@ -179,4 +218,7 @@ def export(
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, the golden vectors")
-    print_lines("next:", next_command(output, result.contract.interface, golden))
+    if result.program is not None:
+        print_lines(*program_lines(result.program))
+    else:
+        print_lines("next:", next_command(output, result.contract.interface, golden))

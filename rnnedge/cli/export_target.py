@@ -14,7 +14,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def default_output(
-    source: str | None, *, cell: str | None, quantize: str | None, dtype: str
+    source: str | None, *, cell: str | None, quantize: str | None, dtype: str, folder: bool = False
 ) -> str:
     """Return the name of the file to write, in the current folder, derived from the source.
 
@@ -23,7 +23,12 @@ def default_output(
         cell: The cell that options name.
         quantize: As `--quantize`.
         dtype: As `--dtype`.
+        folder: Whether it is the folder of a C program, which is called as the source.
     """
+    if folder:
+        if is_onnx_name(source):
+            return PurePath(str(source)).stem
+        return default_output(source, cell=cell, quantize=quantize, dtype=dtype)[:-5]
     if source is None:
         return f"{cell or 'rnn'}.onnx"
     module, colon, called = source.partition(":")
@@ -31,13 +36,18 @@ def default_output(
         name = called.partition("(")[0].rpartition(".")[2]
         return f"{_WORD.sub('_', name).lower()}.onnx"
     name = PurePath(source).name
-    if name.lower().endswith(".onnx"):
+    if is_onnx_name(name):
         kind = "int8" if quantize else dtype
         return f"{name[:-5]}_{kind}.onnx"
     path = PurePath(name)
     if path.suffix.lower() in _ARCHIVES:  # as in weights.pth.tar
         path = PurePath(path.stem)
     return f"{path.stem}.onnx"
+
+
+def is_onnx_name(name: str | None) -> bool:
+    """Whether a name ends as that of an ONNX file does."""
+    return name is not None and name.lower().endswith(".onnx")
 
 
 def next_command(model: str, interface: Interface | None, golden: str | None = None) -> str:

@@ -87,7 +87,7 @@ def _runs(found: Inspection) -> Iterator[str]:
         known = "" if found.contract else ", where it does not read ahead"
         yield f"stream:   {size} bytes of state for a row, delay {session.delay} step(s){known}"
     counts = ", ".join(f"{n} on {provider}" for provider, n in session.nodes_by_provider.items())
-    yield f"nodes:    {counts or 'this ONNX Runtime does not tell where they run'}"
+    yield f"nodes:    {counts or 'this ONNX Runtime does not report where they run'}"
     for node in session.fell_back:
         yield f"fell back to the CPU: {node.operator} {node.name}"
     yield from (f"note:     {remark}" for remark in session.remarks)

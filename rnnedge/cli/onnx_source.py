@@ -6,14 +6,23 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rnnedge.cli.c_program import (
+    print_program,
+    program_as_dict,
+    program_lines,
+    write_c_program,
+)
 from rnnedge.cli.export_target import next_command
 from rnnedge.cli.options import refuse_others
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
 from rnnedge.cli.quantization_table import quantization_table, reasons
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX
+
+if TYPE_CHECKING:
+    from rnnedge_exporters.c_source.target import CProgram
 
 
 def export_onnx(
@@ -24,6 +33,7 @@ def export_onnx(
     *,
     validate: bool,
     golden: str | None,
+    program: Mapping[str, Any] | None,
     as_json: bool,
 ) -> None:
     """Run `rnnedge export model.onnx --quantize int8 -o small.onnx`.
@@ -35,17 +45,23 @@ def export_onnx(
         writing: How it is written: what `write_file` takes.
         validate: Whether it is proven first.
         golden: A folder for golden vectors, or None.
+        program: The options of a C program, or None.
         as_json: Whether one JSON object is printed.
     """
     weights = ("quantize", "dtype", "target", "opset")
-    others = ("force", "golden", "validate", "as_json", "verbose")
+    others = ("force", "golden", "validate", "as_json", "verbose", "batch", "max_steps")
     refuse_others(source, "source", "output", *weights, *others)
     from rnnedge.errors import SourceError
 
     if given["quantize"] is None and given["dtype"] == "float32":
+        if program is not None:
+            content = Path(source).read_bytes()
+            written = write_c_program(content, output, program, name=source, force=writing["force"])
+            print_program(written, as_json=as_json)
+            return
         raise SourceError(
             f"{source}: is an ONNX file already: --quantize int8 or --dtype float16 writes its "
-            "weights in fewer bits"
+            "weights in fewer bits, and --target c writes it as C"
         )
     from rnnedge_exporters.quantization.onnx_file.quantize import quantize
 
@@ -64,7 +80,12 @@ def export_onnx(
             report = replace(report, model=output)
             if not report:
                 refuse_unequal(report, as_json=as_json)
-        write_file(output, temporary.read_bytes(), ONNX, **writing)
+        content = temporary.read_bytes()
+        made: CProgram | None = None
+        if program is None:
+            write_file(output, content, ONNX, **writing)
+        else:
+            made = write_c_program(content, output, program, name=source, force=writing["force"])
     if as_json:
         print_json(
             {
@@ -77,10 +98,14 @@ def export_onnx(
                 "quantization": [asdict(layer) for layer in result.quantization],
                 "report": report.to_dict() if report else None,
             }
+            | program_as_dict(made)
         )
         return
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
     print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+    if made is not None:
+        print_lines(*program_lines(made))
+        return
     interface = result.contract.interface if result.contract else None
     print_lines(f"wrote {result}", "next:", next_command(output, interface))

@@ -184,7 +184,7 @@ def device_option(command: F) -> F:
 
 
 def session_options_of(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what `Session` takes beside device and threads; takes it out of `given`."""
+    """Return what `Session` takes besides device and threads; takes it out of `given`."""
     return {name: given.pop(name) for name in _SESSION_NAMES}
 
 
@@ -207,7 +207,7 @@ def _arguments(given: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def refuse_others(source: str, *taken: str) -> None:
-    """Refuse options that do not go with a SOURCE that is an ONNX file.
+    """Refuse options that a SOURCE does not take that is an ONNX file.
 
     Args:
         source: The file.
@@ -222,7 +222,7 @@ def refuse_others(source: str, *taken: str) -> None:
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if given and name not in taken:
             option = next((o for o in parameter.opts if o.startswith("--")), name)
-            raise click.UsageError(f"{option}: goes with a PyTorch source, got {source}")
+            raise click.UsageError(f"{option}: requires a PyTorch source, got {source}")
 
 
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:
@@ -231,7 +231,7 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
     Args:
         source: SOURCE as it was given.
         given: What click passed on.
-        model: A file that tells which of several layers in a checkpoint is meant.
+        model: A file that shows which of several layers in a checkpoint is meant.
     """
     from rnnedge.sources.load import load_source
 

@@ -25,7 +25,7 @@ _PIPE_WIDTH = 200
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on one line; NaN and infinity, which JSON has not, are null."""
+    """Print one JSON object on one line; NaN and infinity, which JSON does not have, are null."""
     click.echo(json.dumps(finite(value), default=str, allow_nan=False))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("subject", metavar="[SOURCE|MODEL]", required=False)
 @click.option("-o", "--output", required=True, help="The .onnx file to write.")
-@click.option("--source", help="The SOURCE of a MODEL, which tells how it is exported.")
+@click.option("--source", help="The SOURCE of a MODEL, which determines how it is exported.")
 @shape_options
 @layer_options
 @interface_options
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     type=click.Choice(QUANTIZE),
     help="Write weights in int8, and measure the forms that compute in it too, or those alone.",
 )
-@click.option("--opset", type=int, help="ONNX operator set [the lowest that serves].")
+@click.option("--opset", type=int, help="ONNX operator set [the lowest that works].")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -77,10 +77,10 @@ def tune(
     shapes = shapes_of(times, batches, pairs)
     model = subject if subject and subject.endswith(".onnx") else None
     if model is None and source is not None:
-        raise click.UsageError("--source goes with a MODEL; without one, SOURCE comes first")
+        raise click.UsageError("--source requires a MODEL; without one, SOURCE comes first")
     told = (inputs, lengths, states is not None, quantize, opset is not None)
     if model and any(told):
-        raise click.UsageError(f"{model} tells how it is exported: leave those options out")
+        raise click.UsageError(f"{model} determines how it is exported: leave those options out")
     from rnnedge_runtime.write_target import ONNX, check_target
 
     check_target(output, ONNX, protected=[subject, source], force=force)

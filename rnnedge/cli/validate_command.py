@@ -126,11 +126,11 @@ def validate(
 ) -> None:
     """Check that MODEL computes what its source computes in PyTorch float64.
 
-    MODEL may come from any exporter. It runs in a process of its own. When it fails, the smallest
+    MODEL may come from any exporter. It runs in a separate process. When it fails, the smallest
     failing case is searched for, and the mistake that explains it.
 
-    Where the source is an .onnx file, MODEL is compared with it: both run in one process of their
-    own. MODEL may be what `export --quantize` made of it.
+    Where the source is an .onnx file, MODEL is compared with it: both run in one separate
+    process. MODEL may be what `export --quantize` made of it.
     """
     beside_file = is_onnx(source)
     if beside_file:

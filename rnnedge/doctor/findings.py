@@ -59,7 +59,7 @@ class Finding:
     Attributes:
         kind: What it is.
         severity: `error` when the model answers wrongly, or not at all, where it says it does;
-            `warning` when it will not serve some uses; `note` when it is good to know.
+            `warning` when it does not work for some uses; `note` when it is good to know.
         where: The node, tensor or axis, or the runtime for findings of kind `runtime`.
         problem: What is wrong, with what was expected and what came.
         remedy: What to do.

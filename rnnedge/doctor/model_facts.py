@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from rnnedge.doctor.reading.recurrence import Cell, Chain, find_cells, find_chains
+from rnnedge.doctor.reading.recurrence import Chain, RecurrentNode, find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles, unrolled_steps
 from rnnedge.doctor.running.behaviour import Behaviour, empty_sizes, study
 from rnnedge.doctor.running.find_working_sizes import with_all_axes
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.serialize import save_model
-from rnnedge_exporters.sandbox.onnx_runtime import Answer, Sandbox
+from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME
 
 _SHAPING = ("Reshape", "Expand", "ConstantOfShape", "Slice", "Split", "Tile")
@@ -48,7 +48,7 @@ class Subject:
     """
 
     file: OnnxFile
-    cells: tuple[Cell, ...]
+    cells: tuple[RecurrentNode, ...]
     chains: tuple[Chain, ...]
     shapes: Shapes
     roles: Roles
@@ -78,7 +78,12 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
     """
     file = OnnxFile(path)
     cells, chains, shapes = find_cells(file), find_chains(file), file.symbolic_shapes()
-    roles = with_all_axes(find_roles(file, cells, chains, shapes), file.inputs)
+
+    def run(feeds: Arrays) -> Arrays | None:
+        answer = sandbox.run(file.path, feeds)
+        return answer.outputs if answer.ok else None
+
+    roles = with_all_axes(find_roles(file, cells, chains, shapes, run), file.inputs)
     unrolled = unrolled_steps(chains, roles, shapes)
     opened, why_not, behaviour = None, _why_not_run(file), None
     empties: tuple[tuple[str, Answer], ...] = ()
@@ -101,7 +106,7 @@ def observe(path: str | os.PathLike[str], sandbox: Sandbox) -> Subject:
 @contextmanager
 def trial_of(
     file: OnnxFile, roles: Roles, sandbox: Sandbox, probes: Sequence[str] = ()
-) -> Iterator[Trial]:
+) -> Iterator[ProbeRuns]:
     """Give a trial of a copy of the model whose batch and time axes are open.
 
     Args:
@@ -117,7 +122,7 @@ def trial_of(
     with tempfile.TemporaryDirectory(prefix="rnnedge-") as folder:
         path = Path(folder) / "model.onnx"
         save_model(model, path)
-        yield Trial(sandbox, path, roles)
+        yield ProbeRuns(sandbox, path, roles)
 
 
 def declared_sizes(file: OnnxFile, roles: Roles) -> Sizes:

@@ -1,1 +1,1 @@
-"""Measuring: how long a model takes on this machine, alone and beside others."""
+"""Measuring: how long a model takes on this machine, alone and next to others."""

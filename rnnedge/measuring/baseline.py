@@ -26,7 +26,7 @@ class Baseline:
         model: The model that was measured.
         device: Where it ran.
         threads: Threads inside one operator.
-        options: What was set on ONNX Runtime beside, in words.
+        options: Further settings of ONNX Runtime, in words.
         machine: The machine.
         p50_ms: Median time of the model by shape.
     """
@@ -67,7 +67,7 @@ class Baseline:
         }
 
     def changes(self, now: Benchmark) -> list[str]:
-        """Say what is another than then, beside the time."""
+        """Say what has changed since then, apart from the time."""
         changes = [
             f"{name} {getattr(self, name)} then, {getattr(now, name)} now"
             for name in ("model", "device", "threads")
@@ -95,7 +95,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Baseline:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        said = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise InputError(f"{name}: expected what rnnedge bench --json printed: {said}") from error
     try:
         if values["format"] != FORMAT:

@@ -67,7 +67,7 @@ def this_machine(packages: Iterable[str] = ()) -> Machine:
     """Describe this machine.
 
     Args:
-        packages: What to name the version of, beside the engine and what is in any measurement.
+        packages: What to name the version of, besides the engine and what is in any measurement.
     """
     versions = package_versions((*_PACKAGES, *packages))
     return Machine(

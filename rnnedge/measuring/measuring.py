@@ -1,11 +1,11 @@
-"""`bench_shapes`: a model over batch and length, alone or beside those that run its source."""
+"""`bench_shapes`: a model over batch and length, alone or next to those that run its source."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 class _Alone:
-    """A model with nobody beside it."""
+    """A model measured alone."""
 
     def __init__(self, model: str, device: Device, options: Mapping[str, Any]) -> None:
         self._model, self._device, self._options = model, device, options
@@ -63,6 +63,7 @@ def bench_shapes(
     warmup: int = 5,
     rate: float | None = None,
     progress: Progress | None = None,
+    only_fitting: bool = False,
     **options: Any,
 ) -> Benchmark:
     """Measure whole sequences.
@@ -71,7 +72,7 @@ def bench_shapes(
         model: The `.onnx` file, of any maker.
         shapes: What to run.
         source: What the model was exported from; needed by `PEERS`.
-        against: What is measured beside the model, in turns: names of `PEERS`, which run the
+        against: What is measured next to the model, in turns: names of `PEERS`, which run the
             source, and paths of other `.onnx` files, which need none.
         device: Where the model runs; with `against`, `cpu`.
         threads: Threads inside one operator, of every side, 1 or more.
@@ -80,6 +81,8 @@ def bench_shapes(
         warmup: Calls of each side that are not measured, 0 or more.
         rate: Steps of the signal in a second, above 0, for the real-time factor.
         progress: Called with the number of shapes done and in all.
+        only_fitting: Whether shapes that the model cannot take are left out, unless all are; where
+            it takes windows of a size, lengths count these.
         options: What else `Session` takes to open the model, such as `arena`.
 
     Raises:
@@ -98,7 +101,7 @@ def bench_shapes(
         opened = {"threads": threads, **options}
         subject: MeasuredModel = _Alone(model, device, opened)
         if (source is not None or files) and device != "cpu":
-            raise InputError(f"--against: goes with --device cpu, got {device}")
+            raise InputError(f"--against: requires --device cpu, got {device}")
         if source is not None:
             from rnnedge.measuring.peer_comparison import Beside
             from rnnedge.measuring.peers import torch_threads
@@ -113,12 +116,14 @@ def bench_shapes(
 
         def open_and_run() -> Session:
             session = subject.open()
-            for shape in shapes:
+            session.probe_axes()
+            for shape in _chosen(session, shapes, only_fitting=only_fitting):
                 check_sizes(session.interface, shape)
                 session.run(subject.inputs(session, shape))
             return session
 
         session, memory = with_memory(open_and_run)
+        shapes = _chosen(session, shapes, only_fitting=only_fitting)
         counter = WorkCounter(model)
         results = []
         for done, shape in enumerate(shapes, 1):
@@ -148,12 +153,26 @@ def bench_shapes(
     )
 
 
+def _chosen(session: Session, shapes: Sequence[Shape], *, only_fitting: bool) -> Sequence[Shape]:
+    """Return the shapes to measure: where nobody asked for them, those that the model can take."""
+    if not only_fitting:
+        return shapes
+    taken = []
+    for shape in shapes:
+        window = Shape(shape.time * session.fewest_steps, shape.batch)
+        with suppress(InputError):
+            check_sizes(session.interface, window)
+            taken.append(window)
+    return taken or shapes
+
+
 def check_sizes(interface: Interface, shape: Shape) -> None:
     """Refuse a size that no input can have: the numbers would be of another shape than is said."""
     axes = [axis for spec in interface.data_inputs for axis in spec.axes]
     if any(isinstance(axis, str) and axis not in (TIME, BATCH) for axis in axes):
         return  # an axis of another name may be either
     for axis, size in ((TIME, shape.time), (BATCH, shape.batch)):
-        if axis not in axes and size not in axes:
+        # A model without the axis takes one frame, or one row, in a call.
+        if axis not in axes and size not in axes and size != 1:
             inputs = ", ".join(map(str, interface.data_inputs))
             raise InputError(f"--{axis} {size}: no input has an axis that can be {size}: {inputs}")

@@ -36,7 +36,7 @@ def options_of(model: str, contract: Contract | None, module: nn.Module) -> dict
     if contract.quantization is not None or contract.dtype != "float32":
         raise ModelError(
             f"{model}: expected float32 weights, got {contract.quantization or contract.dtype}; "
-            "which layers were kept in float32 it does not tell: tune its source, with --quantize"
+            "which layers were kept in float32 it does not say: tune its source, with --quantize"
         )
     face = contract.interface
     options: dict[str, Any] = {"target": contract.target, "opset": contract.opset}

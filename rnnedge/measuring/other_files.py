@@ -1,4 +1,4 @@
-"""Other ONNX files of the same network beside a model, such as the one before it was quantized."""
+"""Other ONNX files of the same network next to a model, such as the one before it was quantized."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Calls = dict[str, Callable[[], object]]
 
 
 class MeasuredModel(Protocol):
-    """A model that is measured, alone or beside others."""
+    """A model that is measured, alone or next to others."""
 
     sides: dict[str, str]
 
@@ -41,10 +41,10 @@ class MeasuredModel(Protocol):
 
 
 class BesideFiles:
-    """A model with other files beside it, each compared with it before it is timed.
+    """A model with other files next to it, each compared with it before it is timed.
 
     Args:
-        subject: The model, alone or beside those that run its source.
+        subject: The model, alone or next to those that run its source.
         model: Its file.
         files: The other files.
         options: What `Session` takes to open each, such as `threads`.

@@ -1,4 +1,4 @@
-"""A model beside those that run its source, each checked at a shape before it is timed there."""
+"""A model next to those that run its source, each checked at a shape before it is timed there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be measured beside a model; here nothing is imported that a peer needs."""
+"""What can be measured next to a model; here nothing is imported that a peer needs."""
 
 from __future__ import annotations
 

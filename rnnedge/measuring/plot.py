@@ -55,7 +55,7 @@ def write_plot(
     Args:
         benchmark: What was measured; whole sequences.
         path: The file to write, `.png`, `.svg` or `.pdf`.
-        protected: Files that it must not replace, beside the model that was measured.
+        protected: Files that it must not replace, besides the model that was measured.
         force: Whether a file that holds something else may be replaced.
 
     Raises:

@@ -67,6 +67,7 @@ def bench_stream(
 
     def open_and_step() -> Session:
         session = Session(model, device=device, threads=threads, **options)
+        session.probe_axes()
         for batch in batches:
             check_sizes(session.interface, Shape(1, batch))
             _stepper(session, batch)()

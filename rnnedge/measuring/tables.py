@@ -145,7 +145,7 @@ def _work(benchmark: Benchmark) -> Table:
 def _beside(benchmark: Benchmark) -> Table:
     others = [side for side in benchmark.sides if side != OWN]
     headings = [heading for side in others for heading in (f"{side} ms", "ratio")]
-    title = "median beside others, and how many times as long they take"
+    title = "median next to others, and how many times as long they take"
     table = numbers(title, ["batch", "time", f"{OWN} ms", *headings])
     for result in benchmark.shapes:
         cells = [str(result.shape.batch), str(result.shape.time), short(result.own.p50_ms)]

@@ -108,7 +108,7 @@ class TorchOutputs:
 def open_beside(model: str, source: Source) -> tuple[OpenedModel, TorchOutputs]:
     """Open a model in this process, and say which of its inputs are which by its source.
 
-    What a checkpoint does not tell (nonlinearity, batch_first) is what the model answers.
+    What a checkpoint does not say (nonlinearity, batch_first) is what the model answers.
 
     Raises:
         ModelError: When the model cannot be opened.
@@ -134,7 +134,7 @@ def _beside_layer(opened: OpenedModel, origin: str, layer: nn.Module) -> TorchOu
 def _fits(opened: OpenedModel, layer: nn.Module) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
+            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
             reference = _beside_layer(opened, "", layer).held_by(opened)
         for shape in _TELLING:
             answers = reference.answers(shape)
@@ -147,5 +147,5 @@ def _fits(opened: OpenedModel, layer: nn.Module) -> bool:
 
 
 def _nobody(inputs: Inputs, case: Case) -> Outputs:
-    """Answer nothing: what answers is asked beside PyTorch, not by it."""
+    """Answer nothing: what answers is asked in addition to PyTorch, not by it."""
     return {}

@@ -137,7 +137,7 @@ def tune(
         digest: Digest that the weights must have, when the source should be that of a file.
         force: Whether a file that holds something else may be replaced.
         progress: Called with the number of shapes done and in all.
-        options: What `rnnedge.export` takes beside its lowering.
+        options: What `rnnedge.export` takes besides its lowering.
 
     Raises:
         ExportError: When the source cannot be exported.
@@ -215,7 +215,7 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
 def _export_all(
     source: Source, folder: Path, options: Mapping[str, Any]
 ) -> tuple[dict[str, Path], dict[str, str], ExportResult]:
-    """Return the files by form, why other forms are none, and the exporter's own choice."""
+    """Return the files by form, why other forms are left out, and the exporter's own choice."""
     default = export(source.module, folder / "default.onnx", **options)
     files, left_out = {_form(default): default.path}, {}
     for name in _forms(options.get("quantize"), default.contract.target):

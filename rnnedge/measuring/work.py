@@ -43,7 +43,7 @@ class Work:
     Attributes:
         flops: Operations in products, of integers too, all steps and rows together.
         weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
-            none of them.
+            not among them.
     """
 
     flops: int
@@ -77,7 +77,7 @@ class WorkCounter:
         """Count one call.
 
         Args:
-            inputs: Some inputs by name, whose sizes tell those of all.
+            inputs: Some inputs by name, whose sizes determine those of all.
 
         Returns:
             None when it cannot be counted.
@@ -142,7 +142,7 @@ def _count_node(node: NodeProto, shapes: Shapes) -> Work:
 
 
 def _products(node: NodeProto, given: Mapping[str, Any], shapes: Shapes) -> int:
-    """Return the multiplications of a node without graphs of its own."""
+    """Return the multiplications of a node without its own subgraphs."""
     kind = node.op_type
     if kind in ("MatMul", "MatMulInteger"):
         return _size(shapes, node.output[0]) * _size(shapes, node.input[0], -1)

@@ -208,8 +208,8 @@ def _random(
     largest: int,
     scale: float,
 ) -> NDArray[Any]:
-    # An axis that is neither batch nor time, as the length of an encoder's memory, gets a size of
-    # its own.
+    # An axis that is neither batch nor time, as the length of an encoder's memory, gets its own
+    # size.
     shape = [a if isinstance(a, int) else sizes.setdefault(a, sizes[TIME] + 1) for a in spec.axes]
     if spec.dtype == "bool":
         return np.asarray(random.random(shape) < 0.3)

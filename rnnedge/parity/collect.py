@@ -16,7 +16,7 @@ from rnnedge.errors import CrashError, RefusedError, SourceError, TimeLimitError
 from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
 from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.rounding.dynamic_quantization import Integers
-from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_of
+from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_like, runner_of
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.repeatable import drawn, same_arrays, seeded
 from rnnedge_runtime import RnnEdgeError
@@ -170,15 +170,14 @@ class Questioner:
         integers: Integers | None = None,
         wanted: Wanted | None = None,
     ) -> None:
-        """Copy `module` for the reference, and for float32 beside it."""
-        runner = runner_of(module)
+        """Copy `module` for the reference, and for float32 as well."""
         self.dtype = dtype
         self._interface = interface
         self._model = model
         self._module = module
         self._integers = integers
-        self._reference = runner(module, interface, dtype, integers)
-        self._single = runner(module, interface, torch.float32, integers)
+        self._reference = runner_of(module)(module, interface, dtype, integers)
+        self._single = runner_like(self._reference, module, torch.float32, integers)
         self._moved: list[Runner] = []
         self._trusted = False
         self._indices = largest_index(module)
@@ -221,8 +220,8 @@ class Questioner:
     def _repeated(self, inputs: Inputs, case: Case) -> Outputs:
         """Answer with the reference, which must answer the same again.
 
-        What a source draws at random cannot be told from an error of the file, and would widen what
-        is allowed of it. The first case is always repeated, others where random numbers were drawn.
+        What a source draws at random looks like an error of the file, and would widen what is
+        allowed of it. The first case is always repeated, others where random numbers were drawn.
 
         Raises:
             SourceError: When it answers otherwise the second time.
@@ -246,12 +245,11 @@ class Questioner:
         self, reference: Outputs, inputs: Inputs, case: Case, samples: range
     ) -> dict[str, float]:
         """Return how far each output moves in samples of moved weights."""
-        runner = runner_of(self._module)
         while len(self._moved) < samples.stop:
             seed = len(self._moved)
             twin, integers = _moved(self._module, seed), self._integers
             rounding = integers.sample(seed) if integers else None
-            self._moved.append(runner(twin, self._interface, self.dtype, rounding))
+            self._moved.append(runner_like(self._reference, twin, self.dtype, rounding))
         others = [self._moved[sample](inputs, case) for sample in samples]
         return {name: max(_distance(o[name], y) for o in others) for name, y in reference.items()}
 

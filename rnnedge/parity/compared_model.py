@@ -1,4 +1,4 @@
-"""What a diagnosis is told of a model that was compared."""
+"""What a diagnosis knows of a model that was compared."""
 
 from __future__ import annotations
 

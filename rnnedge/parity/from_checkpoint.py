@@ -1,4 +1,4 @@
-"""What a checkpoint leaves open, told by the file it is compared with."""
+"""What a checkpoint leaves open, decided by the file it is compared with."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def _prefixes(
 
 
 def settle(source: Source, fits: Callable[[nn.RNNBase], Fit | None]) -> tuple[Source, str | None]:
-    """Try what a checkpoint does not tell, and keep what the file answers.
+    """Try what a checkpoint does not say, and keep what the file answers.
 
     Args:
         source: A bare layer from a checkpoint.
-        fits: How a layer fits the file; None when that cannot be told of any.
+        fits: How a layer fits the file; None when that is unknown for all.
 
     Returns:
         The source with what fits, and a note; the source as it is where nothing does.
@@ -111,7 +111,7 @@ def _settled(
     before = str(RNNSpec.from_layer(source.module))  # type: ignore[arg-type]  # a bare layer
     settled = replace(source, module=module, origin=source.origin.replace(before, str(spec)))
     words = " and ".join(f"{name}={getattr(spec, name)!r}" for name in names)
-    note = f"{words}: the checkpoint does not tell it, the {what} of the file do"
+    note = f"{words}: the checkpoint does not say, the {what} of the file do"
     return settled, note if names else None
 
 

@@ -1,4 +1,4 @@
-"""Which inputs, outputs and axes of a file are which, told by its source."""
+"""Which inputs, outputs and axes of a file are which, decided by its source."""
 
 from __future__ import annotations
 
@@ -162,6 +162,6 @@ def _check(
 
 
 def _same_features(given: TensorSpec, wanted: TensorSpec) -> bool:
-    """Whether sizes agree where both are told, batch and time aside."""
+    """Whether sizes agree where both are known, batch and time aside."""
     pairs = zip(given.axes, wanted.axes, strict=True)
     return all(g == w for g, w in pairs if isinstance(g, int) and isinstance(w, int))

@@ -1,4 +1,4 @@
-"""How long the model takes beside PyTorch eager, at a few shapes, one thread on both sides."""
+"""Latency of the model and of PyTorch eager, at a few shapes, one thread on both sides."""
 
 from __future__ import annotations
 

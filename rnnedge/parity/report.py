@@ -46,7 +46,7 @@ class CaseResult:
     Attributes:
         case: The case.
         output: Name of the output, or of a layer that is compared for itself.
-        error: Largest absolute error against the reference; infinite beside a problem.
+        error: Largest absolute error against the reference; infinite when there is a problem.
         relative: `error` relative to the largest magnitude of the output in this case.
         ulps: `error` in float32 units in the last place at that magnitude.
         allowed: Absolute error that is inside tolerance.
@@ -55,7 +55,7 @@ class CaseResult:
         rounding: The largest of `torch_error`, of what two units in the last place of every weight
             change, and of 2^-24 of the largest final state.
         at: Where the error is largest, one index for each axis, or None.
-        problem: What is wrong beside the numbers (a shape, an exception), or None.
+        problem: What is wrong apart from the numbers (a shape, an exception), or None.
         remark: What is right and still worth saying, such as NaN on both sides, or None.
     """
 
@@ -190,7 +190,7 @@ class OutputReport:
         tolerance: Absolute error allowed.
         torch_abs: Largest absolute error of PyTorch itself in float32; None as in `CaseResult`.
         worst: The worst case, and the index where it was.
-        problem: What is wrong beside the numbers (a shape, an exception), or None.
+        problem: What is wrong apart from the numbers (a shape, an exception), or None.
         histogram: Errors of all values in all cases.
     """
 
@@ -225,7 +225,7 @@ class Report:
         results: Every output in every case.
         curves: Errors over time, of outputs and, where the graph shows them, of layers inside.
         diagnosis: Why it fails, or None when it passes.
-        timings: Latency beside PyTorch, when it was measured.
+        timings: Latency next to PyTorch, when it was measured.
         rounding: What the file holds in fewer bits and what that costs; None for float32.
         calibration: The error of each output on the caller's own sequences; empty without any.
         contract: What the file promises, or None when rnnedge did not make it.

@@ -12,14 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks
+from rnnedge.parity.rolled_source import (
+    RolledSource,
+    roll_source,
+    states_of_loops,
+    with_weights,
+)
 from rnnedge.parity.rounding.dynamic_quantization import Integers, Walker
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.layers.recurrent import join
-from rnnedge_exporters.modules.arguments import flatten_result
+from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
@@ -49,7 +55,7 @@ class Runner(Protocol):
 
 
 class Runs(Protocol):
-    """What runs a model: a `Session`, or one in a process of its own."""
+    """What runs a model: a `Session`, or one in a separate process."""
 
     interface: Interface
 
@@ -70,7 +76,7 @@ class ModelRunner:
 
     def __init__(self, interface: Interface, opened: Callable[[int], Runs]) -> None:
         """Run on what `opened` returns."""
-        self._interface = interface
+        self.interface = interface
         self._opened = opened
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
@@ -94,7 +100,7 @@ class ModelRunner:
         return outputs
 
     def _reordered(self, arrays: Outputs, order: NDArray[np.int64], kind: str) -> Outputs:
-        axes = {spec.name: spec.axes for spec in getattr(self._interface, kind)}
+        axes = {spec.name: spec.axes for spec in getattr(self.interface, kind)}
         return {
             name: np.take(array, order, axes[name].index(BATCH))
             if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == len(order)
@@ -103,7 +109,7 @@ class ModelRunner:
         }
 
     def _run(self, session: Runs, inputs: Inputs, case: Case) -> Outputs:
-        face = self._interface
+        face = self.interface
         state = {spec.name: inputs[spec.name] for spec in face.state_inputs}
         lengths = inputs[face.lengths] if face.lengths else None
         pieces: list[Outputs] = []
@@ -144,6 +150,7 @@ class LayerRunner:
 
     Attributes:
         source: The copy that is run.
+        interface: Gives the answers the names that the exported model has.
     """
 
     def __init__(
@@ -157,12 +164,12 @@ class LayerRunner:
         self._layer = self.source = private_copy(layer, dtype)
         self._walker = integers.walker(self._layer) if integers else None
         self._batch_first = bool(getattr(layer, "batch_first", False))
-        self._interface = interface
+        self.interface = interface
         self._dtype = dtype
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
         """Run `inputs`; whole where a case in chunks has the same answer, as without integers."""
-        face = self._interface
+        face = self.interface
         tensors = [
             torch.from_numpy(inputs[spec.name]).to(self._dtype)
             for spec in face.inputs
@@ -223,9 +230,12 @@ class ModuleRunner:
         interface: Gives names to arguments and answers.
         dtype: What to compute in.
         integers: Which products are made of integers; None where none are.
+        rolled: What `roll_source` made of the same module with other weights, to save the time.
 
     Attributes:
         source: The copy that is run.
+        interface: Gives names to arguments and answers.
+        rolled: What `roll_source` made of it; None where it has no Python loop with a state.
     """
 
     def __init__(
@@ -234,18 +244,25 @@ class ModuleRunner:
         interface: Interface,
         dtype: torch.dtype,
         integers: Integers | None = None,
+        rolled: fx.GraphModule | None = None,
     ) -> None:
         """Copy `module` to the CPU, in `dtype` and in eval mode."""
         self._module = self.source = private_copy(module, dtype)
         if integers:
             integers.install(self._module)
-        self._interface = interface
+        self.interface = interface
         self._dtype = dtype
         self._given: dict[str, Tensor] = {}
         self._finals: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         for path, layer in recurrent_layers(self._module).items():
             exchange_forward(layer, partial(self._with_states, path))
+        loops = states_of_loops(self._module, interface)
+        self.rolled, self._loops = rolled, None
+        if loops:
+            self.rolled = rolled or roll_source(module, interface, loops)
+            twin = with_weights(self.rolled, self._module, dtype)
+            self._loops = RolledSource(twin, loops, self._with_states)
         for path, conv in self._module.named_modules():
             if f"{path}.context_0" in {pair.input for pair in interface.states}:
                 assert isinstance(conv, nn.Conv1d)  # no other has a context
@@ -258,18 +275,28 @@ class ModuleRunner:
             name: t.to(self._dtype) if t.is_floating_point() else t for name, t in tensors.items()
         }
         self._finals, self._calls = {}, {}
-        arguments = arguments_of(self._module, self._interface, self._given)
+        arguments = arguments_of(self._module, self.interface, self._given)
         default = torch.get_default_dtype()
         torch.set_default_dtype(self._dtype)  # what a forward makes with torch.zeros(...)
         try:
             with unchanged(self._module), torch.inference_mode():
-                result = flatten_result(self._module(**arguments.values))
+                result, finals = self._results(arguments)
         finally:
             torch.set_default_dtype(default)
         # Lifted states come behind what the module returns itself.
-        own = [spec.name for spec in self._interface.outputs[: len(result)]]
-        answers = dict(zip(own, result, strict=True)) | self._finals
+        own = [spec.name for spec in self.interface.outputs[: len(result)]]
+        answers = dict(zip(own, result, strict=True)) | self._finals | finals
         return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    def _results(self, arguments: Arguments) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the results, and the final states of the Python loops."""
+        if self._loops is None:
+            return flatten_result(self._module(**arguments.values)), {}
+        results, finals = self._loops.run(arguments, self._given)
+        if not self._loops.starts_elsewhere(self._given):
+            self._finals, self._calls = {}, {}
+            results = flatten_result(self._module(**arguments.values))
+        return results, finals
 
     def _with_context(self, path: str, conv: nn.Conv1d, x: Tensor) -> Tensor:
         """Run a causal convolution with what came before instead of zeros."""
@@ -290,7 +317,7 @@ class ModuleRunner:
             number = self._calls.get(path, 0)
             self._calls[path] = number + 1
             name = f"{path}.call{number}" if number else path
-            pairs = [pair for pair in self._interface.states if _lifted_from(pair, name)]
+            pairs = [pair for pair in self.interface.states if _lifted_from(pair, name)]
             if not pairs:
                 return forward(input, hx, *rest, **more)
             states = [self._given[pair.input] for pair in pairs]
@@ -309,6 +336,25 @@ class ModuleRunner:
 def runner_of(module: nn.Module) -> type[LayerRunner | ModuleRunner]:
     """Return what runs `module` in PyTorch."""
     return LayerRunner if is_bare_layer(module) else ModuleRunner
+
+
+def runner_like(
+    known: LayerRunner | ModuleRunner,
+    module: nn.Module,
+    dtype: torch.dtype,
+    integers: Integers | None = None,
+) -> LayerRunner | ModuleRunner:
+    """Return what runs a module in another dtype, or one with other weights.
+
+    Args:
+        known: Runs the module.
+        module: The module, or a copy with other weights.
+        dtype: What to compute in.
+        integers: Which products are made of integers; None where none are.
+    """
+    if isinstance(known, LayerRunner):
+        return LayerRunner(module, known.interface, dtype, integers)
+    return ModuleRunner(module, known.interface, dtype, integers, known.rolled)
 
 
 def _lifted_from(pair: StatePair, layer: str) -> bool:

@@ -89,7 +89,7 @@ def validate(
 
     A file that holds weights in int8 or float16 is compared with the source as it holds it: with
     the rounded weights, and activations rounded where it rounds them. What the rounding itself
-    costs is measured beside, in `Report.rounding`.
+    costs is measured separately, in `Report.rounding`.
 
     Args:
         model: The `.onnx` file.
@@ -100,7 +100,7 @@ def validate(
         quick: Whether the sweep is the short one, of a few cases of each kind.
         tolerance: How far an output may be off; None is `Tolerance()`.
         device: Where the file runs: `cpu`, `cuda` or `auto`.
-        isolated: Whether the file runs in a process of its own, so that a model which ends its
+        isolated: Whether the file runs in a separate process, so that a model which ends its
             process, or never ends, is a finding.
         engine: What runs it: `onnxruntime`, or `native`, which needs rnnedge-native.
         time_limit: Seconds that one call of an isolated model may take.
@@ -108,7 +108,7 @@ def validate(
             is `DIAGNOSIS_TIME`. The diagnosis says what it left undone.
         worker: The process to take, with its own time limit, when the caller started one; it is
             left running.
-        latency: Whether the model is timed beside PyTorch too.
+        latency: Whether the model is timed next to PyTorch too.
         golden: A folder for golden vectors, with which `python -m rnnedge_runtime check` proves the
             model where PyTorch is not installed; written only when the model passes.
         failing: An `.npz` file for the smallest case that fails, written only when one does.
@@ -358,7 +358,7 @@ def _answers_like(
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # it is said of the one that is kept
+            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
             face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
         opened.pair_states(face)
         held = _held(layer, stored, opened) if stored else None

@@ -14,7 +14,7 @@ from rnnedge.reports.page.provenance import contract, machine, reproduce
 from rnnedge.reports.page.tables import all_cases, coverage, latency, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
 
-# A browser that is told so cannot load anything: the page is proof of itself.
+# With this policy, a browser cannot load anything: the page is proof of itself.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

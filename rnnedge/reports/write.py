@@ -55,7 +55,7 @@ def write_report(
         path: The file to write: `.html`, one page that needs no network; `.json`, every number;
             `.xml`, JUnit XML. An existing file of the same kind is replaced.
         command: The command line that makes the report again; only a page shows it.
-        protected: Files that it must not replace, beside the model that it is about.
+        protected: Files that it must not replace, besides the model that it is about.
         force: Whether a file that holds something else may be replaced.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The recurrent layer of a checkpoint: what it is, what is left out, what nothing tells."""
+"""The recurrent layer of a checkpoint: what it is, what is left out, what nothing determines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Choose = Callable[[list[LayerWeights[Tensor]]], str | None]
 """From several layers to the prefix of the one that is meant, or None."""
 
 _TOLD = ("batch_first", "nonlinearity", "dropout")
-"""What the shapes of weights cannot tell."""
+"""What the shapes of weights do not determine."""
 _SAY = {
     "batch_first": "--batch-first or --time-first",
     "nonlinearity": "--nonlinearity",
@@ -63,7 +63,7 @@ def layer_of(
 
     Args:
         path: The file.
-        options: Attributes of `RNNSpec`: what shapes cannot tell, and what has to agree with them.
+        options: Attributes of `RNNSpec`: what shapes do not determine, or must agree with.
         key: The dictionary inside a training checkpoint.
         prefix: What the names of the layer begin with.
         layer_only: Whether tensors that are no part of the layer may be left out; `prefix` and
@@ -199,7 +199,7 @@ class _Part:
             )
 
     def _known(self) -> dict[str, Any]:
-        """Return what a layer that was pickled whole tells of itself."""
+        """Return what a layer that was pickled whole says of itself."""
         attributes = self._checkpoint.attributes.get(self._layer.prefix, {})
         if attributes.get("class") not in _LAYERS:
             return {}
@@ -214,11 +214,11 @@ class _Part:
 
 
 def untold_notes(spec: RNNSpec, untold: Iterable[str]) -> Iterable[str]:
-    """Say which defaults stand for what the shapes of weights cannot tell.
+    """Say which defaults stand for what the shapes of weights do not determine.
 
     Args:
         spec: The layer.
-        untold: Attributes that nobody told.
+        untold: Attributes that nobody specified.
     """
     names = [name for name in untold if name != "nonlinearity" or spec.cell == "rnn"]
     if names:

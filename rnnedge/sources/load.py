@@ -34,7 +34,7 @@ class Source:
     Attributes:
         module: The module, with its weights.
         origin: What to call it in a report.
-        untold: Attributes of `RNNSpec` that the shapes of a checkpoint cannot tell and nobody told.
+        untold: Attributes of `RNNSpec` that neither the shapes of weights nor the caller specify.
         remarks: What is special about the source: tensors of a checkpoint that are left out,
             weights that are computed or drawn at random.
     """
@@ -46,7 +46,7 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the caller should know: the remarks, and defaults taken for what is untold."""
+        """What the caller should know: the remarks, and defaults taken for what is unspecified."""
         if not self.untold or not is_bare_layer(self.module):
             return self.remarks
         return (*self.remarks, *untold_notes(RNNSpec.from_layer(self.module), self.untold))
@@ -70,7 +70,7 @@ def load_source(
         source: A specification (`.toml`, `.json`), a checkpoint (a safetensors file, an npz
             archive, or what `torch.save` wrote, whatever its name), `package.module:name`,
             `package.module:Class(10, 20)`, or None to build from `options` alone.
-        options: Attributes of `RNNSpec`. They override a specification and tell what the shapes of
+        options: Attributes of `RNNSpec`. They override a specification and say what the shapes of
             a checkpoint cannot; `package.module:name` takes none.
         key: The dictionary inside a training checkpoint.
         prefix: What the names of the layer begin with in a checkpoint. It exports the layer alone.
@@ -80,8 +80,8 @@ def load_source(
         weights: A checkpoint of the whole module that `package.module:name` makes.
         seed: Seed of the initial weights where none are given; None is 0.
         choose: Returns the prefix of the layer that is meant among several in a checkpoint, when
-            `prefix` does not say; None when it cannot tell. It is compared with a file that says
-            which layer is meant: tensors beside the layer are no error then.
+            `prefix` does not say; None when it does not know. It is compared with a file that says
+            which layer is meant: further tensors are no error then.
 
     Returns:
         The module with its weights, and what could not be learned from the source.
@@ -247,7 +247,7 @@ def _load(module: nn.Module, name: str, path: str | os.PathLike[str], key: str |
     try:
         if not differing:
             module.load_state_dict(weights)
-    except RuntimeError as error:  # of a module with a loading of its own
+    except RuntimeError as error:  # of a module that overrides loading
         differing = one_line(error)
     if differing:
         raise SourceError(f"{os.fspath(path)} does not fit {name}: {differing}")

@@ -59,7 +59,7 @@ def whole_names(state_dict: Mapping[str, T]) -> dict[str, T]:
         state_dict: Weights by name.
 
     Returns:
-        For looking at names and shapes; what is not in parts is there as it was.
+        For looking at names and shapes; a weight that is not in parts is unchanged.
     """
     weights = dict(state_dict)
     for weight, parts in parts_of(state_dict).items():
@@ -111,7 +111,7 @@ def _spectral_norm(weight: Tensor, u: Tensor, v: Tensor) -> Tensor | None:
     rows = weight.reshape(weight.shape[0], -1)
     fitting = [matrix for matrix in (rows, rows.T) if matrix.shape == (u.numel(), v.numel())]
     norms = [torch.dot(u, torch.mv(matrix, v)) for matrix in fitting]
-    # A square weight does not tell dim=0, the default, from dim=1; the larger norm does.
+    # A square weight does not distinguish dim=0, the default, from dim=1; the larger norm does.
     if not norms or any(norm > norms[0] for norm in norms[1:]):
         return None
     return weight / norms[0]

@@ -189,9 +189,9 @@ class RNNSpec:
             state_dict: Weights by name, as `state_dict()` gives them; other weights may be there.
             prefix: What the names of the layer begin with, such as `encoder.rnn.`; None finds the
                 only recurrent layer.
-            nonlinearity: What shapes cannot tell; PyTorch's default.
-            batch_first: What shapes cannot tell; PyTorch's default.
-            dropout: What shapes cannot tell; PyTorch's default.
+            nonlinearity: What shapes do not determine; PyTorch's default.
+            batch_first: What shapes do not determine; PyTorch's default.
+            dropout: What shapes do not determine; PyTorch's default.
 
         Returns:
             The specification that the weights fit.

@@ -273,7 +273,7 @@ def _read_tensor(record: Record) -> TensorSpec:
 def _read_layer(record: Record) -> LayerInfo:
     cell = record.text("cell")
     if cell not in get_args(Cell):
-        raise ValueError(f"{cell} is none of {', '.join(get_args(Cell))}")
+        raise ValueError(f"{cell} is not one of {', '.join(get_args(Cell))}")
     nonlinearity = record.text("nonlinearity", empty=cell == "custom")
     return LayerInfo(
         name=record.text("name", empty=True),

@@ -145,7 +145,7 @@ def whole(value: Any, place: str, *, least: int = 0) -> int:
         The number.
 
     Raises:
-        ValueError: When it is none, below `least` or above `LARGEST`.
+        ValueError: When it is not an integer, below `least` or above `LARGEST`.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{place}: expected a whole number, got {_kind(value)}")

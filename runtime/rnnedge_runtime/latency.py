@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.contract import BATCH, TIME
-from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.foreign.example_inputs import example_inputs
 from rnnedge_runtime.loaded_model import LoadedModel
 
 _LEAST = 10
@@ -173,7 +172,9 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def random_inputs(model: LoadedModel, time: int, batch: int, seed: int = 0) -> dict[str, Array]:
-    """Make random data inputs of one shape, for a model whose dynamic axes are batch and time.
+    """Make random data inputs of one shape.
+
+    The axes of a model without a contract are found first, by running it.
 
     Args:
         model: The opened model.
@@ -182,24 +183,18 @@ def random_inputs(model: LoadedModel, time: int, batch: int, seed: int = 0) -> d
         seed: Seed of the random numbers.
 
     Returns:
-        float32 inputs drawn from a normal distribution, integers and flags that are 0 or 1.
+        Floats drawn from a normal distribution, integers and flags that are 0 or 1, and single
+        numbers as the graph compares them with, or 1.
 
     Raises:
-        InputError: If an input has another dynamic axis, or another dtype.
+        InputError: If an input holds no numbers.
     """
-    sizes = {TIME: time, BATCH: batch}
-    random = np.random.default_rng(seed)
-    inputs: dict[str, Array] = {}
-    for spec in model.interface.data_inputs:
-        unknown = [axis for axis in spec.axes if isinstance(axis, str) and axis not in sizes]
-        if unknown or spec.dtype not in ("float32", "int64", "bool") or not spec.axes:
-            raise InputError(
-                f"{spec}: expected a float32, int64 or bool input whose dynamic axes are {BATCH} "
-                f"and {TIME}"
-            )
-        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
-        if spec.dtype == "float32":
-            inputs[spec.name] = random.standard_normal(shape).astype(np.float32)
-        else:  # an index into a table of two entries or more, or a flag
-            inputs[spec.name] = random.integers(0, 2, shape).astype(spec.dtype)
-    return inputs
+    model.probe_axes()
+    return example_inputs(
+        model.interface.data_inputs,
+        time,
+        batch,
+        values=model.input_values,
+        axis_sizes=model.frame_sizes,
+        seed=seed,
+    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from rnnedge_runtime.engine.protocol import Engine
+    from rnnedge_runtime.foreign.read_interface import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ class LoadedModel:
         device: The device in use, `cpu` or `cuda`.
         path: The file that the model was opened from; None for bytes.
         binder: Checks the inputs of a call.
+        doubts: For a model without a contract, a sentence for each input that may be a state and is
+            not taken for one.
+        input_values: For a model without a contract, integers that its inputs are compared with.
+        fewest_steps: Steps that `probe_axes` found to be taken, where few are not, such as those
+            of a window.
+        frame_sizes: Sizes that it found to be taken for axes that are neither batch nor time.
     """
 
     engine: Engine
@@ -60,6 +67,10 @@ class LoadedModel:
     device: Literal["cpu", "cuda"]
     path: str | os.PathLike[str] | None
     binder: Binder
+    doubts: tuple[str, ...]
+    input_values: Mapping[str, int]
+    fewest_steps: int = 1
+    frame_sizes: Mapping[str, int]
 
     def __init__(
         self, engine: Engine, model: Model, *, states: Mapping[str, str] | None = None
@@ -80,14 +91,19 @@ class LoadedModel:
         self.engine, self.device = engine, engine.device
         self.path = None if isinstance(model, bytes) else model
         name = "the model" if self.path is None else str(model)
+        self.doubts, self.input_values, self.frame_sizes = (), {}, {}
+        self._to_probe: Reading | None = None
         text = engine.metadata.get(METADATA_KEY)
         # With a contract the model is not needed again, and its bytes may be many.
         self._model = model if text is None else None
         if text is None:
-            from rnnedge_runtime.foreign.interface_from_names import interface_from_names
+            from rnnedge_runtime.foreign.graph import read_graph
+            from rnnedge_runtime.foreign.read_interface import read_interface
 
             self.contract = None
-            self.interface = interface_from_names(engine.inputs, engine.outputs, states)
+            reading = read_interface(read_graph(model), engine.inputs, engine.outputs, states)
+            self.interface, self.doubts = reading.interface, reading.doubts
+            self._to_probe, self.input_values = reading, reading.values
         elif states is not None:
             raise StateError(f"{name} names its states in its contract; leave states= out")
         else:
@@ -107,6 +123,35 @@ class LoadedModel:
             for axis in spec.axes
             if isinstance(axis, str) and not axis.isidentifier()
         ]
+
+    def probe_axes(self) -> None:
+        """Find which axes are `batch` and `time` by running a model without a contract.
+
+        Runs it a few times at small sizes, once, and names the axes in `interface`; what the graph
+        shows of them is not asked again. A model that refuses all of these sizes stays as it is.
+        """
+        reading, self._to_probe = self._to_probe, None
+        if reading is None:
+            return
+        from rnnedge_runtime.foreign.probe_axes import probe_axes
+
+        names = [spec.name for spec in self.interface.outputs]
+
+        def run(feeds: dict[str, Array]) -> dict[str, Array] | None:
+            try:
+                return dict(zip(names, self.engine.run(names, feeds), strict=True))
+            except Exception:  # whatever the engine raises for sizes that it does not take
+                return None
+
+        try:
+            found = probe_axes(reading.declared, reading.roles, run, values=reading.values)
+        except InputError:
+            return  # an input of no numbers: there is nothing to run it on
+        if found is not None:
+            self.interface = found.interface
+            self.fewest_steps, self.frame_sizes = found.steps, found.sizes
+            self.binder = Binder(self.interface)
+            self._seen_before = self.binder.seen_before
 
     @cached_property
     def hindrances(self) -> tuple[str, ...]:
@@ -129,6 +174,13 @@ class LoadedModel:
 
         assert self._model is not None, "a model without a contract is kept"
         return lost_states(self._model, states, open_time=self._has_open_time)
+
+    @property
+    def _zeros_need_a_size(self) -> bool:
+        """Whether a state has an axis that no data input is known to have."""
+        known = {axis for spec in self.interface.data_inputs for axis in spec.axes}
+        axes = {axis for spec in self.interface.state_inputs for axis in spec.axes}
+        return any(isinstance(axis, str) for axis in axes - known)
 
     @property
     def _has_open_time(self) -> bool:
@@ -177,6 +229,8 @@ class LoadedModel:
         """
         feeds = self._seen_before(input, state) if lengths is None else None
         if feeds is None:
+            if state is None and self._to_probe is not None and self._zeros_need_a_size:
+                self.probe_axes()
             feeds, sizes = self.binder.data(input)
             feeds.update(self.binder.state(state, sizes))
             feeds.update(self.binder.lengths(lengths, sizes))
@@ -223,9 +277,8 @@ class LoadedModel:
                 f"gives: {'; '.join(self.hindrances)}; use Session.run{remedy}"
             )
         if not states:
-            raise StateError(
-                "the model has no states to keep between calls: export it with states (--states)"
-            )
+            remedy = "; ".join(self.doubts) or "export it with states (--states)"
+            raise StateError(f"the model has no states to keep between calls: {remedy}")
 
     def _empty_result(self, sizes: dict[str, int]) -> RunResult:
         """Return what PyTorch gives for an empty batch, without the engine, which may abort."""

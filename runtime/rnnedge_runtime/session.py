@@ -28,7 +28,7 @@ class Session(LoadedModel):
         device: The device in use, `cpu` or `cuda`.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option of its own, given by name
+    def __init__(  # noqa: PLR0913 - each is a separate option, given by name
         self,
         model: Model,
         *,
@@ -62,7 +62,7 @@ class Session(LoadedModel):
             options: Any other entry of ONNX Runtime's session configuration, by its name.
                 `EngineOptions` gives the measurements behind all of these.
             states: For a model without a contract, output name to the input that it feeds on the
-                next call; None pairs them by their names.
+                next call; None finds them in the graph.
 
         Raises:
             MissingPackageError: If the package of the engine is not installed.
@@ -88,7 +88,7 @@ class Session(LoadedModel):
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""
         from rnnedge_runtime.engine.info import describe
 
-        return describe(self.engine, self.interface, self.hindrances)
+        return describe(self.engine, self.interface, self.hindrances, self.doubts)
 
     def stream(self, batch: int = 1, *, constants: Mapping[str, ArrayLike] | None = None) -> Stream:
         """Start a stream: a running sequence whose state is kept between calls.

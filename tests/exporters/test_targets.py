@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from torch import nn
 
 import rnnedge
 from rnnedge_exporters import ExportError, export
+from rnnedge_runtime import Session
 
 LAYERS = {
     "tanh": lambda: nn.RNN(3, 4),
@@ -91,6 +94,20 @@ def test_target_is_in_the_contract(tmp_path: Path) -> None:
 
 def test_unknown_target(tmp_path: Path) -> None:
     with pytest.raises(
-        ExportError, match=r"^target: expected 'cpu', 'cuda' or 'portable', got 'tpu'$"
+        ExportError, match=r"^target: expected 'cpu', 'cuda', 'portable' or 'c', got 'tpu'$"
     ):
         export(nn.GRU(3, 4), tmp_path / "model.onnx", target="tpu")
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
+@pytest.mark.parametrize("layer", [nn.RNN(3, 8), nn.GRU(3, 8), nn.LSTM(3, 8)], ids=type)
+def test_a_choice_between_two_forms_computes_in_half(
+    layer: nn.RNNBase, lengths: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export(layer, path, lengths=lengths, target="cuda", lowering="switch", dtype="float16")
+    session = Session(path)
+    for batch in (1, 5):  # each form
+        x = torch.randn(7, batch, 3)
+        answer = session.run(x.numpy(), **({"lengths": [7] * batch} if lengths else {}))
+        np.testing.assert_allclose(answer.output, layer(x)[0].detach().numpy(), atol=5e-3)

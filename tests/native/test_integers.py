@@ -12,7 +12,7 @@ import torch  # noqa: E402
 from small_models import model, normal, parse  # noqa: E402
 
 import rnnedge  # noqa: E402
-from rnnedge_exporters.quantization.int8_grid import (  # noqa: E402
+from rnnedge_exporters.onnx_model.int8_grid import (  # noqa: E402
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,

@@ -221,6 +221,39 @@ def test_symbols_of_a_module(tagger, runs):
         assert np.array_equal(answers[:, at], expected)
 
 
+def test_any_number_of_streams_is_answered_as_alone(session, runs, monkeypatch):
+    """Past a few numbers, some rows of a step stay unused."""
+    monkeypatch.setattr("rnnedge_runtime.engine.native_rows._EXACT", 2)
+    x, random = rows(60, 40), np.random.default_rng(5)
+    pool = session.pool(capacity=60)
+    streams = [pool.open() for _ in range(60)]
+    runs.clear()
+    made = {stream: [] for stream in streams}
+    for count in (60, 3, *random.integers(17, 60, 30)):
+        picked = [int(at) for at in random.permutation(60)[:count]]
+        frames = np.stack([x[len(made[streams[at]]), at] for at in picked])
+        answers = pool.step_rows([streams[at] for at in picked], frames)
+        assert answers.shape == (count, 7)
+        for at, answer in zip(picked, answers, strict=True):
+            made[streams[at]].append(answer)
+    assert not runs
+    for at in (0, 17, 59):
+        answered = np.stack(made[streams[at]])
+        assert np.array_equal(answered, alone(session, x[: len(answered), at]))
+
+
+def test_unused_rows_hold_nothing_of_an_earlier_step(tagger, runs, monkeypatch):
+    monkeypatch.setattr("rnnedge_runtime.engine.native_rows._EXACT", 1)
+    pool = tagger.pool(capacity=40)
+    streams = [pool.open() for _ in range(40)]
+    pool.step_rows(streams, np.zeros(40, np.int64))
+    with pytest.raises(EngineError, match="99"):
+        pool.step_rows(streams[:35], np.full(35, 99))
+    runs.clear()
+    assert pool.step_rows(streams[:33], np.ones(33, np.int64)).shape == (33, 3)
+    assert not runs
+
+
 def test_a_symbol_that_the_table_does_not_have_changes_no_state(tagger):
     pool = tagger.pool(capacity=2)
     streams = [pool.open(), pool.open()]

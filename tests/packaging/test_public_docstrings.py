@@ -17,7 +17,7 @@ OPTIONS = (
     *("--check-class-attributes=False", "--should-document-star-arguments=True"),
     "--skip-checking-raises=True",  # an error comes from what is called as often as not
 )
-_CLASS_ARGUMENTS = "DOC304"  # a class without an __init__ of its own documents its arguments
+_CLASS_ARGUMENTS = "DOC304"  # a class without its own __init__ documents its arguments
 _FINDING = re.compile(r"(DOC\d+): (?:Function|Method|Class) `(?:\w+\.)?(\w+)`")
 
 

@@ -34,7 +34,7 @@ def _input(time: int = 6, batch: int = 2) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((time, batch, 3)).astype(np.float32)
 
 
-# --- in a process of its own ----------------------------------------------------------------------
+# --- in a separate process ----------------------------------------------------------------------
 
 
 @pytest.fixture

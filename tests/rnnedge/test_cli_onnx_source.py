@@ -94,10 +94,10 @@ def test_options_of_pytorch_sources(options: str, rnn: Callable[..., Done], tmp_
     answer = rnn(*command, *options.split())
     assert answer.code == 2
     name = options.split()[0]
-    assert answer.err.startswith(f"rnnedge: {name}: goes with a PyTorch source, got model.onnx")
+    assert answer.err.startswith(f"rnnedge: {name}: requires a PyTorch source, got model.onnx")
     answer = rnn("validate", "model.onnx", "--against", "model.onnx", "--cell", "gru")
     assert answer.code == 2
-    assert answer.err.startswith("rnnedge: --cell: goes with a PyTorch source, got model.onnx")
+    assert answer.err.startswith("rnnedge: --cell: requires a PyTorch source, got model.onnx")
 
 
 def test_reports_and_golden_vectors(rnn: Callable[..., Done], tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def tagger() -> nn.Module:
 def code(
     rnn: Callable[..., Done], tagger: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Done]]:
-    """A function that runs a command beside code, and a training checkpoint `step_9.tar`."""
+    """A function that runs a command next to code, and a training checkpoint `step_9.tar`."""
     (tmp_path / "code_of_a_tagger.py").write_text(CODE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     training = {

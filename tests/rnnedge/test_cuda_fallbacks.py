@@ -1,4 +1,4 @@
-"""What the CUDA provider would hand to the CPU, told from the graph alone."""
+"""What the CUDA provider would hand to the CPU, read from the graph alone."""
 
 from __future__ import annotations
 

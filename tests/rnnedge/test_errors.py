@@ -15,7 +15,14 @@ from rnnedge.errors import RnnEdgeError
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("rnnedge", "exporters/rnnedge_exporters", "runtime/rnnedge_runtime")
 HOMES = {"rnnedge.errors", "rnnedge_exporters.errors", "rnnedge_runtime.errors"}
-INNER = {"MixingError", "NoMatchError", "NotMendedError", "RefusedError", "UnknownError"}
+INNER = {
+    "MismatchError",
+    "MixingError",
+    "NoMatchError",
+    "NotMendedError",
+    "RefusedError",
+    "UnknownError",
+}
 """Caught before they reach a caller: not among the public names of `rnnedge`."""
 CLASSES = {
     name: value

@@ -81,7 +81,7 @@ def test_same_twice(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"max_error": 0, "quantize": "int8"}, r"^max_error: expected above 0, got 0$"),
-        ({"max_error": 0.1}, r"^max_error: goes with quantize='int8' or dtype='float16'$"),
+        ({"max_error": 0.1}, r"^max_error: requires quantize='int8' or dtype='float16'$"),
         (
             {"max_error": 1e-12, "quantize": "int8"},
             r"^max_error=1e-12: float32 itself is off by .* here, with all 1 layers kept in it$",
@@ -113,4 +113,4 @@ def test_command(rnn: Callable[..., Done]) -> None:
     assert "note: off by " in done.out
     done = rnn("export", *gru, "-o", "m.onnx", "--max-error", "1e-4")
     assert done.code == 1
-    assert done.err == "rnnedge: max_error: goes with quantize='int8' or dtype='float16'\n"
+    assert done.err == "rnnedge: max_error: requires quantize='int8' or dtype='float16'\n"

@@ -1,4 +1,4 @@
-"""However a sequence is cut and whoever runs beside it, a stream answers as PyTorch's whole run."""
+"""However a sequence is cut and batched, a stream answers as PyTorch's whole run."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Subject:
             rnnedge.export(module, Path(folder) / "model.onnx", **options)
             self.session = Session(Path(folder, "model.onnx").read_bytes(), threads=1)
         with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a projection, which oneDNN has not
+            warnings.simplefilter("ignore")  # of a projection, which oneDNN does not have
             answer = module(torch.from_numpy(self.x))
         whole = (answer if isinstance(answer, Tensor) else answer[0]).numpy()
         self.expected = whole if case.batch_first else whole.swapaxes(0, 1)  # [rows, time, ...]

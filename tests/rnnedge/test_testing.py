@@ -1,4 +1,4 @@
-"""`assert_parity`, which people use in test suites of their own."""
+"""`assert_parity`, which people use in their own test suites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `rnnedge validate` and `export` write beside their verdict."""
+"""What `rnnedge validate` and `export` write besides their verdict."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_export_writes_golden_vectors(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_golden_vectors_need_validation(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run("export", *GRU, "-o", "b.onnx", "--golden", "v", "--no-validate") == 2
-    assert "--golden goes with validation" in capsys.readouterr().err
+    assert "--golden requires validation" in capsys.readouterr().err
     assert not Path("b.onnx").exists()
 
 

@@ -289,7 +289,7 @@ def test_what_this_process_writes_is_no_leftover(tmp_path):
 
 @pytest.mark.parametrize("own", [False, True], ids=["dead", "own"])
 def test_what_another_container_writes_is_no_leftover(own, dead, tmp_path):
-    """There a number means another process; the lock tells that it lives."""
+    """There a number means another process; the lock shows that it lives."""
     left = tmp_path / f".rnnedge-{os.getpid() if own else dead}-0123456789abcdef.txt"
     left.write_bytes(b"half")
     with left.open("rb") as held:

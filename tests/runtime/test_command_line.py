@@ -148,7 +148,7 @@ def test_info_as_json_holds_what_the_session_tells(run):
 def test_info_counts_the_nodes_of_each_provider(run):
     told = json.loads(run("info", "lstm", "--json").stdout)["session"]
     if told["nodes"] is None:
-        pytest.skip("this ONNX Runtime does not tell")
+        pytest.skip("this ONNX Runtime does not report")
     assert told["nodes_by_provider"] == {"CPUExecutionProvider": len(told["nodes"])}
     line = f"nodes    {len(told['nodes'])} on CPUExecutionProvider\n"
     assert line in run("info", "lstm").stdout
@@ -230,13 +230,9 @@ def test_an_error_is_one_line_and_exits_with_1(run, command, name, message):
 
 
 @pytest.mark.parametrize("command", ["check", "bench"])
-def test_inputs_that_cannot_be_made_up_are_an_error(run, command):
+def test_a_model_of_another_maker_is_run(run, command):
     done = run(command, "silero")
-    assert (done.returncode, done.stderr) == (
-        1,
-        "rnnedge_runtime: sr int64[]: expected a float32, int64 or bool input whose dynamic axes "
-        "are batch and time\n",
-    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.usefixtures("no_cuda")

@@ -50,9 +50,9 @@ def test_an_empty_batch_for_a_model_without_a_contract_is_refused(cell):
 def test_an_axis_without_a_name_is_guarded_too():
     tiny = Tiny("gru", states=False)
     session = Session(tiny.graph().content(axes={"batch": None, "time": None}))
-    message = r"axis input\.0 is empty, and ONNX Runtime may abort the process on it"
+    message = "axis batch is empty, and ONNX Runtime may abort the process on it"
     with pytest.raises(InputError, match=message):
-        session.run(np.zeros((0, 2, 2), np.float32))
+        session.run(np.zeros((3, 0, 2), np.float32))
 
 
 CRASHES = {

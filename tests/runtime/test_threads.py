@@ -1,4 +1,4 @@
-"""One session serves many threads, each with a stream of its own."""
+"""One session serves many threads, each with its own stream."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

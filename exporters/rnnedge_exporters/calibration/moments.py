@@ -47,7 +47,7 @@ class Moments:
     """The second moments that were seen.
 
     Attributes:
-        of: By the path of the parameter. There are none for what is not in a recurrent layer, a
+        of: By the path of the parameter. There are none for anything outside a recurrent layer, a
             recurrent cell or an `nn.Linear`, nor for the projection of an LSTM.
     """
 
@@ -120,7 +120,7 @@ class _Seen:
             sums[part] = (total + (piece.T @ piece).numpy(), count + len(piece))
 
     def alone(self, layer: nn.RNNBase, weights: str, features: int) -> nn.RNNBase:
-        """Return one direction of one stacked layer as a layer of its own, made once."""
+        """Return one direction of one stacked layer as a separate layer, made once."""
         key = layer, weights
         if key not in self._alone:
             self._alone[key] = _alone(layer, weights, features)

@@ -12,7 +12,7 @@ from rnnedge_exporters.exported_graph import Trial, shown_sizes
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.quiet import quiet
-from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide, differences
+from rnnedge_exporters.modules.trial.differences import FileSide, TorchSide, differences
 from rnnedge_exporters.modules.trial.tensors import made
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_runtime.contract import BATCH, TIME, Interface
@@ -21,7 +21,7 @@ _SIZES = ({TIME: 1, BATCH: 2}, {TIME: 6, BATCH: 1}, {TIME: 9, BATCH: 4})
 
 
 class _AsTheFileIs(nn.Module):
-    """A layer with the inputs of its file: lengths and states, each of its own."""
+    """A layer with the inputs of its file: lengths and states, each with its own."""
 
     def __init__(self, layer: nn.RNNBase) -> None:
         super().__init__()

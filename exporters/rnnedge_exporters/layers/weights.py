@@ -134,7 +134,7 @@ def read_layer(
             own parameters.
 
     Raises:
-        ExportError: When the layer is none of the three.
+        ExportError: When the layer is not one of the three.
         WeightsError: When a weight holds no numbers, as on the meta device.
 
     Warns:

@@ -12,12 +12,12 @@ from rnnedge_exporters.lowerings.base import Lengths as Lengths
 from rnnedge_exporters.lowerings.base import Lowering
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.operator_int8 import lower_to_operator_int8
+from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.lowerings.scan import lower_to_scan
 from rnnedge_exporters.lowerings.scan_int8 import lower_to_scan_int8
 from rnnedge_exporters.lowerings.scan_nbits import lower_to_scan_nbits
 from rnnedge_exporters.lowerings.switch import lower_to_switch
 from rnnedge_exporters.option_values import Quantize, Storage, Target
-from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 
 Chosen: TypeAlias = tuple[str, str, Storage]
 """The name of a lowering, why it is that one, and how its weights are written."""
@@ -47,7 +47,7 @@ INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
     ),
     "lstm with a projection": ((320, "scan_int8", "1.6 to 4 times as fast as float32"),),
 }
-"""For each cell, the first that serves is taken: the width from which a form computes in int8, and
+"""For each cell, the first usable form is taken: the width from which a form computes in int8, and
 how fast that was. A width is the hidden size, with a projection the root of the product of both.
 Measured by `python -m benchmarks.quantized` at batch 1, with 100 steps, on one thread of a server
 whose 2 MiB of cache hold float32 weights up to hidden 512, where float32 is at its best. The lower
@@ -71,11 +71,11 @@ def choose(
 
     Args:
         layer: The layer.
-        lengths: Whether its rows end at lengths of their own. The LSTM of integers would take the
-            padding into the scale of its input, and does not serve then.
+        lengths: Whether its rows end at their own lengths. The LSTM of integers would take the
+            padding into the scale of its input, and is not usable then.
         target: What it is chosen for.
         forced: The lowering that the caller asked for; None chooses.
-        quantize: As in `export`; what is not computed in int8 is a form of floating point.
+        quantize: As in `export`; anything not computed in int8 is a form of floating point.
         storage: How weights are written; with `int8`, those of a narrow layer otherwise.
 
     Raises:
@@ -102,7 +102,7 @@ def _choose_form(
         if forced == "operator_int8" and (layer.cell != "lstm" or layer.proj_size or lengths):
             raise ExportError(
                 f"lowering 'operator_int8': {layer.name or 'the layer'} is no LSTM, or one with a "
-                "projection or lengths, which the operator has not: expected 'scan_int8'"
+                "projection or lengths, which the operator does not support: expected 'scan_int8'"
             )
         return forced, "it was asked for"
     if quantize is None or forced is not None:
@@ -123,6 +123,8 @@ def choose_int8(
     """
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
+    if target == "c":
+        return None, "C computes in float32"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])
@@ -145,11 +147,13 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         if layer.proj_size and forced != "scan":
             raise ExportError(
                 f"lowering {forced!r}: {layer.name or 'the layer'} is an LSTM with a projection, "
-                "which the operator has not: expected 'scan'"
+                "which the operator does not support: expected 'scan'"
             )
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
+    if target == "c":
+        return "operator", "C is written from it"
     if target == "portable":
         return "operator", "the form that the most runtimes know"
     if target == "cuda":

@@ -6,7 +6,7 @@ the state at each step.
 
 Most of its error comes from the input projection: from 8 bits for the input, over its whole range,
 and 7 for the weights (`COMPUTED_LIMIT`). So the first layer takes three times as many features,
-each part with weights of its own: the input; the input made small, with the eighth bit of the
+each part with its own weights: the input; the input made small, with the eighth bit of the
 weights; and what rounding takes from the input made large, with the weights made small. Hidden 256
 is then off by 0.05 on inputs that saturate, and by 0.13 without, at 0.75 to 0.95 of the speed. The
 file holds 8 bits for each weight, from which ONNX Runtime makes all three when it opens the model.
@@ -24,16 +24,16 @@ from rnnedge_exporters.layers.weights import Float32, RecurrentLayer
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import finish, stacked, stacked_biases
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, MICROSOFT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import (
+from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,
 )
 
 _SMALL = 1 / 8
-"""What the input is multiplied by beside the eighth bit, which is half an integer and becomes 4."""
+"""Factor of the input next to the eighth bit, which is half an integer and becomes 4."""
 _LARGE = 16
-"""What the rounding of the input is multiplied by, beside a sixteenth of the weights."""
+"""Factor of the rounding of the input, next to a sixteenth of the weights."""
 
 
 def lower_to_operator_int8(graph: GraphBuilder, call: LayerCall) -> Lowered:

@@ -26,17 +26,17 @@ float32 [rows, features], an addend that is a value or a bias, and the operator 
 
 _NAMES = ("forward", "backward")
 SHARED_BYTES = 500_000
-"""Recurrent weights of both directions from which each has a Scan of its own. One body reads both
+"""Recurrent weights of both directions from which each has its own Scan. One body reads both
 at every step; where they do not stay in a core's cache, that takes 1.9 times as long as one after
 the other (hidden 512, 2 MB; at 256, 0.5 MB, there is no difference)."""
 _OPSET = 17
-"""A body has no opset of its own in the file; onnx-ir asks for one."""
+"""A body has no separate opset in the file; onnx-ir asks for one."""
 
 
 def lower_to_scan(graph: GraphBuilder, call: LayerCall) -> Lowered:
     """Add one `Scan` for both directions, each walked from its own end, or one for each.
 
-    A step costs ONNX Runtime about a microsecond beside its arithmetic, so that two narrow
+    A step costs ONNX Runtime about a microsecond on top of its arithmetic, so that two narrow
     directions in one body are up to 1.2 times as fast as two Scans. Wide ones must not share one:
     see `SHARED_BYTES`. The output of a plain RNN leaves the body before its nonlinearity, which is
     then taken of all steps at once: a value may leave a body only once, and this is cheaper than a

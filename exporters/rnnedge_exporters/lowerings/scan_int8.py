@@ -20,7 +20,7 @@ from rnnedge_exporters.layers.weights import Float32
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, quantize_channels
+from rnnedge_exporters.onnx_model.int8_grid import COMPUTED_LIMIT, quantize_channels
 
 
 def lower_to_scan_int8(graph: GraphBuilder, call: LayerCall) -> Lowered:

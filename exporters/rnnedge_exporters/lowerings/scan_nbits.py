@@ -1,8 +1,8 @@
 """The `scan_nbits` lowering: the `scan` one, with recurrent products by `MatMulNBits`.
 
 Operator: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md,
-`com.microsoft.MatMulNBits`, with 8 bits. Weights and state are quantized in blocks, each over a
-range of its own, so that the error is smaller than with `scan_int8`. At batch 1 it is up to 1.7
+`com.microsoft.MatMulNBits`, with 8 bits. Weights and state are quantized in blocks, each over its
+own range, so that the error is smaller than with `scan_int8`. At batch 1 it is up to 1.7
 times as fast as that on a processor with AMX, which `MatMulInteger` uses for a single row too; it
 is 0.5 to 0.9 times as fast with neither AMX nor VNNI, and at batch 8. `rnnedge tune` measures which
 one is for a device.
@@ -17,7 +17,7 @@ from rnnedge_exporters.layers.weights import Float32
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.scan import lower_with, with_addend
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder
-from rnnedge_exporters.quantization.int8_grid import quantize_blocks
+from rnnedge_exporters.onnx_model.int8_grid import quantize_blocks
 
 _INTEGERS = 4
 """Accuracy level that lets the product round its input to 8 bits."""

@@ -2,7 +2,7 @@
 
 ONNX Runtime's RNN kernel does not gain from a batch, and costs less than a `Scan` for a short
 sequence of a narrow layer. An `If` on the shape of the input takes the one that is faster. Each
-branch has weights of its own, which ONNX Runtime packs when the session opens; outside they would
+branch has its own weights, which ONNX Runtime packs when the session opens; outside they would
 be shared and unpacked, which was measured to be slower. Only narrow layers are switched, so that
 the second copy is small.
 """
@@ -15,7 +15,7 @@ from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.lowerings.base import LayerCall, Lowered
 from rnnedge_exporters.lowerings.operator import lower_to_operator
 from rnnedge_exporters.lowerings.scan import lower_to_scan
-from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
+from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 
 FEW_ROWS = 3
 """Below this batch the operator may win; measured at 1, 2, 4, 8 and 32."""
@@ -39,7 +39,7 @@ def lower_to_switch(graph: GraphBuilder, call: LayerCall) -> Lowered:
         shapes: list[list[int | str]] = [[graph.time, graph.batch, width]]
         shapes += [[layer.directions, graph.batch, size] for size in layer.state_sizes]
         for made, shape in zip([output, *finals], shapes, strict=True):
-            made.type, made.shape = ir.TensorType(FLOAT), ir.Shape(shape)
+            made.type, made.shape = ir.TensorType(graph.dtype), ir.Shape(shape)
         branches.append(branch.graph(name, [], [output, *finals], _OPSET))
     joined, *last = graph.ops(
         "If",

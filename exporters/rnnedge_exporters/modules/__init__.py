@@ -14,7 +14,7 @@
     tracing         `torch.export` with axes that stay dynamic, or an error with the user's line
     axis_probe      what the axes of the inputs are for, found by running the module
     lifting         which states become inputs, decided by `streaming`, `rows` and a trial
-    trial           the file, run beside the module before it is written
+    trial           the file, compared with the module before it is written
     streaming       which states can be lifted, and what stands in the way
     causal          convolutions that are streamed with a kept context
     simplify        constants folded and no-ops removed, by exact rules

@@ -78,7 +78,7 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
         given = value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
         wrong = [key for key in given if not key.isidentifier() or iskeyword(key)]
         if wrong:
-            raise ExportError(f"{wrong[0]!r} is no name that an argument can have")
+            raise ExportError(f"{wrong[0]!r} is not a valid argument name")
         values.update(given)
     arguments = Arguments({name: _as_float32(value) for name, value in values.items()})
     if not arguments.flat():
@@ -108,7 +108,7 @@ def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:
             inspect.Parameter.KEYWORD_ONLY,
         ):
             raise ExportError(
-                f"{type(module).__name__}.forward needs {name}, which is none of the model's "
+                f"{type(module).__name__}.forward needs {name}, which is not one of the model's "
                 f"inputs {', '.join(tensors)}"
             )
     return Arguments(values)

@@ -26,6 +26,8 @@ from rnnedge_exporters.modules.graph_states import (
     name_state,
     origin,
 )
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
+from rnnedge_exporters.modules.loops.scan import add_rolled_loop, loop_info
 from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
@@ -202,7 +204,7 @@ def assemble(
 
 
 def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assembled:
-    """Give axes of outputs a name of their own, whose size is not what torch says.
+    """Give axes of outputs separate names, whose size is not what torch says.
 
     Args:
         made: The graph; its outputs are changed.
@@ -236,6 +238,8 @@ def _expand(
     """Put the lowering of one recurrent layer in the place of its opaque node."""
     number = node.attributes[LAYER].as_int()
     path, layer = list(traced.capture.layers.items())[number]
+    if isinstance(layer, RolledLoop):
+        return _expand_loop(graph, node, path, layer, lift=lift, names=names)
     inputs = list(node.inputs)
     x = _given(inputs.pop(0))
     lengths = _given(inputs.pop(0)) if node.attributes[LENGTHS_GIVEN].as_int() else None
@@ -275,6 +279,53 @@ def _expand(
         )
     _replace(graph, node, builder, [output, *finals])
     return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
+
+
+def _expand_loop(
+    graph: ir.Graph,
+    node: ir.Node,
+    path: str,
+    loop: RolledLoop,
+    *,
+    lift: bool,
+    names: dict[str, int],
+) -> _Call:
+    """Put a `Scan` in the place of the opaque node of a loop."""
+    given = [_given(made) for made in node.inputs]
+    count = loop.shape.states
+    zeros = all(is_zeros(state) for state in given[:count])
+    initial = given[:count]
+    if zeros:
+        initial = [
+            value(name_state(path, letter), _dtype(state), _tidied_axes(state))
+            for letter, state in zip(letters(count), given[:count], strict=True)
+        ]
+    builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given))
+    starts = initial if lift else given[:count]
+    made = add_rolled_loop(builder, loop, translate, [*starts, *given[count:]])
+    info = loop_info(loop, path, given)
+    _replace(graph, node, builder, [*made])
+    return _Call(path, path, info, None, zeros, *_tidied(builder), initial, list(made[:count]))
+
+
+def _axes_of_loop(loop: RolledLoop, given: list[ir.Value]) -> tuple[Axis, Axis]:
+    """Return time and batch of what a loop is called with."""
+    time = _tidied_axes(given[loop.shape.states])[0]
+    for number, (made, axis) in enumerate(zip(given, loop.shape.batch, strict=True)):
+        if axis is not None:
+            return time, _tidied_axes(made)[axis + loop.is_scanned(number)]
+    return time, 1  # no axis of rows is open
+
+
+def _dtype(made: ir.Value) -> ir.DataType:
+    if made.dtype is None:
+        raise ExportError(f"{made.name}: torch.export gave it no type")
+    return made.dtype
+
+
+def _tidied_axes(made: ir.Value) -> list[Axis]:
+    sizes = made.shape or ()
+    return [size if isinstance(size, int) else tidy(str(size.value)) for size in sizes]
 
 
 def _outer_axes(x: ir.Value, *, batch_first: bool, name: str) -> tuple[Axis, Axis]:

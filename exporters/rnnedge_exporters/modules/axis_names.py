@@ -82,7 +82,7 @@ def adopt_names(
     names: dict[str, str],
     used: dict[str, dict[int, str]],
 ) -> None:
-    """Name the axes that go with a named one, and that torch could not tie to it.
+    """Name the axes that belong to a named one, and that torch could not tie to it.
 
     Sorting rows for a packed sequence cuts such a tie: rows are picked by a computed index. Two
     axes go together where the module runs with both longer, but not with one of them.

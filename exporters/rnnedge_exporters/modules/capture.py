@@ -9,7 +9,7 @@ Packed sequences are carried as what they came from, the padded tensor and its l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -17,16 +17,18 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.recurrent import Recurrent, join
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.packed_functions import packing_traced
 from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume
 from rnnedge_exporters.modules.source_lines import calling_line
 
-Layer: TypeAlias = nn.RNNBase | Recurrent
+Layer: TypeAlias = nn.RNNBase | Recurrent | RolledLoop
 
 RECURRENT = "Recurrent"
 LAYER = "layer"
@@ -73,7 +75,7 @@ class Capture:
 
 def recurrent_layers(module: nn.Module) -> dict[str, Layer]:
     """Return the recurrent layers of `module` by path, in order, each once."""
-    kinds = (nn.RNN, nn.LSTM, nn.GRU, Recurrent)
+    kinds = (nn.RNN, nn.LSTM, nn.GRU, Recurrent, RolledLoop)
     return {path: inner for path, inner in module.named_modules() if isinstance(inner, kinds)}
 
 
@@ -84,6 +86,9 @@ def observed(module: nn.Module) -> Iterator[Capture]:
     own = {path: dict(layer._parameters) for path, layer in capture.layers.items()}
 
     def noting(layer: Any, path: str, forward: Forward) -> Forward:
+        if isinstance(layer, RolledLoop):
+            return partial(_note_loop, capture, layer, path, forward)
+
         def call(*args: Any, **kwargs: Any) -> Any:
             x = args[0] if args else kwargs["input"]
             capture.note_call(path)
@@ -118,6 +123,15 @@ def observed(module: nn.Module) -> Iterator[Capture]:
             hook.remove()
 
 
+def _note_loop(
+    capture: Capture, loop: RolledLoop, path: str, forward: Forward, *given: Tensor
+) -> Any:
+    capture.note_call(path)
+    capture.time.append(given[loop.shape.states].shape[0])
+    capture.batch += loop.rows(given)
+    return forward(*given)
+
+
 def _check_states(path: str, layer: nn.RNNBase, hx: Any, batch: Any) -> None:
     """Refuse states of another shape: PyTorch 2.13 reads past the end of those of packed rows."""
     states = [] if hx is None else [hx] if isinstance(hx, Tensor) else list(hx)
@@ -142,7 +156,7 @@ def _note_weights(capture: Capture, path: str, layer: Layer, own: dict[str, Any]
         if not torch.equal(noted, weight):
             raise ExportError(
                 f"{path}.{name} is computed anew for each call, and differs between two: give each "
-                "call a layer of its own"
+                "call its own layer"
             )
 
 
@@ -167,17 +181,20 @@ def _count_cells(module: nn.Module, capture: Capture) -> list[Any]:
 
 
 @contextmanager
-def captured(module: nn.Module) -> Iterator[Capture]:
+def captured(module: nn.Module, opaque: Callable[[], bool] = lambda: True) -> Iterator[Capture]:
     """Let the recurrent layers of `module`, a private copy, emit opaque nodes.
 
     The functions of torch that packed sequences go through are replaced inside the block, and put
     back after it, also when it fails.
+
+    Args:
+        module: The private copy.
+        opaque: Whether a layer that is being called emits one; it runs as it is otherwise.
     """
     capture = Capture(recurrent_layers(module))
     exchanged = []
     for path, layer in capture.layers.items():
-        emit: Any = _emit_own_cell if isinstance(layer, Recurrent) else _emit_layer
-        emitted = partial(_instead, partial(emit, capture, layer, path))
+        emitted = partial(_instead, partial(_emitter(layer), capture, layer, path), opaque)
         exchanged.append(exchange_forward(layer, emitted))
     hooks = _count_cells(module, capture)
     try:
@@ -190,8 +207,14 @@ def captured(module: nn.Module) -> Iterator[Capture]:
             hook.remove()
 
 
-def _instead(emit: Forward, _: Forward) -> Forward:
-    return emit
+def _instead(emit: Forward, opaque: Callable[[], bool], forward: Forward) -> Forward:
+    return lambda *args, **kwargs: (emit if opaque() else forward)(*args, **kwargs)
+
+
+def _emitter(layer: Layer) -> Forward:
+    if isinstance(layer, RolledLoop):
+        return _emit_loop
+    return _emit_own_cell if isinstance(layer, Recurrent) else _emit_layer
 
 
 def _emit_layer(capture: Capture, layer: nn.RNNBase, path: str, input: Any, hx: Any = None) -> Any:
@@ -235,6 +258,36 @@ def _emit_own_cell(
         capture, path, input, states, shapes, width, lengths, batch_first=layer.batch_first
     )
     return output, join(finals)
+
+
+def _emit_loop(capture: Capture, loop: RolledLoop, path: str, *given: Tensor) -> tuple[Tensor, ...]:
+    """Add the node of a rolled loop; each turn gives what the first one would."""
+    states, scanned, others = loop.split(given)
+    with disable_proxy_modes_tracing():  # the body is translated apart
+        news, made = loop.step(states, [x[0] for x in scanned], others)
+    capture.note_call(path)
+    capture.time.append(scanned[0].shape[0])
+    capture.batch += loop.rows(given)
+    for before, after in zip(states, news, strict=True):
+        if before.dtype != after.dtype or before.dim() != after.dim():
+            raise ExportError(
+                f"{path}: a state starts as {before.dtype} {list(before.shape)}, and becomes "
+                f"{after.dtype} {list(after.shape)}"
+            )
+    made_by_node: list[Tensor] = list(
+        torch.onnx.ops.symbolic_multi_out(
+            f"{DOMAIN}::{RECURRENT}",
+            list(given),
+            {LAYER: list(capture.layers).index(path), LENGTHS_GIVEN: 0},
+            dtypes=[one.dtype for one in (*states, *made)],
+            shapes=[
+                *(list(state.shape) for state in states),
+                *([scanned[0].shape[0], *one.shape] for one in made),
+            ],
+            version=1,
+        )
+    )
+    return tuple(made_by_node)
 
 
 def _emit_rnn(

@@ -98,7 +98,7 @@ def keep_context(
 
     Returns:
         The pairs of context, or None, and an unchanged graph, when torch's optimizer rearranged
-        the convolutions so that they cannot be told from one another.
+        the convolutions so that they cannot be distinguished.
     """
     nodes = [node for node in graph if node.op_type == "Conv"]
     if len(nodes) != len(_convolutions(program)):

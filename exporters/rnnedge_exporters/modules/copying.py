@@ -50,7 +50,7 @@ def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
     except Exception as error:
         raise ExportError(
             f"{name} cannot be copied ({type(error).__name__}: {' '.join(str(error).split())}): "
-            "keep what is not part of the network out of the module"
+            "keep everything that is not part of the network out of the module"
         ) from error
     finally:
         for inner in training:

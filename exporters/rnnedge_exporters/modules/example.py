@@ -30,7 +30,7 @@ _MOST_TRIES = 256
 
 
 def check_dynamic_axes(arguments: Arguments, dynamic_axes: DynamicAxes) -> None:
-    """Refuse names that are not inputs, axes that they do not have, and what is not a name.
+    """Refuse names that are not inputs, axes that they do not have, and invalid names.
 
     Raises:
         ExportError: With what there is.
@@ -52,7 +52,7 @@ def enlarged(module: nn.Module, arguments: Arguments, seen: Capture, sizes: str)
     """Repeat the axes of size 1 so that no layer sees a `sizes` of 1.
 
     Of the choices that run, the one with the most axes is taken: where fewer would do, the others
-    were broadcast, and are the same axis all the same (a batch of 3 beside a state of 1). For
+    were broadcast, and are the same axis all the same (a batch of 3 and a state of 1). For
     `calls` it is any choice that changes what the layers see: six rows made of a batch of 1.
     """
     flat = arguments.flat()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,12 +12,12 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.errors import ExportError, LoopError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, Trial, versions
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.layers.weights import RecurrentLayer, digest
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
-from rnnedge_exporters.modules.arguments import Arguments, bind
+from rnnedge_exporters.modules.arguments import Arguments, bind, name_results
 from rnnedge_exporters.modules.assembly import Assembled, assemble, with_own_names
 from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
@@ -24,6 +25,7 @@ from rnnedge_exporters.modules.copying import private_copy
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import decide
+from rnnedge_exporters.modules.loops.rolling import roll
 from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_check import check_source
@@ -94,7 +96,15 @@ def build_module_graph(
     notes += [f"{value} is fixed in the file" for value in fixed_values(copied, arguments)]
     with quiet(verbose=options.verbose):
         kept = _state_attributes(copied, arguments)
-        notes += check_source(copied, arguments, kept, axes_named=dynamic_axes is not None)
+        rolling = _roll(copied, arguments, dynamic_axes, kept)
+        with rolling.telling():
+            notes += check_source(
+                copied,
+                arguments,
+                kept,
+                axes_named=dynamic_axes is not None,
+                rolled=rolling.module is not None,
+            )
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
 
@@ -102,7 +112,8 @@ def build_module_graph(
         start = [getattr(inner, name) for inner, name in kept.values()]
         _set(kept, [None] * len(kept))  # starts from nothing, as a layer without a state does
         try:
-            traced = trace(copied, arguments, dynamic_axes)
+            with rolling.telling():
+                traced = _trace(copied, rolling.module, arguments, dynamic_axes)
         except ExportError as error:
             if not kept:
                 raise
@@ -136,7 +147,9 @@ def build_module_graph(
         for written, info in zip(made.recurrent, made.layers, strict=True)
         if written is not None and storage != "float32"
     ]
-    report += store_constants(graph, stored, copied, options.moments, integers=target != "cuda")
+    report += store_constants(
+        graph, stored, copied, options.moments, integers=target not in ("cuda", "c")
+    )
     contract = Contract(
         interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,
@@ -231,6 +244,55 @@ def _traced_from(
             f"{type(copied).__name__} keeps its state in {', '.join(_shown(kept))}: take it as an "
             f"argument of forward and return it ({error})"
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Rolling:
+    """What became of the Python loops over time.
+
+    Attributes:
+        module: The module with a layer for each; None where there are none, or one cannot be
+            written so.
+        why: Why it cannot.
+    """
+
+    module: nn.Module | None
+    why: LoopError | None = None
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Say why a loop cannot be rolled where it would be unrolled otherwise."""
+        try:
+            yield
+        except LoopError as error:
+            raise self.why or error from error
+
+
+def _roll(
+    copied: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None, kept: Kept
+) -> _Rolling:
+    with unchanged(copied):
+        _set(kept, [None] * len(kept))
+        try:
+            return _Rolling(roll(copied, arguments, dynamic_axes))
+        except LoopError as error:
+            return _Rolling(None, error)
+
+
+def _trace(
+    copied: nn.Module,
+    rolled: nn.Module | None,
+    arguments: Arguments,
+    dynamic_axes: DynamicAxes | None,
+) -> Traced:
+    """Trace a module, or what was made of it; its results are called as the module calls them."""
+    if rolled is None:
+        return trace(copied, arguments, dynamic_axes)
+    flat = arguments.flat()
+    traced = trace(rolled, Arguments(dict(flat)), dynamic_axes)
+    with unchanged(copied), seeded(0), torch.inference_mode():
+        outputs = name_results(copied, copied(**arguments.values), list(flat))
+    return replace(traced, outputs=outputs)
 
 
 def _set(kept: Kept, values: list[Any]) -> None:

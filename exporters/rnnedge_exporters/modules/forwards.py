@@ -9,25 +9,27 @@ from torch import nn
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.recurrent import Recurrent
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
 
 Forward: TypeAlias = Callable[..., Any]
 
 _EXCHANGED = "_rnnedge_forward"
+_KINDS = (nn.RNN, nn.LSTM, nn.GRU, Recurrent, RolledLoop)
 
 
 def exchange_forward(layer: nn.Module, wrap: Callable[[Forward], Forward]) -> Callable[[], None]:
     """Let something else answer for a layer's forward, also where a subclass calls it by `super()`.
 
     Args:
-        layer: An `nn.RNN`, `nn.LSTM`, `nn.GRU` or `Recurrent`, or of a class made from one, inside
-            a private copy.
+        layer: An `nn.RNN`, `nn.LSTM`, `nn.GRU`, `Recurrent` or `RolledLoop`, or of a class made
+            from one, inside a private copy.
         wrap: Takes the forward that the layer has, and returns what answers in its place.
 
     Returns:
         What puts the forward back.
     """
     inner: Any = layer
-    kind = next(cls for cls in (nn.RNN, nn.LSTM, nn.GRU, Recurrent) if isinstance(layer, cls))
+    kind = next(cls for cls in _KINDS if isinstance(layer, cls))
     if not has_own_forward(layer):
         inner.forward = wrap(inner.forward)
         return lambda: vars(layer).pop("forward", None)
@@ -50,7 +52,7 @@ def exchange_forward(layer: nn.Module, wrap: Callable[[Forward], Forward]) -> Ca
 
 
 def has_own_forward(layer: nn.Module) -> bool:
-    """Whether the class of a recurrent layer has a forward of its own over that of the layer."""
+    """Whether the class of a recurrent layer overrides the forward of the layer."""
     return type(layer).forward not in _STOCK
 
 
@@ -68,7 +70,7 @@ def refuse_exchanged(module: nn.Module) -> None:
             )
 
 
-_STOCK = {cls.forward for cls in (nn.RNN, nn.LSTM, nn.GRU, Recurrent)}
+_STOCK = {cls.forward for cls in _KINDS}
 
 
 def _exchanged(self: Any, *args: Any, **more: Any) -> Any:

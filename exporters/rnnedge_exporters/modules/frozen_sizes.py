@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.errors import ExportError, LoopError
 from rnnedge_exporters.modules.arguments import (
     Arguments,
 )
@@ -148,8 +148,8 @@ def refuse_enlarged(given: Mapping[str, Tensor], axes: Mapping[str, tuple[Axis, 
         for axis, (size, written) in enumerate(zip(tensor.shape, axes[name], strict=True)):
             if size == 1 and written != 1 and not isinstance(written, str):
                 raise ExportError(
-                    f"axis {axis} of {name} has 1 entry in the example and cannot be told from an "
-                    "axis of fixed size: give an example with 2 or more"
+                    f"axis {axis} of {name} has 1 entry in the example and cannot be "
+                    "distinguished from an axis of fixed size: give an example with 2 or more"
                 )
 
 
@@ -186,7 +186,7 @@ def _frozen(effect: Effect, seen: Capture, capture: Capture) -> str | None:
 def _unrolls(effect: Effect, seen: Capture, path: str, name: str, axis: int) -> ExportError:
     line = effect.lines.get(path)
     times = seen.calls.count(path) + seen.cells.get(path, 0)
-    return ExportError(
+    return LoopError(
         f"{path or 'the layer'} runs {times} times in a Python loop"
         + (f" ({line})" if line else "")
         + f" over axis {axis} of {name}, and would always run {times} times: call the layer once "

@@ -16,8 +16,8 @@ from rnnedge_exporters.modules.causal import CausalConv, find_causal
 from rnnedge_exporters.modules.rows import row_hindrances
 from rnnedge_exporters.modules.streaming import Hindrance, hindrances, time_symbols
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import FileSide, TorchSide
 from rnnedge_exporters.modules.trial.chunks import LONG_CUTS, ChunkTrial
+from rnnedge_exporters.modules.trial.differences import FileSide, TorchSide
 from rnnedge_exporters.modules.trial.sizes import try_sizes
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 

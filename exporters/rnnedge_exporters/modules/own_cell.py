@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -112,7 +112,7 @@ def _body(
             f"got {len(body.outputs)} tensors"
         )
     passes.ClearMetadataAndDocStringPass()(model)
-    _put_in_scope(body, f"{outer.scope_name}/step")
+    put_in_scope(body, f"{outer.scope_name}/step")
 
     x, *before = list(body.inputs)
     y, *after = list(body.outputs)
@@ -127,30 +127,53 @@ def _body(
         after = [step.op("Where", mask, new, old) for new, old in zip(after, before, strict=True)]
         for made, shape in zip([y, *after], sizes, strict=True):
             made.type, made.shape = ir.TensorType(FLOAT), shape
-    # A value may leave a body once only, and an input of it not at all.
-    outputs = []
-    for made in [*after, y]:
-        if made in outputs or made in inputs:
-            shape, made = made.shape, step.op("Identity", made)
-            made.type, made.shape = ir.TensorType(FLOAT), shape
-        outputs.append(made)
-    body.extend(step.nodes)
-    for constant in step.initializers.values():
-        body.register_initializer(constant)
-    body.inputs[:] = inputs
-    body.outputs[:] = outputs
+    outputs = leave_once(step, body, inputs, [*after, y], inputs)
     for made in (*inputs, *outputs):  # the batch axis has one name everywhere
         made.shape = ir.Shape([outer.batch, *list(made.shape or [])[1:]])
     body.name = "step"
     return body
 
 
+def leave_once(
+    step: GraphBuilder,
+    body: ir.Graph,
+    inputs: Sequence[ir.Value],
+    outputs: Sequence[ir.Value],
+    given: Sequence[ir.Value],
+) -> list[ir.Value]:
+    """Close a body: a value may leave it once only, and one that it is given not at all.
+
+    Args:
+        step: Holds what is still to be added to the body.
+        body: The body.
+        inputs: Its inputs.
+        outputs: What it gives.
+        given: Values that it does not make itself.
+
+    Returns:
+        Its outputs, some of which are copies.
+    """
+    leaving: list[ir.Value] = []
+    for made in outputs:
+        if made in leaving or made in given or made.producer() is None:
+            type_, shape = made.type, made.shape
+            made = step.op("Identity", made)
+            made.type, made.shape = type_, shape
+        leaving.append(made)
+    body.extend(step.nodes)
+    for constant in step.initializers.values():
+        body.register_initializer(constant)
+    body.inputs[:] = inputs
+    body.outputs[:] = leaving
+    return leaving
+
+
 def _batch_axes(cell: nn.Module, count: int) -> tuple[dict[int, object], ...]:
     return tuple({0: Dim.AUTO} for _ in range(count))
 
 
-def _put_in_scope(graph: ir.Graph, scope: str) -> None:
-    """Prefix every name, so that none meets one of the outer graph."""
+def put_in_scope(graph: ir.Graph, scope: str) -> None:
+    """Prefix every name, so that none is also a name of the outer graph."""
     for old in list(graph.initializers):
         made = graph.initializers.pop(old)
         made.name = f"{scope}/{old}"

@@ -2,7 +2,7 @@
 
 PyTorch sorts the rows of a packed sequence and stores their steps one after the other. The ONNX
 form of a layer takes padded rows in any order, so a packed sequence keeps the padded tensor that it
-was made from, with its rows as they are, beside their lengths. Layers and `pad_packed_sequence`
+was made from, with its rows as they are, and their lengths. Layers and `pad_packed_sequence`
 take these, and the states of a layer belong to the rows of the module's input.
 
 What PyTorch has in a `PackedSequence` is computed where the module looks at it: `data` is gathered

@@ -3,8 +3,8 @@
 A lifted state belongs to a row of the batch. It is the state of that row's sequence only where the
 recurrent layer sees the rows of the module's inputs in their order, whatever the numbers in them
 are: rows that a module sorts by their lengths are others at the next call. The exported program is
-followed node by node; what is not known to keep rows apart and in their places counts as moving
-them.
+followed node by node; an operator that is not known to keep rows apart and in their places counts
+as moving them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.export import ExportedProgram
 
 from rnnedge_exporters.errors import MixingError, UnknownError
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
+from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
 from rnnedge_exporters.modules.packing import DOMAIN, PACK, POSITIONS, UNPACK
 from rnnedge_exporters.modules.row_places import (
     Operation,
@@ -216,6 +217,9 @@ class _Rows:
         keys, numbers = node.kwargs["attr_keys"], node.kwargs["attr_ints"]
         told: dict[str, int] = dict(zip(keys, numbers, strict=True))  # type: ignore[arg-type]
         path = list(self._capture.layers)[told[LAYER]]
+        loop = self._capture.layers[path]
+        if isinstance(loop, RolledLoop):
+            return self._loop(node, path, loop.shape)
         axis = 0 if told["batch_first"] else 1
         lengths = 1 if told[LENGTHS_GIVEN] else 0
         axes = [axis] + [0] * lengths
@@ -246,6 +250,29 @@ class _Rows:
         (place,) = found or {None}
         finals = len(node.meta["val"]) - 1
         return (place, *[None if place is None else place.at(1)] * finals)
+
+    def _loop(self, node: fx.Node, path: str, shape: LoopShape) -> Any:
+        """Return where the rows are in what a loop gives; its body is tried with other rows."""
+        inputs: Any = node.args[0]
+        first, last = shape.states, shape.states + len(shape.directions)
+        for number, (made, axis) in enumerate(zip(inputs, shape.batch, strict=True)):
+            try:
+                place = self._place(made)
+            except _PassedError as passed:
+                moved = passed.moved
+            else:
+                scanned = first <= number < last
+                right = axis is not None and place == Rows(axis + scanned, self._batch)
+                if place is None or right:
+                    continue
+                moved = _Moved("lie on another axis than its batch", line_of(node))
+            self.hindrances.append(Hindrance(f"{path} sees rows that {moved.what}", moved.where))
+            self._reported.add(moved)
+            return moved
+        return tuple(
+            None if axis is None else Rows(axis + (number >= first), self._batch)
+            for number, axis in enumerate(shape.results)
+        )
 
     def _look_at_outputs(self, node: fx.Node, names: Sequence[str]) -> None:
         tensors = [made for made in tensor_nodes(node.args) if _is_tensor(made)]

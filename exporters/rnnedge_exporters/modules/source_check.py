@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnedge_exporters.errors import ExportError
+from rnnedge_exporters.errors import ExportError, LoopError
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
@@ -22,6 +22,7 @@ def check_source(
     kept: Mapping[str, tuple[nn.Module, str]],
     *,
     axes_named: bool,
+    rolled: bool = False,
 ) -> list[str]:
     """Run a module on the example, and refuse it where it is no function of its inputs.
 
@@ -30,6 +31,7 @@ def check_source(
         arguments: The example. Where the module does not run on it, nothing is said: tracing does.
         kept: Attributes that hold a state, by path, whose handling is known.
         axes_named: Whether the caller names the dynamic axes, which layers that run would show.
+        rolled: Whether a Python loop over time is written as a layer.
 
     Returns:
         Notes for the caller.
@@ -60,7 +62,7 @@ def check_source(
     except Exception:  # whatever a forward raises on an example that does not fit it
         return []
     unseen = not seen.calls and not seen.cells
-    if unseen and not (axes_named and seen.layers):
+    if unseen and not rolled and not (axes_named and seen.layers):
         raise no_recurrence(name, list(seen.layers), loop_over_an_axis(arguments, afresh))
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
@@ -112,7 +114,7 @@ def no_recurrence(name: str, layers: list[str], loop: str | None) -> ExportError
         loop: A Python loop over an axis, and where it is.
     """
     if loop:
-        return ExportError(
+        return LoopError(
             f"{name} runs no recurrent layer, but a Python loop ({loop}), which would be unrolled "
             "at the example's length: make the body of the loop a module and run it with "
             "rnnedge.Recurrent(cell), or use nn.RNN, nn.LSTM or nn.GRU"

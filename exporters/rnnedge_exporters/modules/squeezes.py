@@ -14,7 +14,7 @@ from rnnedge_exporters.modules.streaming import line_of
 
 
 def check_squeezes(program: ExportedProgram, names: Mapping[str, str]) -> list[str]:
-    """Refuse `squeeze(dim)` of a dynamic axis; `squeeze()` beside one is a note.
+    """Refuse `squeeze(dim)` of a dynamic axis; `squeeze()` next to one is a note.
 
     ONNX's `Squeeze` with axes fails where one is not 1. Without axes it does at each size what
     PyTorch does, but what is declared of the result is true of the sizes above 1 alone.

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.causal import CausalConv
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.packing import DOMAIN, LONGEST, PACKED
 from rnnedge_runtime.contract import TIME
 
@@ -101,7 +102,11 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         numbers: Any = node.kwargs["attr_ints"]
         path = list(capture.layers)[numbers[keys.index(LAYER)]]
         label = path or "it"
-        if capture.layers[path].bidirectional:
+        layer = capture.layers[path]
+        if isinstance(layer, RolledLoop):
+            yield from _loop_looks_across(node, label, layer, times)
+            return
+        if layer.bidirectional:
             yield f"{label} is bidirectional"
         x, *rest = tensor_nodes(node.args[0])
         given = numbers[keys.index(LENGTHS_GIVEN)]
@@ -144,6 +149,25 @@ def _looks_across(node: fx.Node, times: set[str], capture: Capture) -> Iterator[
         if -len(shape) <= axis < len(shape)
     ):
         yield f"{name} over time"
+
+
+def _loop_looks_across(
+    node: fx.Node, label: str, loop: RolledLoop, times: set[str]
+) -> Iterator[str]:
+    given: Any = node.args[0]
+    last = loop.shape.states + len(loop.shape.directions)
+    if any(way < 0 for way in loop.shape.directions):
+        yield f"{label} runs backwards over time"
+    if loop.shape.may_be_empty:
+        yield f"the first turn of {label} is another"
+    for number, made in enumerate(given):
+        if loop.is_scanned(number):
+            continue
+        if any(_timed(size, times) for size in _value(made).shape):
+            part = "carries" if number < last else "reads"
+            yield f"{label} {part} a whole sequence in each turn"
+    if any(_comes_from_a_layer(state) for state in given[: loop.shape.states]):
+        yield f"{label} starts from a state that is computed from the same chunk"
 
 
 def _comes_from_a_layer(node: fx.Node) -> bool:

@@ -2,7 +2,7 @@
 
 - `max_pool1d` fixes the length that it sees; `max_pool2d` over one row computes the same.
 - Numbers that do not depend on the inputs (`torch.arange(1, x.ndim).tolist()`) are tensors without
-  numbers while torch traces. They are computed beside it.
+  numbers while torch traces. They are computed alongside.
 - A result that is a dataclass is a class that torch does not know.
 """
 
@@ -40,7 +40,7 @@ _WRITERS = {
 }
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "dropout", "exponential", "uniform")
 _MOST = 2**16
-"""Elements of the largest tensor that is computed beside the trace."""
+"""Elements of the largest tensor that is computed alongside the trace."""
 
 
 def traced_forward(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ def _max_pool1d(
 
 
 class _Constants(TorchFunctionMode):
-    """Computes beside the trace what is made of numbers alone, and answers with it where asked."""
+    """Computes what is made of numbers alone during the trace, and answers with it where asked."""
 
     def __init__(self, module: nn.Module, buffers: Mapping[str, Tensor]) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ def trace(module: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | N
         seen, _ = run_observed(module, arguments)
         wanted = {name: set(axes) for name, axes in dynamic_axes.items()}
 
-    program, capture = _export(module, arguments, wanted)
+    program, capture = export_program(module, arguments, wanted)
     refuse_hidden_counts(module, arguments, seen, program, capture)
     if dynamic_axes is None:
         program, capture, names, fixed = _open_what_layers_see(
@@ -189,15 +189,32 @@ def _open_what_layers_see(
         if axis not in kept[name]
     ]
     if unseen:  # axes that could be dynamic and that no recurrent layer sees: as in the example
-        program, capture = _export(module, arguments, kept)
+        program, capture = export_program(module, arguments, kept)
         names = names_by_layers(program, capture)
         adopt_names(module, arguments, seen, names, input_symbols(program, arguments))
     return program, capture, names, list(dict.fromkeys([*unseen, *free]))
 
 
-def _export(
-    module: nn.Module, arguments: Arguments, wanted: Mapping[str, Iterable[int]]
+def export_program(
+    module: nn.Module,
+    arguments: Arguments,
+    wanted: Mapping[str, Iterable[int]],
+    opaque: Callable[[], bool] = lambda: True,
 ) -> tuple[ExportedProgram, Capture]:
+    """Export a private copy.
+
+    Args:
+        module: The copy.
+        arguments: Its arguments.
+        wanted: Axes that may be dynamic, by input.
+        opaque: Whether a recurrent layer that is being called becomes one node.
+
+    Returns:
+        The program, and what its recurrent layers saw.
+
+    Raises:
+        ExportError: When torch cannot trace it.
+    """
     hints = {
         name: dict.fromkeys(wanted.get(name, ()), Dim.AUTO) if t.dim() else {}
         for name, t in arguments.flat().items()
@@ -205,7 +222,7 @@ def _export(
     try:
         with (
             unchanged(module),
-            captured(module) as capture,
+            captured(module, opaque) as capture,
             noting_guards(capture.guards),
             torch.no_grad(),
         ):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from types import SimpleNamespace
-from typing import Any
-
 import onnx
 
 from rnnedge_runtime.contract import Axis, Interface, TensorSpec
-from rnnedge_runtime.foreign.interface_from_names import read_interface
+from rnnedge_runtime.foreign.graph import Graph, GraphFile, read_graph
+from rnnedge_runtime.foreign.read_interface import read_interface
+
+_PROTOBUF_LIMIT = 2**31 - 1
 
 
 def spec_of(info: onnx.ValueInfoProto) -> TensorSpec:
@@ -34,16 +33,12 @@ def axes_of(info: onnx.ValueInfoProto) -> tuple[Axis | None, ...]:
     return tuple(axes)
 
 
-def interface_by_names(model: onnx.ModelProto) -> Interface:
-    """Return what the runtime makes of a model's inputs and outputs by their names."""
-
-    def args(infos: Iterable[onnx.ValueInfoProto]) -> list[Any]:
-        return [
-            SimpleNamespace(name=spec.name, type=spec.dtype, shape=list(spec.axes))
-            for spec in map(spec_of, infos)
-        ]
-
-    return read_interface(args(model.graph.input), args(model.graph.output))
+def interface_of(model: onnx.ModelProto) -> Interface:
+    """Return the states and lengths that the runtime finds in a model, with its declared axes."""
+    ins, outs = (tuple(map(spec_of, given)) for given in (model.graph.input, model.graph.output))
+    is_small = model.ByteSize() <= _PROTOBUF_LIMIT
+    file = read_graph(model.SerializeToString()) if is_small else GraphFile(Graph(), {})
+    return read_interface(file, ins, outs).declared
 
 
 def relabel(model: onnx.ModelProto, axes: dict[str, tuple[Axis, ...]]) -> None:

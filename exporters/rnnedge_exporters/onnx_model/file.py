@@ -116,7 +116,7 @@ class OnnxFile:
     def ancestors(self, *names: str) -> set[str]:
         """Return the tensors whose values `names` are computed from, `names` among them.
 
-        What gives its shape only is none of them.
+        What gives its shape only is not among them.
         """
         seen: set[str] = set()
         waiting = [name for name in names if name]
@@ -186,7 +186,7 @@ def _broken_data(model: onnx.ModelProto, folder: Path) -> Iterator[str]:
         if not location or not target.is_relative_to(folder.resolve()):
             wrong[location] = f"{location!r} is outside the model's folder"
         elif not target.is_file():
-            wrong[location] = f"{location!r} is not beside the model"
+            wrong[location] = f"{location!r} is not next to the model"
         else:
             size = target.stat().st_size
             end = int(entries.get("offset", 0)) + int(entries.get("length", 0))

@@ -14,9 +14,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from rnnedge_exporters.onnx_model.int8_grid import STORED_LIMIT, quantize_channels
 from rnnedge_exporters.onnx_model.movement import moved
 from rnnedge_exporters.option_values import Storage
-from rnnedge_exporters.quantization.int8_grid import STORED_LIMIT, quantize_channels
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 
 FLOAT = ir.DataType.FLOAT

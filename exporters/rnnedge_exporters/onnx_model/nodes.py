@@ -16,6 +16,11 @@ import onnx_ir as ir
 Node: TypeAlias = onnx.NodeProto | ir.Node
 STANDARD = ("", "ai.onnx")
 """The two names of the domain of ONNX's own operators."""
+RANDOM = (
+    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+    *("Bernoulli", "Multinomial"),
+)
+"""Operators that draw numbers each time they run."""
 
 
 def label(node: Node) -> str:

@@ -46,7 +46,7 @@ def serialize_graph(graph: ir.Graph) -> bytes:
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model, with its weights beside it when one file cannot hold them."""
+    """Write a model, with its weights next to it when one file cannot hold them."""
     if model.ByteSize() > LARGEST:
         onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
     else:

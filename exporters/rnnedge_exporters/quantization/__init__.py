@@ -1,8 +1,6 @@
 """Weights in fewer bits: how they are rounded, what is refused, and what an export says of it.
 
-int8_grid       int8 values and a scale for each output channel
 gptq            weights rounded up or down by what they are multiplied with
-precision_rule  layers that are too narrow for int8 alone
 checks          weights that cannot be rounded
 layer_plan      how a recurrent layer is written, with what the data decided
 other_weights   the weights around the recurrent layers of a module

@@ -3,9 +3,9 @@
 Rounding each weight to the nearest integer is best for it alone. The error that a sum is left with
 also depends on what is multiplied: where two inputs rise together, rounding one weight up and the
 other down leaves less. The columns of a matrix are rounded one after the other, and the error of
-each is made up for by those behind it, as far as its input goes with theirs: optimal brain
+each is made up for by those behind it, as far as its input correlates with theirs: optimal brain
 compression (https://arxiv.org/abs/2208.11580) and GPTQ (https://arxiv.org/abs/2210.17323). Here a
-weight never moves by a whole step, so that a file can still be told to hold it.
+weight never moves by a whole step, so that a file can still be recognized as holding it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.calibration.moments import SecondMoments
-from rnnedge_exporters.quantization.int8_grid import Float32, Grid
+from rnnedge_exporters.onnx_model.int8_grid import Float32, Grid
 
 Float64 = NDArray[np.float64]
 LARGEST_GAIN = 0.95

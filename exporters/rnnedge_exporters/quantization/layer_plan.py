@@ -9,9 +9,9 @@ from typing import Protocol
 from rnnedge_exporters.calibration.moments import Moments
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.lowerings.operator_int8 import takes_parts
+from rnnedge_exporters.onnx_model.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, Grid
 from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.gptq import round_on_data
-from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, Grid
 
 
 @dataclass(frozen=True, slots=True)

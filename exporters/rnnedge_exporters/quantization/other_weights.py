@@ -14,10 +14,7 @@ from torch import nn
 
 from rnnedge_exporters.calibration.moments import Moments, SecondMoments
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder
-from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
-from rnnedge_exporters.option_values import Storage
-from rnnedge_exporters.quantization.gptq import round_on_data
-from rnnedge_exporters.quantization.int8_grid import (
+from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     Float32,
@@ -26,6 +23,9 @@ from rnnedge_exporters.quantization.int8_grid import (
     quantize_channels,
     rounded,
 )
+from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
+from rnnedge_exporters.option_values import Storage
+from rnnedge_exporters.quantization.gptq import round_on_data
 from rnnedge_exporters.quantization.layer_plan import explain
 from rnnedge_exporters.quantization.report import LayerQuantization, kept_in_float32
 
@@ -134,7 +134,7 @@ def _written(
     moments: SecondMoments | None,
 ) -> LayerQuantization:
     done = "stored in int8" if storage == "int8" else "stored in float16"
-    reason = "float32 is computed in, as fast as before"
+    reason = "computed in float32: smaller file, same speed"
     multiplied = integers and storage == "int8" and is_large_product(constant, summed)
     limit = COMPUTED_LIMIT if multiplied else STORED_LIMIT
     decided, gains = array, {}

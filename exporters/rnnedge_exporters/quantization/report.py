@@ -10,9 +10,9 @@ import numpy as np
 from rnnedge_exporters.layers.graph import build_layer_graph
 from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS
+from rnnedge_exporters.onnx_model.int8_grid import Float32, halved, quantize_blocks
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_exporters.option_values import Storage
-from rnnedge_exporters.quantization.int8_grid import Float32, halved, quantize_blocks
 from rnnedge_exporters.quantization.layer_plan import Written, explain, int8_grids
 from rnnedge_runtime.contract import LayerInfo
 from rnnedge_runtime.engine.inference_session import open_inference_session

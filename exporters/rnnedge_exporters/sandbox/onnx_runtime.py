@@ -15,8 +15,8 @@ from rnnedge_exporters.sandbox.child_process import TIME_LIMIT as TIME_LIMIT
 from rnnedge_exporters.sandbox.child_process import ChildProcess
 from rnnedge_exporters.sandbox.onnx_runtime_server import INTERFACE, NOT_OPEN, OPENED, Wanted
 from rnnedge_exporters.sandbox.onnx_runtime_server import Arrays as Arrays
-from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import EngineOptions
+from rnnedge_runtime.foreign.read_interface import Reading
 
 _NOISE = re.compile(
     r"^\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:|"
@@ -137,8 +137,8 @@ class Sandbox:
         found = self._ask(model, OPENED if feeds is None else (outputs, feeds))
         return found if isinstance(found, Answer) else Answer(found or {})
 
-    def interface(self, model: str | os.PathLike[str] | ModelBytes) -> Interface | Answer:
-        """Return what a model declares, as the runtime reads it; what goes wrong is an answer.
+    def interface(self, model: str | os.PathLike[str] | ModelBytes) -> Reading | Answer:
+        """Return what a model says of itself, as the runtime reads it; or what went wrong.
 
         Args:
             model: The `.onnx` file, or its bytes.
@@ -146,7 +146,7 @@ class Sandbox:
         Raises:
             MissingPackageError: When onnxruntime is not installed.
         """
-        found: Interface | Answer = self._ask(model, INTERFACE)
+        found: Reading | Answer = self._ask(model, INTERFACE)
         return found
 
     def _ask(self, model: str | os.PathLike[str] | ModelBytes, wanted: Wanted) -> Any:

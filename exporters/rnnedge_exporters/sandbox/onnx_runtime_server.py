@@ -3,7 +3,7 @@
 A request is (key of a model, what it is opened from, what is wanted of it). It is opened from (path
 or bytes, options, how many models stay open), or None where it should be open. What is wanted is
 OPENED, its INTERFACE, or a run: (names of outputs or None for all, feeds by name). An answer is
-(None for OPENED, an `Interface`, or {output: array}; None), (None, what ONNX Runtime said), or
+(None for OPENED, a `Reading`, or {output: array}; None), (None, what ONNX Runtime said), or
 NOT_OPEN where nothing was said that it can be opened from.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.sandbox.serve import serve
-from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import CPU, EngineOptions
 from rnnedge_runtime.errors import one_line
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.library import onnxruntime
+    from rnnedge_runtime.foreign.read_interface import Reading
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Wanted: TypeAlias = "str | tuple[Sequence[str] | None, Arrays]"
@@ -54,7 +54,7 @@ class OnnxRuntimeServer:
 
     def __init__(self) -> None:
         """Open nothing yet."""
-        self._sessions: dict[Any, onnxruntime.InferenceSession] = {}
+        self._sessions: dict[Any, tuple[onnxruntime.InferenceSession, str | bytes]] = {}
 
     def answer(self, request: Any) -> Any:
         """Answer one request."""
@@ -63,28 +63,37 @@ class OnnxRuntimeServer:
             return NOT_OPEN
         try:
             if key in self._sessions:
-                session = self._sessions.pop(key)
+                session, model = self._sessions.pop(key)
             else:
                 model, options, keep = source
                 while len(self._sessions) >= keep:
                     del self._sessions[next(iter(self._sessions))]
                 session = open_session(model, options)
-            self._sessions[key] = session  # the last of them: those before are closed first
-            return _answer(session, wanted), None
+            self._sessions[key] = session, model  # the last of them: those before are closed first
+            return _answer(session, wanted, model), None
         except Exception as error:  # whatever it is, the parent reports it
             return None, one_line(error)
 
 
-def _answer(session: onnxruntime.InferenceSession, wanted: Wanted) -> Arrays | Interface | None:
+def _answer(
+    session: onnxruntime.InferenceSession, wanted: Wanted, model: str | bytes
+) -> Arrays | Reading | None:
     if isinstance(wanted, str):
-        from rnnedge_runtime.foreign.interface_from_names import read_interface
-
-        asked = wanted == INTERFACE
-        return read_interface(session.get_inputs(), session.get_outputs()) if asked else None
+        return _interface(session, model) if wanted == INTERFACE else None
     outputs, feeds = wanted
     names = outputs or [output.name for output in session.get_outputs()]
     values = dict(zip(names, session.run(names, feeds), strict=True))
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _interface(session: onnxruntime.InferenceSession, model: str | bytes) -> Reading:
+    from rnnedge_runtime.engine.tensor_info import tensor_spec
+    from rnnedge_runtime.foreign.graph import read_graph
+    from rnnedge_runtime.foreign.read_interface import read_interface
+
+    ins = tuple(map(tensor_spec, session.get_inputs()))
+    outs = tuple(map(tensor_spec, session.get_outputs()))
+    return read_interface(read_graph(model), ins, outs)
 
 
 def main(idle: float | None = None) -> None:

@@ -99,7 +99,7 @@ def probe_all(model: bytes, feeds: Sequence[Arrays]) -> list[Arrays]:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with engine_errors("the inner tensors of the model cannot be had"):
+    with engine_errors("the inner tensors of the model cannot be read"):
         session = onnxruntime.InferenceSession(model, options, providers=[CPU])
         answers = [session.run(None, one) for one in feeds]
     names = [output.name for output in session.get_outputs()]

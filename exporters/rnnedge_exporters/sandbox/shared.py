@@ -9,7 +9,7 @@ from rnnedge_runtime.engine.options import EngineOptions
 
 IDLE = 60.0
 """Seconds after which the child ends when nothing is exported; to start another takes as long as
-0.3 s, most of them beside other work."""
+0.3 s, mostly in parallel with other work."""
 
 _SHARED = Sandbox(options=EngineOptions(threads=1), keep=4, idle=IDLE)
 atexit.register(_SHARED.close)

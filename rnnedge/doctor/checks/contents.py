@@ -1,4 +1,4 @@
-"""The file itself: versions, domains, external data, and what it tells of its maker's machine."""
+"""The file itself: versions, domains, external data, and what it reveals of its maker's machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _external_data(subject: Subject) -> Iterator[Finding]:
             "error",
             "external data",
             f"the weights are in another file, and {wrong}",
-            "put the data file beside the .onnx file, or save the model again as one file",
+            "put the data file next to the .onnx file, or save the model again as one file",
         )
 
 
@@ -124,7 +124,7 @@ def _domains(subject: Subject) -> Iterator[Finding]:
 
 
 def _validity(subject: Subject) -> Iterator[Finding]:
-    """Run ONNX's own checker; what ONNX Runtime refuses too is told by its own words."""
+    """Run ONNX's own checker; what ONNX Runtime refuses too is reported in its own words."""
     if subject.file.broken_data or (subject.opened and not subject.opened.ok):
         return
     if any(node.domain not in ("", "ai.onnx", "ai.onnx.ml") for node in subject.file.nodes()):

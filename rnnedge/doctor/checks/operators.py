@@ -6,14 +6,9 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.recurrence import Cell
-from rnnedge_exporters.onnx_model.nodes import attributes, label
+from rnnedge.doctor.reading.recurrence import RecurrentNode
+from rnnedge_exporters.onnx_model.nodes import RANDOM, attributes, label
 from rnnedge_exporters.onnx_model.recurrent_nodes import peculiarities
-
-_RANDOM = (
-    *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
-    *("Bernoulli", "Multinomial"),
-)
 
 
 def check_operators(subject: Subject) -> Iterator[Finding]:
@@ -33,7 +28,7 @@ def check_operators(subject: Subject) -> Iterator[Finding]:
     yield from _random(subject)
 
 
-def _not_pytorch(cell: Cell) -> Iterator[Finding]:
+def _not_pytorch(cell: RecurrentNode) -> Iterator[Finding]:
     """Say where a node computes something else than the PyTorch layer of its name."""
     differs = [one.text for one in peculiarities(cell.node)]
     if differs:
@@ -46,7 +41,7 @@ def _not_pytorch(cell: Cell) -> Iterator[Finding]:
         )
 
 
-def _fixed_lengths(subject: Subject, cell: Cell) -> Iterator[Finding]:
+def _fixed_lengths(subject: Subject, cell: RecurrentNode) -> Iterator[Finding]:
     value = subject.file.constant(cell.lengths) if cell.lengths else None
     if value is not None:
         yield Finding(
@@ -82,7 +77,7 @@ def _training(subject: Subject) -> Iterator[Finding]:
 
 def _random(subject: Subject) -> Iterator[Finding]:
     for node in subject.file.nodes():
-        if node.op_type in _RANDOM:
+        if node.op_type in RANDOM:
             yield Finding(
                 "random",
                 "warning",

@@ -10,7 +10,7 @@ from rnnedge.doctor.model_facts import Subject
 
 def check_running(subject: Subject) -> Iterator[Finding]:
     """Look at how it opened and ran."""
-    batch_first = any(cell.options.get("layout") for cell in subject.cells)  # told by its own check
+    batch_first = any(cell.options.get("layout") for cell in subject.cells)  # reported elsewhere
     if subject.opened is not None and not subject.opened.ok and not batch_first:
         yield from _not_opened(subject)
     behaviour = subject.behaviour

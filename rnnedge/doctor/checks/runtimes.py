@@ -14,10 +14,9 @@ from typing import Literal
 from rnnedge.cuda_fallbacks import cuda_fallbacks
 from rnnedge.doctor.findings import Finding, Severity
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge.doctor.reading.recurrence import RecurrentNode
 from rnnedge.doctor.running.elsewhere import Elsewhere
 from rnnedge_exporters.onnx_model.nodes import label
-from rnnedge_exporters.onnx_model.recurrent_nodes import activations_of
 from rnnedge_exporters.sandbox.other_runtimes import RUNNABLE
 
 Effect = Literal["refuses", "wrong", "slow"]
@@ -28,34 +27,34 @@ class _Rule:
     """One runtime, the operators that it has trouble with, and what happens."""
 
     runtime: str
-    applies: Callable[[Subject, Cell], bool]
+    applies: Callable[[Subject, RecurrentNode], bool]
     effect: Effect
     problem: str
     remedy: str
 
 
-def _has(*operators: str) -> Callable[[Subject, Cell], bool]:
+def _has(*operators: str) -> Callable[[Subject, RecurrentNode], bool]:
     return lambda subject, cell: cell.op in operators
 
 
-def _lengths(subject: Subject, cell: Cell) -> bool:
+def _lengths(subject: Subject, cell: RecurrentNode) -> bool:
     return bool(cell.lengths)
 
 
-def _open_lengths(subject: Subject, cell: Cell) -> bool:
+def _open_lengths(subject: Subject, cell: RecurrentNode) -> bool:
     return bool(cell.lengths) and not subject.file.is_constant(cell.lengths)
 
 
-def _relu(subject: Subject, cell: Cell) -> bool:
-    return cell.op == "RNN" and {a.lower() for a in activations_of(cell.node)} != {"tanh"}
+def _not_tanh(subject: Subject, cell: RecurrentNode) -> bool:
+    return cell.op == "RNN" and {name.lower() for name in cell.activations} != {"tanh"}
 
 
-def _half(subject: Subject, cell: Cell) -> bool:
+def _half(subject: Subject, cell: RecurrentNode) -> bool:
     value = subject.file.constant(cell.tensor(1))
     return value is not None and value.dtype == "float16"
 
 
-def _not_forward(subject: Subject, cell: Cell) -> bool:
+def _not_forward(subject: Subject, cell: RecurrentNode) -> bool:
     return cell.op in ("RNN", "GRU") and cell.direction != "forward"
 
 
@@ -89,13 +88,18 @@ _RULES = (
         _NO_LENGTHS,
     ),
     _Rule(
-        *("onnx.reference", _relu, "refuses", "an RNN with other activations than tanh (1.23.2)"),
+        *(
+            "onnx.reference",
+            _not_tanh,
+            "refuses",
+            "other activations of an RNN than tanh (1.23.2)",
+        ),
         _ELSEWHERE,
     ),
     _Rule(
         *(
             "tract",
-            _relu,
+            _not_tanh,
             "wrong",
             "silently wrong: activations of an RNN run as tanh, off by 0.7 (0.23.9)",
         ),

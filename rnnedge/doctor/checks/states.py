@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rnnedge.doctor.findings import Finding, listing
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.recurrence import Cell, follow_back
+from rnnedge.doctor.reading.recurrence import RecurrentNode, follow_back
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.movement import is_movement
 from rnnedge_runtime.contract import Contract
@@ -35,7 +35,7 @@ def check_states(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _half_hidden(subject: Subject, hidden: list[Cell]) -> Iterator[Finding]:
+def _half_hidden(subject: Subject, hidden: list[RecurrentNode]) -> Iterator[Finding]:
     """Name the operators that a stream would hand one state on to, and not the other."""
     for cell in hidden:
         given = [_is_input(subject.file, name) for name in cell.initial]
@@ -62,7 +62,7 @@ def _remedy(contract: Contract | None) -> str:
     return "export it again with states=True (--states)"
 
 
-def is_hidden(file: OnnxFile, cell: Cell) -> bool:
+def is_hidden(file: OnnxFile, cell: RecurrentNode) -> bool:
     """Whether a state of `cell` does not go in, or does not come out.
 
     One that the model computes itself, as a decoder's from its encoder, is not hidden.
@@ -75,12 +75,12 @@ def is_hidden(file: OnnxFile, cell: Cell) -> bool:
     return not computed and not (goes_in and comes_out(file, cell))
 
 
-def comes_out(file: OnnxFile, cell: Cell) -> bool:
+def comes_out(file: OnnxFile, cell: RecurrentNode) -> bool:
     """Whether every final state of `cell` reaches a graph output as it is."""
     return all(name and _reaches_output(file, name) for name in cell.final)
 
 
-def _start(file: OnnxFile, cell: Cell) -> str:
+def _start(file: OnnxFile, cell: RecurrentNode) -> str:
     constants = [file.constant(name) for name in cell.initial if name]
     if any(value is not None and value.any() for value in constants):
         return "constants"

@@ -1,4 +1,4 @@
-"""The weights: numbers that are none, and the same numbers more than once."""
+"""The weights: NaN and infinity, and the same numbers more than once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def find_copies(file: OnnxFile) -> list[tuple[int, list[str]]]:
 def _not_finite(subject: Subject) -> Iterator[Finding]:
     """Name the weights that have diverged.
 
-    NaN is none of what a constant may be. Infinity is: masks add it, comparisons and limits take
+    A constant may not be NaN. It may be infinite: masks add it, comparisons and limits take
     it. In what is multiplied it is a weight that diverged.
     """
     recurrent = {cell.tensor(i) for cell in subject.cells for i in (1, 2, 3)}

@@ -20,7 +20,7 @@ _SQUASHING = ("Tanh", "Sigmoid", "Relu")
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class RecurrentNode:
     """A `RNN`, `LSTM` or `GRU` node; what it lacks is an empty name.
 
     Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`).
@@ -90,11 +90,11 @@ class Chain:
     axis: int
 
 
-def find_cells(file: OnnxFile) -> tuple[Cell, ...]:
+def find_cells(file: OnnxFile) -> tuple[RecurrentNode, ...]:
     """Return the operator nodes of a model, those of inner graphs among them."""
     outer = {id(node) for node in file.proto.graph.node}
     return tuple(
-        Cell(node, label(node), node.op_type, attributes(node), id(node) not in outer)
+        RecurrentNode(node, label(node), node.op_type, attributes(node), id(node) not in outer)
         for node in file.nodes()
         if is_recurrent(node)
     )
@@ -103,7 +103,7 @@ def find_cells(file: OnnxFile) -> tuple[Cell, ...]:
 def find_chains(file: OnnxFile) -> tuple[Chain, ...]:
     """Return the unrolled recurrences of a model, of three products or more.
 
-    A stack of layers that share their weights is none: its steps take no slice of the input.
+    A stack of layers that share their weights is not one: its steps take no slice of the input.
     """
     uses: dict[str, list[onnx.NodeProto]] = {}
     alike = _same_values(file)

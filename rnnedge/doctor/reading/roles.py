@@ -1,23 +1,28 @@
 """Which axes of which inputs are batch and time: what the recurrent parts see of them.
 
-Each axis of each input gets a symbol of its own, shapes are inferred with these, and the symbols
-that arrive where a recurrent operator has its time and batch axes are those. Where no recurrent
-part tells, the names and places of the declared axes do.
+What the runtime reads in a graph comes first. Then each axis of each input gets a symbol of its
+own, shapes are inferred with these, and the symbols that arrive where a recurrent operator, or an
+unrolled recurrence, has its time and batch axes are those. Where no recurrent part tells, running
+the model does.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
 
-from rnnedge.doctor.reading.recurrence import Cell, Chain
-from rnnedge_exporters.onnx_model.axis_names import interface_by_names
+from rnnedge.doctor.reading.recurrence import Chain, RecurrentNode
+from rnnedge_exporters.onnx_model.axis_names import interface_of
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import attributes
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
-from rnnedge_runtime.foreign.axis_names import name_axes
+from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.foreign.axis_roles import Role, find_axis_roles
+from rnnedge_runtime.foreign.graph import read_graph
+from rnnedge_runtime.foreign.probe_axes import Run, interfaces_to_try, probe_axes
 
 Shapes = dict[str, tuple[Axis | None, ...]]
 
@@ -49,7 +54,11 @@ class Roles:
 
 
 def find_roles(
-    file: OnnxFile, cells: Sequence[Cell], chains: Sequence[Chain], shapes: Shapes
+    file: OnnxFile,
+    cells: Sequence[RecurrentNode],
+    chains: Sequence[Chain],
+    shapes: Shapes,
+    run: Run = lambda feeds: None,
 ) -> Roles:
     """Find batch and time.
 
@@ -58,22 +67,40 @@ def find_roles(
         cells: Its recurrent operators.
         chains: Its unrolled recurrences.
         shapes: What `OnnxFile.symbolic_shapes` gave.
+        run: Runs the model, where nothing in it tells; returns None where it cannot.
     """
-    found: dict[str, Axis] = {}
+    seen = find_axis_roles(read_graph(os.fspath(file.path)))
+    found: dict[str, Axis] = {f"{name}.{place}": role.name for (name, place), role in seen.items()}
     for name, axes in _labelled(file, cells, chains, shapes):
         for symbol, role in zip(shapes.get(name, ()), axes, strict=False):
             if isinstance(symbol, str) and role is not None:
                 found.setdefault(symbol, role)
     inputs = [_with_roles(spec, found) for spec in file.inputs]
     inputs = _same_sizes(file.inputs, _same_names(file.inputs, inputs))
-    if not any(BATCH in spec.axes or TIME in spec.axes for spec in inputs):
-        face = replace(interface_by_names(file.proto), inputs=tuple(inputs), outputs=())
-        inputs = list(name_axes(face, order=(BATCH, TIME), tied=True).inputs)
+    dynamic = {axis for spec in inputs for axis in spec.axes if isinstance(axis, str)}
+    if dynamic - {BATCH, TIME}:
+        inputs = list(_by_running(file, inputs, run))
     return Roles(
         tuple(inputs),
         tuple(_lengths(file, cells)),
         {spec.name: rows for spec in file.inputs if (rows := _table_rows(file, spec.name))},
     )
+
+
+def _by_running(file: OnnxFile, inputs: Sequence[TensorSpec], run: Run) -> tuple[TensorSpec, ...]:
+    """Name the axes that nothing in a graph tells of, and keep those that are named."""
+    face = replace(interface_of(file.proto), inputs=tuple(inputs))
+    roles = {
+        (spec.name, place): Role(str(axis), frozenset({0}))
+        for spec in inputs
+        for place, axis in enumerate(spec.axes)
+        if axis in (BATCH, TIME)
+    }
+    try:
+        probed = probe_axes(face, roles, run)
+    except InputError:  # an input of no numbers
+        probed = None
+    return (interfaces_to_try(face, roles)[0] if probed is None else probed.interface).inputs
 
 
 def unrolled_steps(chains: Sequence[Chain], roles: Roles, shapes: Shapes) -> int:
@@ -95,7 +122,7 @@ def unrolled_steps(chains: Sequence[Chain], roles: Roles, shapes: Shapes) -> int
 
 
 def _labelled(
-    file: OnnxFile, cells: Sequence[Cell], chains: Sequence[Chain], shapes: Shapes
+    file: OnnxFile, cells: Sequence[RecurrentNode], chains: Sequence[Chain], shapes: Shapes
 ) -> Iterator[tuple[str, tuple[Axis | None, ...]]]:
     """Yield tensors with what their axes are."""
     for cell in cells:
@@ -132,9 +159,9 @@ def _scanned(node: onnx.NodeProto, shapes: Shapes) -> Iterator[tuple[str, tuple[
         yield name, tuple(roles)
 
 
-def _lengths(file: OnnxFile, cells: Sequence[Cell]) -> Iterator[str]:
+def _lengths(file: OnnxFile, cells: Sequence[RecurrentNode]) -> Iterator[str]:
     """Yield the integer inputs that end rows: by their name, or since an operator takes them so."""
-    by_name = interface_by_names(file.proto).lengths
+    by_name = interface_of(file.proto).lengths
     for spec in file.inputs:
         taken = any(c.lengths and spec.name in file.ancestors(c.lengths) for c in cells)
         if spec.dtype in ("int32", "int64") and (taken or spec.name == by_name):
@@ -159,7 +186,16 @@ def _same_names(declared: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) ->
         for name, role in zip(told.axes, spec.axes, strict=True)
         if isinstance(name, str) and name != role and role in (BATCH, TIME)
     }
-    return [replace(s, axes=tuple(known.get(str(a), a) for a in s.axes)) for s in inputs]
+    return [
+        replace(
+            spec,
+            axes=tuple(
+                known.get(str(axis), axis) if axis == name else axis
+                for name, axis in zip(told.axes, spec.axes, strict=True)
+            ),
+        )
+        for told, spec in zip(declared, inputs, strict=True)
+    ]
 
 
 def _same_sizes(declared: Sequence[TensorSpec], inputs: Sequence[TensorSpec]) -> list[TensorSpec]:

@@ -10,7 +10,7 @@ from rnnedge.doctor.checks.contents import LOCAL_PATH
 from rnnedge.doctor.checks.weights import find_copies
 from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
-from rnnedge.doctor.running.probe_runs import Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes
@@ -19,7 +19,7 @@ from rnnedge_exporters.onnx_model.serialize import save_model
 _EXPORTERS_OWN = ("pkg.", "namespace")
 """What the keys begin with that torch's exporter writes for itself."""
 _NEWEST_PLAIN_TYPE = onnx.TensorProto.BFLOAT16
-"""Element types after this one came with IR versions of their own."""
+"""Element types after this one came with separate IR versions."""
 
 
 def _clean(subject: Subject, folder: Path) -> Mended:
@@ -52,7 +52,7 @@ def _prove(subject: Subject, path: Path, *, dropout: bool) -> str:
         raise NotMendedError("it does not run, so nothing can be proven")
     answers = dict(subject.seen)
     largest = 0.0
-    trial = Trial(subject.sandbox, path, subject.roles)
+    trial = ProbeRuns(subject.sandbox, path, subject.roles)
     if dropout:
         first, second = trial.at(behaviour.base), trial.again(behaviour.base)
         if not (first.ok and second.ok):

@@ -16,13 +16,13 @@ import onnx
 
 from rnnedge.doctor.checks.states import is_hidden
 from rnnedge.doctor.model_facts import Subject
-from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge.doctor.reading.recurrence import RecurrentNode
 from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.repairs.unfreeze import is_zero
 from rnnedge.doctor.running.behaviour import Behaviour
 from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge.errors import NotMendedError
-from rnnedge_exporters.onnx_model.axis_names import interface_by_names
+from rnnedge_exporters.onnx_model.axis_names import interface_of
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import drop_unused
 from rnnedge_exporters.onnx_model.serialize import save_model
@@ -71,7 +71,7 @@ def _expose_states(subject: Subject, folder: Path) -> Mended:
     return Mended(path, MadeRepair("states exposed", changes, proofs))
 
 
-def _exposable(subject: Subject) -> list[Cell]:
+def _exposable(subject: Subject) -> list[RecurrentNode]:
     """Return the operators whose states can be made inputs and outputs.
 
     Raises:
@@ -88,13 +88,13 @@ def _exposable(subject: Subject) -> list[Cell]:
     for cell in cells:
         for name in cell.initial:
             if name and not is_zero(subject.file, name):
-                raise NotMendedError(f"{cell.name} starts from something else than zeros")
+                raise NotMendedError(f"{cell.name} does not start from zeros")
         if _size_and_dtype(subject.file, cell)[0] == 0:
             raise NotMendedError(f"the weights of {cell.name} are not constants")
     return cells
 
 
-def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _States]:
+def _exposed(subject: Subject, cells: list[RecurrentNode]) -> tuple[onnx.ModelProto, _States]:
     """Return a model with the states exposed, under names that the runtime pairs by itself."""
     plain = [re.sub(r"\W+", ".", cell.node.name).strip(".") or cell.op.lower() for cell in cells]
     numbered = [f"{name}.{index}" for index, name in enumerate(plain)]
@@ -105,14 +105,14 @@ def _exposed(subject: Subject, cells: list[Cell]) -> tuple[onnx.ModelProto, _Sta
         model.CopyFrom(subject.file.proto)
         states = _expose(model, subject, cells, [f"{name}." if name else "" for name in names])
         if states is not None:
-            pairs = {(pair.input, pair.output) for pair in interface_by_names(model).states}
+            pairs = {(pair.input, pair.output) for pair in interface_of(model).states}
             if all((state.input, state.output) in pairs for state in states):
                 return model, states
     raise NotMendedError("no free names for its states")
 
 
 def _expose(
-    model: onnx.ModelProto, subject: Subject, cells: list[Cell], prefixes: list[str]
+    model: onnx.ModelProto, subject: Subject, cells: list[RecurrentNode], prefixes: list[str]
 ) -> _States | None:
     """Rewire the nodes, in place; None when a name is taken."""
     declared = (told for _, _, told in subject.roles.declared(subject.file, BATCH))
@@ -147,8 +147,8 @@ def _expose(
     return states
 
 
-def _size_and_dtype(file: OnnxFile, cell: Cell) -> tuple[int, np.dtype[Any]]:
-    """Return the hidden size and the dtype of an operator; a size of 0 when it is not told."""
+def _size_and_dtype(file: OnnxFile, cell: RecurrentNode) -> tuple[int, np.dtype[Any]]:
+    """Return the hidden size and the dtype of an operator; a size of 0 when it is unknown."""
     value = file.constant(cell.tensor(2))
     if value is None:
         return int(cell.options.get("hidden_size", 0)), np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""The repairs that there are, and which findings they may mend before any of them is tried."""
+"""The available repairs, and which findings they may mend before any of them is tried."""
 
 from __future__ import annotations
 

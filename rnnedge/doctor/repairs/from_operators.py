@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnedge.doctor.findings import listing
 from rnnedge.doctor.model_facts import Subject, trial_of
-from rnnedge.doctor.reading.recurrence import Cell
+from rnnedge.doctor.reading.recurrence import RecurrentNode
 from rnnedge.doctor.repairs.recovered import Recovered, Weights, recovered
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
@@ -57,7 +57,7 @@ def layer_from_operators(subject: Subject) -> Recovered:
     )
 
 
-def _check_cell(cell: Cell, first: Cell) -> None:
+def _check_cell(cell: RecurrentNode, first: RecurrentNode) -> None:
     reasons = [one.text for one in peculiarities(cell.node)]
     if cell.inner:
         reasons.append("it is inside a control-flow node")
@@ -69,9 +69,9 @@ def _check_cell(cell: Cell, first: Cell) -> None:
         raise NotMendedError(f"{cell.name}: {reasons[0]}, which no layer of PyTorch does")
 
 
-def _stages(file: OnnxFile, cells: Sequence[Cell]) -> list[list[Cell]]:
+def _stages(file: OnnxFile, cells: Sequence[RecurrentNode]) -> list[list[RecurrentNode]]:
     """Group the nodes into stacked layers: a node of both directions, or one for each."""
-    stages: list[list[Cell]] = []
+    stages: list[list[RecurrentNode]] = []
     sources: list[set[str]] = []
     made = {cell.output(0): cell for cell in cells}
     for cell in cells:
@@ -98,7 +98,7 @@ def _stages(file: OnnxFile, cells: Sequence[Cell]) -> list[list[Cell]]:
     return stages
 
 
-def _check_outputs(file: OnnxFile, cells: Sequence[Cell]) -> None:
+def _check_outputs(file: OnnxFile, cells: Sequence[RecurrentNode]) -> None:
     made = {name for cell in cells for name in cell.node.output if name}
     for spec in file.outputs:
         sources = set(_moved_from(file, spec.name, made))

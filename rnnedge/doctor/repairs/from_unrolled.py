@@ -58,7 +58,7 @@ def layer_from_chains(subject: Subject) -> Recovered:
     """Read the layer along the chains of products.
 
     Raises:
-        NotMendedError: When a chain has not the form of a layer.
+        NotMendedError: When a chain does not have the form of a layer.
     """
     file, chains = subject.file, subject.chains
     found = [(_depth(file, chain, chains), _is_reversed(file, chain), chain) for chain in chains]
@@ -116,7 +116,7 @@ def _vector(file: OnnxFile, name: str | None, rows: int) -> NDArray[np.float32]:
     if value is None:
         return np.zeros(rows, np.float32)
     if value.size != rows:
-        raise NotMendedError(f"{name} is no bias of {rows} values")
+        raise NotMendedError(f"{name} is not a bias of {rows} values")
     return value.reshape(rows).astype(np.float32)
 
 

@@ -80,7 +80,7 @@ def recovered(
         subject: The model.
         weights: By PyTorch's names.
         how: Where they were found.
-        nonlinearity: What shapes of weights cannot tell.
+        nonlinearity: What shapes of weights do not determine.
 
     Raises:
         NotMendedError: When the inputs are not those of a layer.
@@ -88,7 +88,7 @@ def recovered(
     data = [spec for spec in subject.roles.inputs if spec.name not in subject.roles.lengths]
     timed = [spec for spec in data if TIME in spec.axes]
     if len(timed) != 1 or len(timed[0].axes) != 3 or BATCH not in timed[0].axes:
-        raise NotMendedError("the graph has not one input of time, batch and features")
+        raise NotMendedError("the graph does not have one input of time, batch and features")
     states = tuple(spec for spec in data if spec is not timed[0])
     lengths = subject.roles.lengths
     return Recovered(weights, nonlinearity, timed[0], states, lengths[0] if lengths else None, how)

@@ -45,7 +45,7 @@ _IN_PLACE: frozenset[Kind] = frozenset(
         *("declared-time", "declared-batch", "declared-shape"),
     }
 )
-"""What is not worth a file with other names: it is mended in place, where nothing else is found."""
+"""Kinds that do not justify a file with other names: they are repaired in place, if alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _write(layer: Recovered, spec: RNNSpec, path: Path) -> str:
     module.load_state_dict({name: torch.from_numpy(w) for name, w in layer.weights.items()})
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NaN in weights is a finding of its own
+            warnings.simplefilter("ignore")  # NaN in weights is a separate finding
             export(module, path, lengths=layer.lengths is not None)
             report = validate(path, against=module)
     except RnnEdgeError as error:
@@ -150,7 +150,7 @@ def _reproduce(
     largest = 0.0
     outputs: _Outputs | None = None
     with trial_of(subject.file, subject.roles, subject.sandbox) as old:
-        # The largest first: there every axis has a size of its own to be told by.
+        # The largest first: there every axis has a distinct size to be recognized by.
         for size in sorted(sizes, key=lambda s: (s.batch > 1, s.time > 1, s.time), reverse=True):
             before = old.at(size)
             after = subject.sandbox.run(path, _feeds(subject, layer, spec, size))
@@ -190,7 +190,7 @@ def _match(before: Arrays, after: Arrays) -> _Outputs:
             break
         else:
             raise NotMendedError(
-                f"its output {old} {list(value.shape)} is none of those of the layer that was "
+                f"its output {old} {list(value.shape)} is not one of those of the layer that was "
                 "read: the file computes more than one layer, or another"
             )
     return _Outputs(found)

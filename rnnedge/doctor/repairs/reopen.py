@@ -12,7 +12,7 @@ import onnx
 from rnnedge.doctor.model_facts import Subject
 from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, runs, told
 from rnnedge.doctor.running.behaviour import Behaviour
-from rnnedge.doctor.running.probe_runs import Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.axis_names import relabel
 from rnnedge_exporters.onnx_model.serialize import save_model
@@ -48,7 +48,7 @@ def _reopen_axes(subject: Subject, folder: Path) -> Mended:
     save_model(model, path)
     answers = dict(subject.seen)
     largest = 0.0
-    trial = Trial(subject.sandbox, path, subject.roles)
+    trial = ProbeRuns(subject.sandbox, path, subject.roles)
     for sizes in behaviour.right:
         after = trial.at(sizes)
         if not after.ok:

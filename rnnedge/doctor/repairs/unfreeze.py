@@ -16,7 +16,7 @@ from rnnedge.doctor.reading.recurrence import find_cells, find_chains
 from rnnedge.doctor.reading.roles import Roles, Shapes, find_roles
 from rnnedge.doctor.repairs.base import MadeRepair, Mended, Repair, difference, listed, told
 from rnnedge.doctor.running.behaviour import Behaviour, study
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.movement import moved
@@ -177,7 +177,7 @@ def _prove(subject: Subject, path: Path) -> list[str]:
         ]
 
 
-def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: Trial) -> str:
+def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: ProbeRuns) -> str:
     """Prove the answers at sizes that the file itself does not answer rightly.
 
     Where it answers in a wrong shape, its numbers are right in their order. Elsewhere the first
@@ -196,7 +196,7 @@ def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: Trial) -> s
         )
     time_froze = old.time.status in ("fixed", "some")
     if time_froze and any(cell.direction != "forward" for cell in subject.cells):
-        raise NotMendedError("it reads the future, so nothing tells what is right at other lengths")
+        raise NotMendedError("it reads the future, so what is right at other lengths is unknown")
     larger = Sizes(
         old.base.time * (2 if time_froze else 1),
         old.base.batch * (2 if old.batch.status in ("fixed", "some") else 1),
@@ -207,7 +207,7 @@ def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: Trial) -> s
     compared = [name for name, axes in new.output_axes.items() if TIME in axes or not time_froze]
     if not compared:
         raise NotMendedError(
-            "no output has a time axis, so nothing tells what is right at other lengths"
+            "no output has a time axis, so what is right at other lengths is unknown"
         )
     parts = {
         name: after.outputs[name][

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge.doctor.running.find_working_sizes import find_base
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows, wrong_shapes
 from rnnedge_exporters.sandbox.onnx_runtime import Answer
 from rnnedge_runtime.contract import BATCH, TIME, Axis
@@ -39,7 +39,7 @@ class Behaviour:
     """What a model did.
 
     Attributes:
-        base: Sizes at which it runs rightly, as far as can be told; None when there are none.
+        base: Sizes at which it runs rightly, as far as is known; None when there are none.
         trouble: Why there are none, or what ended the process.
         time: Whether time takes any size.
         batch: Whether batch takes any size.
@@ -64,7 +64,7 @@ class Behaviour:
     deaths: dict[str, Sizes] = field(default_factory=dict)
 
 
-def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0) -> Behaviour:
+def study(trial: ProbeRuns, declared: Sizes, hints: Sequence[int], unrolled: int = 0) -> Behaviour:
     """Run a model at several sizes.
 
     Args:
@@ -116,7 +116,7 @@ def study(trial: Trial, declared: Sizes, hints: Sequence[int], unrolled: int = 0
     return found
 
 
-def empty_sizes(behaviour: Behaviour, trial: Trial) -> Iterator[tuple[str, Answer]]:
+def empty_sizes(behaviour: Behaviour, trial: ProbeRuns) -> Iterator[tuple[str, Answer]]:
     """Run without rows, and without steps, where the model takes any number of them."""
     if behaviour.base is None:
         return
@@ -126,13 +126,13 @@ def empty_sizes(behaviour: Behaviour, trial: Trial) -> Iterator[tuple[str, Answe
         yield "no time steps", trial.at(Sizes(0, behaviour.base.batch))
 
 
-def _is_right(trial: Trial, base: Sizes, sizes: Sizes) -> bool:
+def _is_right(trial: ProbeRuns, base: Sizes, sizes: Sizes) -> bool:
     """Whether the model runs at `sizes` with the batch where it is at `base`."""
     return trial.at(sizes).ok and not wrong_shapes(trial, base, sizes)
 
 
 def _axes(
-    trial: Trial, base: Sizes, others: Sequence[Sizes], shorter: Sequence[Sizes], axis: str
+    trial: ProbeRuns, base: Sizes, others: Sequence[Sizes], shorter: Sequence[Sizes], axis: str
 ) -> Axes:
     """Say whether an axis takes any size, from runs at others; too few steps may be refused."""
     own = base.time if axis == TIME else base.batch
@@ -157,7 +157,7 @@ def _axes(
     return Axes("some" if good else "fixed", own, evidence)
 
 
-def _in_multiples(trial: Trial, base: Sizes) -> Axes | None:
+def _in_multiples(trial: ProbeRuns, base: Sizes) -> Axes | None:
     """Say of which step a time is a multiple, where such times are taken and others are not."""
     time = base.time
     if coupled_rows(trial, Sizes(2 * time, base.batch)):
@@ -181,7 +181,7 @@ def _cut_short(seen: Axes, steps: int, ran: int) -> Axes:
     return Axes("fixed", steps, "; ".join(told))
 
 
-def _steps_that_count(trial: Trial, base: Sizes) -> int:
+def _steps_that_count(trial: ProbeRuns, base: Sizes) -> int:
     """Return how many steps change an output, when more are taken; 0 when all do."""
     double = _last_that_counts(trial, base, 2 * base.time)
     if not double:
@@ -191,8 +191,8 @@ def _steps_that_count(trial: Trial, base: Sizes) -> int:
     return double if _last_that_counts(trial, base, 4 * base.time) == double else 0
 
 
-def _last_that_counts(trial: Trial, base: Sizes, time: int) -> int:
-    """Return how many of `time` steps change an output; 0 when all do, or that cannot be told."""
+def _last_that_counts(trial: ProbeRuns, base: Sizes, time: int) -> int:
+    """Return how many of `time` steps change an output; 0 when all do, or that is unknown."""
     sizes = Sizes(time, base.batch)
     if not trial.at(sizes).ok or wrong_shapes(trial, base, sizes):
         return 0
@@ -213,7 +213,9 @@ def _last_that_counts(trial: Trial, base: Sizes, time: int) -> int:
     return high
 
 
-def _output_axes(trial: Trial, base: Sizes, right: Sequence[Sizes]) -> dict[str, tuple[Axis, ...]]:
+def _output_axes(
+    trial: ProbeRuns, base: Sizes, right: Sequence[Sizes]
+) -> dict[str, tuple[Axis, ...]]:
     """Say what each axis of each output is, from the sizes that it had."""
     axes: dict[str, tuple[Axis, ...]] = {}
     for name, value in trial.at(base).outputs.items():
@@ -230,7 +232,7 @@ def _output_axes(trial: Trial, base: Sizes, right: Sequence[Sizes]) -> dict[str,
     return axes
 
 
-def _deaths(trial: Trial) -> dict[str, Sizes]:
+def _deaths(trial: ProbeRuns) -> dict[str, Sizes]:
     deaths: dict[str, Sizes] = {}
     for sizes, answer in trial.seen():
         if answer.death:

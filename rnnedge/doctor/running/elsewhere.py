@@ -133,7 +133,7 @@ def _short(text: str) -> str:
 
 
 def _difference(got: Arrays, expected: Arrays) -> tuple[float, str, str]:
-    """Return the largest difference, the output that has it, and what is wrong beside numbers.
+    """Return the largest difference, the output that has it, and what else is wrong.
 
     The difference is relative to the largest magnitude of its output, where that is above 1.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rnnedge.doctor.reading.roles import Roles
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.doctor.running.row_independence import batch_axis, coupled_rows
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 
@@ -22,7 +22,7 @@ def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
     """Give a role to axes that nothing told, but that have the size of one that has it, or must.
 
     Axes of one name have one size, as both of a mask of steps by steps. And the one open axis
-    beside batch is time, where no other is: samples that are cut into windows inside the graph.
+    next to batch is time, where no other is: samples that are cut into windows inside the graph.
 
     Args:
         roles: Which axes are batch and time.
@@ -45,7 +45,7 @@ def with_all_axes(roles: Roles, declared: Sequence[TensorSpec]) -> Roles:
     return replace(roles, inputs=tuple(inputs))
 
 
-def find_base(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Sizes | None:
+def find_base(trial: ProbeRuns, declared: Sizes, hints: Sequence[int]) -> Sizes | None:
     """Return the first sizes at which the model is right, by the strictest test that any passes.
 
     Args:
@@ -62,7 +62,7 @@ def find_base(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Sizes | No
     return None
 
 
-def _candidates(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Iterator[Sizes]:
+def _candidates(trial: ProbeRuns, declared: Sizes, hints: Sequence[int]) -> Iterator[Sizes]:
     """Yield sizes to try: the declared and the usual ones, then those that constants suggest."""
     usual = _usual(trial, declared)
     yield usual
@@ -77,14 +77,14 @@ def _candidates(trial: Trial, declared: Sizes, hints: Sequence[int]) -> Iterator
             yield from (Sizes(time, batch) for time in times[:6] for batch in batches[:6])
 
 
-def _usual(trial: Trial, declared: Sizes) -> Sizes:
+def _usual(trial: ProbeRuns, declared: Sizes) -> Sizes:
     return Sizes(
         (declared.time or _USUAL.time) if trial.roles.has(TIME) else 0,
         (declared.batch or _USUAL.batch) if trial.roles.has(BATCH) else 0,
     )
 
 
-def _windows(trial: Trial, declared: Sizes) -> Iterator[Sizes]:
+def _windows(trial: ProbeRuns, declared: Sizes) -> Iterator[Sizes]:
     """Yield windows of samples."""
     if declared.time or not trial.roles.has(TIME):
         return
@@ -94,11 +94,11 @@ def _windows(trial: Trial, declared: Sizes) -> Iterator[Sizes]:
         yield from (Sizes(time, 1) for time in _WINDOWS)
 
 
-def _grows_by_rows_apart(trial: Trial, sizes: Sizes) -> bool:
+def _grows_by_rows_apart(trial: ProbeRuns, sizes: Sizes) -> bool:
     return _grows_by_rows(trial, sizes) and not coupled_rows(trial, sizes)
 
 
-def _grows_by_rows(trial: Trial, sizes: Sizes) -> bool:
+def _grows_by_rows(trial: ProbeRuns, sizes: Sizes) -> bool:
     """Whether one row more makes one axis of each output longer by one, or none."""
     if not trial.at(sizes).ok or not trial.roles.has(BATCH):
         return trial.at(sizes).ok
@@ -109,12 +109,12 @@ def _grows_by_rows(trial: Trial, sizes: Sizes) -> bool:
     )
 
 
-def _keeps_rows_apart(trial: Trial, sizes: Sizes) -> bool:
+def _keeps_rows_apart(trial: ProbeRuns, sizes: Sizes) -> bool:
     """Whether a batch that cannot be changed keeps its rows apart."""
     return sizes.batch > 1 and _has_its_rows(trial, sizes) and not coupled_rows(trial, sizes)
 
 
-def _has_its_rows(trial: Trial, sizes: Sizes) -> bool:
+def _has_its_rows(trial: ProbeRuns, sizes: Sizes) -> bool:
     """Whether every output has an axis of the size of the batch."""
     answer = trial.at(sizes)
     return answer.ok and all(

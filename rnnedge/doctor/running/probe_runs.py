@@ -36,7 +36,7 @@ class Sizes:
         return ", ".join(parts) or "its only size"
 
 
-class Trial:
+class ProbeRuns:
     """Runs a model in a sandbox on made inputs.
 
     Args:
@@ -156,14 +156,14 @@ def _without(axes: Sequence[Axis], role: str) -> list[Axis]:
 def _numbers(roles: Roles, spec: TensorSpec, shape: Sequence[int], seed: list[int]) -> NDArray[Any]:
     random = np.random.default_rng(seed)
     kind = np.dtype(spec.dtype).kind
-    values: NDArray[Any]
+    values: Any  # a number where the shape has no axes
     if kind in "iu":
         values = random.integers(0, roles.indices.get(spec.name, 2), shape)
     elif kind == "b":
         values = random.random(shape) < 0.3
     else:
         values = random.standard_normal(shape)
-    return values.astype(spec.dtype)
+    return np.asarray(values, spec.dtype)
 
 
 def _size(axis: Axis, sizes: Sizes) -> int:

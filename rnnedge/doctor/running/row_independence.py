@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.doctor.running.probe_runs import Sizes, Trial
+from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge_runtime.contract import BATCH
 
 _CLOSE = 1e-3
@@ -15,7 +15,7 @@ make; what one row does to another is far above."""
 Array = NDArray[np.generic]
 
 
-def batch_axis(trial: Trial, time: int, name: str) -> int | None:
+def batch_axis(trial: ProbeRuns, time: int, name: str) -> int | None:
     """Return the axis of an output that has one entry for each row, or None."""
     if not trial.roles.has(BATCH):
         return None
@@ -34,7 +34,7 @@ def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return changed[0] if len(changed) == 1 and pairs[changed[0]] == (1, 2) else None
 
 
-def wrong_shapes(trial: Trial, base: Sizes, sizes: Sizes) -> str:
+def wrong_shapes(trial: ProbeRuns, base: Sizes, sizes: Sizes) -> str:
     """Say which output has a wrong shape at `sizes`; empty when none has."""
     for name, value in trial.at(sizes).outputs.items():
         expected = trial.at(base).outputs[name].shape
@@ -51,7 +51,7 @@ def wrong_shapes(trial: Trial, base: Sizes, sizes: Sizes) -> str:
     return ""
 
 
-def coupled_rows(trial: Trial, base: Sizes) -> dict[str, float]:
+def coupled_rows(trial: ProbeRuns, base: Sizes) -> dict[str, float]:
     """Compare a batch with its rows, each alone, or where that is refused with rows changed."""
     if not trial.roles.has(BATCH):
         return {}

@@ -26,10 +26,10 @@ from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.report import Curve, Diagnosis
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
-from rnnedge_exporters.onnx_model.nodes import all_nodes, label
+from rnnedge_exporters.onnx_model.nodes import RANDOM, all_nodes, label
 from rnnedge_runtime import RnnEdgeError
 
-_RANDOM_OPERATORS = ("Dropout", "RandomUniform", "RandomNormal", "Bernoulli")
+_RANDOM_OPERATORS = ("Dropout", *RANDOM)
 _ENOUGH = 4
 """Shapes at which a model that refuses others has to be right before the search for more ends."""
 _ACCEPTED_SHARE = 0.5
@@ -185,7 +185,7 @@ def _unsteady(failure: str, model: onnx.ModelProto | None) -> tuple[str, str, st
     random = [
         label(node)
         for node in (all_nodes(model.graph) if model else ())
-        if node.op_type.startswith(_RANDOM_OPERATORS)
+        if node.op_type in _RANDOM_OPERATORS
     ]
     if random:
         return "dropout left on", random[0], f"{failure}; the graph has {', '.join(random[:3])}"

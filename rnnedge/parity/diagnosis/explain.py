@@ -101,7 +101,7 @@ def _ways_to_look(
 ) -> Iterator[tuple[Sequence[Answers], bool]]:
     """Yield which cases to explain, and whether with the rows that have no steps.
 
-    A model may treat empty rows in a way of its own, and broadcast what does not fit where batch
+    A model may treat empty rows in its own way, and broadcast what does not fit where batch
     and time are mixed up; what is left without those has to be explained in full.
     """
     yield pool, True
@@ -121,7 +121,7 @@ def _explain(
     tried: Tried,
 ) -> Explanation | None:
     with_lengths = interface.lengths is not None or layer is None
-    # A bare layer's inputs beside its first are states, whether or not the file gives their end.
+    # A bare layer's inputs after its first are states, whether or not the file gives their end.
     with_states = bool(interface.states) or (layer is not None and len(interface.data_inputs) > 1)
     for path, inner, answer in _layers(module, layer, interface):
         right = Mistake("", "", inner)

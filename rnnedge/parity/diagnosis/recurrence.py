@@ -1,4 +1,4 @@
-"""A recurrent layer in numpy float64, that can be told to make the mistakes exporters make.
+"""A recurrent layer in numpy float64, that can be made to make the mistakes exporters make.
 
 Equations: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html, and those of `nn.GRU`
 and `nn.RNN`. Without a mistake it computes what PyTorch computes, by other code.

@@ -1,4 +1,4 @@
-"""A file beside another ONNX file that it should compute the same as.
+"""A file compared with another ONNX file that it should compute the same as.
 
 There is no PyTorch here: the original runs in ONNX Runtime, in a child process as the file does.
 Where the file holds its weights in fewer bits, those of the original are rounded first. Products of

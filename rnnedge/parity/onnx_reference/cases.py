@@ -8,8 +8,7 @@ import numpy as np
 
 from rnnedge.parity.cases import Case, Inputs, make_inputs
 from rnnedge.parity.coverage.wanted import Wanted
-from rnnedge_runtime.contract import BATCH, TIME, Interface
-from rnnedge_runtime.foreign.axis_names import Order, name_axes
+from rnnedge_runtime.contract import TIME, Interface
 
 _TIMES = (1, 7, 40)
 _BATCHES = (1, 3)
@@ -33,19 +32,6 @@ def cases_for(interface: Interface) -> list[list[Case]]:
     cases += [replace(some, values="zero"), replace(some, values="saturated")]
     longer = [[Case(time, batch) for batch in _BATCHES] for time in _LONG if timed]
     return [cases, *longer]
-
-
-def interfaces_to_try(interface: Interface) -> list[Interface]:
-    """Return what the dynamic axes of a file may be, the likeliest first, without repetition.
-
-    Args:
-        interface: What the file declares.
-    """
-    orders: tuple[Order, ...] = ((BATCH, TIME), (TIME, BATCH))
-    named = [
-        name_axes(interface, order=order, tied=tied) for tied in (True, False) for order in orders
-    ]
-    return list(dict.fromkeys(named))
 
 
 def inputs_of(

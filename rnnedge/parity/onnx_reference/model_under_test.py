@@ -1,17 +1,19 @@
-"""An ONNX file that is run beside another, in a child process."""
+"""An ONNX file that is compared with another, in a child process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from rnnedge.errors import CrashError, ModelError, TimeLimitError
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
-from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.errors import EngineError
+from rnnedge_runtime.foreign.probe_axes import interfaces_to_try, probe_axes
 
 Array: TypeAlias = NDArray[Any]
 Values: TypeAlias = Mapping[str, Array]
@@ -42,7 +44,28 @@ class OpenedFile:
         if isinstance(found, Answer):
             said = found.error or f"{self.name} cannot be opened by ONNX Runtime: {_death(found)}"
             raise ModelError(said.replace(os.path.abspath(self.name), self.name))
-        self.interface: Interface = found
+        self._reading = found
+        self.interface: Interface = found.interface
+
+    def probed_interface(self) -> Interface:
+        """Return the interface with the axes that running the model shows to be batch and time.
+
+        Raises:
+            TimeLimitError: When it did not end in time.
+            InputError: When an input holds no numbers.
+        """
+        read = self._reading
+        found = probe_axes(read.declared, read.roles, self._run_or_none, values=read.values)
+        if found is None:
+            return interfaces_to_try(read.declared, read.roles)[0]
+        inputs = tuple(_with_sizes(spec, found.sizes) for spec in found.interface.inputs)
+        return replace(found.interface, inputs=inputs)
+
+    def _run_or_none(self, inputs: Values) -> dict[str, Array] | None:
+        try:
+            return self.run(inputs)
+        except (EngineError, CrashError):
+            return None
 
     def run(self, inputs: Values) -> dict[str, Array]:
         """Return all outputs by name.
@@ -59,6 +82,11 @@ class OpenedFile:
         if answer.error:
             raise EngineError(answer.error)
         return answer.outputs
+
+
+def _with_sizes(spec: TensorSpec, sizes: Mapping[str, int]) -> TensorSpec:
+    """Fix the axes of frames, which take one size."""
+    return replace(spec, axes=tuple(sizes.get(str(axis), axis) for axis in spec.axes))
 
 
 def _death(answer: Answer) -> str:

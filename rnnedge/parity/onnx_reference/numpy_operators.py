@@ -46,10 +46,10 @@ def in_parts(x: Array) -> Array:
 
 
 def weights_in_parts(values: Array, scale: Array) -> Array:
-    """Return the weights that go with `in_parts`, all of one scale and at most 64 steps.
+    """Return the weights that belong to `in_parts`, all of one scale and at most 64 steps.
 
     Args:
-        values: int8 [..., features], of which the first seven bits go with the input.
+        values: int8 [..., features], of which the first seven bits are multiplied by the input.
         scale: Of each channel, [..., 1].
     """
     eight = values.astype(np.float64)

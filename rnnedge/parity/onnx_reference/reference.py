@@ -17,16 +17,16 @@ from rnnedge.parity.onnx_reference.numpy_operators import (
     weights_in_parts,
 )
 from rnnedge.parity.onnx_reference.subgraph_products import round_input, takes_given_state
-from rnnedge.parity.onnx_reference.weights import moved, option, round_weights, shaken
-from rnnedge_exporters.onnx_model.nodes import is_standard, label
-from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
-from rnnedge_exporters.onnx_model.serialize import serialize_model
-from rnnedge_exporters.quantization.int8_grid import (
+from rnnedge.parity.onnx_reference.weights import moved, round_weights, shaken
+from rnnedge_exporters.onnx_model.int8_grid import (
     COMPUTED_LIMIT,
     STORED_LIMIT,
     quantize_channels,
     rounded,
 )
+from rnnedge_exporters.onnx_model.nodes import attribute, is_standard, label
+from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
+from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.folding import fold_weights
 from rnnedge_exporters.quantization.onnx_file.reading import (
     contract_of,
@@ -264,8 +264,8 @@ def _recurrence(node: ir.Node, *, integers: bool, in_parts: bool) -> Recurrence:
         rounds_input=integers,
         recurrence=rounded(recurrence, 2, COMPUTED_LIMIT).astype(np.float64),
         bias=bias.astype(np.float64),
-        reverse=option(node, "direction", "forward") == "reverse",
-        relu="relu" in [name.lower() for name in option(node, "activations", [])],
+        reverse=attribute(node, "direction", "forward") == "reverse",
+        relu="relu" in [name.lower() for name in attribute(node, "activations", [])],
         parts=parts,
     )
 
@@ -273,7 +273,7 @@ def _recurrence(node: ir.Node, *, integers: bool, in_parts: bool) -> Recurrence:
 def _product(node: ir.Node) -> Product:
     value = node.inputs[1]
     made = value.producer() if value is not None else None
-    turned = made is not None or bool(option(node, "transB", 0))
+    turned = made is not None or bool(attribute(node, "transB", 0))
     source = made.inputs[0] if made is not None else value
     tensor = None if source is None else source.const_value
     assert tensor is not None

@@ -1,4 +1,4 @@
-"""`validate_beside_file`: run a file beside another that it should compute the same as."""
+"""`validate_beside_file`: compare a file with another that it should compute the same as."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.coverage.watched import Watched
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.mutation.found import attack
-from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of, interfaces_to_try
+from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
 from rnnedge.parity.onnx_reference.comparison import Comparison
 from rnnedge.parity.onnx_reference.interface_matching import Match, NamedFile, match
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
@@ -30,7 +30,7 @@ from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_exporters.threads import threads_for
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import EngineError, RnnEdgeError
+from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
 
 _OPEN = 100
 """Models that stay open: both files, and what is made of the original."""
@@ -177,19 +177,12 @@ def _interface(original: OpenedFile) -> Interface:
     Raises:
         ModelError: When it takes what is no number, or never ends.
     """
-    tried = interfaces_to_try(original.interface)
-    for spec in tried[0].inputs:
-        if spec.dtype.startswith("tensor("):
-            raise ModelError(f"{original.name}: expected inputs of numbers, got {spec}")
-    for interface in tried:
-        try:
-            original.run(inputs_of(interface, Case(7, 3), 1))
-        except TimeLimitError as error:
-            raise _endless(original, error, Case(7, 3)) from error
-        except EngineError:
-            continue
-        return interface
-    return tried[0]
+    try:
+        return original.probed_interface()
+    except InputError as error:
+        raise ModelError(f"{original.name}: {error}") from error
+    except TimeLimitError as error:
+        raise _endless(original, error, Case(7, 3)) from error
 
 
 def _endless(original: OpenedFile, error: TimeLimitError, case: Case) -> ModelError:

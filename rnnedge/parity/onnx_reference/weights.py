@@ -10,20 +10,20 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnedge.parity.onnx_reference.subgraph_products import turn
-from rnnedge_exporters.onnx_model.nodes import is_standard
+from rnnedge_exporters.onnx_model.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, halved, rounded
+from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
 from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
-from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, halved, rounded
 
 _CHANNELS: dict[tuple[str, int], Callable[[ir.Node, int], tuple[int, ...]]] = {
     **{(op, place): lambda node, rank: (0, 1) for op in OPERATORS for place in (1, 2)},
     ("MatMul", 1): lambda node, rank: (*range(rank - 2), rank - 1),
-    ("Gemm", 1): lambda node, rank: (0 if option(node, "transB", 0) else 1,),
+    ("Gemm", 1): lambda node, rank: (0 if attribute(node, "transB", 0) else 1,),
     ("Conv", 1): lambda node, rank: (0,),
     ("ConvTranspose", 1): lambda node, rank: (1,),
     ("Gather", 0): lambda node, rank: (0,),
 }
-"""For an operator and the place of its weights, the axes that keep scales of their own. Said here
+"""For an operator and the place of its weights, the axes that keep their own scales. Said here
 once more: where what rounds weights is wrong about an axis, the two must not agree."""
 _MOVED = 2.0**-22
 """Two units in the last place of a float32, as a part of a number."""
@@ -88,7 +88,7 @@ def _products(constant: ir.Value) -> Iterator[ir.Node]:
 
 
 def _channels(constant: ir.Value) -> tuple[int, ...] | None:
-    """Return the axes of weights that have scales of their own; None for what is no weight."""
+    """Return the axes of weights that have their own scales; None for what is no weight."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
         if not is_standard(node):
@@ -127,9 +127,3 @@ def shaken(model: ir.Model, seed: int) -> bytes:
     content = moved(model, seed)
     turn(model, 0)
     return content
-
-
-def option(node: ir.Node, name: str, default: Any) -> Any:
-    """Return an attribute of a node."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.value

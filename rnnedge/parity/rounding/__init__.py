@@ -1,4 +1,4 @@
-"""Files whose weights are held in fewer bits: what they must compute, and what the bits cost.
+"""Files whose weights are stored in fewer bits: what they must compute, and what the bits cost.
 
 quantized_weights     the weights that a file holds in int8 or float16, read from its graph
 matched_weights       the source with its weights as the file holds them

@@ -81,7 +81,7 @@ class Integers:
                 inner.register_forward_pre_hook(partial(_round_input, self.rounder(), block))
 
     def walker(self, layer: nn.Module, path: str = "") -> Walker | None:
-        """Return what runs a recurrent layer; None when its products are none of integers."""
+        """Return what runs a recurrent layer; None when its products are not those of integers."""
         start = f"{path}." if path else ""
         own = {name for name, _ in layer.named_parameters(recurse=False)}
         names = {name for name in own if start + name in self.names}
@@ -136,7 +136,7 @@ class Rounder:
         return (near * scale).reshape(padded.shape)[..., :features]
 
     def near(self, position: Tensor, *, given: bool) -> Tensor:
-        """Return whole numbers: the nearest, or of the two beside each one at random."""
+        """Return whole numbers: the nearest, or of the two nearest to each one at random."""
         if self._random is None or given:
             return position.round()
         draws = torch.rand(position.shape, generator=self._random, dtype=position.dtype)

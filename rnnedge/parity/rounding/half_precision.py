@@ -32,7 +32,7 @@ class Halves(Integers):
 
 
 class _HalfRounder(Rounder):
-    """Rounds tensors to one of the two halves beside each number."""
+    """Rounds tensors to one of the two halves nearest to each number."""
 
     def __call__(self, x: Tensor, *, given: bool = False, block: int = 0) -> Tensor:
         """Return `x` rounded at random; without a seed, as it is."""

@@ -2,7 +2,7 @@
 
 A file is right when it computes what PyTorch does with the weights that it holds, so that an error
 in its graph cannot pass for the rounding of its weights. Which rounded weights are those of which
-parameter is told by value: a block of the file is that of a gate when rounding, and nothing else,
+parameter is found by value: a block of the file is that of a gate when rounding, and nothing else,
 lies between the two: half a step of the integers, or a whole one where the contract says that data
 decided. A scale on the wrong axis is no rounding, and gates in another order are found where
 PyTorch has them: both then answer something else.
@@ -24,7 +24,7 @@ from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.row_quantization import by_row
 from rnnedge_exporters.layers.computed_weights import compute_weights
 from rnnedge_exporters.modules.copying import private_copy
-from rnnedge_exporters.quantization.int8_grid import halved
+from rnnedge_exporters.onnx_model.int8_grid import halved
 
 Float32 = NDArray[np.float32]
 _SLACK = 1.001
@@ -42,7 +42,7 @@ class Held:
     Attributes:
         module: A copy of the source with the weights of the file, as far as they were found.
         integers: Which products are made of integers, or of halves; None where there are none.
-        rounded: How many of its parameters are held in fewer bits.
+        rounded: How many of its parameters are stored in fewer bits.
         missing: Names of those of more than one axis that are in no rounding of the file.
         dtypes: The types that were found, `int8` and `float16`.
     """
@@ -82,7 +82,7 @@ def hold(
     for name, parameter in copied.named_parameters():
         array = parameter.detach().numpy()
         if array.ndim < 2:
-            # A bias is held in half only where all is, and then the file has such an array.
+            # A bias is stored in half only where all is, and then the file has such an array.
             if half and array.size and blocks.has_vector(array):
                 parameter.data = parameter.data.half().float()
             continue

@@ -22,7 +22,7 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class StoredWeight:
-    """Weights of a file that are held in int8 or float16.
+    """Weights of a file that are stored in int8 or float16.
 
     Attributes:
         values: What they stand for, float32, in the layout of the file.
@@ -253,7 +253,7 @@ class _Held:
         yield values, _along(scale, values, axis), _along(zero, values, axis), True
 
     def _scale_after(self, name: str) -> Array | None:
-        """Return the constant that what a product gives is multiplied by, beside other scales."""
+        """Return the constant that what a product gives is multiplied by, besides other scales."""
         for user in self._users.get(name, []):
             if user.op_type == "Cast":
                 return self._scale_after(user.output[0])
@@ -289,7 +289,7 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md."""
 
 
 def _along(scale: Array, values: Array, axis: int) -> Array:
-    """Shape a scale for one tensor, or one along an axis, so that it goes with `values`."""
+    """Shape a scale for one tensor, or one along an axis, so that it broadcasts with `values`."""
     if scale.size == 1:
         return scale.reshape((1,) * values.ndim)
     shape = [1] * values.ndim

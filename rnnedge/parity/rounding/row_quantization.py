@@ -1,7 +1,7 @@
 """Activations that are rounded to 8 bits row by row, as the native engine does it.
 
 Each row of a batch, at each step, is rounded over its own range, so that its answer does not depend
-on the rows beside it. An input that a file of integers takes in parts is not rounded at all.
+on the other rows of the batch. An input that a file of integers takes in parts is not rounded.
 """
 
 from __future__ import annotations

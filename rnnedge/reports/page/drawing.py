@@ -1,4 +1,4 @@
-"""A matplotlib figure as SVG inside a page: in the colours of its theme, with ids of its own.
+"""A matplotlib figure as SVG inside a page: in the colours of its theme, with its own ids.
 
 Colours are set in matplotlib as stand-ins, and become variables of the page's style sheet, so that
 one picture serves light, dark and paper. Text stays text, in the page's font.

@@ -117,7 +117,7 @@ def _numeric(column: Column) -> dict[str, str]:
 
 
 def facts(pairs: Mapping[str, Child]) -> Element:
-    """Return names beside values; a pair whose value is None or empty is left out."""
+    """Return names next to values; a pair whose value is None or empty is left out."""
     kept = [(key, value) for key, value in pairs.items() if value is not None and value != ""]
     return tag(
         "dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in kept), class_="facts"

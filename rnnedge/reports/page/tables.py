@@ -36,7 +36,7 @@ def _columns(report: Report) -> tuple[Column, ...]:
 def outputs(report: Report) -> Element:
     """Return one row for each output: its worst case."""
     columns = (Column("Output"), *_columns(report), Column("Worst case"))
-    beside = ", beside the one that PyTorch itself makes in float32"
+    beside = ", next to the one that PyTorch itself makes in float32"
     return section(
         "outputs",
         "Outputs",
@@ -96,7 +96,7 @@ def coverage(report: Report) -> Element | None:
 
 
 def latency(report: Report) -> Element | None:
-    """Return the median latency beside PyTorch, or None where it was not measured."""
+    """Return the median latency next to PyTorch, or None where it was not measured."""
     if not report.timings:
         return None
     columns = (
@@ -125,7 +125,7 @@ def latency(report: Report) -> Element | None:
             "1 says that the model is faster than PyTorch.",
             class_="lead",
         ),
-        table("latency-table", "Median latency of one call beside PyTorch", columns, rows),
+        table("latency-table", "Median latency of one call, compared with PyTorch", columns, rows),
     )
 
 

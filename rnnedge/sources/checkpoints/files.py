@@ -46,7 +46,7 @@ def opened(path: Path) -> Iterator[Any]:
         What was saved; tensors can be read for as long as the block lasts.
 
     Raises:
-        SourceError: When the file is none of these, or damaged.
+        SourceError: When the file is not one of these, or damaged.
     """
     with path.open("rb") as file:
         start = file.read(262)

@@ -1,6 +1,6 @@
 """What `torch.save` wrote: a zip archive, or before PyTorch 1.6 pickles with the numbers behind.
 
-`torch.load` is not used: with `weights_only=True` it refuses a file for one harmless object beside
+`torch.load` is not used: with `weights_only=True` it refuses a file for one harmless object next to
 the weights, without it the file runs what it likes, and both read all of a training checkpoint for
 the few tensors that are wanted. The formats are described in torch/serialization.py.
 """

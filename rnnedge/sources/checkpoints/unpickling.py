@@ -48,7 +48,7 @@ _UNREAD = {
     "_rebuild_qtensor": "a quantized tensor",
     "_rebuild_nested_tensor": "a nested tensor",
     "_rebuild_meta_tensor_no_storage": "a tensor on the meta device, without numbers",
-    "_rebuild_wrapper_subclass": "a tensor of a class of its own",
+    "_rebuild_wrapper_subclass": "a tensor of a custom class",
     "_rebuild_device_tensor_from_numpy": "a tensor of another device",
     "_rebuild_xla_tensor": "a tensor of another device",
 }
@@ -135,7 +135,7 @@ def unpickle(
     Args:
         content: The pickle, as `next_pickle` returned it.
         persistent_load: What its references to the outside stand for; None refuses them.
-        read_saved: Reads a storage that was pickled by itself, as the bytes of a file of its own;
+        read_saved: Reads a storage that was pickled by itself, as the bytes of a separate file;
             None refuses it.
 
     Raises:
@@ -206,7 +206,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any, /) -> Any:
         if self._load is None:
-            raise pickle.UnpicklingError("it refers to what is not in the file")
+            raise pickle.UnpicklingError("it refers to something that is not in the file")
         return self._load(pid)
 
     def _load_from_bytes(self, content: Any) -> Any:

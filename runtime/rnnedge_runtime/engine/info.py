@@ -72,13 +72,19 @@ class SessionInfo:
         }
 
 
-def describe(engine: Engine, interface: Interface, hindrances: tuple[str, ...]) -> SessionInfo:
+def describe(
+    engine: Engine,
+    interface: Interface,
+    hindrances: tuple[str, ...],
+    doubts: tuple[str, ...] = (),
+) -> SessionInfo:
     """Describe an opened model.
 
     Args:
         engine: The opened model.
         interface: Its inputs, outputs and states.
         hindrances: What keeps it from being streamed.
+        doubts: What is not known of its states.
 
     Returns:
         What `Session.info` shows.
@@ -96,7 +102,7 @@ def describe(engine: Engine, interface: Interface, hindrances: tuple[str, ...]) 
         state_bytes=_bytes(interface.state_inputs),
         delay=None if hindrances else 0,
         hindrances=hindrances,
-        remarks=(cost,) if cost else (),
+        remarks=(*doubts, *([cost] if cost else ())),
     )
 
 

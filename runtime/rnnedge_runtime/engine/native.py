@@ -127,13 +127,14 @@ class NativeEngine:
 
         return widen_and_run
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,
         states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         *,
+        shape: tuple[int, ...],
         tiny: float,
         flushed_every: int,
     ) -> Stepper | None:
@@ -141,7 +142,6 @@ class NativeEngine:
         if not self._has_one_of_each(dict(zip(states[0], finals[1], strict=True))):
             return None
         halves = [tuple(tensor.handle for tensor in half.values()) for half in states]
-        shape = _shape_of(self.inputs[0], frame)
         layout = self.plan.layout([shape, *(array.shape for array in halves[0])])
         stepper: Stepper = step_through(
             layout, frame, output, *halves, tiny=tiny, flushed_every=flushed_every
@@ -167,14 +167,6 @@ class NativeEngine:
     @staticmethod
     def _widened(array: Array) -> Array:
         return array.astype(np.int64) if array.dtype == np.int32 else array
-
-
-def _shape_of(spec: TensorSpec, frame: Array) -> tuple[int, ...]:
-    """Return the shape of a frame with its time axis of 1, where it came without."""
-    if frame.ndim == len(spec.axes):
-        return frame.shape
-    sizes = iter(frame.shape)
-    return tuple(1 if axis == "time" else next(sizes) for axis in spec.axes)
 
 
 def _spec(info: ValueInfo) -> TensorSpec:

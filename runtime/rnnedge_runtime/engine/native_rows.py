@@ -13,8 +13,10 @@ from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.engine.protocol import PoolRows
 from rnnedge_runtime.errors import ModelError
 
-_MOST_COUNTS = 64
-"""Numbers of streams whose calls are kept."""
+_EXACT = 32
+"""Numbers of streams that a step is laid out for as they are; others leave a few rows unused."""
+_FINE = 16
+"""Past `_EXACT`, up to this number of streams no row is unused, and of more up to an eighth."""
 
 _Step: TypeAlias = "Callable[[object, object], Array | None]"
 
@@ -26,7 +28,8 @@ class NativeRowSteps:
         """Take the plan of a model that `takes_rows`."""
         self._plan, self._pool = plan, pool
         self._tiny, self._flushed_every = tiny, flushed_every
-        self._steps: dict[int, _Step | None] = {}
+        self._steps: dict[int, _Step | None] = {}  # by the number of streams
+        self._by_rows: dict[int, _Step | None] = {}  # by the rows that they are laid out for
 
     def __call__(self, streams: Any, frames: Any) -> Array | None:
         """Run a frame of each stream; None where they do not fit."""
@@ -37,12 +40,19 @@ class NativeRowSteps:
         return None if step is None else step(streams, frames)
 
     def _prepared(self, streams: Any) -> _Step | None:
-        """Return the step of so many rows, or None where there is none."""
+        """Return the step of so many streams, or None where there is none.
+
+        A pool whose streams come and go sees any number of them, and laying out takes long.
+        """
         if not isinstance(streams, list | tuple) or not 0 < len(streams) <= len(self._pool.steps):
             return None
-        while len(self._steps) >= _MOST_COUNTS:
-            self._steps.pop(next(iter(self._steps)))
-        made = self._steps[len(streams)] = self._laid_out(len(streams))
+        count = len(streams)
+        rows = count
+        if len(self._by_rows) >= _EXACT and count not in self._by_rows:
+            rows = min(_rounded_up(count), len(self._pool.steps))
+        if rows not in self._by_rows:
+            self._by_rows[rows] = self._laid_out(rows)
+        made = self._steps[count] = self._by_rows[rows]
         return made
 
     def _laid_out(self, count: int) -> _Step | None:
@@ -79,6 +89,14 @@ def takes_rows(pool: PoolRows) -> bool:
         if axes[:1] != [BATCH] or any(not isinstance(axis, int) for axis in axes[1:]):
             return False
     return TIME in pool.input.axes or TIME not in pool.output.axes
+
+
+def _rounded_up(count: int) -> int:
+    """Return the next of the numbers of rows that a step is laid out for, eight an octave."""
+    if count <= _FINE:
+        return count
+    apart = 1 << max((count - 1).bit_length() - 4, 0)
+    return -(-count // apart) * apart
 
 
 def _shape_of(spec: TensorSpec, count: int) -> tuple[int, ...]:

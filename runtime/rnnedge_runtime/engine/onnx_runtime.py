@@ -151,13 +151,14 @@ class OnnxRuntimeEngine:
             return partial(self.session.run_with_iobinding, binding)
         return partial(inner.run_with_iobinding, bound, None)
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,
         states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         *,
+        shape: tuple[int, ...],
         tiny: float,
         flushed_every: int,
     ) -> None:

@@ -41,7 +41,7 @@ def open_engine(
         DeviceError: If `device` is not a device, is `cuda` and CUDA is not available, or is `cuda`
             for the native engine.
         ModelError: If the model is missing, damaged, or refused by the engine.
-        OptionError: If `engine` is none, the engine does not know an option, or a value is wrong.
+        OptionError: If `engine` or an option is unknown to it, or a value is wrong.
     """
     if engine not in _ENGINES:
         raise OptionError(f"engine: expected {', '.join(_ENGINES)}, got {engine!r}")
@@ -99,7 +99,7 @@ def _native_if_no_slower(
         return f"rnnedge-native cannot be imported: {one_line(error)}"
     try:
         plan = read_plan(model)
-    except ModelError as error:  # of a damaged file ONNX Runtime tells what it finds
+    except ModelError as error:  # of a damaged file ONNX Runtime reports what it finds
         return str(error)
     hindrance = why_not(plan)
     if hindrance:

@@ -188,13 +188,14 @@ class Engine(Protocol):
             A function that runs the model once. It does not keep the tensors alive.
         """
 
-    def stepper(
+    def stepper(  # noqa: PLR0913 - each is known to the caller alone
         self,
         frame: Array,
         output: Array,
         states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
         *,
+        shape: tuple[int, ...],
         tiny: float,
         flushed_every: int,
     ) -> Stepper | None:
@@ -205,6 +206,7 @@ class Engine(Protocol):
             output: A buffer for the output, as the caller gets it.
             states: The initial states by input name, in each half.
             finals: The final states by output name, in the half that is not read.
+            shape: The shape that the graph takes a frame in, with its time axis.
             tiny: Numbers of the state below it become zero.
             flushed_every: After so many steps.
 

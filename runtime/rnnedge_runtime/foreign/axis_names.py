@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from rnnedge_runtime.contract import BATCH, TIME, Axis, Interface, TensorSpec
+from rnnedge_runtime.foreign.axis_roles import Roles
 
 Order: TypeAlias = tuple[str, str]
 """`(BATCH, TIME)` or `(TIME, BATCH)`: which of the two comes first in an input."""
@@ -17,21 +18,30 @@ _MOST_AXES = 3
 """Axes of an input whose places say something: images have others."""
 
 
-def name_axes(interface: Interface, *, order: Order | None = None, tied: bool = False) -> Interface:
+def name_axes(
+    interface: Interface,
+    roles: Roles | None = None,
+    *,
+    order: Order | None = None,
+    tied: bool = False,
+) -> Interface:
     """Give the names `batch` and `time` to the dynamic axes that have these roles.
 
-    The best evidence comes first: the only dynamic axis of a state, or that of the lengths, is
-    `batch`; then what an axis is called; then that the other axis of [batch, time, features] is
-    known; then, if an order is given, the place of an axis. No input gets one name twice.
+    The best evidence comes first: what the graph does with an axis; that the only dynamic axis of a
+    state, or that of the lengths, is `batch`; then what an axis is called; then that the other axis
+    of [batch, time, features] is known; then, if an order is given, the place of an axis. No input
+    gets one name twice.
 
     Args:
         interface: The inputs, outputs, states and lengths as the model declares them.
+        roles: What `find_axis_roles` found in the graph.
         order: Which comes first in inputs that say nothing else; None leaves those as they are.
         tied: Whether axes that are declared with different names, or without one, may get the same
             name, which says that they have the same size: true of most models, and not of an
             encoder and a decoder.
     """
     names = _Names(interface, tied=tied)
+    names.give_seen(roles or {})
     for spec in interface.state_inputs:
         axes = names.dynamic(spec)
         if len(axes) == 1:
@@ -108,6 +118,19 @@ class _Names:
         taken = role in self._given.values() and not (self._tied or always)
         if role not in beside and not taken:
             self._given[axis] = role
+
+    def give_seen(self, roles: Roles) -> None:
+        """Give axes the names that operators know them by, each to axes of one size."""
+        seen_by: dict[str, frozenset[int]] = {}
+        for spec in self._interface.inputs:
+            for position, axis in enumerate(spec.axes):
+                role = roles.get((spec.name, position))
+                if role is None or not isinstance(axis, str):
+                    continue
+                known = seen_by.get(role.name, role.seen_by)
+                self.give(axis, role.name, always=role.name == BATCH or bool(known & role.seen_by))
+                if self.role(axis) == role.name:
+                    seen_by[role.name] = known | role.seen_by
 
     def renamed(self) -> Interface:
         """Return the interface with these names."""

@@ -5,10 +5,13 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
@@ -19,8 +22,14 @@ _FUNCTION_NAME, _FUNCTION_INPUTS, _FUNCTION_OUTPUTS = 1, 4, 5  # of a FunctionPr
 _FUNCTION_NODES, _FUNCTION_DOMAIN = 7, 10
 _INPUT, _OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  # of a NodeProto
 _ATTRIBUTE_NAME, _NUMBER, _TEXT, _TENSOR, _INNER, _INTEGERS, _INNERS = 1, 3, 4, 5, 6, 8, 11
-_TENSOR_DTYPE, _TENSOR_NAME = 2, 8
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_INT32, _TENSOR_INT64 = 1, 2, 5, 7
+_TENSOR_NAME, _TENSOR_RAW = 8, 9
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _SHAPE, _DIM, _DIM_SIZE = 1, 2, 1, 2, 1, 1
+_INT_WIDTHS = {6: "<i4", 7: "<i8"}
+_MOST_NUMBERS = 64
+"""Elements of an integer tensor whose values are read: axes, positions and shapes have few."""
+_DEEPEST = 100
+"""Graphs inside graphs, as deep as protobuf itself reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Attribute:
 
     Attributes:
         text: A string.
-        integers: An integer, or several.
+        integers: An integer, or several, or those of a small tensor.
         dtype: The element type of a tensor, by ONNX's numbers; 0 without a tensor.
         graphs: Graphs.
     """
@@ -84,6 +93,7 @@ class Graph:
         inputs: Names of its inputs.
         outputs: Names of its outputs.
         constants: Names of its initializers, with their element types by ONNX's numbers.
+        numbers: The values of small initializers of integers.
         shapes: The axes of values that declare them; None for a size that is not fixed.
     """
 
@@ -91,6 +101,7 @@ class Graph:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     constants: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
 
@@ -100,7 +111,7 @@ class GraphFile:
 
     Attributes:
         graph: The graph.
-        functions: The bodies of the functions of its own, by domain and name.
+        functions: The bodies of its own functions, by domain and name.
     """
 
     graph: Graph
@@ -125,7 +136,7 @@ def read_graph(model: Model) -> GraphFile:
     try:
         content = model if isinstance(model, bytes) else Path(os.fspath(model)).read_bytes()
         fields = _fields(memoryview(content))
-        graphs = [_graph(payload) for payload in fields.get(_GRAPH, [])]
+        graphs = [_graph(payload, _DEEPEST) for payload in fields.get(_GRAPH, [])]
         functions = dict(_function(payload) for payload in fields.get(_FUNCTIONS, []))
     except (OSError, ValueError):
         return GraphFile(Graph(), {})
@@ -139,7 +150,9 @@ def _all_nodes(graph: Graph) -> Iterator[Node]:
             yield from _all_nodes(inner)
 
 
-def _graph(content: Bytes) -> Graph:
+def _graph(content: Bytes, depth: int) -> Graph:
+    if not depth:
+        raise ValueError(f"graphs are nested more than {_DEEPEST} levels deep")
     fields = _fields(content)
     tensors = [_fields(payload) for payload in fields.get(_TENSORS, [])]
     inputs, outputs = (
@@ -148,10 +161,11 @@ def _graph(content: Bytes) -> Graph:
     )
     values = [p for number in (_INPUTS, _OUTPUTS, _VALUES) for p in fields.get(number, [])]
     return Graph(
-        tuple(map(_node, fields.get(_NODES, []))),
+        tuple(_node(payload, depth) for payload in fields.get(_NODES, [])),
         tuple(inputs),
         tuple(outputs),
         {_text(tensor, _TENSOR_NAME): _integer(tensor, _TENSOR_DTYPE) for tensor in tensors},
+        {_text(t, _TENSOR_NAME): found for t in tensors if (found := _numbers(t)) is not None},
         dict(map(_shape, values)),
     )
 
@@ -162,12 +176,12 @@ def _function(content: Bytes) -> tuple[tuple[str, str], Graph]:
         tuple(str(payload, "utf-8") for payload in fields.get(number, []))
         for number in (_FUNCTION_INPUTS, _FUNCTION_OUTPUTS)
     )
-    nodes = tuple(map(_node, fields.get(_FUNCTION_NODES, [])))
+    nodes = tuple(_node(payload, _DEEPEST) for payload in fields.get(_FUNCTION_NODES, []))
     name = _text(fields, _FUNCTION_DOMAIN), _text(fields, _FUNCTION_NAME)
     return name, Graph(nodes, inputs, outputs)
 
 
-def _node(content: Bytes) -> Node:
+def _node(content: Bytes, depth: int) -> Node:
     fields = _fields(content)
     inputs, outputs = (
         tuple(str(payload, "utf-8") for payload in fields.get(number, []))
@@ -180,21 +194,36 @@ def _node(content: Bytes) -> Node:
         "" if domain == "ai.onnx" else domain,
         inputs,
         outputs,
-        dict(map(_attribute, fields.get(_ATTRIBUTE, []))),
+        dict(_attribute(payload, depth) for payload in fields.get(_ATTRIBUTE, [])),
     )
 
 
-def _attribute(content: Bytes) -> tuple[str, Attribute]:
+def _attribute(content: Bytes, depth: int) -> tuple[str, Attribute]:
     fields = _fields(content)
     tensors = [_fields(payload) for payload in fields.get(_TENSOR, [])]
-    integers = read_numbers(fields.get(_INTEGERS) or fields.get(_NUMBER, []))
+    listed = read_numbers(fields.get(_INTEGERS) or fields.get(_NUMBER, []))
+    held = _numbers(tensors[-1]) if tensors else None
     graphs = fields.get(_INNER, []) + fields.get(_INNERS, [])
     return _text(fields, _ATTRIBUTE_NAME), Attribute(
         _text(fields, _TEXT),
-        tuple(map(int, integers)),
+        tuple(map(int, listed)) if held is None else held,
         _integer(tensors[-1], _TENSOR_DTYPE) if tensors else 0,
-        tuple(map(_graph, graphs)),
+        tuple(_graph(payload, depth - 1) for payload in graphs),
     )
+
+
+def _numbers(tensor: Mapping[int, list[Bytes]]) -> tuple[int, ...] | None:
+    """Return the values of a tensor of a few integers; None of any other."""
+    width = _INT_WIDTHS.get(_integer(tensor, _TENSOR_DTYPE))
+    count = math.prod(map(int, read_numbers(tensor.get(_TENSOR_DIMS, []))))
+    if width is None or not 0 <= count <= _MOST_NUMBERS:
+        return None
+    if _TENSOR_RAW in tensor:
+        raw = bytes(tensor[_TENSOR_RAW][-1])
+        found = np.frombuffer(raw[: count * int(width[-1])], width)
+    else:
+        found = read_numbers(tensor.get(_TENSOR_INT64) or tensor.get(_TENSOR_INT32, []))
+    return tuple(map(int, found)) if len(found) == count else None
 
 
 def _shape(content: Bytes) -> tuple[str, tuple[int | None, ...]]:

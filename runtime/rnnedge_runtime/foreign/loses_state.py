@@ -9,10 +9,10 @@ Operators: https://onnx.ai/onnx/operators/onnx__LSTM.html (and `__RNN`, `__GRU`,
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from rnnedge_runtime.engine.options import Model
-from rnnedge_runtime.foreign.graph import Graph, GraphFile, Node, read_graph
+from rnnedge_runtime.foreign.graph import GraphFile, Node, read_graph
+from rnnedge_runtime.foreign.scope import FIRST_STATE, LOOPS, Scope
 
 _HIDDEN, _CELL = "hidden state (initial_h)", "cell state (initial_c)"
 _STATES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -21,9 +21,6 @@ _STATES: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("", "LSTM"): (_HIDDEN, _CELL),
     ("com.microsoft", "DynamicQuantizeLSTM"): (_HIDDEN, _CELL),
 }
-_FIRST_STATE = 5
-"""The position of `initial_h`."""
-_LOOPS = ("Scan", "Loop")
 _SHAPES_ONLY = (
     "Shape",
     "Size",
@@ -35,35 +32,6 @@ _SHAPES_ONLY = (
 """Operators whose answers do not depend on the numbers that they are given."""
 _INTEGERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """Element types, by ONNX's numbers, of what counts and does not remember."""
-
-
-@dataclass(slots=True, eq=False)
-class _Scope:
-    """The names of a graph, and where those of its inputs come from.
-
-    Attributes:
-        graph: The graph.
-        outer: The graph around it, whose names it may use; None for a function.
-        given: For each input of the graph, the scope and the name that it stands for.
-    """
-
-    graph: Graph
-    outer: _Scope | None = None
-    given: Mapping[str, tuple[_Scope, str]] = field(default_factory=dict)
-    made: dict[str, Node] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.made = {name: node for node in self.graph.nodes for name in node.outputs if name}
-
-    def inner(self, node: Node, graph: Graph) -> _Scope:
-        """Return the scope of a graph inside a node."""
-        taken = node.inputs
-        names = graph.inputs
-        if node.operator == "Loop":  # its body takes the number of the step first
-            taken, names = taken[1:], names[1:]
-        pairs = zip(names, taken, strict=False)
-        given = {name: (self, source) for name, source in pairs if node.operator in _LOOPS}
-        return _Scope(graph, self, given)
 
 
 def lost_states(model: Model, states: Collection[str], *, open_time: bool) -> tuple[str, ...]:
@@ -81,7 +49,7 @@ def lost_states(model: Model, states: Collection[str], *, open_time: bool) -> tu
     """
     file = read_graph(model)
     search = _Search(file, frozenset(states))
-    found = search.lost(_Scope(file.graph), open_time=open_time)
+    found = search.lost(Scope(file.graph), open_time=open_time)
     return tuple(dict.fromkeys(f"{label} loses its {what} between calls" for label, what in found))
 
 
@@ -91,7 +59,7 @@ class _Search:
     def __init__(self, file: GraphFile, states: frozenset[str]) -> None:
         self._file, self._states = file, states
 
-    def lost(self, scope: _Scope, *, open_time: bool) -> Iterator[tuple[str, str]]:
+    def lost(self, scope: Scope, *, open_time: bool) -> Iterator[tuple[str, str]]:
         """Yield the label of each node that loses a state, and the state."""
         for node in scope.graph.nodes:
             names = list(self._names(scope, node))
@@ -102,7 +70,7 @@ class _Search:
                 yield node.label, " and its ".join(lost)
             found = [
                 (inner, list(self.lost(inner, open_time=open_time)))
-                for inner in self._inside(scope, node)
+                for inner in scope.inside(node, self._file.functions)
             ]
             if node.operator == "If" and self._has_a_way_that_keeps(scope, node, found):
                 continue
@@ -110,7 +78,7 @@ class _Search:
                 yield from inside
 
     def _has_a_way_that_keeps(
-        self, scope: _Scope, node: Node, found: list[tuple[_Scope, list[tuple[str, str]]]]
+        self, scope: Scope, node: Node, found: list[tuple[Scope, list[tuple[str, str]]]]
     ) -> bool:
         """Whether a branch is taken by what was handed on, and one of them loses nothing.
 
@@ -119,28 +87,19 @@ class _Search:
         keeps = any(not lost and self._has_states(inner) for inner, lost in found)
         return keeps and self._is_kept(scope, node.input(0), by_shape=True)
 
-    def _has_states(self, scope: _Scope) -> bool:
+    def _has_states(self, scope: Scope) -> bool:
         """Whether there is a recurrent node in a graph."""
         return any(
             (node.domain, node.operator) in _STATES
-            or any(map(self._has_states, self._inside(scope, node)))
+            or any(map(self._has_states, scope.inside(node, self._file.functions)))
             for node in scope.graph.nodes
         )
 
-    def _inside(self, scope: _Scope, node: Node) -> Iterator[_Scope]:
-        """Yield the graphs inside a node, and the body of a function."""
-        for graph in node.graphs:
-            yield scope.inner(node, graph)
-        body = self._file.functions.get((node.domain, node.operator))
-        if body is not None:
-            pairs = zip(body.inputs, node.inputs, strict=False)
-            yield _Scope(body, None, {name: (scope, source) for name, source in pairs})
-
-    def _names(self, scope: _Scope, node: Node) -> Iterator[tuple[str, str]]:
+    def _names(self, scope: Scope, node: Node) -> Iterator[tuple[str, str]]:
         """Yield the states of a node, and what each starts from."""
         for number, what in enumerate(_STATES.get((node.domain, node.operator), ())):
-            yield what, node.input(_FIRST_STATE + number)
-        if node.operator not in _LOOPS or node.domain or not any(True for _ in node.graphs):
+            yield what, node.input(FIRST_STATE + number)
+        if node.operator not in LOOPS or node.domain or not any(True for _ in node.graphs):
             return
         (body, *_) = node.graphs
         if node.operator == "Scan":
@@ -153,7 +112,7 @@ class _Search:
             if _passed_on(inner, after) != before and not _remembers_nothing(scope, name):
                 yield f"state {number}", name
 
-    def _is_kept(self, scope: _Scope, name: str, *, by_shape: bool = False) -> bool:
+    def _is_kept(self, scope: Scope, name: str, *, by_shape: bool = False) -> bool:
         """Whether a value depends on what was handed on, and on no other recurrent node.
 
         Args:
@@ -161,7 +120,7 @@ class _Search:
             name: Its name.
             by_shape: Whether it is enough that it depends on the shape of what was handed on.
         """
-        stops = _LOOPS if by_shape else _SHAPES_ONLY + _LOOPS
+        stops = LOOPS if by_shape else _SHAPES_ONLY + LOOPS
         waiting, seen = [(scope, name)], set()
         while waiting:
             current, name = waiting.pop()
@@ -180,7 +139,9 @@ class _Search:
             if (node.domain, node.operator) in _STATES or node.operator in stops:
                 continue
             index = node.outputs.index(name)
-            inside = [(i, i.graph.outputs[index]) for i in self._inside(current, node)]
+            inside = [
+                (i, i.graph.outputs[index]) for i in current.inside(node, self._file.functions)
+            ]
             kept = by_shape or all(self._is_kept(i, made) for i, made in inside)
             if node.operator == "If" and not kept:
                 continue
@@ -188,7 +149,7 @@ class _Search:
         return False
 
 
-def _passed_on(scope: _Scope, name: str) -> str:
+def _passed_on(scope: Scope, name: str) -> str:
     """Return the value that `name` is, through nodes that change nothing."""
     node = scope.made.get(name)
     while node is not None and node.operator == "Identity":
@@ -197,7 +158,7 @@ def _passed_on(scope: _Scope, name: str) -> str:
     return name
 
 
-def _remembers_nothing(scope: _Scope, name: str) -> bool:
+def _remembers_nothing(scope: Scope, name: str) -> bool:
     """Whether a start is that of a counter, or of a list of answers: each call starts them anew."""
     name = _passed_on(scope, name)
     node = scope.made.get(name)
@@ -215,7 +176,7 @@ def _remembers_nothing(scope: _Scope, name: str) -> bool:
     return node.operator == "ConstantOfShape" and any(v.dtype in _INTEGERS for v in values)
 
 
-def _walks_a_fixed_number(scope: _Scope, node: Node) -> bool:
+def _walks_a_fixed_number(scope: Scope, node: Node) -> bool:
     """Whether the steps of a node are declared to be of one number: no axis of time, then."""
     if (node.domain, node.operator) not in _STATES:
         return False

@@ -111,7 +111,7 @@ def _model(content: Bytes) -> Model:
             fields = dict(read_fields(payload))
             metadata[_text(fields.get(1, b""))] = _text(fields.get(2, b""))
         elif number == 25:
-            raise PlanError("the model has functions of its own, which the native engine has not")
+            raise PlanError("the model has local functions: the native engine supports none")
     if graph is None:
         raise ValueError("expected a graph in it")
     return Model(graph, opset, metadata)

@@ -13,7 +13,7 @@ from rnnedge_runtime.plan.values import Array
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Integers:
+class IntegerWeights:
     """Weights that are multiplied as integers.
 
     Their product with a row x is `scale * (q - zero_point) @ values.T * scales`, where q, scale and
@@ -37,11 +37,11 @@ class Integers:
         made: Array = self.values.astype(np.float32) * self.scales[:, None]
         return made
 
-    def reordered(self, order: Sequence[int]) -> Integers:
+    def reordered(self, order: Sequence[int]) -> IntegerWeights:
         """Return as many blocks of units in another order."""
         count = len(order)
         values, scales = np.split(self.values, count), np.split(self.scales, count)
-        return Integers(
+        return IntegerWeights(
             np.concatenate([values[block] for block in order]),
             np.concatenate([scales[block] for block in order]),
         )
@@ -72,9 +72,9 @@ class LayerWeights:
     bias: Array | None
     bias_n: Array | None = None
     projection: Array | None = None
-    integers_ih: Integers | None = None
-    integers_hh: Integers | None = None
-    integers_projection: Integers | None = None
+    integers_ih: IntegerWeights | None = None
+    integers_hh: IntegerWeights | None = None
+    integers_projection: IntegerWeights | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -120,6 +120,6 @@ class Packer(Protocol):
         """Return a matrix float32 [units, inputs], and its bias [units]."""
         ...
 
-    def integer_matrix(self, weights: Integers, bias: Array | None) -> object:
+    def integer_matrix(self, weights: IntegerWeights, bias: Array | None) -> object:
         """Return a matrix of integers, and its bias float32 [units]."""
         ...

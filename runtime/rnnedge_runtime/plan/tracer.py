@@ -240,7 +240,7 @@ class Tracer:
     # --- tensors ---
 
     def new(self, shape: Iterable[int], dtype: Dtype = "float32") -> Tensor:
-        """Return a dense tensor in memory of its own."""
+        """Return a dense tensor in its own memory."""
         shape = tuple(int(size) for size in shape)
         if min(shape, default=1) < 0 or prod(shape) > MOST_ELEMENTS:
             raise PlanError(f"a tensor of shape {list(shape)} is too large")
@@ -342,6 +342,7 @@ class Tracer:
             if tensor.applied:
                 raise PlanError(f"{info.name}: is an RNN's sums before its nonlinearity")
             outputs.append((info.name, tensor.shape, tensor.dtype))
+            self._label = f"output {info.name!r}"
             self._put_out(tensor, index)
         calls = without_unused(self._calls)
         arena = place_in_arena(calls)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Dtype: TypeAlias = Literal["float32", "int64", "bool"]
 
-ITEM = {"float32": 4, "int64": 8, "bool": 1}
+ITEM: dict[Dtype, int] = {"float32": 4, "int64": 8, "bool": 1}
 """Bytes of one element."""
-DTYPE_CODE = {"float32": 0, "int64": 1, "bool": 2}
+DTYPE_CODE: dict[Dtype, int] = {"float32": 0, "int64": 1, "bool": 2}
 
 
 @dataclass(eq=False, slots=True)

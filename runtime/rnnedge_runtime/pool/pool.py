@@ -78,6 +78,7 @@ class StreamPool:
         if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
             raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
         model.check_streamable()
+        model.probe_axes()
         interface = model.interface
         self._inputs, self._constants = take_constants(interface, constants, {BATCH: 1})
         for spec in interface.data_inputs:

@@ -101,10 +101,15 @@ def _state(session: Session, batch: int) -> tuple[Array, ...] | None:
     return tuple(random.standard_normal(z.shape).astype(z.dtype) for z in zeros) or None
 
 
+def _all_shapes(session: Session) -> list[tuple[int, int]]:
+    """Return the shapes that a model is run at; where it takes windows, times count these."""
+    return [(time * session.fewest_steps, batch) for time, batch in SHAPES]
+
+
 def _refused(session: Session) -> Refused:
     """Return the shapes that the model refuses, and the message of each."""
     refused = {}
-    for shape in SHAPES:
+    for shape in _all_shapes(session):
         try:
             _run(session, *shape)
         except (EngineError, InputError) as error:
@@ -113,7 +118,7 @@ def _refused(session: Session) -> Refused:
 
 
 def _shapes(session: Session, refused: Refused) -> tuple[bool | None, str]:
-    taken = [shape for shape in SHAPES if shape not in refused]
+    taken = [shape for shape in _all_shapes(session) if shape not in refused]
     several = all(len(set(sizes)) > 1 for sizes in zip(*taken, strict=True)) and bool(taken)
     if refused and (_is_bare_layer(session) or not several):
         return False, next(iter(refused.values()))
@@ -137,7 +142,7 @@ def _shapes(session: Session, refused: Refused) -> tuple[bool | None, str]:
 
 
 def _finite(session: Session, refused: Refused) -> tuple[bool | None, str]:
-    taken = [shape for shape in SHAPES if shape not in refused]
+    taken = [shape for shape in _all_shapes(session) if shape not in refused]
     for time, batch in taken:
         for name, array in _run(session, time, batch)[1].outputs.items():
             if not np.isfinite(array).all():
@@ -146,7 +151,7 @@ def _finite(session: Session, refused: Refused) -> tuple[bool | None, str]:
 
 
 def _repeat(session: Session) -> tuple[bool | None, str]:
-    first, second = (_run(session, 18, 2)[1].outputs for _ in range(2))
+    first, second = (_run(session, 18 * session.fewest_steps, 2)[1].outputs for _ in range(2))
     same = all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
     return same, "bit for bit" if same else "the same input gave different outputs"
 
@@ -154,7 +159,7 @@ def _repeat(session: Session) -> tuple[bool | None, str]:
 def _rows(session: Session) -> tuple[bool | None, str]:
     if not _has_axis(session, BATCH):
         return None, "the model takes a single row"
-    inputs, whole = _run(session, 10, 4)
+    inputs, whole = _run(session, 10 * session.fewest_steps, 4)
     state = _state(session, 4) or ()
     state_specs = session.interface.state_inputs
     specs = {spec.name: spec for spec in session.interface.outputs}
@@ -180,13 +185,13 @@ def _chunks(session: Session) -> tuple[bool | None, str]:
         return None, "; ".join(session.hindrances)
     if not _has_axis(session, TIME):
         return None, "the model takes a single step"
-    inputs, whole = _run(session, 24, 2)
+    inputs, whole = _run(session, 24 * session.fewest_steps, 2)
     stream = session.stream(batch=2)
     stream.state = _state(session, 2) or ()
     specs = {spec.name: spec for spec in session.interface.data_outputs}
     answers: dict[str, list[Array]] = {name: [] for name in specs}
     at = 0
-    for size in (1, 2, 7, 14):
+    for size in (session.fewest_steps * steps for steps in (1, 2, 7, 14)):
         chunk = {}
         for spec in session.interface.data_inputs:
             array = inputs[spec.name]

@@ -107,6 +107,7 @@ class BoundStep:
                 self._only,
                 (reads[0], reads[1]),
                 (writes[0], writes[1]),
+                shape=inputs[frames[0].name].shape,
                 tiny=TINY,
                 flushed_every=FLUSHED_EVERY,
             )

@@ -55,6 +55,7 @@ class Stream:
         if not isinstance(batch, int | np.integer) or batch < 1:
             raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
         model.check_streamable()
+        model.probe_axes()
         self._model = model
         self._batch = int(batch)
         self._inputs, self._constants = take_constants(

@@ -152,5 +152,5 @@ def test_what_the_forward_raises_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"dtype": "float16"}])
 def test_goes_with_int8_alone(options: dict[str, Any], tmp_path: Any) -> None:
-    with pytest.raises(ExportError, match=r"^calibrate: goes with quantize='int8', whose "):
+    with pytest.raises(ExportError, match=r"^calibrate: requires quantize='int8', whose "):
         export(nn.GRU(3, 4), tmp_path / "m.onnx", calibrate=_data(4), **options)

@@ -1,6 +1,7 @@
 """What the tests of whole modules share: the zoo, each member exported once."""
 
 import copy
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +97,18 @@ class Exported:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _operators_are_looked_up_once() -> Iterator[None]:
+    """torch reads the names of all operators in C++ 27 times in each export; they never change."""
+    from torch._export import utils
+
+    name = "_materialize_cpp_cia_ops"
+    with pytest.MonkeyPatch.context() as patched:
+        if hasattr(utils, name):
+            patched.setattr(utils, name, functools.cache(getattr(utils, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

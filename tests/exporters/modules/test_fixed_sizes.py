@@ -121,17 +121,13 @@ ROLLOUT = (torch.randn(8, 4), torch.zeros(1, 2, 5))
 @pytest.mark.parametrize(
     ("module", "example", "message"),
     [
+        (LoopOverIndices(nn.LSTM), SEQUENCE, r"the loop at line \d+ of .* it carries state\."),
         (
-            LoopOverSlices(),
-            SEQUENCE,
-            r"rnn runs 10 times in a Python loop \(line \d+ of test_",
+            Rollout(),
+            ROLLOUT,
+            r"\(for t in range\(x.size\(0\)\):\) cannot become a Scan: the module",
         ),
-        (LoopOverSlices(nn.RNN), SEQUENCE, "over axis 1 of x"),
-        (LoopOverUnbind(), SEQUENCE, "would always run 10 times"),
-        (LoopOverIndices(nn.LSTM), SEQUENCE, "call the layer once with the whole sequence"),
-        (LoopOverHalf(), SEQUENCE, "second runs 5 times in a Python loop"),
-        (Rollout(), ROLLOUT, "rnn runs 4 times .* over axis 0 of x"),
-        (RolloutOfCells(), (torch.randn(8, 4), torch.zeros(2, 5)), "cell runs 4 times"),
+        (RolloutOfCells(), (torch.randn(8, 4), torch.zeros(2, 5)), "does not run at the short len"),
         (PaddedToMultiple(), SEQUENCE, r"axis 1 of x \(time\) would be fixed to 10 by line \d+"),
         (HalfAsNumber(), SEQUENCE, r"the file differs: output is off .*int\(x.shape\[1\] \* 0.5\)"),
         (BranchOnParity(), SEQUENCE, r"line \d+ of test_fixed_sizes.py \(if x.shape\[1\] % 2:\)"),
@@ -192,6 +188,10 @@ class FourTurns(nn.Module):
         (PadByModulo(), SEQUENCE, ("batch", "time + -time % 4", 5)),
         (LoopOverChannels(), SEQUENCE, ("batch", "time", 12)),
         (FourTurns(), (torch.randn(3, 4),), ("batch", 4)),
+        (LoopOverSlices(), SEQUENCE, ("batch", "time", 5)),
+        (LoopOverSlices(nn.RNN), SEQUENCE, ("batch", "time", 5)),
+        (LoopOverUnbind(), SEQUENCE, ("batch", "time", 5)),
+        (LoopOverHalf(), SEQUENCE, ("batch", 1, 5)),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )

@@ -155,7 +155,7 @@ class Mode(Enum):
 
 
 class Plain(Base):
-    """Plain arguments beside tensors: each is fixed in the file."""
+    """Plain arguments next to tensors: each is fixed in the file."""
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Subclasses of recurrent layers with a forward of their own, and modules without such layers."""
+"""Subclasses of recurrent layers with their own forward, and modules without such layers."""
 
 import copy
 from collections.abc import Callable
@@ -145,7 +145,7 @@ class HandWritten(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = x.new_zeros(x.shape[1], 4)
         outputs = []
-        for x_t in x.unbind(0):  # the loop that is named
+        for x_t in x.unbind(0):
             h = self.step(x_t, h)
             outputs.append(h)
         return torch.stack(outputs)
@@ -156,6 +156,14 @@ class OwnRecurrence(nn.GRU):
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:
         return torch.tanh(x @ self.weight_ih_l0[:4].T + h @ self.weight_hh_l0[:4].T)
+
+
+class Alternating(HandWritten):
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[1], 4)
+        for t, x_t in enumerate(x):  # the loop that is named
+            h = self.step(x_t, h) if t % 2 else torch.tanh(h + x_t)
+        return h
 
 
 class OverTheBatch(HandWritten):
@@ -175,16 +183,25 @@ class NeverCalled(nn.GRU):
         return nn.GRU.forward(self, x)[0]
 
 
+@pytest.mark.parametrize("module", [HandWritten(), Inside(OwnRecurrence(4, 4))])
+def test_hand_written_recurrence_is_a_scan(
+    module: nn.Module, tmp_path: Path, worker: Worker
+) -> None:
+    path = tmp_path / "m.onnx"
+    rnnedge.export(module, path, example_inputs=(X,))
+    report = rnnedge.validate(path, against=module, quick=True, worker=worker)
+    assert report, report
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (
-            HandWritten(),
-            r"HandWritten runs no recurrent layer, but a Python loop \(line \d+ of "
-            r"test_own_forwards.py \(for x_t in x.unbind\(0\): .*\), over axis 0 of x\), which "
-            r"would be unrolled .* rnnedge.Recurrent\(cell\)",
+            Alternating(),
+            r"the loop at line \d+ of test_own_forwards.py \(for t, x_t in enumerate\(x\): .*\) "
+            r"cannot become a Scan: .*; it carries h\. .* forward\(x_t, h\) returns \(y_t, h\), "
+            r"and run it with rnnedge.Recurrent\(cell\)",
         ),
-        (Inside(OwnRecurrence(4, 4)), r"Inside runs no recurrent layer, .* over axis 0 of x"),
         (OverTheBatch(), r"a Python loop \(line \d+ .*for row in x.* over axis 1 of x\)"),
         (NoLoop(), r"found none: torch.onnx.export serves a module without recurrence"),
         (NeverCalled(4, 4), r"does not run its recurrent layers \(itself\).*super\(\).forward"),

@@ -180,7 +180,7 @@ CASES: dict[str, Forward] = {
     "dropout": _dropped,
     "next layer": _next_layer,
     "without indices": _unsorted_by_hand,
-    "indices of its own": _own_indices,
+    "its own indices": _own_indices,
     "a state given": _given_state,
     "fields": _fields,
     "two sequences": _two_sequences,

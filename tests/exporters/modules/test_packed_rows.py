@@ -218,7 +218,7 @@ def test_nothing_is_said_of_rows_that_stay() -> None:
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, str]:
-    """What is said of all others, by their names."""
+    """What is reported for all others, by their names."""
     functions = MOVED | CAREFUL
     found = _read(list(functions.values()))
     return {list(functions)[int(number)]: what for number, what in found.items()}

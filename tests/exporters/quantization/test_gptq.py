@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rnnedge_exporters.calibration.moments import SecondMoments
+from rnnedge_exporters.onnx_model.int8_grid import Float32, Grid, quantize_channels
 from rnnedge_exporters.quantization.gptq import _DAMPING, Float64, round_on_data
-from rnnedge_exporters.quantization.int8_grid import Float32, Grid, quantize_channels
 
 CHANNELS, FEATURES = 12, 150  # more than two blocks of columns
 LIMIT = 64

@@ -177,7 +177,7 @@ def test_a_large_linear_layer_computes_in_int8(tmp_path: Path) -> None:
 
 
 class Stacked(nn.Module):
-    """Two layers, of which the second takes what the first gives, and another beside them."""
+    """Two layers, of which the second takes what the first gives, and another next to them."""
 
     def __init__(self) -> None:
         super().__init__()

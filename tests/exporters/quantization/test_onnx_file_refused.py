@@ -46,7 +46,7 @@ def changed(path: Path, change: Any) -> Path:
     [
         ({"quantize": None}, "model.onnx: is an ONNX file already: say what to do with it, quant"),
         ({"quantize": "int4"}, "^quantize: expected None, 'int8' or 'int8:all', got 'int4'"),
-        ({"dtype": "float16"}, "^dtype='float16': goes with quantize=None, got 'int8'"),
+        ({"dtype": "float16"}, "^dtype='float16': requires quantize=None, got 'int8'"),
         ({"target": "tpu"}, "^target: expected 'cpu', 'cuda' or 'portable', got 'tpu'$"),
         ({"quantize": "int8:all", "target": "cuda"}, "^quantize='int8:all': the CUDA provider has"),
         ({"keep_float32": ["no"]}, r"^keep_float32: .*model.onnx has no 'no'; it has rnn$"),

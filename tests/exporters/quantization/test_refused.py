@@ -22,7 +22,7 @@ from rnnedge_exporters import ExportError, WeightsError, export
         ({"dtype": torch.float16}, "^dtype: expected .*, got torch.float16$"),
         (
             {"dtype": "float16", "quantize": "int8"},
-            "^dtype='float16': goes with quantize=None, got 'int8': int8 is the smaller one$",
+            "^dtype='float16': requires quantize=None, got 'int8': int8 is the smaller one$",
         ),
         (
             {"quantize": "int8:all", "lowering": "scan"},
@@ -30,11 +30,11 @@ from rnnedge_exporters import ExportError, WeightsError, export
         ),
         (
             {"lowering": "scan_nbits"},
-            "^lowering='scan_nbits': computes in int8 on a CPU, and goes with quantize='int8' and",
+            "^lowering='scan_nbits': computes in int8 on a CPU, and requires quantize='int8' and",
         ),
         (
             {"quantize": "int8", "lowering": "scan_int8", "target": "cuda"},
-            "^lowering='scan_int8': computes in int8 on a CPU, and goes with quantize='int8' and",
+            "^lowering='scan_int8': computes in int8 on a CPU, and requires quantize='int8' and",
         ),
         (
             {"quantize": "int8", "lowering": "operator_int8"},

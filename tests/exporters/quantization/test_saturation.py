@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from rnnedge_exporters import export
-from rnnedge_exporters.quantization.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, quantize_channels
+from rnnedge_exporters.onnx_model.int8_grid import COMPUTED_LIMIT, STORED_LIMIT, quantize_channels
 
 LARGEST_UINT8, LARGEST_INT16 = 255, 2**15 - 1
 

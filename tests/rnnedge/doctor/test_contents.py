@@ -43,7 +43,7 @@ def test_missing_file(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def external(tmp_path: Path) -> Path:
-    """A model whose weights are in `weights.bin` beside it."""
+    """A model whose weights are in `weights.bin` next to it."""
     onnx.save(
         handmade.plain("GRU", states=True),
         tmp_path / "model.onnx",
@@ -65,7 +65,7 @@ def test_external_data_that_is_missing(external: Path) -> None:
     diagnosis = examine(external)
     (finding,) = [f for f in diagnosis.findings if f.severity == "error"]
     assert finding.kind == "external-data"
-    assert finding.problem.endswith("'weights.bin' is not beside the model")
+    assert finding.problem.endswith("'weights.bin' is not next to the model")
     assert diagnosis.facts[2] == "not run: its external data is not there"
 
 

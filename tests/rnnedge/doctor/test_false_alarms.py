@@ -163,3 +163,13 @@ def test_only_files_of_ours_answer_as_pytorch(found: Found) -> None:
     remedy = found(handmade.plain("LSTM"))["empty-crash"].remedy
     assert "raises an error" in remedy
     assert "PyTorch" not in remedy
+
+
+@pytest.mark.parametrize(
+    "kind", [onnx.TensorProto.BOOL, onnx.TensorProto.INT64], ids=["bool", "int64"]
+)
+def test_a_number_without_axes_is_fed_as_an_array(kind: int, found: Found) -> None:
+    rows = [NODE("Cast", ["on"], ["factor"], to=1), NODE("Mul", ["a", "factor"], ["b"])]
+    model = handmade.with_head(rows)
+    model.graph.input.append(handmade.value("on", [], kind))
+    assert "no-run" not in found(model)

@@ -127,7 +127,7 @@ def test_wrong_guess_is_refused(tmp_path: Path) -> None:
         tensor = onnx.numpy_helper.from_array(np.array([number], np.int64), name)
         model.graph.initializer.append(tensor)
     model.graph.node.append(helper.make_node("Slice", ["forward", *cut], ["y"]))
-    with pytest.raises(RepairError, match=r"its output y .* is none of those of the layer"):
+    with pytest.raises(RepairError, match=r"its output y .* is not one of those of the layer"):
         _fix(model, tmp_path)
     assert not (tmp_path / "out.onnx").exists()
 
@@ -201,14 +201,14 @@ def test_stored_zero_state_is_taken_out(tmp_path: Path) -> None:
 
 
 def test_size_that_cannot_be_proven_is_left(tmp_path: Path) -> None:
-    """A bidirectional module of one length: nothing tells what it means at others."""
+    """A bidirectional module of one length: what it means at others is unknown."""
     model = handmade.plain("GRU", direction="bidirectional", axes=(5, 2, 3))
     model.graph.node[-1].output[0] = "z"
     model.graph.node.append(helper.make_node("Reshape", ["z", "shape"], ["f"]))
     model.graph.node.append(helper.make_node("MatMul", ["f", "head"], ["y"]))
     for name, array in {"shape": np.array([5, 2, 8]), "head": handmade.random(8, 8)}.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
-    with pytest.raises(RepairError, match="it reads the future, so nothing tells what is right"):
+    with pytest.raises(RepairError, match="it reads the future, so what is right"):
         _fix(model, tmp_path)
 
 

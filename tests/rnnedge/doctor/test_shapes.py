@@ -29,7 +29,7 @@ def test_open_axes_are_no_finding(found: Found) -> None:
 
 
 def test_axes_whose_names_say_nothing(found: Found) -> None:
-    """As tf2onnx calls them, in a model whose operators do not tell which is which."""
+    """As tf2onnx calls them, in a model whose operators do not show which is which."""
     words = handmade.value("words", ["unk__0", "unk__1"], onnx.TensorProto.INT64)
     lookup = helper.make_node("Gather", ["table", "words"], ["y"])
     table = {"table": np.ones((9, 4), np.float32)}
@@ -125,7 +125,7 @@ def test_batch_first_input(found: Found) -> None:
 
 
 def _two_sequences(x: handmade.Axes, y: handmade.Axes) -> onnx.ModelProto:
-    """Make an encoder whose final state starts a decoder over a sequence of its own."""
+    """Make an encoder whose final state starts a decoder over its own sequence."""
     encoder = handmade.recurrent_weights("RNN", prefix="e/")
     decoder = handmade.recurrent_weights("RNN", prefix="d/", seed=5)
     nodes = [

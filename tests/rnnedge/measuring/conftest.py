@@ -31,7 +31,7 @@ def layer() -> nn.GRU:
 
 @pytest.fixture
 def model(tmp_path: Path, layer: nn.GRU) -> Path:
-    """The layer, exported; its weights are in `w.pt` beside it."""
+    """The layer, exported; its weights are in `w.pt` next to it."""
     torch.save(layer.state_dict(), tmp_path / "w.pt")
     rnnedge.export(layer, tmp_path / "model.onnx")
     return tmp_path / "model.onnx"

@@ -163,12 +163,12 @@ def test_plot(rnn: Callable[..., Done]) -> None:
 
 WRONG = {
     "peer": ("--against onnx", "Invalid value for '--against': expected a .onnx file or some of"),
-    "no_source": ("--against torch", "--against goes with --source, or the options of a layer"),
-    "both": ("--count 3 --seconds 1", "--count goes without --seconds"),
+    "no_source": ("--against torch", "--against requires --source, or the options of a layer"),
+    "both": ("--count 3 --seconds 1", "--count cannot be combined with --seconds"),
     "shape": ("--shape 3", "Invalid value for '--shape': 3: expected steps and rows"),
-    "shapes": ("--shape 3x1 --time 3", "--shape goes without --time and --batch"),
-    "stream": ("--stream --time 3", "--stream goes without --time"),
-    "stream_beside": ("--stream --source w.pt", "--stream goes without --time"),
+    "shapes": ("--shape 3x1 --time 3", "--shape cannot be combined with --time or --batch"),
+    "stream": ("--stream --time 3", "--stream cannot be combined with --time"),
+    "stream_beside": ("--stream --source w.pt", "--stream cannot be combined with --time"),
     "rate": ("--rate 0", "Invalid value for '--rate'"),
     "count": ("--count 0", "Invalid value for '--count'"),
 }
@@ -183,7 +183,7 @@ def test_wrong_usage(given: str, words: str, rnn: Callable[..., Done]) -> None:
 
 
 REFUSED = {
-    "device": ("--source w.pt --device auto", "--against: goes with --device cpu, got auto"),
+    "device": ("--source w.pt --device auto", "--against: requires --device cpu, got auto"),
     "plot": ("--plot a.jpg", "a.jpg: expected a name that ends in .png, .svg or .pdf"),
     "baseline": ("--baseline no.json", "no.json: expected what rnnedge bench --json printed"),
     "source": ("--source no.pt", "no.pt: expected a checkpoint, found no such file"),

@@ -1,4 +1,4 @@
-"""Measuring a model alone: shapes, streams, and what is said of them."""
+"""Measuring a model alone: shapes, streams, and what is reported for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another file beside a model: compared first, with a tolerance that suits what it holds."""
+"""Another file next to a model: compared first, with a tolerance that suits what it holds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_file_of_other_weights_is_not_timed(model: Path, small: str, tmp_path: P
 
 
 def test_float32_is_held_to_less(model: Path, layer: nn.GRU, tmp_path: Path) -> None:
-    """What passes beside int8 does not between two files of float32."""
+    """What passes next to int8 does not between two files of float32."""
     with torch.no_grad():
         layer.bias_ih_l0 += 0.02
     other = str(tmp_path / "other.onnx")
@@ -110,7 +110,7 @@ def test_command(rnn: Callable[..., Done], model: Path, small: str) -> None:
 def test_command_needs_a_source_for_torch(rnn: Callable[..., Done], model: Path) -> None:
     done = rnn("bench", "model.onnx", "--against", "model.onnx,torch")
     assert done.code == 2
-    assert "--against goes with --source" in done.err
+    assert "--against requires --source" in done.err
 
 
 def test_file_that_is_not_there(rnn: Callable[..., Done], model: Path) -> None:

@@ -1,4 +1,4 @@
-"""Measuring beside others: who is checked, who is timed, who is not and why."""
+"""Measuring next to others: who is checked, who is timed, who is not and why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAST: dict[str, Any] = {"count": 2, "warmup": 0}
 
 
 class Named(nn.Module):
-    """A module with a state of its own, that it takes and gives."""
+    """A module with its own state, that it takes and gives."""
 
     def __init__(self) -> None:
         super().__init__()

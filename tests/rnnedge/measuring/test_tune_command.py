@@ -140,8 +140,11 @@ def test_model_of_others(rnn: Callable[..., Done], model: Path) -> None:
 
 WRONG = {
     "no_output": ("w.pt", "Missing option '-o'"),
-    "source": ("w.pt --source w.pt -o b.onnx", "--source goes with a MODEL"),
-    "told": ("model.onnx --source w.pt --lengths -o b.onnx", "model.onnx tells how it is exported"),
+    "source": ("w.pt --source w.pt -o b.onnx", "--source requires a MODEL"),
+    "told": (
+        "model.onnx --source w.pt --lengths -o b.onnx",
+        "model.onnx determines how it is exported",
+    ),
     "shape": ("w.pt --shape 3x0 -o b.onnx", "Invalid value for '--shape'"),
     "threads": ("w.pt --threads 0 -o b.onnx", "Invalid value for '--threads'"),
 }

@@ -52,7 +52,7 @@ def _write_module(path: Path) -> nn.Module:
 
 
 def _write_foreign(path: Path) -> nn.Module:
-    """Write by hand, with names of its own for inputs and outputs."""
+    """Write by hand, with its own names for inputs and outputs."""
     (original,) = {
         str(broken.original): broken.original
         for broken in BROKEN

@@ -14,7 +14,7 @@ from torch import nn
 
 from rnnedge import export, validate
 
-MODELS, CHUNK, BY_DEFAULT = 500, 10, 100
+MODELS, CHUNK, BY_DEFAULT = 500, 10, 60
 """How many models there are, in one test, and without `--full`."""
 INPUTS = (1, 2, 3, 7, 16, 40, 100, 128)
 HIDDEN = (1, 2, 3, 4, 5, 8, 12, 16, 33, 64, 128)

@@ -1,7 +1,8 @@
-"""The recurrence in numpy is PyTorch's, and a mistake in it is told by its answers."""
+"""The recurrence in numpy is PyTorch's, and a mistake in it is recognized by its answers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pairwise import pairwise
 from torch import nn
 
 from rnnedge.parity.cases import Case, make_inputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.diagnosis import recurrence
+from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.explain import explain
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
@@ -68,10 +71,10 @@ def _in_torch(
     return [output, *finals]
 
 
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("cell", "num_layers", "bidirectional", "bias"),
+    pairwise(itertools.product(CELLS, (1, 2, 3), (False, True), (False, True))),
+)
 @given(
     time=st.integers(1, 6),
     batch=st.integers(1, 4),
@@ -264,7 +267,7 @@ def test_model_with_a_mistake_is_explained_by_it(layer: Layer, every: int) -> No
     for mistake in list(layer.mistakes())[::every]:
         pool = _answered(layer, mistake)
         if not pool or not _differ(pool[0].model, pool[0].reference):
-            continue  # it is none, or shows in what is refused only
+            continue  # it makes no difference, or shows in refusals only
         found = explain(
             layer.module,
             layer.weights,
@@ -272,6 +275,7 @@ def test_model_with_a_mistake_is_explained_by_it(layer: Layer, every: int) -> No
             pool,
             floor=1e-6,
             torch_factor=4.0,
+            budget=Budget(3600),
         )
         assert found is not None, (mistake.text, mistake.place)
         assert found.mistake.cause in (mistake.cause, ALSO.get(mistake.cause)), mistake.text
@@ -279,13 +283,13 @@ def test_model_with_a_mistake_is_explained_by_it(layer: Layer, every: int) -> No
 
 
 ALSO = {"h_n taken at padding": "lengths ignored"}
-"""Final states of full rows beside an output of full rows are what ignored lengths give."""
+"""Final states of full rows with an output of full rows are what ignored lengths give."""
 
 
 @every_layer
 def test_right_model_is_explained_by_no_mistake(layer: Layer) -> None:
     pool = _answered(layer, Mistake("", "", layer.weights))
-    found = explain(layer.module, layer.weights, layer.interface, pool, 1e-6, 4.0)
+    found = explain(layer.module, layer.weights, layer.interface, pool, 1e-6, 4.0, Budget(3600))
     assert found is None
 
 
@@ -296,7 +300,7 @@ def test_noise_is_explained_by_no_mistake(layer: Layer) -> None:
     for answers in pool:
         for values in (answers.model or {}).values():
             values += random.standard_normal(values.shape).astype(np.float32) * 1e-3
-    found = explain(layer.module, layer.weights, layer.interface, pool, 1e-6, 4.0)
+    found = explain(layer.module, layer.weights, layer.interface, pool, 1e-6, 4.0, Budget(3600))
     assert found is None
 
 

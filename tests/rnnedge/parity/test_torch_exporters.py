@@ -49,7 +49,7 @@ for line in sys.stdin:
         os._exit(0)
     print(os.waitpid(process, 0)[1], flush=True)
 """
-"""Exports each layer in a process of its own: the newer exporter's next answer depends on its last.
+"""Exports each layer in a separate process: the newer exporter's next answer depends on its last.
 
 They fork off one that has imported what both need, which takes seconds.
 """
@@ -142,7 +142,7 @@ def test_checkpoint_needs_no_class(exported: Exported, checkpoint: Path) -> None
     report = _validate(exported("GRU", dynamo=False), checkpoint)
     assert report, report
     assert report.notes == (
-        "batch_first=False: the checkpoint does not tell it, the answers of the file do",
+        "batch_first=False: the checkpoint does not say, the answers of the file do",
     )
 
 
@@ -151,7 +151,7 @@ def test_layout_is_found_in_the_answers(exported: Exported, checkpoint: Path) ->
     report = _validate(exported("LSTM", dynamo=False, batch_first=True), checkpoint)
     assert report, report
     assert report.notes == (
-        "batch_first=True: the checkpoint does not tell it, the answers of the file do",
+        "batch_first=True: the checkpoint does not say, the answers of the file do",
     )
     assert report.source.endswith("lstm(3->4, num_layers=2, batch_first)")
 
@@ -164,7 +164,7 @@ def test_layout_and_nonlinearity_are_found_in_the_answers(checkpoint: Path, tmp_
     report = _validate(tmp_path / "model.onnx", checkpoint)
     assert report, report
     assert report.notes == (
-        "batch_first=True and nonlinearity='relu': the checkpoint does not tell it, the answers "
+        "batch_first=True and nonlinearity='relu': the checkpoint does not say, the answers "
         "of the file do",
     )
 
@@ -207,8 +207,7 @@ def test_layout_of_a_wrong_file_is_found_in_its_shapes(
     report = _validate(tmp_path / "model.onnx", checkpoint)
     assert _diagnosis(report).cause == broken.cause
     assert report.notes[0] == (
-        "batch_first=True: the checkpoint does not tell it, the shapes of the answers of the file "
-        "do"
+        "batch_first=True: the checkpoint does not say, the shapes of the answers of the file do"
     )
 
 

@@ -60,7 +60,7 @@ def failing(folder: Path) -> Report:
 
 @pytest.fixture(scope="session")
 def awkward(failing: Report) -> Report:
-    """Names with markup in them, problems beside the numbers, steps that are exact or NaN."""
+    """Names with markup in them, problems next to the numbers, steps that are exact or NaN."""
     results = list(failing.results)
     for number, result in enumerate(results):
         if result.case.time == 31:
@@ -94,7 +94,7 @@ def awkward(failing: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def beside_file(folder: Path) -> Report:
-    """Of a file with rounded weights beside its original, which is not the one it was made of."""
+    """Of a file with rounded weights against another file than the one it was made of."""
     for name, module in (("one", layer()), ("other", swapped())):
         rnnedge.export(module, folder / f"{name}.onnx")
     rnnedge.quantize(folder / "one.onnx", folder / "small.onnx", quantize="int8:all")

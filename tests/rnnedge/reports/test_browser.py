@@ -25,7 +25,7 @@ _VERDICT = """
     return [box.left, box.top, box.right, box.bottom];
 })()
 """
-# Every element with text of its own, its colour, and the nearest background that is painted.
+# Every element with its own text, its colour, and the nearest background that is painted.
 _COLOURS = """
 (() => {
     const seen = {};

@@ -145,7 +145,7 @@ def test_weight_that_is_no_float(dtype: torch.dtype, tmp_path: Path) -> None:
         load_source(tmp_path / "w.pt")
 
 
-# --- what nothing tells ---------------------------------------------------------------------------
+# --- what nothing determines ------------------------------------------------------------------
 
 
 UNTOLD = {
@@ -205,7 +205,7 @@ def test_validation_says_what_the_file_decides(tmp_path: Path) -> None:
     assert report.source.endswith("lstm(3->4, batch_first) (4 of 11 tensors)")
     assert report.notes[:2] == (
         f"the layer 'lstm.' is 4 of 11 tensors; left out: {REST}bias",
-        "batch_first=True: the checkpoint does not tell it, the answers of the file do",
+        "batch_first=True: the checkpoint does not say, the answers of the file do",
     )
 
 

@@ -1,4 +1,4 @@
-"""Weights that a checkpoint holds in parts, beside what PyTorch itself computes."""
+"""Weights that a checkpoint holds in parts, compared with what PyTorch itself computes."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def test_the_device_is_named():
 def test_recurrent_operators_stay_on_it(tiny):
     info = Session(tiny.content, device="cuda").info
     if info.nodes is None:
-        pytest.skip("this ONNX Runtime does not tell")
+        pytest.skip("this ONNX Runtime does not report")
     assert not {"RNN", "LSTM", "GRU"} & {node.operator for node in info.fell_back}
 
 

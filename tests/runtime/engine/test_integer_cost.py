@@ -1,4 +1,4 @@
-"""What is said of int8 on a processor without the instructions for it."""
+"""What is reported for int8 on a processor without the instructions for it."""
 
 import pytest
 from tiny_models import Tiny

@@ -1,4 +1,4 @@
-"""What can be set on ONNX Runtime, and what `Session.info` tells of a session."""
+"""What can be set on ONNX Runtime, and what `Session.info` reports of a session."""
 
 import re
 
@@ -97,6 +97,6 @@ def test_info_of_a_model_without_states():
 def test_info_names_the_provider_of_each_node():
     info = Session(LSTM.content).info
     if info.nodes is None:
-        pytest.skip("this ONNX Runtime does not tell")
+        pytest.skip("this ONNX Runtime does not report")
     assert {node.provider for node in info.nodes} == {"CPUExecutionProvider"}
     assert "LSTM" in {node.operator for node in info.nodes}

@@ -57,7 +57,7 @@ class NumpyEngine:
 
         return step
 
-    def stepper(self, frame, output, states, finals, *, tiny, flushed_every):
+    def stepper(self, frame, output, states, finals, *, shape, tiny, flushed_every):
         return None
 
     def row_steps(self, pool, *, tiny, flushed_every):

@@ -70,7 +70,7 @@ def frames(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def alone(inputs: Iterable[np.ndarray]) -> np.ndarray:
-    """Return float32 [time, hidden]: what a stream of its own answers."""
+    """Return float32 [time, hidden]: what its own stream answers."""
     stream = Session(GRU.content, threads=1, engine="onnxruntime").stream()
     return np.stack([stream.step(frame[None])[0] for frame in inputs])
 

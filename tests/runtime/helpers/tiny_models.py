@@ -160,7 +160,7 @@ class Tiny:
         """Build the graph.
 
         Args:
-            ends: Whether the node is told the lengths.
+            ends: Whether the node gets the lengths.
             start: Whether the node is given the initial state.
         """
         face = self.interface

@@ -21,7 +21,7 @@ def run(main):
 
 
 async def inside(engine):
-    """Wait in a thread of its own until a call is inside the engine."""
+    """Wait in a separate thread until a call is inside the engine."""
     assert await asyncio.to_thread(engine.inside.wait, LIMIT)
 
 

@@ -38,7 +38,7 @@ def frames(count, seed=0, features=2):
 
 
 def alone(session, inputs):
-    """Return float32 [time, hidden]: what a stream of its own answers."""
+    """Return float32 [time, hidden]: what its own stream answers."""
     stream = session.stream()
     return np.stack([stream.step(frame[None])[0] for frame in inputs])
 

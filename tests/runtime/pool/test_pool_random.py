@@ -1,4 +1,4 @@
-"""A seeded random walk over a pool, beside streams of their own that are told the same."""
+"""A seeded random walk over a pool, next to separate streams that get the same."""
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny_onnx
 from tiny_models import Tiny, silero_style, two_inputs
 
 from rnnedge_runtime import InputError, Session
@@ -253,7 +254,16 @@ def test_a_model_of_one_step_has_no_time_to_check():
     assert {finding.passed for finding in given.values()} == {True, None}
 
 
-def test_a_model_whose_inputs_cannot_be_made_up_is_an_error():
-    message = r"^sr int64\[\]: expected a float32, int64 or bool input whose dynamic axes are batch"
+def test_a_model_of_text_is_an_error(monkeypatch):
+    monkeypatch.setitem(tiny_onnx.DTYPES, "string", 8)
+    node = tiny_onnx.node("Identity", ["text"], ["same"])
+    text, same = (tiny_onnx.value(name, "string", ["batch"]) for name in ("text", "same"))
+    session = Session(tiny_onnx.model([node], [text], [same], {}))
+    message = r"^text tensor\(string\)\[batch\]: expected an input of floats, integers or flags$"
     with pytest.raises(InputError, match=message):
-        check(Session(silero_style()[1]))
+        check(session)
+
+
+def test_a_single_number_is_made_up():
+    given = check(Session(silero_style()[1]))
+    assert {finding.passed for finding in given} == {True, None}

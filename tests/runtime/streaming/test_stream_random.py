@@ -1,4 +1,4 @@
-"""A seeded random walk over a stream, beside `Session.run` with the state handed on by the test."""
+"""A seeded random walk over a stream, against `Session.run` with the state handed on here."""
 
 import numpy as np
 import pytest

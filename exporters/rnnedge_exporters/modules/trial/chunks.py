@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.trial.beside import (
+from rnnedge_exporters.modules.trial.differences import (
     Arrays,
     FileSide,
     TorchSide,
@@ -54,7 +54,7 @@ class _Axes:
 
 
 class ChunkTrial:
-    """A file whose states are handed from chunk to chunk, beside the module on the whole.
+    """A file whose states are handed from chunk to chunk, compared with the module on the whole.
 
     Args:
         traced: What torch saw of the module.
@@ -175,7 +175,7 @@ class ChunkTrial:
         for name, answer in answers.items():
             axis = self._axes.rows(name)
             if axis is not None and not close(alone[name], np.take(answer, some, axis)):
-                return f"rows of a batch mix: with other rows beside it, {name} is another"
+                return f"rows of a batch mix: with other rows in the batch, {name} is another"
         return None
 
     def _whole(self, steps: int, seed: int) -> Tensors:

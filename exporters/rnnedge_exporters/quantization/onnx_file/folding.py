@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from rnnedge_exporters.onnx_model.nodes import attribute, is_standard
+from rnnedge_exporters.onnx_model.nodes import RANDOM, attribute, is_standard
 from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B, R, W, is_recurrent
 from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import FLOATS
@@ -33,10 +33,6 @@ _WIDENED = 2
 is larger is filled or repeated, and would make the file grow."""
 _LITTLE = 1024
 """Bytes that may be written out in any case."""
-_OTHER_EACH_TIME = {
-    *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"),
-    *("Multinomial", "Bernoulli"),
-}
 
 
 def fold_weights(model: ir.Model) -> None:
@@ -84,7 +80,7 @@ def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
         )
         graph.register_initializer(made)
         folded[graph, array.shape, array.tobytes()] = made
-    value.name = f"{value.name}/computed"  # it goes with the nodes that nothing needs
+    value.name = f"{value.name}/computed"  # it is removed with the nodes that nothing needs
     ir.convenience.replace_all_uses_with(value, made, replace_graph_outputs=True)
 
 
@@ -118,7 +114,7 @@ class _Cone:
             self.constants[value] = known
         if known is not None or node in self.nodes:
             return True
-        if node is None or not is_standard(node) or node.op_type in _OTHER_EACH_TIME:
+        if node is None or not is_standard(node) or node.op_type in RANDOM:
             return False
         kinds = {attribute.type for attribute in node.attributes.values()}
         if kinds & {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}:

@@ -15,6 +15,7 @@ from onnx_ir.passes import common as passes
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import versions
 from rnnedge_exporters.lowerings import choose_int8
+from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
 from rnnedge_exporters.onnx_model.serialize import serialize_model
@@ -46,7 +47,6 @@ from rnnedge_exporters.quantization.other_weights import (
     store_in,
     weights_in,
 )
-from rnnedge_exporters.quantization.precision_rule import storage_in_int8
 from rnnedge_exporters.quantization.report import (
     LayerQuantization,
     describe_layer,
@@ -168,7 +168,7 @@ def quantize(
     def computed(name: str) -> bool:
         # The input of a Scan is projected in float32, as in the `scan_int8` lowering.
         projects = contract is not None and _PROJECTION.search(name) is not None
-        return opset >= _INTEGERS_OPSET and target != "cuda" and not projects
+        return opset >= _INTEGERS_OPSET and target not in ("cuda", "c") and not projects
 
     # First, since a lowering may gather from a constant that is no weight, as an initial state.
     around = [
@@ -250,7 +250,7 @@ def _form(
     The third is how its weights are written.
     """
     if quantize is None:
-        return None, "float32 is computed in, as fast as before", storage
+        return None, "computed in float32: smaller file, same speed", storage
     lowering, reason = None, found.hindrance
     if found.layer is not None:
         lengths = given(found.node, LENGTHS) is not None

@@ -133,7 +133,7 @@ def _too_large(path: Path, size: int) -> ExportError:
 
 
 def quantized_part(path: Path, model: ir.Model) -> str | None:
-    """Return what of a model is held in fewer bits than float32, or computed so; None for nothing.
+    """Return what a model stores or computes in fewer bits than float32; None for nothing.
 
     Args:
         path: The file, for messages about its contract.

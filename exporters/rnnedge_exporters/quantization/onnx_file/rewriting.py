@@ -8,9 +8,9 @@ import onnx_ir as ir
 from rnnedge_exporters.layers.stacked_layers import add_layer
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.onnx_model.graph_builder import MICROSOFT, GraphBuilder, uses_microsoft
+from rnnedge_exporters.onnx_model.int8_grid import STORED_LIMIT, halved, rounded
 from rnnedge_exporters.onnx_model.recurrent_nodes import C_0, H_0, LENGTHS, R, W, X
 from rnnedge_exporters.option_values import Storage
-from rnnedge_exporters.quantization.int8_grid import STORED_LIMIT, halved, rounded
 from rnnedge_exporters.quantization.layer_plan import write_layer
 from rnnedge_exporters.quantization.onnx_file.recurrent import QuantizableNode, given
 from rnnedge_exporters.quantization.other_weights import FEWEST, store

@@ -10,10 +10,10 @@ import numpy as np
 
 from rnnedge_runtime.errors import NoMatchError, PlanError
 from rnnedge_runtime.plan.model_file import Graph, Node
-from rnnedge_runtime.plan.packing import Integers, signed_weights
+from rnnedge_runtime.plan.packing import IntegerWeights, signed_weights
 from rnnedge_runtime.plan.values import Array, Constant, Value
 
-Weights: TypeAlias = "Array | Integers"
+Weights: TypeAlias = "Array | IntegerWeights"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -228,8 +228,8 @@ def _is_linear(term: Term) -> bool:
     return term.kind in ("MatMul", "Gemm") or _integer_product(term) is not None
 
 
-def _integer_product(term: Term) -> tuple[Term, Integers] | None:
-    """Return the operand and the weights of a product of integers, or None where it is none."""
+def _integer_product(term: Term) -> tuple[Term, IntegerWeights] | None:
+    """Return the operand and the weights of a product of integers, or None for anything else."""
     factors = _factors(term)
     if len(factors) != 3:
         return None
@@ -253,7 +253,7 @@ def _integer_product(term: Term) -> tuple[Term, Integers] | None:
     except PlanError:
         raise NoMatchError from None
     row = np.broadcast_to(row.astype(np.float32), values.shape[1:])
-    return scale.parts[0], Integers(np.ascontiguousarray(signed.T), np.ascontiguousarray(row))
+    return scale.parts[0], IntegerWeights(np.ascontiguousarray(signed.T), np.ascontiguousarray(row))
 
 
 def _factors(term: Term) -> list[Term]:

@@ -24,7 +24,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     in_order,
     run_directions,
 )
-from rnnedge_runtime.plan.packing import Integers, LayerWeights, signed_weights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights, signed_weights
 from rnnedge_runtime.plan.tracer import Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Deferred, Tensor, Value, as_float32
 
@@ -162,10 +162,10 @@ def _joined(one: _Sums, other: _Sums) -> _Sums | None:
     )
 
 
-def _turned(weights: Array, scales: Array) -> Integers:
+def _turned(weights: Array, scales: Array) -> IntegerWeights:
     """Return weights [inputs, units], and scales for all of them or each unit."""
     row = np.broadcast_to(as_float32(scales.reshape(-1)), weights.shape[1:])
-    return Integers(np.ascontiguousarray(weights.T), np.ascontiguousarray(row))
+    return IntegerWeights(np.ascontiguousarray(weights.T), np.ascontiguousarray(row))
 
 
 # --- the input of rnnedge's own LSTM of integers ---
@@ -266,7 +266,9 @@ def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -
     )
 
 
-def _matrix(values: Array | None, scale: Array | None, zero: Array | None, way: int) -> Integers:
+def _matrix(
+    values: Array | None, scale: Array | None, zero: Array | None, way: int
+) -> IntegerWeights:
     """Return one direction of int8 [directions, inputs, units]."""
     if values is None or scale is None:
         raise PlanError("weights of integers without values or scales")
@@ -276,7 +278,7 @@ def _matrix(values: Array | None, scale: Array | None, zero: Array | None, way: 
     return _turned(signed, np.asarray(scale[way], np.float32))
 
 
-def _without_rounding(weights: Integers, factors: Array) -> Array:
+def _without_rounding(weights: IntegerWeights, factors: Array) -> Array:
     """Return the float32 weights [units, features] of an input that comes in three parts."""
     first, second, third = np.split(factors.astype(np.float64), 3)
     main, bit, small = np.split(weights.values.astype(np.float64), 3, axis=1)

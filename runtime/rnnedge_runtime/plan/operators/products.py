@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
-from rnnedge_runtime.plan.packing import Integers
+from rnnedge_runtime.plan.packing import IntegerWeights
 from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Constant, Deferred, Tensor, Value, merged
 
@@ -38,7 +38,7 @@ def multiplied(
 def multiplied_as_integers(
     tracer: Tracer,
     x: Tensor,
-    weights: Integers,
+    weights: IntegerWeights,
     owners: tuple[Array, ...],
     bias: Array | None = None,
 ) -> Tensor:

@@ -21,7 +21,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     rows_of,
     run_direction,
 )
-from rnnedge_runtime.plan.packing import Integers, LayerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
@@ -124,12 +124,12 @@ def _prepared(
 def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
     order, weight_hh, projection = step.order, step.weight_hh, step.projection
     if (
-        isinstance(projection, Integers) != isinstance(weight_hh, Integers)
+        isinstance(projection, IntegerWeights) != isinstance(weight_hh, IntegerWeights)
         and projection is not None
     ):
         raise NoMatchError
     integers = None
-    if isinstance(weight_hh, Integers):
+    if isinstance(weight_hh, IntegerWeights):
         integers = weight_hh.reordered(order)
         wide = integers.wide
     else:
@@ -148,9 +148,9 @@ def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
         wide,
         made,
         bias_n,
-        projection.wide if isinstance(projection, Integers) else projection,
+        projection.wide if isinstance(projection, IntegerWeights) else projection,
         integers_hh=integers,
-        integers_projection=projection if isinstance(projection, Integers) else None,
+        integers_projection=projection if isinstance(projection, IntegerWeights) else None,
     )
 
 

@@ -60,7 +60,7 @@ class Draft:
         streams: Whether most pieces are such that chunks give what the whole gives.
         timed: Whether `x` still has its time axis; else it is [batch, features].
         final: Expression for the last layer's final state [batch, final_size], or empty.
-        results: Expressions that the forward returns beside `x`, by name.
+        results: Expressions that the forward returns besides `x`, by name.
         contains: Names of the pieces in it.
     """
 

@@ -1,4 +1,4 @@
-"""What else a forward takes beside its signal: ids, a second signal, arguments with a default."""
+"""What else a forward takes besides its signal: ids, a second signal, arguments with a default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ piece = FRONT_ENDS.piece
 
 @piece(streams=True)
 def embedded_side_input(draft: Draft) -> None:
-    """Ids beside the signal, such as speakers: one for a row, or one for a step."""
+    """Ids next to the signal, such as speakers: one for a row, or one for a step."""
     width, name = draft.size(), draft.name("speaker")
     layer = draft.attribute("embed_side", f"nn.Embedding(20, {width})")
     if draft.keeps_time and draft.chance(0.5):
@@ -65,7 +65,7 @@ def checks_of_shapes(draft: Draft) -> None:
 
 @piece(streams=True)
 def one_hot(draft: Draft) -> None:
-    """Ids beside the signal, as one-hot rows."""
+    """Ids next to the signal, as one-hot rows."""
     if not draft.keeps_time and len(draft.body) > 1:
         return rms_norm(draft)
     name = draft.name("marks")

@@ -181,7 +181,7 @@ def _learned(draft: Draft, layer: Layer, batch: str) -> list[str]:
 
 
 def _from_the_input(draft: Draft, layer: Layer, batch: str) -> list[str]:
-    """A linear layer over the first step, the mean over the steps, or an input of its own."""
+    """A linear layer over the first step, the mean over the steps, or a separate input."""
     way = draft.pick(["first", "mean", "image"])
     states = []
     features = draft.features

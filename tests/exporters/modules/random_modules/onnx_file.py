@@ -118,7 +118,7 @@ def wrong_axes(
 
 
 def zero_states(file: OnnxFile, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return zeros for the inputs that the module has not: it starts from zeros itself."""
+    """Return zeros for the inputs that the module does not have: it starts from zeros itself."""
     sizes = {
         axis: size
         for name, axes in file.inputs.items()
@@ -137,7 +137,7 @@ def axis_size(axis: Any, sizes: Mapping[str, int]) -> int:
     """Return the size that an axis of an input has to have.
 
     Raises:
-        EngineRefusesError: When the names of the file do not tell.
+        EngineRefusesError: When the names of the file do not show it.
     """
     size = axis if isinstance(axis, int) else sizes.get(axis, _reckoned(axis, sizes))
     if size is None:

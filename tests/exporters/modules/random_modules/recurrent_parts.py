@@ -197,7 +197,7 @@ def words_in_sentences(draft: Draft) -> None:
 
 @piece(streams=True)
 def each_feature_alone(draft: Draft) -> None:
-    """Every feature is a row of its own: the batch is rows times features."""
+    """Every feature is a separate row: the batch is rows times features."""
     layer, rows = add_layer(draft, batch_first=True, features=1), rows_of(draft)
     width = draft.features
     x = "x" if draft.batch_first else "x.transpose(0, 1)"
@@ -233,7 +233,7 @@ def encoder_and_decoder(draft: Draft) -> None:
 
 @piece()
 def two_signals(draft: Draft) -> None:
-    """Two layers over two inputs, each with steps of its own, joined by their last states."""
+    """Two layers over two inputs, each with its own steps, joined by their last states."""
     first = add_layer(draft)
     y, finals = call_layer(draft, first, "x")
     features, name = draft.size(), draft.name("other")
@@ -316,7 +316,7 @@ def halves_of_directions(draft: Draft) -> None:
 
 @piece()
 def image_columns(draft: Draft) -> None:
-    """Text recognition: the columns of an image are the steps, beside the signal."""
+    """Text recognition: the columns of an image are the steps, next to the signal."""
     name, channels = draft.name("image"), draft.pick([2, 3])
     draft.inputs[name] = InputSpec(("batch", 1, 6, "time_1"))
     conv = draft.attribute("conv2d", f"nn.Conv2d(1, {channels}, 3, padding=1)")

@@ -16,7 +16,7 @@ from random_modules.generate import generate
 
 WORKER = Path(__file__).with_name("worker.py")
 SEEDS_EACH = 40
-"""Seeds that one process examines; its memory goes with it."""
+"""Seeds that one process examines; its memory is freed with it."""
 _STARTING = 60
 """Seconds more for the first seed of a process, which imports torch."""
 

@@ -17,7 +17,7 @@ import rnnedge
 from rnnedge import ExportError
 from rnnedge_exporters.errors import TrialError
 from rnnedge_exporters.modules import lifting
-from rnnedge_exporters.modules.trial.beside import FileSide
+from rnnedge_exporters.modules.trial.differences import FileSide
 from rnnedge_exporters.onnx_model.serialize import serialize_graph
 from rnnedge_exporters.sandbox.child_process import ChildProcess
 from rnnedge_exporters.sandbox.shared import shared_sandbox

@@ -129,7 +129,7 @@ class Reshaping(HandMade):
 
 
 class BetweenLayers(HandMade):
-    """Transposes between the layers too, as if each were a layer of its own."""
+    """Transposes between the layers too, as if each were a separate layer."""
 
     def between(self, y: str, index: int) -> str:
         return self.op("Transpose", y, perm=[1, 0, 2])

@@ -70,7 +70,7 @@ class Original:
 
     @cached_property
     def seed(self) -> int:
-        """A seed of its own for every layer and producer; states and lengths change no weight."""
+        """A separate seed for every layer and producer; states and lengths change no weight."""
         return zlib.crc32(str(replace(self, lengths=False, states=True)).encode())
 
     @property
@@ -123,7 +123,7 @@ class Original:
             return nn.RNN(*sizes, nonlinearity=nonlinearity, **options)
 
     def model(self) -> onnx.ModelProto:
-        """Return the right file, a copy of its own at every call."""
+        """Return the right file, a separate copy at every call."""
         return onnx.load_from_string(_model(self))
 
     def example(self) -> tuple[Tensor, ...]:

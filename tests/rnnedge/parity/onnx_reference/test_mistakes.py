@@ -72,7 +72,11 @@ def _mix_axes(patch: Patch) -> None:
 
 
 def _gates(cell: str, *order: int) -> Callable[[Patch], None]:
-    return lambda patch: patch.setitem(recurrent._GATES, cell, order)
+    def mixed(of: str, array: np.ndarray) -> np.ndarray:
+        assert of == cell
+        return np.concatenate([np.split(array, len(order))[gate] for gate in order])
+
+    return lambda patch: patch.setattr(recurrent, "gates_to_pytorch", mixed)
 
 
 BOTH = {"direction": "bidirectional"}

@@ -1,4 +1,4 @@
-"""A file with rounded weights beside the ONNX file that it was made from: what is right passes."""
+"""Rounded weights compared with the ONNX file that they were made from: what is right passes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_it_says(tmp_path: Path) -> None:
         "y",
         "what layers of integers take",
     ]
-    # Step by step, the layer is held to the rounding of floats, which its cost would hide.
+    # Step by step, the layer must meet the rounding of floats, which its cost would hide.
     assert report.outputs[0].tolerance < 1e-4 < cost.max_abs
     assert "| /rnn/GRU " in str(report)
     assert report.to_dict()["passed"] is True
@@ -153,7 +153,7 @@ def test_silero(name: str, tmp_path: Path) -> None:
 
 
 def test_a_rounding_of_another_file(tmp_path: Path) -> None:
-    """One whose weights have other names, so that nothing tells which is which."""
+    """One whose weights have other names, so that nothing says which is which."""
     source = node_file(tmp_path / "model.onnx", "LSTM")
     quantize(source, tmp_path / "small.onnx")
     model = onnx.load(source)

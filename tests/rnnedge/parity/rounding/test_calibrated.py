@@ -125,4 +125,4 @@ def test_commands_refuse_in_one_line(rnn: Callable[..., Done]) -> None:
     assert not Path("m.onnx").exists()
     done = rnn("export", *GRU, "-o", "m.onnx", "--calibrate", "data.npz", "--no-validate")
     assert done.code == 2
-    assert "--calibrate goes with validation" in done.err
+    assert "--calibrate requires validation" in done.err

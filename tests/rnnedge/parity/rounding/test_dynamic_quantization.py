@@ -42,7 +42,7 @@ def test_rounding_at_random_goes_up_or_down() -> None:
 
 @pytest.mark.parametrize("layer", [nn.RNN(3, 4), nn.GRU(3, 4, 2), nn.LSTM(3, 4, proj_size=2)])
 def test_walker_without_rounding_is_the_layer(layer: nn.RNNBase) -> None:
-    """What it computes beside rounding is what PyTorch computes."""
+    """What it computes apart from rounding is what PyTorch computes."""
     layer = layer.double()
     walker = Integers(frozenset(["weight_hh_l0"])).walker(layer)
     assert walker

@@ -1,4 +1,4 @@
-"""Files that compute in half are held to PyTorch with the rounding that half has."""
+"""Files that compute in half are compared with PyTorch with the rounding that half has."""
 
 from __future__ import annotations
 

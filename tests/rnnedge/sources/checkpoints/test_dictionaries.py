@@ -1,4 +1,4 @@
-"""Which dictionary of a training checkpoint holds the weights, and what is beside it."""
+"""Which dictionary of a training checkpoint holds the weights, and what is next to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints with objects beside the weights: harmless ones, and such as would run code."""
+"""Checkpoints with objects next to the weights: harmless ones, and such as would run code."""
 
 from __future__ import annotations
 

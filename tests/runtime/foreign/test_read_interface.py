@@ -59,9 +59,9 @@ def test_no_contract():
     assert Session(GRU.graph().content()).contract is None
 
 
-def test_no_states_by_names():
+def test_the_graph_finds_states_whatever_they_are_called():
     names = {"h_0": "carry", "h_n": "memory"}
-    assert pairs(Session(GRU.graph().content(names=names))) == []
+    assert pairs(Session(GRU.graph().content(names=names))) == [("memory", "carry")]
 
 
 def test_no_states_at_all():
@@ -146,10 +146,14 @@ def test_silero_style_first_call_without_a_state():
 
 
 def test_a_state_whose_size_cannot_be_known_has_to_be_given():
-    tiny, session = silero({"batch": None})
-    message = "state: the size of its axis 'batch' does not follow from the inputs: pass the state"
+    specs = [TensorSpec(name, "float32", ("slots", "width")) for name in ("cache_in", "cache_out")]
+    x, y = (TensorSpec(name, "float32", ("batch", 2)) for name in "xy")
+    graph = Graph([x, specs[0]], [y, specs[1]], {})
+    graph.add("Relu", ["x"], ["y"])
+    graph.add("Tanh", ["cache_in"], ["cache_out"])
+    message = "cache_in: the size of its axis 'slots' does not follow from the inputs: pass the"
     with pytest.raises(StateError, match=message):
-        session.run({"input": tiny.input(1, 2)[0], "sr": np.array(16000)})
+        Session(graph.content()).run({"x": np.ones((1, 2), np.float32)})
 
 
 def test_a_scalar_stays_a_scalar():

@@ -1,11 +1,11 @@
 """Does the doctor call right files sick? Prints the counts, and each false alarm.
 
-    python -m benchmarks.doctor --files 300
-    python -m benchmarks.doctor theirs.onnx …
+    python tests/rnnedge/doctor/helpers/alarms.py --files 300
+    python tests/rnnedge/doctor/helpers/alarms.py theirs.onnx …
 
-Every file was run beside its module by `rnnedge.export` before it was written, so that an error or
-a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX Runtime's
-own, which is so.
+Every file was compared with its module by `rnnedge.export` before it was written, so that an error
+or a warning is a false alarm. The one exception is said by `domain`: int8 operators are ONNX
+Runtime's own, which is so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.right_files import right_file
+from right_files import right_file
+
 from rnnedge.doctor import Finding, examine
 
 TRUE = ("domain",)

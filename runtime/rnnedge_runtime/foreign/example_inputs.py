@@ -1,0 +1,58 @@
+"""Inputs of chosen sizes, made up for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rnnedge_runtime.binding import Array, dtype_of
+from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.errors import InputError
+
+
+def example_inputs(
+    specs: Sequence[TensorSpec],
+    time: int,
+    batch: int,
+    *,
+    values: Mapping[str, int] | None = None,
+    axis_sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Make random inputs.
+
+    Args:
+        specs: The inputs. An axis that is neither batch nor time gets a size of its own.
+        time: Steps, 0 or more.
+        batch: Rows, 0 or more.
+        values: Integers that inputs are compared with, by name; such an input holds nothing else.
+        axis_sizes: Sizes of axes that are neither batch nor time, by name.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Floats drawn from a normal distribution, integers and flags that are 0 or 1, and single
+        numbers that are 1.
+
+    Raises:
+        InputError: If an input holds no numbers.
+    """
+    sizes = {TIME: time, BATCH: batch, **(axis_sizes or {})}
+    random = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for spec in specs:
+        dtype = dtype_of(spec.dtype)
+        if dtype.kind not in "fiub":
+            raise InputError(f"{spec}: expected an input of floats, integers or flags")
+        others = [a for a in spec.axes if isinstance(a, str) and a not in sizes]
+        sizes |= {axis: time + number for number, axis in enumerate(others, 1)}
+        shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
+        if values and spec.name in values:
+            inputs[spec.name] = np.full(shape, values[spec.name], dtype)
+        elif not shape:
+            inputs[spec.name] = np.ones((), dtype)
+        elif dtype.kind == "f":
+            inputs[spec.name] = random.standard_normal(shape).astype(dtype)
+        else:  # an index into a table of two entries or more, or a flag
+            inputs[spec.name] = random.integers(0, 2, shape).astype(dtype)
+    return inputs

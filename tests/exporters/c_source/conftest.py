@@ -1,0 +1,45 @@
+"""Writes C programs, and compiles them where there is a compiler."""
+
+import shutil
+import subprocess
+import warnings
+
+import pytest
+import torch
+
+import rnnedge
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("cc") is None or shutil.which("make") is None, reason="no C compiler, or no make"
+)
+STRICTER = "-O0 -Wconversion -Wshadow -Wdouble-promotion -Wstrict-prototypes"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that exports a module as C, and returns what was written."""
+
+    def written(module, *, folder="kws", **options):
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return rnnedge.export(
+                module, tmp_path / folder, target="c", validate=False, **options
+            ).program
+
+    return written
+
+
+@pytest.fixture
+def prove():
+    """Return a function that runs the golden vectors of a program, and returns what it prints."""
+
+    def proved(program, *, compiler="cc", flags=STRICTER, passes=True):
+        command = ["make", "-s", "-C", program.folder, "clean", "test"]
+        command += [f"CC={compiler}", f"CFLAGS={flags}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode == 0) is passes, done.stdout + done.stderr
+        assert done.stdout.splitlines()[-1] == ("PASS" if passes else "FAIL"), done.stdout
+        return done.stdout
+
+    return proved
