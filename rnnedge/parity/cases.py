@@ -123,18 +123,20 @@ def largest_index(module: nn.Module) -> int | None:
     return min(sizes, default=2) - 1
 
 
+_FEW = 2
 _ROWS = 4096
 """Rows of one table that further cases look up, at the most."""
 _AT_ONCE = 256
 """Rows of a table that one of them looks up."""
 
 
-def further_cases(interface: Interface, wanted: Wanted) -> tuple[Case, ...]:
+def further_cases(interface: Interface, wanted: Wanted, *, quick: bool = False) -> tuple[Case, ...]:
     """Return cases for what others have not seen of a file.
 
     Args:
         interface: What the model takes.
         wanted: What its graph asks of its inputs.
+        quick: Whether two of them are enough.
     """
     rows = min(_ROWS, max(wanted.rows.values(), default=0))
     booleans = 2 * any(spec.dtype == "bool" for spec in interface.inputs)
@@ -145,7 +147,8 @@ def further_cases(interface: Interface, wanted: Wanted) -> tuple[Case, ...]:
     timed = any(TIME in spec.axes for spec in interface.inputs if spec.name in wanted.rows)
     shape = (_AT_ONCE // 8, 8) if timed else (1, _AT_ONCE)
     cases += [Case(*shape, choice=part + 1) for part in range(-(-rows // _AT_ONCE))]
-    return tuple(dict.fromkeys(cases))
+    further = tuple(dict.fromkeys(cases))
+    return further[:_FEW] if quick else further
 
 
 def make_inputs(

@@ -182,8 +182,8 @@ def validate(
         integers = held.integers if held else None
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers, wanted)
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
-        if not coverage.full and wanted and not quick and not any(a.crash for a in collected):
-            collected += collect_more(ask, further_cases(face, wanted))
+        if not coverage.full and wanted and not any(a.crash for a in collected):
+            collected += collect_more(ask, further_cases(face, wanted, quick=quick))
             coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)

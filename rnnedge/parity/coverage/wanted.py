@@ -108,6 +108,10 @@ class _Scope:
             return None if tensor is None else numpy_helper.to_array(tensor)
         if maker is not None and maker.op_type in ("Cast", "Identity", "DequantizeLinear"):
             return self.constant(maker.input[0])
+        if maker is not None and maker.op_type in ("Mul", "Sub"):  # integers and their scales
+            parts = [self.constant(part) for part in maker.input]
+            known = [part for part in parts if part is not None]
+            return max(known, key=np.size) if len(known) == len(parts) else None
         return self._outer.constant(name) if maker is None and self._outer is not None else None
 
     def origin(self, name: str) -> tuple[str, str]:

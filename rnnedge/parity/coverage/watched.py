@@ -34,6 +34,7 @@ OLDEST_OPSET = 11
 """The first opset with `ScatterElements`."""
 _NAME = "rnnedge.coverage"
 _BODIES = {"If": ("then_branch", "else_branch"), "Loop": ("body",), "Scan": ("body",)}
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 _SAME_ROWS = ("Cast", "DequantizeLinear", "Identity")
 """Operators that give a row for each row of a table."""
 _WEIGHTS = (
@@ -177,6 +178,10 @@ class _Scope:
         if maker.op_type == "Constant":
             tensors = [a.t for a in maker.attribute if a.HasField("t")]
             return (name, tensors[0]) if tensors else None
+        if maker.op_type in _ARITHMETIC:  # integers and their scales, of which one has all rows
+            parts = [self.constant(part) for part in maker.input]
+            known = [part for part in parts if part is not None]
+            return max(known, key=_numbers) if len(known) == len(parts) else None
         return self.constant(maker.input[0]) if maker.op_type in _SAME_ROWS else None
 
     def table(self, node: onnx.NodeProto) -> tuple[str, int, str] | None:
@@ -191,6 +196,10 @@ class _Scope:
             return None
         name, tensor = found
         return name, tensor.dims[attributes(node).get(axis_name, 0)], node.input[1]
+
+
+def _numbers(constant: tuple[str, TensorProto]) -> int:
+    return int(np.prod(constant[1].dims))
 
 
 def _bodies(node: onnx.NodeProto, scope: _Scope) -> dict[str, onnx.GraphProto]:

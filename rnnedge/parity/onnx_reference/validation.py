@@ -105,8 +105,9 @@ def validate_beside_file(
         sweep = _Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         coverage = _coverage(sandbox, named, watched, sweep.collected)
-        if not coverage.full and wanted and not quick:
-            sweep.more(further_cases(interface, wanted), reference.largest_index)
+        if not coverage.full and wanted:
+            more = further_cases(interface, wanted, quick=quick)
+            sweep.more(more, reference.largest_index)
             coverage = _coverage(sandbox, named, watched, sweep.collected)
         results = tuple(sweep.results)
         diagnosis, mutation = None, None

@@ -121,6 +121,15 @@ def test_a_scan_alone_is_not_run_again() -> None:
     assert coverage.seen == "all 3 nodes ran"
 
 
+def test_rows_of_integers_and_their_scales() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (int64[n] ids) => (float[n,2] y)
+    <int8[4,2] t = {0,1,2,3,4,5,6,7}, float[4,1] s = {1,2,3,4}>
+    { f = Cast<to = 1>(t) wide = Mul(f, s) y = Gather(wide, ids) }"""
+    (table,) = _covered(text, {"ids": [0, 3, 3]}).tables
+    assert (table.name, table.rows, table.seen) == ("t", 4, 2)
+
+
 def test_constant_indices_look_up_no_rows() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]>
     g (float[2] x) => (float[2] y) <float[4,2] t = {0,1,2,3,4,5,6,7}, int64 i = {1}>
