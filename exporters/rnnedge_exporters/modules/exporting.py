@@ -104,6 +104,7 @@ def build_module_graph(
                 kept,
                 axes_named=dynamic_axes is not None,
                 rolled=rolling.module is not None,
+                refused=rolling.why,
             )
     if kept and states is False:
         notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
