@@ -105,6 +105,7 @@ def build_module_graph(
                 kept,
                 axes_named=dynamic_axes is not None,
                 rolled=rolling.module is not None,
+                refused=rolling.why,
             )
     with unchanged(copied), quiet(verbose=options.verbose):
         start = [getattr(inner, name) for inner, name in kept.values()]

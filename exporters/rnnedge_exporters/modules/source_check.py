@@ -23,6 +23,7 @@ def check_source(
     *,
     axes_named: bool,
     rolled: bool = False,
+    refused: LoopError | None = None,
 ) -> list[str]:
     """Run a module on the example, and refuse it where it is no function of its inputs.
 
@@ -32,6 +33,7 @@ def check_source(
         kept: Attributes that hold a state, by path, whose handling is known.
         axes_named: Whether the caller names the dynamic axes, which layers that run would show.
         rolled: Whether a Python loop over time is written as a layer.
+        refused: Why it cannot be.
 
     Returns:
         Notes for the caller.
@@ -62,7 +64,8 @@ def check_source(
     except Exception:  # whatever a forward raises on an example that does not fit it
         return []
     if not (seen.calls or seen.cells or rolled or (axes_named and seen.layers)):
-        raise no_recurrence(name, list(seen.layers), loop_over_an_axis(arguments, afresh))
+        loop = None if refused else loop_over_an_axis(arguments, afresh)
+        raise refused or no_recurrence(name, list(seen.layers), loop)
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
     _refuse_draws(name, module, afresh)

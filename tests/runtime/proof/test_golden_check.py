@@ -371,7 +371,7 @@ def test_vectors_that_cannot_be_read_are_one_line_and_exit_1(check, vectors):
     assert done.stderr.startswith("rnnedge_runtime: vectors")
 
 
-def test_vectors_stand_in_where_no_input_can_be_made_up(python, tmp_path):
+def test_a_number_that_the_graph_compares_is_made_up_and_vectors_are_checked_too(python, tmp_path):
     tiny, content = silero_style()
     (tmp_path / "model.onnx").write_bytes(content)
     x, state = tiny.input(1, 2), tiny.state(2)
@@ -383,7 +383,6 @@ def test_vectors_stand_in_where_no_input_can_be_made_up(python, tmp_path):
     )
     done = python("-m", "rnnedge_runtime", "check", "model.onnx", ".")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(
-        "  -   checks of every recurrent network: sr int64[]: expected a float32, int64 or"
-    )
-    assert done.stdout.count("pass  ") == 3
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("pass  outputs have the declared shapes")
+    assert sum(line.startswith("pass  ") for line in lines) > 3

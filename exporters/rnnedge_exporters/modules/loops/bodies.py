@@ -82,11 +82,7 @@ class BodyWriter:
                 directions.append(1)
                 shapes.append(())
                 self._hold(("index", index), ())
-        for described in self._captured:
-            shape = self._outer.shape_of(described)
-            given.append(self._outer.value(described))
-            shapes.append(shape)
-            self._hold(("outer", described), shape)
+        self._give_captured(given, shapes)
         for position in sorted(parts.operations):
             if position not in parts.writes and position not in self._hoister.positions:
                 self._nodes[position] = self._operation(position)
@@ -109,6 +105,14 @@ class BodyWriter:
             directions.append(1)
         told = self._loop_shape(shapes, [s for _, s in results], directions)
         return RolledLoop(body, told), given
+
+    def _give_captured(self, given: list[fx.Node], shapes: list[Shape]) -> None:
+        """Hand in what the body reads from outside."""
+        for described in self._captured:
+            shape = self._outer.shape_of(described)
+            given.append(self._outer.value(described))
+            shapes.append(shape)
+            self._hold(("outer", described), shape)
 
     def _padding(self) -> int:
         """Return how many turns are added so that there is one at the shortest sequence."""

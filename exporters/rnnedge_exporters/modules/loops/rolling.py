@@ -158,12 +158,11 @@ def _idle(axes: OpenAxes, traces: Sequence[Trace], loops: Loops) -> list[str]:
     for name in axes.walked:
         if name in axes.needed:
             continue
-        others = [
-            t
-            for t in traces
-            if all((t.sizes[n] == s) != (n == name) for n, s in start.sizes.items())
+        longer = [
+            each.turns.counts
+            for each in traces
+            if {n for n, size in start.sizes.items() if each.sizes[n] != size} == {name}
         ]
-        longer = others[0].turns.counts
-        if not any(longer[key] != start.turns.counts[key] for key in carrying):
+        if all(counts[key] == start.turns.counts[key] for counts in longer for key in carrying):
             found.append(name)
     return found
