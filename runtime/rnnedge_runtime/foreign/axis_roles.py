@@ -78,9 +78,10 @@ def find_axis_roles(file: GraphFile) -> Roles:
     """
     found: dict[tuple[str, int], dict[str, set[int]]] = {}
     whole = Scope(file.graph)
+    steps = iter(range(MOST_STEPS))
     for number, (scope, node) in enumerate(whole.whole(file.functions)):
         for role, at in _seen_by(scope, node):
-            for place in _back(replace(at, mixed=role == TIME), file, whole):
+            for place in _back(replace(at, mixed=role == TIME), file, whole, steps):
                 found.setdefault(place, {}).setdefault(role, set()).add(number)
     return {
         place: Role(*next((name, frozenset(seen)) for name, seen in roles.items()))
@@ -143,11 +144,16 @@ def _moved(scope: Scope, name: str) -> str:
     return name
 
 
-def _back(start: _At, file: GraphFile, whole: Scope) -> Iterator[tuple[str, int]]:
-    """Follow an axis back; yields the graph inputs and positions that it comes from."""
+def _back(
+    start: _At, file: GraphFile, whole: Scope, steps: Iterator[int]
+) -> Iterator[tuple[str, int]]:
+    """Follow an axis back; yields the graph inputs and positions that it comes from.
+
+    All walks together take no more than `steps`: a file may hold many that are long.
+    """
     waiting = [start]
     seen: set[_At] = set()
-    while waiting and len(seen) < MOST_STEPS:
+    while waiting and next(steps, None) is not None:
         at = waiting.pop()
         if not at.name or at in seen:
             continue

@@ -45,6 +45,7 @@ class Walker:
     def __init__(self, file: GraphFile) -> None:
         """Walk nowhere yet."""
         self.file, self.whole = file, Scope(file.graph)
+        self._steps = 0  # of all walks together: a file may hold many that are long
 
     def sources(self, scope: Scope, names: Iterable[str], through: set[str] = MOVING) -> Sources:
         """Return where values come from.
@@ -58,7 +59,8 @@ class Walker:
         found = Sources()
         waiting = [(scope, name) for name in names]
         seen: set[tuple[Scope, str]] = set()
-        while waiting and len(seen) < MOST_STEPS:
+        while waiting and self._steps < MOST_STEPS:
+            self._steps += 1
             here = waiting.pop()
             current, name = here
             if not name or here in seen:
