@@ -173,3 +173,13 @@ def test_a_number_without_axes_is_fed_as_an_array(kind: int, found: Found) -> No
     model = handmade.with_head(rows)
     model.graph.input.append(handmade.value("on", [], kind))
     assert "no-run" not in found(model)
+
+
+def test_rounding_by_the_scale_of_the_batch_is_a_note(found: Found) -> None:
+    rows = [
+        NODE("DynamicQuantizeLinear", ["a"], ["q", "scale", "zero"]),
+        NODE("DequantizeLinear", ["q", "scale", "zero"], ["b"]),
+    ]
+    finding = found(handmade.with_head(rows))["row-coupling"]
+    assert finding.severity == "note"
+    assert "one scale for the whole batch" in finding.problem
