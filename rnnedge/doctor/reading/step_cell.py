@@ -1,4 +1,4 @@
-"""One step of a cell whose gates are operators of their own: no recurrent operator, but states."""
+"""One step of a cell whose gates are single operators: no recurrent operator, but states."""
 
 from __future__ import annotations
 

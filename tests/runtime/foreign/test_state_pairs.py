@@ -1,4 +1,4 @@
-"""States that a graph tells of, signals that look like states, and files made to be walked long."""
+"""States that a graph determines, signals that look like states, and files made to be walked long."""
 
 from itertools import pairwise
 

@@ -420,6 +420,6 @@ def _has_index(described: Any) -> bool:
 
 
 def _add(found: list[Any], item: Any) -> None:
-    """Append what is not there yet."""
+    """Append an item unless it is there."""
     if item not in found:
         found.append(item)
