@@ -119,4 +119,4 @@ def _layers(subject: Subject) -> Iterator[str]:
         yield f"{number} {kind}"
     if subject.step_cell is not None:
         states = ", ".join(f"{pair.input} to {pair.output}" for pair in subject.step_cell.states)
-        yield f"one step of a cell written in single operators, with the states {states}"
+        yield f"one step of a cell in single operators, with the states {states}"

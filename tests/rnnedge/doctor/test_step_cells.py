@@ -53,7 +53,7 @@ def test_its_states_are_told(names: tuple[str, ...], examined: Callable[..., Exa
     found = examined(_lstm(names))
     h, c, h_n, c_n = names
     assert (
-        f"one step of a cell written in single operators, with the states {h} to {h_n}, {c} to {c_n}"
+        f"one step of a cell in single operators, with the states {h} to {h_n}, {c} to {c_n}"
         in (" ".join(found.facts))
     )
     assert found.general == ()
