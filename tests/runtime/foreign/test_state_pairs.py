@@ -1,4 +1,4 @@
-"""States that a graph determines, signals that look like states, and files that are long to walk."""
+"""States that a graph determines, signals that look like states, and files long to walk."""
 
 from itertools import pairwise
 
