@@ -78,7 +78,7 @@ class ExportResult:
         )
 
 
-def export(
+def export(  # noqa: PLR0913 - each is an option given by name
     model: nn.Module,
     path: str | os.PathLike[str],
     *,

@@ -40,7 +40,7 @@ def step_through(
     return _engine.Stepper(program, frame, output, output.copy, states, others, tiny, flushed_every)
 
 
-def step_rows(
+def step_rows(  # noqa: PLR0913 - each is a part of the step
     layout: Layout,
     frame: Array,
     answers: tuple[int, ...],

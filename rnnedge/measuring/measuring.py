@@ -50,7 +50,7 @@ class _Alone:
         return {OWN: partial(session.run, self.inputs(session, shape))}, {}
 
 
-def bench_shapes(
+def bench_shapes(  # noqa: PLR0913 - each is an option, given by name
     model: str | os.PathLike[str],
     shapes: Sequence[Shape],
     *,

@@ -26,7 +26,7 @@ _FRAMES = 16
 """Different frames that a stream is given, over and over."""
 
 
-def bench_stream(
+def bench_stream(  # noqa: PLR0913 - each is an option, given by name
     model: str | os.PathLike[str],
     batches: Sequence[int],
     *,

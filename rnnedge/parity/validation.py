@@ -58,7 +58,7 @@ DIAGNOSIS_TIME = 30.0
 """Seconds that a diagnosis may take, where nobody says otherwise."""
 
 
-def validate(
+def validate(  # noqa: PLR0913 - each is an option, given by name
     model: str | os.PathLike[str],
     *,
     against: nn.Module | Source | str | os.PathLike[str],

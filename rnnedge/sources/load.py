@@ -52,7 +52,7 @@ class Source:
         return (*self.remarks, *untold_notes(RNNSpec.from_layer(self.module), self.untold))
 
 
-def load_source(
+def load_source(  # noqa: PLR0913 - each is an option, given by name
     source: str | os.PathLike[str] | None,
     *,
     options: Mapping[str, Any] | None = None,

@@ -88,7 +88,7 @@ def lower_with(product: Product, graph: GraphBuilder, call: LayerCall) -> Lowere
     return output, joined
 
 
-def add_scan(
+def add_scan(  # noqa: PLR0913 - each is a part of the Scan
     graph: GraphBuilder,
     sizes: tuple[int, ...],
     directions: Sequence[int],

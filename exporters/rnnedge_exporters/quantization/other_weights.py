@@ -7,6 +7,7 @@ widened when the model is opened: what does it has constant inputs, as in `Graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -114,25 +115,31 @@ def store_in(
         elif written != "float32":
             computed = integers(constant.name or "")
             seen = moments.of.get(name) if moments else None
-            one = _written(
-                graph, constant, name, array, node, summed, written, integers=computed, moments=seen
-            )
-            report.append(one)
+            weight = _Weight(name, constant, node, summed, array)
+            report.append(_written(graph, weight, written, integers=computed, moments=seen))
     return report
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Weight:
+    """A weight of a graph: its name in the report, the node that takes it, what it sums over."""
+
+    name: str
+    constant: ir.Value
+    node: ir.Node
+    summed: Axes
+    array: Float32
 
 
 def _written(
     graph: ir.Graph,
-    constant: ir.Value,
-    name: str,
-    array: Float32,
-    node: ir.Node,
-    summed: Axes,
+    weight: _Weight,
     storage: Storage,
     *,
     integers: bool,
     moments: SecondMoments | None,
 ) -> LayerQuantization:
+    constant, summed, array = weight.constant, weight.summed, weight.array
     done = "stored in int8" if storage == "int8" else "stored in float16"
     reason = "computed in float32: smaller file, same speed"
     multiplied = integers and storage == "int8" and is_large_product(constant, summed)
@@ -143,7 +150,7 @@ def _written(
         better = round_on_data(rows, Grid(limit), moments)
         if better is not None:
             decided = better[0].T if summed == (0,) else better[0]
-            gains[name] = better[1]
+            gains[weight.name] = better[1]
     if multiplied:
         done = "computes in int8"
         reason = f"from {_COMPUTED_FROM:,} weights on, int8 is 1.4 to 8 times as fast"
@@ -152,8 +159,8 @@ def _written(
         stored = store(graph, constant, decided, summed, storage)
     after = rounded(decided, summed, limit) if storage == "int8" else halved(array)
     return LayerQuantization(
-        name=name,
-        kind=node.op_type,
+        name=weight.name,
+        kind=weight.node.op_type,
         done=done,
         reason=explain(reason, gains),
         bytes_before=array.nbytes,

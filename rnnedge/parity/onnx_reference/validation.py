@@ -39,7 +39,7 @@ _CRASHES = 3
 """Crashes, each of which costs a new process, after which a sweep ends."""
 
 
-def validate_beside_file(
+def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
     model: str | os.PathLike[str],
     *,
     against: str | os.PathLike[str],
