@@ -37,7 +37,7 @@ class RnnEdgeError(Exception):
 
     def __str__(self) -> str:
         """Return the message as one printable line, whatever the names in it hold."""
-        return printable_line(" ".join(super().__str__().split("\n")))
+        return printable_line(super().__str__())
 
 
 class ModelError(RnnEdgeError, ValueError):
