@@ -103,7 +103,7 @@ def build_module_graph(
                 copied,
                 arguments,
                 kept,
-                axes_named=dynamic_axes is not None,
+                dynamic_axes=dynamic_axes,
                 rolled=rolling.module is not None,
                 refused=rolling.why,
             )

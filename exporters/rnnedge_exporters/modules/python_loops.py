@@ -6,6 +6,7 @@ import ast
 import linecache
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,26 @@ _MOST_AXES = 12
 _LOOPS = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)
 
 
-def loop_over_an_axis(arguments: Arguments, run: Callable[[Arguments], Any]) -> str | None:
+@dataclass(frozen=True, slots=True)
+class AxisLoop:
+    """A Python loop that runs once for each entry of an axis.
+
+    Attributes:
+        line: Where it is.
+        name: The input.
+        axis: Its axis.
+    """
+
+    line: str
+    name: str
+    axis: int
+
+    def __str__(self) -> str:
+        """Return where it is, and the axis."""
+        return f"{self.line}, over axis {self.axis} of {self.name}"
+
+
+def loop_over_an_axis(arguments: Arguments, run: Callable[[Arguments], Any]) -> AxisLoop | None:
     """Find a Python loop that runs once for each entry of an axis.
 
     The module is run with one entry more along each axis in turn: a line that then runs more often
@@ -47,7 +67,7 @@ def loop_over_an_axis(arguments: Arguments, run: Callable[[Arguments], Any]) -> 
         often = [place for place, times in after.items() if times > before[place] > 0]
         loop = next(filter(None, (_loop_around(*place) for place in often)), None)
         if loop:
-            return f"{loop}, over axis {axis} of {name}"
+            return AxisLoop(loop, name, axis)
     return None
 
 

@@ -12,7 +12,8 @@ from rnnedge_exporters.errors import ExportError, LoopError
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
-from rnnedge_exporters.modules.python_loops import loop_over_an_axis
+from rnnedge_exporters.modules.example import DynamicAxes
+from rnnedge_exporters.modules.python_loops import AxisLoop, loop_over_an_axis
 from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_state, seeded
 
 
@@ -21,7 +22,7 @@ def check_source(
     arguments: Arguments,
     kept: Mapping[str, tuple[nn.Module, str]],
     *,
-    axes_named: bool,
+    dynamic_axes: DynamicAxes | None,
     rolled: bool = False,
     refused: LoopError | None = None,
 ) -> list[str]:
@@ -31,7 +32,7 @@ def check_source(
         module: A private copy.
         arguments: The example. Where the module does not run on it, nothing is said: tracing does.
         kept: Attributes that hold a state, by path, whose handling is known.
-        axes_named: Whether the caller names the dynamic axes, which layers that run would show.
+        dynamic_axes: Those that the caller names; None for those that layers and loops show.
         rolled: Whether a Python loop over time is written as a layer.
         refused: Why it cannot be.
 
@@ -63,9 +64,9 @@ def check_source(
         raise
     except Exception:  # whatever a forward raises on an example that does not fit it
         return []
-    if not (seen.calls or seen.cells or rolled or (axes_named and seen.layers)):
+    if not (seen.calls or seen.cells or rolled or (dynamic_axes is not None and seen.layers)):
         loop = None if refused else loop_over_an_axis(arguments, afresh)
-        raise refused or no_recurrence(name, list(seen.layers), loop)
+        raise refused or no_recurrence(name, list(seen.layers), loop, dynamic_axes)
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
     _refuse_draws(name, module, afresh)
@@ -115,14 +116,26 @@ def _notes_on_state(
     )
 
 
-def no_recurrence(name: str, layers: list[str], loop: str | None) -> ExportError:
+def no_recurrence(
+    name: str,
+    layers: list[str],
+    loop: AxisLoop | None,
+    dynamic_axes: DynamicAxes | None = None,
+) -> ExportError:
     """Return the error for a module in which no recurrent layer runs.
 
     Args:
         name: Class of the module.
         layers: Paths of the layers that it has.
         loop: A Python loop over an axis, and where it is.
+        dynamic_axes: Those that the caller names, or None.
     """
+    if loop and dynamic_axes is not None and loop.axis not in dynamic_axes.get(loop.name, {}):
+        return LoopError(
+            f"{name} runs no recurrent layer, but a Python loop ({loop}), an axis that "
+            "dynamic_axes leaves fixed: name it there, as {'x': {0: 'batch', 1: 'time'}}, or in "
+            "--input x=float32[batch,time,8], and the loop becomes a Scan"
+        )
     if loop:
         return LoopError(
             f"{name} runs no recurrent layer, but a Python loop ({loop}), which would be unrolled "

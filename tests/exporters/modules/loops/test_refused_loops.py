@@ -123,3 +123,22 @@ def test_refused_with_its_line(kind: type[nn.Module], why: str, tmp_path: Path) 
     assert "rnnedge.Recurrent(cell)" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+class Plain(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.size(0), 6)
+        for t in range(x.size(1)):
+            h = torch.tanh(self.u(h) + self.w(x[:, t]))
+        return h
+
+
+@pytest.mark.parametrize("axes", [{}, {"x": {0: "batch"}}], ids=["none", "batch"])
+def test_a_loop_over_an_axis_that_is_left_fixed(
+    axes: dict[str, dict[int, str]], tmp_path: Path
+) -> None:
+    message = "over axis 1 of x.*, an axis that dynamic_axes leaves fixed: name it there"
+    with pytest.raises(rnnedge.LoopError, match=message):
+        rnnedge.export(
+            Plain(), tmp_path / "m.onnx", example_inputs=(torch.randn(2, 9, 4),), dynamic_axes=axes
+        )
