@@ -92,6 +92,21 @@ def test_opening_and_running_a_model_needs_no(python, tmp_path, module):
     assert module not in done.stdout.split()
 
 
+def test_a_first_step_loads_nothing_that_only_files_need(python, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(Tiny("gru").content)
+    code = (
+        "import sys; import numpy as np; before = set(sys.modules); import rnnedge_runtime; "
+        "stream = rnnedge_runtime.Session('model.onnx', engine='onnxruntime').stream(1); "
+        f"stream.step(np.zeros((1, 1, {Tiny('gru').input_size}), np.float32)); "
+        "print(*set(sys.modules) - before)"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "rnnedge_runtime.streaming.stream" in loaded
+    assert not loaded & {"rnnedge_runtime.atomic_file", "secrets", "shutil", "zipfile"}
+
+
 def test_exported_names_say_where_they_come_from():
     for name in EXPORTED:
         assert getattr(rnnedge_runtime, name).__module__.startswith("rnnedge_runtime.")

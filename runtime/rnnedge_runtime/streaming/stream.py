@@ -16,7 +16,6 @@ from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
 from rnnedge_runtime.streaming.constant_inputs import take_constants
 from rnnedge_runtime.streaming.silence_and_nan import check_finite
-from rnnedge_runtime.streaming.state_file import read_state, write_state
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
 from rnnedge_runtime.streaming.stream_state import StreamState
 
@@ -136,6 +135,8 @@ class Stream:
         Raises:
             WriteError: If the file must not or cannot be written.
         """
+        from rnnedge_runtime.streaming.state_file import write_state  # only files need it
+
         write_state(path, self._model, self.state, force=force)
 
     def load(self, path: str | os.PathLike[str]) -> None:
@@ -148,6 +149,8 @@ class Stream:
             StateError: If the file cannot be read, or has the state of another model or batch; the
                 state of the stream does not change.
         """
+        from rnnedge_runtime.streaming.state_file import read_state
+
         self.state = read_state(path, self._model)
 
     def close(self) -> None:
