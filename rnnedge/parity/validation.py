@@ -312,7 +312,7 @@ def _explain(
 ) -> tuple[tuple[Curve, ...], Diagnosis | None]:
     """Return the error over time, and why a model fails."""
     curves = error_over_time(collected, subject.fitted)
-    if quick and all(results):  # onnx is loaded only to look into a file
+    if quick and all(results):  # what fails, and the whole sweep, is looked into
         return curves, None
     from rnnedge.parity.diagnosis.diagnose import diagnose, layer_curves
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, inliner
 
 from rnnedge_exporters.onnx_model.axis_names import axes_of, relabel, spec_of
-from rnnedge_exporters.onnx_model.nodes import all_nodes, all_tensors, used
+from rnnedge_exporters.onnx_model.nodes import STANDARD, all_nodes, all_tensors, used
 from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
 from rnnedge_runtime.errors import ContractError, ModelError
 
@@ -80,7 +80,7 @@ class OnnxFile:
     @property
     def opset(self) -> int:
         """Version of ONNX's own operator set; 0 when the file imports none."""
-        return next((o.version for o in self.proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+        return next((o.version for o in self.proto.opset_import if o.domain in STANDARD), 0)
 
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from io import FileIO
 from typing import IO, Any, NoReturn, TypeVar
 
+from typing_extensions import Self
+
 from rnnedge_exporters.errors import CrashError, TimeLimitError
 from rnnedge_exporters.sandbox.serve import HEADER, READY
 from rnnedge_runtime.errors import EngineError, RnnEdgeError
@@ -187,6 +189,24 @@ class ChildProcess:
             how = f"did not end within {limit:g} s"
             raise TimeLimitError(f"it {how}", how=how)
         raise _crash(_signal(-code) if code < 0 else f"exit code {code}", words)
+
+
+class ChildOwner:
+    """What runs models in one child, which ends with its `with` block."""
+
+    _process: ChildProcess
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """End the child."""
+        self.close()
+
+    def close(self) -> None:
+        """End the child; a later request starts another."""
+        self._process.close()
 
 
 class _Deadline:

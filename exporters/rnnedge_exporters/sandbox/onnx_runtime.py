@@ -7,12 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from types import TracebackType
 from typing import Any
 
 from rnnedge_exporters.errors import CrashError, TimeLimitError
 from rnnedge_exporters.sandbox.child_process import TIME_LIMIT as TIME_LIMIT
-from rnnedge_exporters.sandbox.child_process import ChildProcess
+from rnnedge_exporters.sandbox.child_process import ChildOwner, ChildProcess
 from rnnedge_exporters.sandbox.onnx_runtime_server import INTERFACE, NOT_OPEN, OPENED, Wanted
 from rnnedge_exporters.sandbox.onnx_runtime_server import Arrays as Arrays
 from rnnedge_runtime.engine.options import EngineOptions
@@ -66,7 +65,7 @@ class ModelBytes:
         self.number = next(_NUMBERS)
 
 
-class Sandbox:
+class Sandbox(ChildOwner):
     """A child process that runs models on the CPU, with one thread; it starts again after a death.
 
     Args:
@@ -90,19 +89,6 @@ class Sandbox:
         self._process = ChildProcess("onnx_runtime_server", idle=idle)
         self._endless: dict[Any, Answer] = {}
 
-    def __enter__(self) -> Sandbox:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the child."""
-        self.close()
-
     @property
     def pid(self) -> int | None:
         """The process id of the child; None while there is none."""
@@ -111,10 +97,6 @@ class Sandbox:
     def start(self) -> None:
         """Start the child unless it runs; it gets ready while the caller goes on."""
         self._process.start()
-
-    def close(self) -> None:
-        """End the child; a later run starts another."""
-        self._process.close()
 
     def run(
         self,

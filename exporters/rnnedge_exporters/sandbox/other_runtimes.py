@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from shutil import which
-from types import TracebackType
 
 from rnnedge_exporters.errors import CrashError
-from rnnedge_exporters.sandbox.child_process import ChildProcess
+from rnnedge_exporters.sandbox.child_process import ChildOwner, ChildProcess
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays
 
 _NODE_PACKAGE = "onnxruntime-node"
@@ -66,7 +65,7 @@ RUNNABLE: Mapping[str, Installed] = {
 """The runtimes that a model can be run in here, where they are installed."""
 
 
-class OtherRuntime:
+class OtherRuntime(ChildOwner):
     """Runs models in one other runtime, on the CPU.
 
     Args:
@@ -78,19 +77,6 @@ class OtherRuntime:
         """Start nothing yet."""
         self._name, self._limit = name, time_limit
         self._process = ChildProcess("other_runtimes_server")
-
-    def __enter__(self) -> OtherRuntime:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the child."""
-        self._process.close()
 
     def run(self, model: str | os.PathLike[str], feeds: Arrays) -> Answer:
         """Run a model once; what goes wrong is in the answer.

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
 
 from rnnedge_exporters.errors import CrashError
 from rnnedge_exporters.sandbox.child_process import TIME_LIMIT as TIME_LIMIT
-from rnnedge_exporters.sandbox.child_process import ChildProcess, make_error
+from rnnedge_exporters.sandbox.child_process import ChildOwner, ChildProcess, make_error
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.errors import ModelError, RnnEdgeError
 from rnnedge_runtime.loaded_model import RunResult
 
 
-class Worker:
+class Worker(ChildOwner):
     """A child process that opens and runs models; one that died is replaced at the next call.
 
     Args:
@@ -29,23 +28,6 @@ class Worker:
         self._limit = time_limit
         self._process = ChildProcess("session_server")
         self._process.start()
-
-    def __enter__(self) -> Worker:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the child."""
-        self.close()
-
-    def close(self) -> None:
-        """End the child."""
-        self._process.close()
 
     def call(self, command: str, *arguments: Any) -> Any:
         """Have the child carry out a command.

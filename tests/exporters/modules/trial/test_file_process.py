@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from endless_loop import endless_loop
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -84,18 +85,7 @@ def deadly() -> bytes:
 
 @pytest.fixture
 def endless() -> bytes:
-    floats = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Neg", ["v"], ["v_"])],
-        "body",
-        [
-            floats("i", TensorProto.INT64, []),
-            floats("on", TensorProto.BOOL, []),
-            floats("v", TensorProto.FLOAT, None),
-        ],
-        [floats("on_", TensorProto.BOOL, []), floats("v_", TensorProto.FLOAT, None)],
-    )
-    return _file([helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)], true=True)
+    return _file([endless_loop("x", "y")], true=True)
 
 
 def test_answers_are_those_of_this_process(deadly: bytes) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from endless_loop import endless_loop
 from onnx import TensorProto, helper, numpy_helper
 from onnx_files import node_file, tagger
 from torch import nn
@@ -211,19 +212,7 @@ def plain(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    floats = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Neg", ["v"], ["v_"])],
-        "body",
-        [
-            floats("i", TensorProto.INT64, []),
-            floats("on", TensorProto.BOOL, []),
-            floats("v", TensorProto.FLOAT, None),
-        ],
-        [floats("on_", TensorProto.BOOL, []), floats("v_", TensorProto.FLOAT, None)],
-    )
-    loop = helper.make_node("Loop", ["", "true", "input"], ["output"], body=body)
-    return _with([loop], tmp_path / "endless.onnx", true=True)
+    return _with([endless_loop("input", "output")], tmp_path / "endless.onnx", true=True)
 
 
 @pytest.fixture
