@@ -82,7 +82,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class CProgram:
     """A model at fixed sizes.
 
     Attributes:
@@ -113,7 +113,7 @@ class Program:
 
 def lay_out(
     content: bytes, interface: Interface, *, batch: int, steps: int | None, name: str
-) -> Program:
+) -> CProgram:
     """Lay a model out for C.
 
     Args:
@@ -147,7 +147,7 @@ def lay_out(
 
 def _lay_out(
     model: Model, interface: Interface, batch: int, steps: int | None, name: str
-) -> Program:
+) -> CProgram:
     graph = model.graph
     given = [info for info in graph.inputs if info.name not in graph.initializers]
     specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
@@ -177,7 +177,7 @@ def _lay_out(
         taken[pair.input]: math.prod(shapes[pair.input])
         for pair in (interface.states if steps is not None else ())
     }
-    return Program(
+    return CProgram(
         inputs=inputs,
         outputs=outputs,
         states=states,
