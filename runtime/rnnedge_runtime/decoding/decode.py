@@ -210,12 +210,15 @@ def _search(
     max_steps: int,
 ) -> None:
     """Step until every row has stopped; a row that has is fed its first symbol again."""
-    name, shape = ports.symbol.name, symbol_shape(ports.symbol, len(prompt))
-    dtype = dtype_of(ports.symbol.dtype)
+    frame = np.empty(symbol_shape(ports.symbol, len(prompt)), dtype_of(ports.symbol.dtype))
     states = model.interface.state_inputs
+    most = np.iinfo(frame.dtype).max
 
     def step(symbols: Integers) -> Array | dict[str, Array]:
-        return stream.step({name: symbols.astype(dtype).reshape(shape)})
+        if symbols.max() > most:
+            raise InputError(f"{ports.symbol}: cannot take the symbol {symbols.max()}")
+        frame[...] = symbols.reshape(frame.shape)
+        return stream.step(frame, copy=False)  # the only input that is no constant
 
     for symbols in prompt.T[:-1]:
         step(symbols)

@@ -66,9 +66,10 @@ class GreedySearch:
     def advance(self, logits: NDArray[Any]) -> Choice:
         """Choose the next symbol of each row; logits are floats [rows, symbols]."""
         symbols = logits.argmax(axis=1).astype(np.int64)
-        rows = np.flatnonzero(self.live)
-        self._scores[rows] += log_probabilities(logits[rows])[np.arange(len(rows)), symbols[rows]]
-        self.live = self.live & ~np.isin(symbols, self._stops)
+        rows = logits[self.live].astype(np.float64)
+        rows -= rows.max(axis=1, keepdims=True)  # that of the symbol chosen becomes 0
+        self._scores[self.live] -= np.log(np.exp(rows).sum(axis=1))
+        self.live = self.live & ~(symbols[:, None] == self._stops).any(axis=1)
         self._steps.append((symbols, self.live))
         return Choice(symbols, None)
 

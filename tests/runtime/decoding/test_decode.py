@@ -79,22 +79,30 @@ def test_several_symbols_may_stop(session):
     assert (decoded.scores < 0).all()
 
 
-def test_int32_symbols():
+def of_int32(contract):
+    """Return a file of int32 symbols, which gives a GRU's output as logits."""
     core = TINY.graph()
     core.inputs[0] = TensorSpec("symbol", "int32", ("time", "batch"))
     core.nodes.insert(0, ("Gather", ["table", "symbol"], ["input"], {}))
     core.constants["table"] = TABLE
+    if contract is None:
+        return core.content()
     interface = replace(TINY.interface, inputs=tuple(core.inputs))
-    content = core.content(replace(TINY.contract, interface=interface))
-    assert Session(content, threads=1).decode(1, None, 5).tokens == [greedy(None, 5)]
+    return core.content(replace(contract, interface=interface))
+
+
+def test_int32_symbols():
+    session = Session(of_int32(TINY.contract), threads=1)
+    assert session.decode(1, None, 5).tokens == [greedy(None, 5)]
+
+
+def test_a_symbol_that_the_dtype_does_not_hold_is_refused():
+    with pytest.raises(InputError, match=r"cannot take the symbol 2147483649"):
+        Session(of_int32(TINY.contract), threads=1).decode(2**31 + 1, None, 5)
 
 
 def test_a_model_without_a_contract():
-    core = TINY.graph()
-    core.inputs[0] = TensorSpec("symbol", "int64", ("time", "batch"))
-    core.nodes.insert(0, ("Gather", ["table", "symbol"], ["input"], {}))
-    core.constants["table"] = TABLE
-    session = Session(core.content(), threads=1)
+    session = Session(of_int32(None), threads=1)
     assert session.decode(1, None, 5, beam=1).tokens == [greedy(None, 5)]
 
 
