@@ -204,3 +204,58 @@ class Session(LoadedModel):
             symbol=symbol,
             logits=logits,
         )
+
+    def transduce(  # noqa: PLR0913 - each is a separate option, given by name
+        self,
+        frames: ArrayLike,
+        blank: int,
+        max_symbols: int = 10,
+        *,
+        lengths: ArrayLike | None = None,
+        start: ArrayLike | None = None,
+        state: State | None = None,
+        frame: str | None = None,
+        symbol: str | None = None,
+        logits: str | None = None,
+    ) -> Decoded:
+        """Let the step of a transducer (RNN-T) write symbols for the frames of an encoder.
+
+        The model is predictor and joint network: it takes one frame float [batch, features] and the
+        last symbol, integers [batch] (both with or without a time axis), and gives logits
+        [batch, symbols]. Each row stays at a frame until the most likely symbol is the blank; its
+        state changes only where it writes another.
+
+        Args:
+            frames: float32 [batch, time, features], what the encoder gives.
+            blank: The symbol that moves on to the next frame.
+            max_symbols: The most symbols that are written at one frame, 1 or more.
+            lengths: Frames of each row, integers [batch]; None means that every row is full.
+            start: The symbol before the first, one or one for each row; None is the blank.
+            state: The initial state of the predictor; None is zeros.
+            frame: The input that takes the frames; None finds the only one that fits.
+            symbol: The input that takes the symbols; None finds the only one that fits.
+            logits: The output that has the logits; None finds the only one that fits.
+
+        Returns:
+            One hypothesis for each row, with the frame at which each symbol was written.
+
+        Raises:
+            StateError: If the model has no states to keep, or reads the future, or if the state
+                does not fit, or has no batch axis.
+            InputError: If an argument does not fit, or no input or output of the model does.
+            EngineError: If the engine fails, or gives NaN or no finite logit.
+        """
+        from rnnedge_runtime.decoding.transduce import transduce
+
+        return transduce(
+            self,
+            frames,
+            blank,
+            max_symbols,
+            lengths=lengths,
+            start=start,
+            state=state,
+            frame=frame,
+            symbol=symbol,
+            logits=logits,
+        )

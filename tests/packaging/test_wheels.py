@@ -17,6 +17,7 @@ RUNTIME = {
     "rnnedge_runtime/decoding/decode.py",
     "rnnedge_runtime/decoding/ports.py",
     "rnnedge_runtime/decoding/search.py",
+    "rnnedge_runtime/decoding/transduce.py",
     "rnnedge_runtime/engine/__init__.py",
     "rnnedge_runtime/engine/inference_session.py",
     "rnnedge_runtime/engine/info.py",

@@ -94,7 +94,7 @@ def decode(  # noqa: PLR0913 - the options of `Session.decode`
     if inputs is not None and not isinstance(inputs, Mapping):
         raise InputError(f"inputs: expected a mapping by name, got {type(inputs).__name__}")
     ports = find_ports(model.interface, inputs or (), symbol, logits)
-    begun = begin(model, start, inputs or {}, state)
+    begun = begin(model, start, ports.symbol, inputs or {}, state)
     batch = len(begun.symbols)
     stops = _stops(stop, ports.logits.axes[-1])
     search: Search = GreedySearch(batch, stops)
@@ -110,16 +110,11 @@ def decode(  # noqa: PLR0913 - the options of `Session.decode`
 def begin(
     model: LoadedModel,
     start: ArrayLike,
+    symbol: TensorSpec,
     inputs: Mapping[str, ArrayLike],
     state: State | None,
 ) -> Start:
     """Check what a decoder begins with, and give each part the rows of the batch."""
-    symbols = as_array("start", start, InputError)
-    if symbols.dtype.kind not in "iu" or symbols.ndim > 2 or not symbols.size or symbols.min() < 0:
-        raise InputError(
-            "start: expected a symbol (an integer of 0 or more), one for each row [batch], or the "
-            f"same number for each [batch, steps], got {start!r}"
-        )
     specs = {spec.name: spec for spec in model.interface.data_inputs}
     arrays = {name: as_array(name, value, InputError) for name, value in inputs.items()}
     states: tuple[Array, ...] | None = None
@@ -134,16 +129,39 @@ def begin(
         states = tuple(model.binder.state(state, sizes).values())
     parts = [(spec, arrays[name]) for name, spec in specs.items() if name in arrays]
     parts += list(zip(model.interface.state_inputs, states or (), strict=False))
-    batch = len(symbols) if symbols.ndim else _batch_of(parts)
-    if symbols.ndim < 2:
-        symbols = np.broadcast_to(symbols, batch)[:, None]
+    symbols = symbols_of(start, _batch_of(parts), symbol)
+    batch = len(symbols)
     for spec, array in parts:
         found = _batch_of([(spec, array)])
         if BATCH in spec.axes and found != batch:
             raise InputError(
                 f"start: expected as many symbols as {spec.name} has rows, {found}, got {batch}"
             )
-    return Start(symbols.astype(np.int64), arrays, states)
+    return Start(symbols, arrays, states)
+
+
+def symbols_of(start: ArrayLike, batch: int, spec: TensorSpec) -> Integers:
+    """Return the symbols that a decoder begins with, int64 [batch, steps].
+
+    Args:
+        start: As the caller passed them.
+        batch: How many rows one symbol is for.
+        spec: The input that takes them.
+
+    Raises:
+        InputError: If they are no symbols, or the dtype of the input does not hold them.
+    """
+    symbols = as_array("start", start, InputError)
+    if symbols.dtype.kind not in "iu" or symbols.ndim > 2 or not symbols.size or symbols.min() < 0:
+        raise InputError(
+            "start: expected a symbol (an integer of 0 or more), one for each row [batch], or the "
+            f"same number for each [batch, steps], got {start!r}"
+        )
+    if symbols.max() > np.iinfo(dtype_of(spec.dtype)).max:
+        raise InputError(f"start: {spec} cannot take the symbol {symbols.max()}")
+    if symbols.ndim < 2:
+        symbols = np.broadcast_to(symbols, symbols.shape or batch)[:, None]
+    return symbols.astype(np.int64)
 
 
 def open_stream(model: LoadedModel, begun: Start, rows: Integers) -> Stream:
@@ -174,10 +192,13 @@ def read_logits(
 
     Raises:
         EngineError: If a row that is `live` has none to choose by: NaN, infinity, or all -infinity.
+        InputError: If the next input does not hold every symbol.
     """
     name = ports.logits.name
     logits = answer[name] if isinstance(answer, Mapping) else answer
     logits = logits.reshape(len(live), -1)
+    if logits.shape[1] - 1 > np.iinfo(dtype_of(ports.symbol.dtype)).max:
+        raise InputError(f"{ports.symbol}: cannot take each of {logits.shape[1]} symbols")
     highest = logits.max(axis=1)  # NaN where there is a NaN
     wrong = live & ~np.isfinite(highest)
     if wrong.any():
@@ -212,11 +233,8 @@ def _search(
     """Step until every row has stopped; a row that has is fed its first symbol again."""
     frame = np.empty(symbol_shape(ports.symbol, len(prompt)), dtype_of(ports.symbol.dtype))
     states = model.interface.state_inputs
-    most = np.iinfo(frame.dtype).max
 
     def step(symbols: Integers) -> Array | dict[str, Array]:
-        if symbols.max() > most:
-            raise InputError(f"{ports.symbol}: cannot take the symbol {symbols.max()}")
         frame[...] = symbols.reshape(frame.shape)
         return stream.step(frame, copy=False)  # the only input that is no constant
 

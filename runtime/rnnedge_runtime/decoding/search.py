@@ -20,11 +20,13 @@ class Hypothesis:
         tokens: The symbols, without those of the start and without the stop symbol.
         score: The sum of the log-probabilities of its symbols, the stop symbol included.
         finished: Whether it ends with a stop symbol; False where it was cut off by `max_steps`.
+        frames: For a transducer, the frame at which each symbol was written; else empty.
     """
 
     tokens: tuple[int, ...]
     score: float
     finished: bool
+    frames: tuple[int, ...] = ()
 
 
 class Choice(NamedTuple):
@@ -66,9 +68,7 @@ class GreedySearch:
     def advance(self, logits: NDArray[Any]) -> Choice:
         """Choose the next symbol of each row; logits are floats [rows, symbols]."""
         symbols = logits.argmax(axis=1).astype(np.int64)
-        rows = logits[self.live].astype(np.float64)
-        rows -= rows.max(axis=1, keepdims=True)  # that of the symbol chosen becomes 0
-        self._scores[self.live] -= np.log(np.exp(rows).sum(axis=1))
+        self._scores[self.live] += chosen_scores(logits[self.live])
         self.live = self.live & ~(symbols[:, None] == self._stops).any(axis=1)
         self._steps.append((symbols, self.live))
         return Choice(symbols, None)
@@ -156,6 +156,14 @@ def log_probabilities(logits: NDArray[Any]) -> Floats:
     shifted -= shifted.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
+
+
+def chosen_scores(logits: NDArray[Any]) -> Floats:
+    """Return the log-probability of each row's most likely symbol, float64 [rows]."""
+    shifted: Floats = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)  # that of the most likely becomes 0
+    scores: Floats = -np.log(np.exp(shifted).sum(axis=1))
+    return scores
 
 
 def best(ranks: Floats, count: int) -> Integers:

@@ -9,6 +9,7 @@ import rnnedge
 from rnnedge_runtime import Session
 
 SYMBOLS, START, STOP, STEPS = 13, 2, 3, 12
+BLANK, FEATURES = 0, 5
 
 
 class Speller(nn.Module):
@@ -215,3 +216,64 @@ def test_a_state_with_the_axis_of_the_memory_starts_at_zeros(cases):
     assert session.decode(START, STOP, STEPS, inputs=inputs) == session.decode(
         START, STOP, STEPS, inputs=inputs, state=zeros
     )
+
+
+class Transducer(nn.Module):
+    """A predictor over the symbols, and the joint network."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.embedding = nn.Embedding(SYMBOLS, 6)
+        self.predictor = cell(6, 8, batch_first=True)
+        self.joint = nn.Linear(FEATURES, 8)
+        self.head = nn.Linear(8, SYMBOLS)
+
+    def forward(self, frame, symbol, state=None):
+        output, state = self.predictor(self.embedding(symbol), state)
+        return self.head(torch.tanh(self.joint(frame) + output)), state
+
+
+def transduced_in_pytorch(model, frames, max_symbols):
+    """Return the symbols of one row, the frame of each, and their score."""
+    written, places, score = [], [], 0.0
+    symbol, state = BLANK, None
+    with torch.no_grad():
+        for at, frame in enumerate(frames):
+            for _ in range(max_symbols):
+                logits, after = model(frame[None, None], torch.tensor([[symbol]]), state)
+                gains = logits[0, 0].log_softmax(-1)
+                chosen = int(gains.argmax())
+                score += float(gains[chosen])
+                if chosen == BLANK:
+                    break
+                symbol, state = chosen, after
+                written.append(chosen)
+                places.append(at)
+    return tuple(written), tuple(places), score
+
+
+@pytest.fixture(scope="module", params=[nn.GRU, nn.LSTM], ids=["gru", "lstm"])
+def transducer(request, tmp_path_factory):
+    model = sharp(Transducer(request.param), 3)
+    model.head.bias.data[[BLANK, STOP]] = torch.tensor([2.0, 0.0])
+    path = tmp_path_factory.mktemp("transducer") / "model.onnx"
+    example = (torch.zeros(2, 3, FEATURES), torch.zeros(2, 3, dtype=torch.long))
+    rnnedge.export(model, path, example_inputs=example)
+    return model.double(), path
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "native"])
+@pytest.mark.parametrize("max_symbols", [1, 3])
+def test_a_transducer_writes_what_a_loop_over_pytorch_writes(transducer, engine, max_symbols):
+    model, path = transducer
+    frames = np.random.default_rng(0).normal(size=(4, 9, FEATURES)).astype(np.float32) * 2
+    lengths = [9, 0, 4, 7]
+    session = Session(path, threads=1, engine=engine)
+    decoded = session.transduce(frames, BLANK, max_symbols, lengths=lengths)
+    for row, (length, (found,)) in enumerate(zip(lengths, decoded.hypotheses, strict=True)):
+        rows = torch.tensor(frames[row, :length]).double()
+        tokens, places, score = transduced_in_pytorch(model, rows, max_symbols)
+        assert (found.tokens, found.frames) == (tokens, places)
+        np.testing.assert_allclose(found.score, score, rtol=1e-4)
+    written = sum(map(len, decoded.tokens))
+    assert 5 < written < sum(lengths) * max_symbols  # neither blanks alone nor none
