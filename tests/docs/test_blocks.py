@@ -25,7 +25,7 @@ def test_page(
     for block in read_blocks(page):
         if not block.reason:
             runner.run(block)
-    for name in set(sys.modules) - before:  # the next page may have a my_model.py of its own
+    for name in set(sys.modules) - before:  # the next page may have another my_model.py
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
 
