@@ -30,7 +30,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("reports", "measuring", "doctor"),
+        ("reports", "measuring", "doctor", "triton"),
         ("parity", "sources"),
         ("/below",),
     ),

@@ -141,12 +141,15 @@ def begin(
 
 
 def symbols_of(start: ArrayLike, batch: int, spec: TensorSpec) -> Integers:
-    """Return the symbols that a decoder begins with, int64 [batch, steps].
+    """Read the symbols that a decoder begins with.
 
     Args:
         start: As the caller passed them.
         batch: How many rows one symbol is for.
         spec: The input that takes them.
+
+    Returns:
+        int64 [batch, steps].
 
     Raises:
         InputError: If they are no symbols, or the dtype of the input does not hold them.
@@ -188,7 +191,15 @@ def take_rows(spec: TensorSpec, array: Array, rows: Integers) -> Array:
 def read_logits(
     ports: Ports, answer: Array | Mapping[str, Array], live: NDArray[np.bool_]
 ) -> NDArray[Any]:
-    """Return the logits of a step, [rows, symbols].
+    """Read the logits of a step.
+
+    Args:
+        ports: What the logits are called.
+        answer: What the step gave.
+        live: The rows that are not finished, bool [rows].
+
+    Returns:
+        [rows, symbols].
 
     Raises:
         EngineError: If a row that is `live` has none to choose by: NaN, infinity, or all -infinity.

@@ -29,7 +29,7 @@ class Hypothesis:
     frames: tuple[int, ...] = ()
 
 
-class Choice(NamedTuple):
+class SymbolChoice(NamedTuple):
     """What a search chose in one step.
 
     Attributes:
@@ -48,7 +48,7 @@ class Search(Protocol):
     def live(self) -> NDArray[np.bool_]:
         """Which rows of the stream still need logits, bool [rows]."""
 
-    def advance(self, logits: NDArray[Any]) -> Choice:
+    def advance(self, logits: NDArray[Any]) -> SymbolChoice:
         """Choose the next symbol of each row; logits are floats [rows, symbols]."""
 
     def hypotheses(self) -> tuple[tuple[Hypothesis, ...], ...]:
@@ -65,13 +65,13 @@ class GreedySearch:
         self._scores: Floats = np.zeros(batch)
         self._steps: list[tuple[Integers, NDArray[np.bool_]]] = []
 
-    def advance(self, logits: NDArray[Any]) -> Choice:
+    def advance(self, logits: NDArray[Any]) -> SymbolChoice:
         """Choose the next symbol of each row; logits are floats [rows, symbols]."""
         symbols = logits.argmax(axis=1).astype(np.int64)
         self._scores[self.live] += chosen_scores(logits[self.live])
         self.live = self.live & ~(symbols[:, None] == self._stops).any(axis=1)
         self._steps.append((symbols, self.live))
-        return Choice(symbols, None)
+        return SymbolChoice(symbols, None)
 
     def hypotheses(self) -> tuple[tuple[Hypothesis, ...], ...]:
         """Return the one hypothesis of each sequence."""
@@ -109,7 +109,7 @@ class BeamSearch:
         """Which rows of the stream still need logits, bool [rows]."""
         return (~self._finished & (self._scores > -np.inf)).ravel()
 
-    def advance(self, logits: NDArray[Any]) -> Choice:
+    def advance(self, logits: NDArray[Any]) -> SymbolChoice:
         """Choose the best continuations; logits are floats [rows, symbols]."""
         batch, width = self._scores.shape
         count = logits.shape[1]
@@ -128,7 +128,7 @@ class BeamSearch:
         self._lengths = np.take_along_axis(lengths, parents, 1)
         self._finished = was_finished | (np.isin(symbols, self._stops) & (self._scores > -np.inf))
         self._steps.append((parents, np.where(self._finished, -1, symbols)))
-        return Choice(symbols.ravel(), (self._offsets + parents).ravel())
+        return SymbolChoice(symbols.ravel(), (self._offsets + parents).ravel())
 
     def hypotheses(self) -> tuple[tuple[Hypothesis, ...], ...]:
         """Return the hypotheses of each sequence, the best first."""
