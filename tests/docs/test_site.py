@@ -58,12 +58,9 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
         assert f"usage: python -m rnnedge_runtime {name}" in html
 
 
-@pytest.mark.parametrize(
-    "package", [rnnedge, rnnedge_runtime], ids=lambda package: package.__name__
-)
-def test_every_public_name_is_in_the_reference(site: Path, package: object) -> None:
-    name = getattr(package, "__name__", "")
-    html = (site / "reference" / f"{name}.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("package", [rnnedge, rnnedge_runtime], ids=["toolkit", "runtime"])
+def test_every_public_name_is_in_the_reference(site: Path, package: ModuleType) -> None:
+    html = (site / "reference" / f"{package.__name__}.html").read_text(encoding="utf-8")
     public = {item for item in dir(package) if not item.startswith("_")}
     classes = {item for item in public if callable(getattr(package, item))}
     missing = {item for item in classes if not re.search(rf"\b{item}\b", html)}
