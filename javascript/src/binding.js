@@ -201,6 +201,16 @@ export function boundLengths(name, lengths, batch, time) {
         `got shape [${values.shape.join(", ")}]`,
     );
   }
+  checkRange(name, values, time);
+  return values;
+}
+
+/**
+ * @param {string} name
+ * @param {Tensor} values
+ * @param {number | undefined} time
+ */
+function checkRange(name, values, time) {
   const longest = time ?? Infinity;
   for (let row = 0; row < values.size; row++) {
     const value = /** @type {number} */ (values.data[row]);
@@ -208,7 +218,6 @@ export function boundLengths(name, lengths, batch, time) {
     const allowed = time === undefined ? "of 0 or more" : `from 0 to ${time}, the number of steps`;
     throw new InputError(`${name}: expected lengths ${allowed}, got ${value} at row ${row}`);
   }
-  return values;
 }
 
 /**

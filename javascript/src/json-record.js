@@ -41,8 +41,8 @@ const WORDS = new Map([
  * @param {string} text The JSON.
  * @param {number} longest The most characters that are looked at.
  * @returns {Json}
- * @throws {RangeError} For anything else than JSON, with each key once in an object, and for what is
- *   longer than `longest` or nested too deeply to be read.
+ * @throws {RangeError} For anything else than JSON, with each key once in an object, and for what
+ *   is longer than `longest` or nested too deeply to be read.
  */
 export function parse(text, longest) {
   if (text.length > longest) {
@@ -78,11 +78,16 @@ class Reader {
     if (word) return WORDS.get(word[0]) ?? null;
     const text = this.#take(TEXT);
     if (text) return /** @type {string} */ (JSON.parse(text[0]));
+    return this.#number();
+  }
+
+  /** @returns {Json} */
+  #number() {
     const number = this.#take(NUMBER);
     if (!number) throw this.#wrong("a value");
     if (number[1] ?? number[2]) return new Fraction(Number(number[0]));
-    const whole = Number(number[0]);
-    return Number.isSafeInteger(whole) ? whole : BigInt(number[0].slice(0, 40));
+    const read = Number(number[0]);
+    return Number.isSafeInteger(read) ? read : BigInt(number[0].slice(0, 40));
   }
 
   end() {

@@ -14,6 +14,9 @@ import {
   oneLine,
 } from "./errors.js";
 import { openSource } from "./model-source.js";
+import { readGolden } from "./proof/golden.js";
+import { checkGolden } from "./proof/golden-check.js";
+import { Stream } from "./streaming/stream.js";
 
 /** @typedef {import("./binding.js").Sizes} Sizes */
 /** @typedef {import("./binding.js").State} State */
@@ -25,6 +28,9 @@ import { openSource } from "./model-source.js";
 /** @typedef {import("./engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("./engine/open.js").EngineName} EngineName */
 /** @typedef {import("./model-source.js").Model} Model */
+/** @typedef {import("./proof/golden.js").GoldenFiles} GoldenFiles */
+/** @typedef {import("./proof/golden-check.js").CheckResult} CheckResult */
+/** @typedef {import("./streaming/stream.js").StreamOptions} StreamOptions */
 /** @typedef {import("./tensor.js").Tensor} Tensor */
 /** @typedef {import("./tensor.js").TensorLike} TensorLike */
 
@@ -51,8 +57,8 @@ import { openSource } from "./model-source.js";
  *
  * @typedef {object} OpenOptions
  * @property {EngineName | EngineFactory} [engine] `onnxruntime-node`, `onnxruntime-web`, or `auto`,
- *   which takes the first of them that is there; or what `onnxruntime(ort)` returns, for a page that
- *   imports the library itself.
+ *   which takes the first of them that is there; or what `onnxruntime(ort)` returns, for a page
+ *   that imports the library itself.
  * @property {"cpu" | "webgpu"} [device] `webgpu` is WebGPU or an error.
  * @property {number} [threads] Threads inside one operator. Streams are best with 1.
  */
@@ -95,7 +101,7 @@ export class Session {
   /**
    * Open a model.
    *
-   * @param {Model} model Its bytes; a URL, which is fetched; or in Node the path of an `.onnx` file.
+   * @param {Model} model Its bytes; a URL, which is fetched; or in Node the path of a file.
    * @param {OpenOptions} [options]
    * @returns {Promise<Session>}
    * @throws {MissingPackageError} If the package of the engine is not installed.
@@ -109,8 +115,8 @@ export class Session {
     const text = (await source.metadata()).get(METADATA_KEY);
     if (text === undefined) {
       throw new ContractError(
-        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or a file ` +
-          "of another exporter with rnnedge export theirs.onnx -o model.onnx",
+        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or a ` +
+          "file of another exporter with rnnedge export theirs.onnx -o model.onnx",
       );
     }
     const contract = readContract(text, source.name);
@@ -157,8 +163,8 @@ export class Session {
    *   for a batch_first model; for a model of several inputs, an object by name.
    * @param {RunOptions} [options]
    * @returns {Promise<RunResult>} Every output by name, and the final state.
-   * @throws {InputError} For an input of the wrong name, rank, size or dtype, for lengths that do not
-   *   fit, and for a sequence without steps.
+   * @throws {InputError} For an input of the wrong name, rank, size or dtype, for lengths that do
+   *   not fit, and for a sequence without steps.
    * @throws {StateError} For a state that does not fit, or a model that takes none.
    * @throws {EngineError} If the engine fails.
    */
@@ -189,6 +195,33 @@ export class Session {
     } catch (error) {
       throw this.#failure(error);
     }
+  }
+
+  /**
+   * Start a stream: a running sequence whose state is kept between calls.
+   *
+   * @param {StreamOptions} [options]
+   * @returns {Stream} The stream, at a state of zeros.
+   * @throws {StateError} If the model has no states to keep, or reads the future.
+   * @throws {InputError} If `batch` is not 1 or more, or a constant does not fit.
+   */
+  stream(options = {}) {
+    return new Stream(this, options);
+  }
+
+  /**
+   * Run golden vectors, and compare what comes out with what PyTorch gave.
+   *
+   * @param {GoldenFiles} files The folder that `rnnedge validate --golden` wrote: its path in Node,
+   *   its URL, or its files by name.
+   * @param {{ model?: Model | undefined }} [options] The model file, whose digest is compared with
+   *   that of the vectors; without it, the file that was opened.
+   * @returns {Promise<CheckResult[]>} Findings; a model with one whose `passed` is false must not
+   *   be used.
+   * @throws {GoldenError} If the vectors cannot be read.
+   */
+  async checkGolden(files, { model = this.path } = {}) {
+    return checkGolden(this, await readGolden(files, this.interface), model);
   }
 
   /** Free what the engine holds; later calls fail. */

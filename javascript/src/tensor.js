@@ -128,8 +128,18 @@ export function asTensor(name, value, ErrorType) {
     const array = /** @type {TypedArray} */ (value);
     return new Tensor(dtype, ofBits(array, dtype), [array.length]);
   }
-  if (isNumber(value)) return nested(name, value, ErrorType);
-  if (Array.isArray(value)) return nested(name, value, ErrorType);
+  if (isNumber(value) || Array.isArray(value)) return nested(name, value, ErrorType);
+  return ofLibrary(name, value, ErrorType);
+}
+
+/**
+ * Return a tensor of ONNX Runtime as one of ours.
+ *
+ * @param {string} name
+ * @param {unknown} value
+ * @param {ErrorClass} ErrorType
+ */
+function ofLibrary(name, value, ErrorType) {
   const other = /** @type {{ type?: unknown, data?: unknown, dims?: unknown } | null} */ (value);
   if (typeof other === "object" && typeof other?.type === "string" && Array.isArray(other.dims)) {
     try {
@@ -142,8 +152,8 @@ export function asTensor(name, value, ErrorType) {
     }
   }
   throw new ErrorType(
-    `${name}: expected an array, got ${typeName(value)}: pass a Tensor, a typed array, or numbers ` +
-      "in arrays",
+    `${name}: expected an array, got ${typeName(value)}: pass a Tensor, a typed array, or ` +
+      "numbers in arrays",
   );
 }
 
@@ -210,8 +220,8 @@ function nested(name, value, ErrorType) {
   const flat = /** @type {(number | bigint | boolean)[]} */ ([]);
   if (!collect(value, shape, 0, flat)) {
     throw new ErrorType(
-      `${name}: expected an array, got ${typeName(value)}: its parts differ in length, or are not ` +
-        "numbers",
+      `${name}: expected an array, got ${typeName(value)}: its parts differ in length, or are ` +
+        "not numbers",
     );
   }
   const dtype = dtypeOfNumbers(flat);

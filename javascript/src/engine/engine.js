@@ -1,9 +1,9 @@
 /**
  * What a session asks of the library that computes a model, and what makes one.
  *
- * Everything that reaches an engine was checked: names, dtypes, shapes, lengths, and in a stream that
- * numbers are finite. Whatever `run` throws or rejects with becomes an `EngineError` that names
- * `title`.
+ * Everything that reaches an engine was checked: names, dtypes, shapes, lengths, and in a stream
+ * that numbers are finite. Whatever `run` throws or rejects with becomes an `EngineError` that
+ * names `title`.
  */
 
 /** @typedef {import("../binding.js").Tensors} Tensors */

@@ -90,27 +90,33 @@ class OnnxRuntimeEngine {
  * @param {EngineOptions} options
  * @returns {Promise<InferenceSession>}
  */
-async function openInferenceSession(library, source, { device, threads }) {
-  const provider = device === "webgpu" ? "webgpu" : undefined;
-  const settings = {
-    logSeverityLevel: FATAL_ONLY,
-    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-    ...(provider === undefined ? {} : { executionProviders: [provider] }),
-  };
-  if (device === "webgpu" && !("gpu" in (globalThis.navigator ?? {}))) {
-    throw new DeviceError("device='webgpu': this browser has no WebGPU: use device: 'cpu'");
+async function openInferenceSession(library, source, options) {
+  if (options.device === "webgpu" && !("gpu" in (globalThis.navigator ?? {}))) {
+    throw new DeviceError("device='webgpu': there is no WebGPU here: use device: 'cpu'");
   }
+  const settings = settingsOf(options);
   try {
     const bytesOrPath = source.path ?? (await source.bytes());
     return typeof bytesOrPath === "string"
       ? await library.InferenceSession.create(bytesOrPath, settings)
       : await library.InferenceSession.create(bytesOrPath, settings);
   } catch (error) {
-    if (error instanceof ModelError) throw error;
     throw new ModelError(`${source.name} cannot be opened by ONNX Runtime: ${oneLine(error)}`, {
       cause: error,
     });
   }
+}
+
+/**
+ * @param {EngineOptions} options
+ * @returns {import("onnxruntime-common").InferenceSession.SessionOptions}
+ */
+function settingsOf({ device, threads }) {
+  return {
+    logSeverityLevel: FATAL_ONLY,
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(device === "webgpu" ? { executionProviders: ["webgpu"] } : {}),
+  };
 }
 
 /**

@@ -10,8 +10,7 @@ import { onnxruntime } from "./onnxruntime.js";
 /** @typedef {import("../model-source.js").ModelSource} ModelSource */
 /** @typedef {"auto" | "onnxruntime-node" | "onnxruntime-web"} EngineName */
 
-const PACKAGES = /** @type {const} */ (["onnxruntime-node", "onnxruntime-web"]);
-const ENGINES = ["auto", ...PACKAGES];
+const ENGINES = ["auto", "onnxruntime-node", "onnxruntime-web"];
 const DEVICES = ["cpu", "webgpu"];
 
 /**
@@ -44,28 +43,30 @@ export async function openEngine(source, contract, { engine, device, threads }) 
  * @returns {Promise<[EngineFactory, string]>}
  */
 async function chosen(engine) {
-  if (typeof engine === "object" && typeof engine?.open === "function") {
-    return [engine, "it was passed"];
-  }
-  if (!ENGINES.includes(/** @type {string} */ (engine))) {
+  if (isFactory(engine)) return [engine, "it was passed"];
+  if (!ENGINES.includes(engine)) {
     throw new OptionError(
       `engine: expected ${ENGINES.join(", ")}, or what onnxruntime(ort) returns, ` +
         `got '${String(engine)}'`,
     );
   }
-  if (engine !== "auto") {
-    return [await ofPackage(/** @type {EngineName} */ (engine)), "it was asked for"];
+  if (engine !== "auto") return [await ofPackage(engine), "it was asked for"];
+  if (node === undefined) return [await ofPackage("onnxruntime-web"), "it runs in a page"];
+  try {
+    return [await ofPackage("onnxruntime-node"), "it is installed"];
+  } catch (error) {
+    const other = await ofPackage("onnxruntime-web").catch(() => undefined);
+    if (other === undefined) throw error;
+    return [other, "onnxruntime-node is not installed"];
   }
-  const inNode = node !== undefined;
-  const names = inNode ? PACKAGES : /** @type {const} */ (["onnxruntime-web"]);
-  for (const name of names) {
-    try {
-      return [await ofPackage(name), inNode ? "it is installed" : "it runs in a page"];
-    } catch (error) {
-      if (!(error instanceof MissingPackageError) || name === names.at(-1)) throw error;
-    }
-  }
-  throw new OptionError("engine: none is there");
+}
+
+/**
+ * @param {EngineName | EngineFactory} engine
+ * @returns {engine is EngineFactory}
+ */
+function isFactory(engine) {
+  return typeof engine === "object" && typeof engine?.open === "function";
 }
 
 /**
