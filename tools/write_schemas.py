@@ -12,16 +12,11 @@ import dataclasses
 import inspect
 import json
 import re
-import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
-
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "exporters"), str(ROOT / "runtime")]
 
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.fixing import Treatment
@@ -43,6 +38,7 @@ from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.latency import Latency
 from rnnedge_runtime.proof.self_check import CheckResult
 
+ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "docs" / "schemas"
 Schema = dict[str, Any]
 
