@@ -12,6 +12,7 @@ import ast
 import contextlib
 import importlib.util
 import io
+import json
 import os
 import posixpath
 import re
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from mkdocs.config.defaults import MkDocsConfig
@@ -133,6 +135,7 @@ def _admonition(found: re.Match[str]) -> str:
 def generated_pages() -> Iterator[tuple[str, str]]:
     """Return the pages of the reference, each with its place in the site."""
     yield "reference/command_line.md", "\n".join(command_line())
+    yield "reference/json.md", "\n".join(json_reference())
     runtime, toolkit = public_names("rnnedge_runtime"), public_names("rnnedge._api")
     yield "reference/rnnedge_runtime.md", "\n".join(python_reference("rnnedge_runtime", runtime))
     shared = sorted(name for name, place in toolkit.items() if place in runtime.values())
@@ -218,3 +221,66 @@ def python_reference(package: str, names: dict[str, str]) -> Iterator[str]:
         for name in members:
             yield f"::: {names[name]}"
             yield f"    options: {{heading: {package}.{name}, toc_label: {name}}}\n"
+
+
+def json_reference() -> Iterator[str]:
+    """Write tables of what `docs/schemas/` says: each command, then what several of them print."""
+    yield "# JSON of each command\n"
+    yield "With `--json` a command prints one object on one line; NaN and infinity are null."
+    yield "Errors stay one line on standard error, and the exit code says what happened.\n"
+    definitions: dict[str, Any] = {}
+    for path in sorted((ROOT / "docs" / "schemas").glob("*.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        definitions |= schema["$defs"]
+        yield f"## {schema['title']} {{#{path.stem}}}\n"
+        yield f"Schema: [{path.name}](../schemas/{path.name})\n"
+        choices = schema.get("oneOf") or schema.get("anyOf") or [schema]
+        for choice in choices:
+            if "$ref" in choice:
+                yield f"{_type(choice)}\n"
+                continue
+            if len(choices) > 1:
+                yield f"**{choice['title']}**\n"
+            yield from _fields(choice)
+    yield "## Objects\n"
+    for name, definition in sorted(definitions.items()):
+        yield f"### {name} {{#{name.lower()}}}\n"
+        yield f"{_cell(definition['description'])}\n"
+        yield from _fields(definition)
+
+
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    yield "| field | type | meaning |\n|---|---|---|"
+    required = schema["required"]
+    for name, field in schema["properties"].items():
+        missing = "" if name in required else " (may be missing)"
+        meaning = _cell(field.get("description", ""))
+        yield f"| `{name}` | {_cell(_type(field))}{missing} | {meaning} |"
+        for inner in (field, field.get("items"), field.get("additionalProperties")):
+            if isinstance(inner, dict) and "properties" in inner:
+                for key, value in inner["properties"].items():
+                    text = _cell(value.get("description", ""))
+                    yield f"| `{name}.{key}` | {_cell(_type(value))} | {text} |"
+    yield ""
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Return a type in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"])
+    kind = schema.get("type", "any value")
+    if kind == "array":
+        return f"list of {_type(schema.get('items') or {})}" if schema.get("items") else "list"
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        inner = schema["additionalProperties"]
+        return "by name: an object" if "properties" in inner else f"by name: {_type(inner)}"
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
