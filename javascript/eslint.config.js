@@ -10,7 +10,7 @@ const shared = [
   "setTimeout",
   "clearTimeout",
 ];
-const inNode = ["process", "Buffer", "console"];
+const inTests = ["process", "Buffer", "console", "location"];
 
 /** @param {readonly string[]} names */
 const readonly = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
@@ -35,6 +35,6 @@ export default [
   },
   {
     files: ["tests/**"],
-    languageOptions: { globals: readonly([...shared, ...inNode]) },
+    languageOptions: { globals: readonly([...shared, ...inTests]) },
   },
 ];
