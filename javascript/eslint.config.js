@@ -10,13 +10,13 @@ const shared = [
   "setTimeout",
   "clearTimeout",
 ];
-const inNode = ["process", "Buffer", "console"];
+const inTests = ["process", "Buffer", "console", "location"];
 
 /** @param {readonly string[]} names */
 const readonly = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
 
 export default [
-  { ignores: ["types/", "node_modules/"] },
+  { ignores: ["types/", "node_modules/", "tests/models/"] },
   js.configs.recommended,
   {
     languageOptions: { ecmaVersion: 2023, sourceType: "module", globals: readonly(shared) },
@@ -35,6 +35,6 @@ export default [
   },
   {
     files: ["tests/**"],
-    languageOptions: { globals: readonly([...shared, ...inNode]) },
+    languageOptions: { globals: readonly([...shared, ...inTests]) },
   },
 ];
