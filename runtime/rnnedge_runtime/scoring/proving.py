@@ -74,9 +74,7 @@ def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, Rows]:
     raise error
 
 
-def _agree(
-    model: LoadedModel, layout: RowLayout, rows: Rows, alone: Collector, slots: int
-) -> bool:
+def _agree(model: LoadedModel, layout: RowLayout, rows: Rows, alone: Collector, slots: int) -> bool:
     """Whether packed rows answer what each answers alone."""
     packed = Collector(layout.outputs, rows.lengths, every_step=True)
     options = PackOptions(min(slots, len(_LENGTHS) - 1), _CHUNK, 2 * sum(_LENGTHS))

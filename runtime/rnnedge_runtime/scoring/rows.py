@@ -70,9 +70,7 @@ class _Read:
     errors: Errors
 
 
-def read_rows(
-    batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int
-) -> Rows:
+def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int) -> Rows:
     """Read and check the rows of a batch.
 
     Args:
@@ -219,7 +217,7 @@ def _features(items: Column, given: RowInput) -> tuple[Array, dict[int, str]]:
     return array.reshape(count, *given.features), wrong
 
 
-def _spread(  # noqa: PLR0913 - the parts of a `_Read` that is being made
+def _spread(
     name: str,
     items: Mapping[int, str],
     starts: Places,
@@ -237,7 +235,7 @@ def _spread(  # noqa: PLR0913 - the parts of a `_Read` that is being made
         errors.setdefault(row, f"{name}: expected {given}, {items[at]}{where}")
 
 
-def _add_nan(  # noqa: PLR0913 - the parts of a `_Read` that is being made
+def _add_nan(
     name: str,
     values: Array,
     starts: Places,
@@ -250,7 +248,8 @@ def _add_nan(  # noqa: PLR0913 - the parts of a `_Read` that is being made
     finite = np.isfinite(values.reshape(len(values), -1)).all(1)
     wrong = np.flatnonzero(~finite)
     texts = {
-        at: f"got {values[at].ravel()[~np.isfinite(values[at].ravel())][0]}" for at in wrong.tolist()
+        at: f"got {values[at].ravel()[~np.isfinite(values[at].ravel())][0]}"
+        for at in wrong.tolist()
     }
     _spread(name, texts, starts, lengths, errors, given)
 
@@ -294,9 +293,7 @@ def _fits(leaf: Any, dtype: np.dtype[Any]) -> bool:
 
 def _is_list(kind: Any) -> bool:
     types = arrow().types
-    return bool(
-        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    )
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _valid(column: Column) -> NDArray[np.bool_]:

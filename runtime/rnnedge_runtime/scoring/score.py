@@ -30,7 +30,6 @@ from rnnedge_runtime.scoring.plan import (
 )
 from rnnedge_runtime.scoring.progress import Progress, Watch
 from rnnedge_runtime.scoring.scorer import Scorer
-from rnnedge_runtime.scoring.sources import Source
 from rnnedge_runtime.write_target import Kinds, cannot_write, check_folder
 
 PLAN_FILE = "_plan.json"
@@ -274,7 +273,7 @@ def _claim(job: Job) -> None:
         )
 
 
-def _run(  # noqa: PLR0913 - what one call has made of its options
+def _run(
     job: Job,
     share: tuple[int, int] | None,
     engine: ScoringEngine,
