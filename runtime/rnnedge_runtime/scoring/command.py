@@ -116,7 +116,7 @@ HELP = {
     "column": "the column that holds an input [of its name]; may be given again",
     "id": "the column that is passed on [id, else the number of the row]",
     "keep": "of each output: last, all, or package.module:function [last]",
-    "output_name": "an output to keep, which may be a final state; may be given again [all outputs]",
+    "output_name": "an output to keep, also a final state; may be given again [all outputs]",
     "slots": "rows that share a call [32]",
     "chunk": "the most steps of a call [64]",
     "memory": "how much each worker may use [512MB]",
