@@ -95,7 +95,7 @@ RUNTIME = {
     "rnnedge_runtime/scoring/python_function.py",
     "rnnedge_runtime/scoring/row_layout.py",
     "rnnedge_runtime/scoring/rows.py",
-    "rnnedge_runtime/scoring/score.py",
+    "rnnedge_runtime/scoring/corpus.py",
     "rnnedge_runtime/scoring/scorer.py",
     "rnnedge_runtime/scoring/sizes.py",
     "rnnedge_runtime/scoring/sources.py",

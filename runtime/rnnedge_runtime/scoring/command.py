@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnedge_runtime.errors import OptionError
 from rnnedge_runtime.scoring.progress import ProgressLine
-from rnnedge_runtime.scoring.score import ScoreResult, score
+from rnnedge_runtime.scoring.corpus import ScoreResult, score
 
 SOME_FAILED = 4
 """The exit code when rows have errors."""

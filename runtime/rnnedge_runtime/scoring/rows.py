@@ -323,4 +323,3 @@ def _bounds(column: Column) -> tuple[Places, Places]:
         offsets = np.asarray(column.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
         starts, stops = offsets[:-1], offsets[1:]
     return starts, np.where(_valid(column), stops, starts)
-

@@ -17,7 +17,7 @@ from rnnedge_runtime.scoring import Scorer, arrow_package  # noqa: E402 - pyarro
 
 ROWS = rows_of(log_normal(40))
 TABLE = table_of(ROWS, utt=[f"u{n}" for n in range(40)])
-FUNCTIONS = '''
+FUNCTIONS = """
 import numpy as np
 
 def norm(output):
@@ -33,7 +33,7 @@ def picky(output):
 
 def names(outputs):
     return " ".join(sorted(outputs))
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +167,9 @@ def test_wrong_options(model, options, error):
 )
 def test_what_does_not_fit_the_model_or_the_table(model, options, error, text):
     with pytest.raises(error) as raised:
-        Scorer(model, **{"columns": {"input": "frames"} if "id" in options else None, **options}).arrow(
-            TABLE
-        )
+        Scorer(
+            model, **{"columns": {"input": "frames"} if "id" in options else None, **options}
+        ).arrow(TABLE)
     assert str(raised.value).startswith(text)
 
 

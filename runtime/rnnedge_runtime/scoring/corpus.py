@@ -173,6 +173,9 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     Raises:
         RnnEdgeError: As `score` raises it, for what does not fit.
     """
+    for name, path in (("data", data), ("out", out)):
+        if "://" in os.fspath(path):
+            raise InputError(f"{name}: expected a path on this machine, got {os.fspath(path)}")
     folder = check_folder(out)
     paths = [os.path.abspath(path) for path in (model, data)]
     _check_apart(str(folder), paths[1])
