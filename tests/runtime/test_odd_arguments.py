@@ -169,7 +169,7 @@ def test_the_copy_of_a_session_is_the_session(session):
 
 
 def test_what_is_open_is_not_pickled(session):
-    with pytest.raises(ModelError, match=r"^an opened model cannot be pickled: pass its path"):
+    with pytest.raises(ModelError, match=r"^a session of a model given as bytes cannot be pickled"):
         pickle.dumps(session)
     with pytest.raises(StreamError, match=r"^a stream cannot be pickled: write its state with"):
         pickle.dumps(session.stream())
