@@ -123,7 +123,7 @@ def _show(diagnosis: Examination) -> None:
 
 def _table(findings: Sequence[Finding]) -> Table:
     table = Table(title="findings", title_justify="left", show_lines=True)
-    table.add_column("")
+    table.add_column("severity")
     table.add_column("where", max_width=30)
     table.add_column("what is wrong -> what to do")
     table.add_column("--fix")

@@ -36,14 +36,17 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
         f"IR version {found.ir_version}, made by {found.producer or 'nobody it names'}"
     )
     layers = Table(title="recurrent layers", title_justify="left")
-    for heading in ("layer", "cell", "input", "hidden", "layers", "directions", "options"):
+    for heading in ("layer", "cell"):
         layers.add_column(heading)
+    for heading in ("input", "hidden", "layers", "directions"):
+        layers.add_column(heading, justify="right")
+    layers.add_column("options")
     layers.add_column("lowering")
     layers.add_column("parameters", justify="right")
     for layer in found.layers:
         layers.add_row(*layer.row())
     tensors = Table(title="inputs and outputs", title_justify="left")
-    for heading in ("", "name", "dtype", "axes", "what it is"):
+    for heading in ("side", "name", "dtype", "axes", "what it is"):
         tensors.add_column(heading)
     for side, specs in (("in", found.interface.inputs), ("out", found.interface.outputs)):
         for spec in specs:
@@ -52,7 +55,7 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     print_lines(layers)
     print_lines(
         *(
-            f"{layer.name or 'the layer'} is a {layer.lowering}: {layer.reason}"
+            f"{layer.name or 'the layer'}: lowering {layer.lowering}: {layer.reason}"
             for layer in found.layers
             if layer.reason
         ),
