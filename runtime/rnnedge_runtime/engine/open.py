@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from rnnedge_runtime.errors import (
     OptionError,
     one_line,
 )
+from rnnedge_runtime.not_a_model import not_a_model
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.native import NativeEngine
@@ -45,6 +47,23 @@ def open_engine(
     """
     if engine not in _ENGINES:
         raise OptionError(f"engine: expected {', '.join(_ENGINES)}, got {engine!r}")
+    if isinstance(model, bytes):
+        return _open(model, device, options, engine)
+    if not isinstance(model, str | os.PathLike):
+        remedy = ": rnnedge.export(model, path) writes one" * hasattr(model, "state_dict")
+        raise ModelError(
+            f"expected the path of an .onnx file or its bytes, got {type(model).__name__}{remedy}"
+        )
+    try:
+        return _open(model, device, options, engine)
+    except ModelError as error:
+        known = not_a_model(model)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _open(model: Model, device: Device, options: EngineOptions, engine: EngineName) -> Engine:
     if engine == "native":
         return _native(model, device, options)
     reason = "it was asked for"
