@@ -17,8 +17,12 @@ from rnnedge.cli.c_program import (
     program_options,
     write_c_program,
 )
+from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.export_target import default_output, next_command
 from rnnedge.cli.options import (
+    OUTPUT,
+    PROOF,
+    WEIGHTS,
     calibrate_option,
     force_option,
     interface_options,
@@ -40,62 +44,88 @@ if TYPE_CHECKING:
     from rnnedge_exporters.exporter import ExportResult
 
 
-@click.command()
-@click.argument("source", required=False)
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge export weights.pt -o model.onnx",
+        "rnnedge export pkg.module:Net --weights w.pt --input x=float32[batch,time,40]",
+        "rnnedge export weights.pt --quantize int8 --golden vectors",
+        "rnnedge export --cell gru --input-size 8 --hidden-size 16 -o gru.onnx",
+        "rnnedge export model.onnx --quantize int8 -o small.onnx",
+        "rnnedge export weights.pt --target c -o firmware/kws",
+    ),
+    extra="the file to write is -o {extra}; the weights of a class are --weights {extra}",
+)
+@click.argument("source", required=False, type=FILE)
+@option(
     "-o",
     "--output",
-    help="The .onnx file, with --target c the folder, to write [in the current folder, named "
-    "after SOURCE; never one that is there already].",
+    group=OUTPUT,
+    type=FILE,
+    shown="in the current folder, named after SOURCE; never one that is there already",
+    help="The .onnx file, with --target c the folder, to write.",
 )
 @force_option
 @layer_options
 @interface_options
-@click.option(
+@option(
     "--target",
+    group=WEIGHTS,
     type=click.Choice(TARGETS),
     default="cpu",
-    show_default=True,
     help="What the ONNX form of each layer is chosen for; c writes a folder of C99.",
 )
-@click.option(
+@option(
     "--batch",
+    group=WEIGHTS,
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="With --target c, rows of each call.",
 )
-@click.option(
+@option(
     "--max-steps",
+    group=WEIGHTS,
     type=click.IntRange(min=1),
     help="With --target c, write no step function, but whole sequences of so many steps, for a "
     "model that looks ahead.",
 )
-@click.option(
+@option(
     "--lowering",
+    group=WEIGHTS,
     type=click.Choice([*FLOAT_LOWERINGS, *INTEGER_LOWERINGS]),
-    help="The ONNX form of every layer [what --target asks for].",
+    shown="what --target asks for",
+    help="The ONNX form of every layer.",
 )
 @weight_options
 @calibrate_option
-@click.option(
+@option(
     "--max-error",
+    group=PROOF,
     type=click.FloatRange(min=0, min_open=True),
     help="Keep in float32 the layers that make the outputs be off by more, on --calibrate or on "
     "random input.",
 )
-@click.option(
-    "--opset", type=int, help="ONNX operator set [the lowest that works; that of an .onnx file]."
+@option(
+    "--opset",
+    group=WEIGHTS,
+    type=int,
+    shown="the lowest that works; that of an .onnx file",
+    help="ONNX operator set.",
 )
-@click.option(
+@option(
     "--validate/--no-validate",
+    group=PROOF,
     default=True,
+    shown="validate",
     help="Run module and file at other sizes, and prove parity, before writing.",
 )
-@click.option(
-    "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
+@option(
+    "--golden",
+    group=PROOF,
+    type=FILE,
+    help="Folder for golden vectors, which the device checks without PyTorch.",
 )
-@click.option("--verbose", is_flag=True, help="Show torch's own remarks.")
+@option("--verbose", group=OUTPUT, is_flag=True, help="Show torch's own remarks.")
 @json_option
 def export(
     source: str | None,
@@ -173,9 +203,9 @@ def export(
 
 
 def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) -> None:
-    for option, value in (("--golden", golden), ("--calibrate", calibrate)):
+    for name, value in (("--golden", golden), ("--calibrate", calibrate)):
         if value and not validate:
-            raise click.UsageError(f"{option} requires validation: leave --no-validate out")
+            raise click.UsageError(f"{name} requires validation: leave --no-validate out")
     if golden is not None:
         from rnnedge.golden_vectors import check_golden_folder
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from rnnedge.cli.command import FILE, Command
 from rnnedge.cli.options import device_option, json_option
 from rnnedge.cli.output import print_json, print_lines
 
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from rnnedge.inspection import Inspection
 
 
-@click.command()
-@click.argument("model")
+@click.command(
+    cls=Command,
+    examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device cuda --json"),
+    extra="one MODEL is shown at a time",
+)
+@click.argument("model", type=FILE)
 @device_option
 @json_option
 def inspect(model: str, device: Any, *, as_json: bool) -> None:

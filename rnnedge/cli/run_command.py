@@ -11,7 +11,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.cli.options import force_option, json_option, session_options
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import INTERFACE, OUTPUT, force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.errors import InputError
@@ -21,18 +22,47 @@ from rnnedge_runtime.write_target import NPZ, check_target
 Array = NDArray[Any]
 
 
-@click.command()
-@click.argument("model")
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge run model.onnx --input x.npy -o out.npz",
+        "rnnedge run model.onnx --input x.npy --state out.npz -o next.npz",
+        "rnnedge run model.onnx --input audio=x.npy --input sr=rate.npy",
+    ),
+    extra="what MODEL is fed with is --input {extra}",
+)
+@click.argument("model", type=FILE)
+@option(
     "--input",
     "inputs",
+    group=INTERFACE,
+    type=FILE,
     multiple=True,
     required=True,
     help="An .npy file, an .npz of arrays by input name, or name=file.npy; may be given again.",
 )
-@click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
-@click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
-@click.option("-o", "--output", help="The .npz file to write, with every output by name.")
+@option(
+    "--lengths",
+    "lengths_file",
+    group=INTERFACE,
+    type=FILE,
+    help="An .npy file with the length of each row.",
+)
+@option(
+    "--state",
+    "state_file",
+    group=INTERFACE,
+    type=FILE,
+    shown="zeros",
+    help="An .npz with the initial state, as -o writes it.",
+)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    help="The .npz file to write, with every output by name.",
+)
 @force_option
 @session_options
 @json_option

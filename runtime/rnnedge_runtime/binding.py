@@ -228,7 +228,7 @@ def bound(
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             fits = fits and size == expected
     if not fits:
-        raise error(_mismatch(spec, array, sizes, is_array=array is value))
+        raise error(_mismatch(spec, array, sizes, is_array=hasattr(value, "astype")))
     if array.flags.c_contiguous:
         return array
     return np.asarray(array, order="C")  # np.ascontiguousarray would give a scalar an axis

@@ -230,7 +230,7 @@ def test_wrong_usage(command: str, words: str, refused: Callable[[str], tuple[in
 
 MODELS = {
     "missing": ("no.onnx", "no.onnx: expected an ONNX file, found no such file"),
-    "text": ("text.onnx", "text.onnx cannot be opened by ONNX Runtime: "),
+    "text": ("text.onnx", "text.onnx: expected an ONNX file, got a text file"),
     "half": ("half.onnx", "half.onnx cannot be opened by ONNX Runtime: "),
     "newer": ("newer.onnx", "newer.onnx"),
     "damaged": ("damaged.onnx", "damaged.onnx has a damaged contract under 'rnnedge.contract'"),

@@ -277,7 +277,7 @@ class Stream:
             if value is None:
                 continue  # `Session.run` says what is missing
             if TIME in spec.axes and value.ndim < len(spec.axes):
-                _check_frame(spec, value, is_array=value is given[spec.name])
+                _check_frame(spec, value, self._batch, is_array=hasattr(given[spec.name], "astype"))
                 chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
             self._check_batch(spec, value)
@@ -334,7 +334,7 @@ class Stream:
             self._free.append(True)
 
 
-def _check_frame(spec: TensorSpec, frame: Array, *, is_array: bool) -> None:
+def _check_frame(spec: TensorSpec, frame: Array, rows: int, *, is_array: bool) -> None:
     """Check a frame with the shape that the caller passed, before it gets a time axis."""
     axes = [axis for axis in spec.axes if axis != TIME]
     right_type = frame.dtype == dtype_of(spec.dtype)
@@ -348,9 +348,8 @@ def _check_frame(spec: TensorSpec, frame: Array, *, is_array: bool) -> None:
         return
     one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
     remedy = "" if right_type else f"; {conversion(spec.dtype, is_array=is_array)}"
-    if right_type and BATCH in axes and frame.ndim == len(axes) - 1:
-        index = ", ".join("None" if axis == BATCH else ":" for axis in axes)
-        remedy = f"; one row is a batch of 1: x[{index}]"
+    if right_type and rows > 1 and BATCH in axes and frame.ndim == len(axes) - 1:
+        remedy = f"; the stream has {rows} rows, and takes a frame of each in one array"
     raise InputError(
         f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
         f"got {frame.dtype}{list(frame.shape)}{remedy}"
