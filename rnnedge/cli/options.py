@@ -270,6 +270,20 @@ def refuse_others(source: str, *taken: str) -> None:
             raise click.UsageError(f"{option}: requires a PyTorch source, got {source}")
 
 
+def no_source(context: click.Context) -> click.UsageError:
+    """Return the error for a command without a SOURCE: what to type instead."""
+    command = context.command_path
+    subject = " ".join(str(context.params[n]) for n in ("model",) if context.params.get(n))
+    output = " ".join(f"-o {v}" for v in (context.params.get("output"),) if v)
+    words = [command, subject, "--against weights.pt" if subject else "weights.pt", output]
+    return click.UsageError(
+        f"what PyTorch computes is missing: {' '.join(filter(None, words))}, where weights.pt is "
+        "a SOURCE: a checkpoint, a specification, or package.module:name (or give the options of "
+        "a layer, such as --cell gru --input-size 8 --hidden-size 16)",
+        context,
+    )
+
+
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:
     """Load SOURCE with the options that were given; takes them out of `given`.
 
@@ -280,6 +294,9 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
     """
     from rnnedge.sources.load import load_source
 
+    context = click.get_current_context(silent=True)
+    if source is None and context is not None and not any(given[n] for n in _LAYER_NAMES):
+        raise no_source(context)
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}
     choice = {name: given.pop(name) for name in _CHOICE_NAMES}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
@@ -15,11 +15,13 @@ from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.options import INTERFACE, OUTPUT, force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.atomic_file import atomic_file
+from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.write_target import NPZ, check_target
 
 Array = NDArray[Any]
+_TEXTS = (".csv", ".tsv", ".txt")
 
 
 @click.command(
@@ -111,15 +113,30 @@ def run(
 
 def _read_input(given: str, session: Session) -> dict[str, Array]:
     name, equals, path = given.rpartition("=")
-    if equals:
-        return {name: _read_one(path)}
-    if given.endswith(".npz"):
+    specs = {spec.name: spec for spec in session.interface.data_inputs}
+    if not equals and given.endswith(".npz"):
         return _read_npz(given)
-    specs = session.interface.data_inputs
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs)
+    if not equals and len(specs) != 1:
+        names = ", ".join(specs)
         raise InputError(f"--input {given}: the model has the inputs {names}: say name={given}")
-    return {specs[0].name: _read_one(given)}
+    name = name if equals else next(iter(specs))
+    if PurePath(path).suffix.lower() in _TEXTS and name in specs:
+        raise _no_array(path, specs[name], f"{name}=" if equals else "")
+    return {name: _read_one(path)}
+
+
+def _no_array(path: str, spec: TensorSpec, name: str) -> InputError:
+    """Return the error for a table of text: how an array is made of it."""
+    rows = len(spec.axes) == 3 and BATCH in spec.axes
+    index = f"[{', '.join('None' if a == BATCH else ':' for a in spec.axes)}]" if rows else ""
+    comma = ", delimiter=','" if path.lower().endswith(".csv") else ""
+    array = PurePath(path).with_suffix(".npy")
+    made = f"np.loadtxt('{path}'{comma}, dtype='{spec.dtype}', ndmin=2){index}"
+    program = f"import numpy as np; np.save('{array}', {made})"
+    return InputError(
+        f'{path}: expected an .npy file, got text: python -c "{program}" makes one, a row for '
+        f"each step (skiprows=1 leaves a heading out); then: --input {name}{array}"
+    )
 
 
 def _read_state(path: str, session: Session) -> dict[str, Array]:

@@ -42,7 +42,10 @@ KINDS = {
     "cut-zip": (archive("weights/data.pkl")[:40], "a zip archive that is cut short"),
     "keras": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, .*: tf2onnx"),
     "tflite": (b"\x1c\0\0\0TFL3" + bytes(99), "a TensorFlow Lite model: tf2onnx --tflite"),
-    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS: git lfs pull"),
+    "lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        "a pointer of Git LFS: git lfs pull",
+    ),
     "html": (b"<!DOCTYPE html><html><body>404", "a web page: download the file itself"),
     "text": ("a,b\n1,2\nü\n".encode(), "a text file"),
     "empty": (b"", "an empty file"),
