@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from torch import nn
+
+from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.errors import ModelError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,6 +59,36 @@ def by_name(
         return call
 
     return decorate
+
+
+def check_export_call(model: Any, path: Any) -> None:
+    """Check the first two arguments of an export.
+
+    Raises:
+        ExportError: For what is no module, or no path.
+    """
+    if not isinstance(model, nn.Module):
+        exchanged = isinstance(path, nn.Module)
+        advice = "they seem to be exchanged: export(model, path)" if exchanged else ""
+        raise ExportError(f"expected an nn.Module, {advice or not_a_module(model)}")
+    if not isinstance(path, str | os.PathLike):
+        raise ExportError(
+            f"path: expected the name of an .onnx file, got {type(path).__name__}: "
+            "export(model, 'model.onnx', example_inputs=(x,))"
+        )
+
+
+def check_model_path(model: Any) -> None:
+    """Check the first argument of a validation.
+
+    Raises:
+        ModelError: For what is no path.
+    """
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(
+            f"expected the path of an .onnx file, got {type(model).__name__}: "
+            "rnnedge.validate('model.onnx', against=module)"
+        )
 
 
 def not_a_module(value: Any) -> str:

@@ -16,7 +16,7 @@ from rnnedge_exporters.c_source.program_folder import check_program_folder
 from rnnedge_exporters.c_source.target import CProgram, check_program_options, write_program
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
-from rnnedge_exporters.call_advice import TORCH_EXPORT, by_name, not_a_module
+from rnnedge_exporters.call_advice import TORCH_EXPORT, by_name, check_export_call
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
 from rnnedge_exporters.layers.weights import is_bare_layer
@@ -170,15 +170,7 @@ def export(  # noqa: PLR0913 - each is an option given by name
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
     """
-    if not isinstance(model, nn.Module):
-        exchanged = isinstance(path, nn.Module)
-        advice = "; they seem to be exchanged: export(model, path)" if exchanged else ""
-        raise ExportError(f"expected an nn.Module, {not_a_module(model)}{advice}")
-    if not isinstance(path, str | os.PathLike):
-        raise ExportError(
-            f"path: expected the name of an .onnx file, got {type(path).__name__}: "
-            "export(model, 'model.onnx', example_inputs=(x,))"
-        )
+    check_export_call(model, path)
     protected = data_files(calibrate)
     _check_choices(opset, target, lowering)
     as_program = check_program_options(target, path, batch=batch, max_steps=max_steps)

@@ -31,7 +31,7 @@ BESIDE = "What it is compared with"
     cls=Command,
     examples=(
         "rnnedge bench model.onnx",
-        "rnnedge bench model.onnx --against weights.pt --beside torch,openvino",
+        "rnnedge bench model.onnx --shape 100x1 --against weights.pt --beside torch",
         "rnnedge bench model.onnx --stream --rate 100",
         "rnnedge bench small.onnx --beside model.onnx --json",
     ),

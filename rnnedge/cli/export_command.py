@@ -32,7 +32,7 @@ from rnnedge.cli.options import (
     weight_options,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
-from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.cli.quantization_table import costs, quantization_table, reasons
 from rnnedge.file_kinds import is_onnx
 from rnnedge_exporters.option_values import FLOAT_LOWERINGS, INTEGER_LOWERINGS, TARGETS
 from rnnedge_runtime.atomic_file import write_file
@@ -44,15 +44,18 @@ if TYPE_CHECKING:
     from rnnedge_exporters.exporter import ExportResult
 
 
+_FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
+
+
 @click.command(
     cls=Command,
     examples=(
         "rnnedge export weights.pt -o model.onnx",
-        "rnnedge export pkg.module:Net --weights w.pt --input x=float32[batch,time,40]",
+        "rnnedge export package.module:Net --input x=float32[batch,time,40]",
         "rnnedge export weights.pt --quantize int8 --golden vectors",
-        "rnnedge export --cell gru --input-size 8 --hidden-size 16 -o gru.onnx",
         "rnnedge export model.onnx --quantize int8 -o small.onnx",
-        "rnnedge export weights.pt --target c -o firmware/kws",
+        "rnnedge export --cell gru --input-size 8 --hidden-size 16 -o gru.onnx",
+        "rnnedge export weights.pt --target c -o keyword",
     ),
     extra="the file to write is -o {extra}; the weights of a class are --weights {extra}",
 )
@@ -92,9 +95,10 @@ if TYPE_CHECKING:
 @option(
     "--lowering",
     group=WEIGHTS,
-    type=click.Choice([*FLOAT_LOWERINGS, *INTEGER_LOWERINGS]),
+    type=click.Choice(_FORMS),
+    metavar="FORM",
     shown="what --target asks for",
-    help="The ONNX form of every layer.",
+    help=f"The ONNX form of every layer: {', '.join(_FORMS)}.",
 )
 @weight_options
 @calibrate_option
@@ -199,7 +203,7 @@ def export(
     if as_json:
         _print_json(output, result, report)
     else:
-        _show(output, result, report, golden)
+        _show(output, result, report, golden, source)
 
 
 def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) -> None:
@@ -277,13 +281,20 @@ def _print_json(output: str, result: ExportResult, report: Report | None) -> Non
     )
 
 
-def _show(output: str, result: ExportResult, report: Report | None, golden: str | None) -> None:
+def _show(
+    output: str,
+    result: ExportResult,
+    report: Report | None,
+    golden: str | None,
+    source: str | None,
+) -> None:
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
         if report.rounding and report.rounding.halves and report.device == "cpu":
             print_lines("this CPU computes in float32: on the GPU, rnnedge validate --device cuda")
     if result.quantization:
-        print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+        layers = result.quantization
+        print_lines(quantization_table(layers), *reasons(layers), *costs(layers, output, source))
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, the golden vectors")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device cuda --json"),
+    examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device auto --json"),
     extra="one MODEL is shown at a time",
 )
 @click.argument("model", type=FILE)
@@ -75,18 +75,23 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     print_lines(
         f"contract: format {contract.format}, target {contract.target}, dtype {contract.dtype}, "
         f"quantization {contract.quantization or 'none'}",
-        f"weights:  {contract.weights_digest}",
+        f"digest:   {contract.weights_digest}, of the weights",
         f"made by:  {made}",
     )
 
 
 def _runs(found: Inspection) -> Iterator[str]:
     """Say how the model runs: its work, as a stream, and on which provider."""
+    from rnnedge.measuring.tables import weights_read
+
     session = found.session
     if found.work:
+        yield f"a step:   {found.work.flops:,} FLOPs a row"
+        yield f"weights:  {weights_read(found.work)}"
+    if found.memory:
         yield (
-            f"a step:   {found.work.flops:,} FLOPs a row, {found.work.weight_bytes:,} bytes of "
-            "weights read"
+            f"memory:   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
+            f"{found.memory.added / 1e6:,.1f} MB at the peak of that"
         )
     if session.delay is None:
         yield f"stream:   no, {'; '.join(session.hindrances)}"

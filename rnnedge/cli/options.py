@@ -270,10 +270,14 @@ def refuse_others(source: str, *taken: str) -> None:
             raise click.UsageError(f"{option}: requires a PyTorch source, got {source}")
 
 
+_MODELS = ("model", "subject")
+"""Parameters that name an .onnx file."""
+
+
 def no_source(context: click.Context) -> click.UsageError:
     """Return the error for a command without a SOURCE: what to type instead."""
     command = context.command_path
-    subject = " ".join(str(context.params[n]) for n in ("model",) if context.params.get(n))
+    subject = next((str(context.params[n]) for n in _MODELS if context.params.get(n)), "")
     output = " ".join(f"-o {v}" for v in (context.params.get("output"),) if v)
     words = [command, subject, "--against weights.pt" if subject else "weights.pt", output]
     return click.UsageError(

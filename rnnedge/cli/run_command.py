@@ -29,7 +29,7 @@ _TEXTS = (".csv", ".tsv", ".txt")
     examples=(
         "rnnedge run model.onnx --input x.npy -o out.npz",
         "rnnedge run model.onnx --input x.npy --state out.npz -o next.npz",
-        "rnnedge run model.onnx --input audio=x.npy --input sr=rate.npy",
+        "rnnedge run model.onnx --input input=x.npy --json",
     ),
     extra="what MODEL is fed with is --input {extra}",
 )

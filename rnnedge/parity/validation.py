@@ -47,7 +47,7 @@ from rnnedge.parity.runners import ModelRunner
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
-from rnnedge_exporters.call_advice import by_name, not_a_module
+from rnnedge_exporters.call_advice import by_name, check_model_path, not_a_module
 from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.threads import largest_weight, threads_for
@@ -138,11 +138,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
     """
-    if not isinstance(model, str | os.PathLike):
-        raise ModelError(
-            f"expected the path of an .onnx file, got {type(model).__name__}: "
-            "rnnedge.validate('model.onnx', against=module)"
-        )
+    check_model_path(model)
     if is_onnx(against):
         _refuse_for_files(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",

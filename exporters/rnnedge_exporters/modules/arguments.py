@@ -87,8 +87,8 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
     if not arguments.flat():
         given = ", ".join(f"{name} is a {type(value).__name__}" for name, value in values.items())
         raise ExportError(
-            f"{type(module).__name__}: expected a tensor or a NumPy array among example_inputs, got "
-            f"none ({given}): torch.tensor(x) makes one"
+            f"{type(module).__name__}: expected a tensor or a NumPy array among example_inputs, "
+            f"got none ({given}): torch.tensor(x) makes one"
         )
     return arguments
 

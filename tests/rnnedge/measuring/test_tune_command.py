@@ -160,11 +160,10 @@ def test_wrong_usage(given: str, words: str, rnn: Callable[..., Done]) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("model.onnx -o b.onnx", "expected a SOURCE"),
         ("no.pt -o b.onnx", "no.pt: expected a checkpoint, found no such file"),
         ("w.pt -o no/b.onnx", "no/b.onnx: expected an existing folder"),
     ],
-    ids=["model_alone", "missing", "folder"],
+    ids=["missing", "folder"],
 )
 def test_refused(given: str, words: str, rnn: Callable[..., Done], model: Path) -> None:
     done = rnn("tune", *given.split(), *FAST)
