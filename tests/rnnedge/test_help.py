@@ -23,7 +23,7 @@ COMMANDS = {
     name: command for name, command in commands.commands.items() if isinstance(command, Command)
 }
 EXAMPLES = [(name, line) for name, command in COMMANDS.items() for line in command.examples]
-SLOW = {"bench": ["--seconds", "0.001"], "tune": ["--seconds", "0.001"]}
+SIZES = ["--time", "1", "--batch", "1"]
 MODULE = """
 import torch
 
@@ -112,9 +112,13 @@ def test_examples_run(name: str, line: str, folder: Path, rnn: Callable[..., Don
         torch.save(net.state_dict(), "net.pt")
         example = torch.zeros(2, 5, 40)
         rnnedge.export(net, "model.onnx", example_inputs=(example,))
-    done = rnn(*words[1:], *SLOW.get(name, []))
+    if name in ("bench", "tune"):
+        words += ["--seconds", "0.001", *(["--threads", "1"] if name == "tune" else [])]
+        words += SIZES if not {"--shape", "--stream"} & {*words} else []
+    done = rnn(*words[1:])
     assert words[0] == "rnnedge"
-    assert done.code == 0, done.err
+    healthy = "--fix" in words and "nothing of what was found can be repaired" in done.err
+    assert done.code == 0 or healthy, done.err
     assert "now" not in done.err  # no old spelling
 
 

@@ -116,11 +116,8 @@ def test_what_the_error_of_a_csv_says_works(
 
 def test_int8_says_what_it_costs_and_how_to_measure(typed: Callable[[str], Done]) -> None:
     out = typed("export weights.pt --quantize int8 -o small.onnx").out
-    assert re.search(
-        r"^weights: [\d,]+ bytes in the file, 0\.\dx? ?\d*x? of [\d,]+", out, re.M
-    ) or (
-        re.search(r"^weights: [\d,]+ bytes in the file, \d\.\d\dx of [\d,]+ in float32$", out, re.M)
-    )
+    said = r"^weights: [\d,]+ bytes in the file, \d\.\d\dx of [\d,]+ in float32$"
+    assert re.search(said, out, re.MULTILINE)
     for words in (
         "1 of 1 layers become float32 when the file is opened: ",
         "bytes of memory, and no speed is gained",
@@ -187,10 +184,11 @@ def test_in_python(call: Callable[[Path], Any], advice: str, tmp_path: Path) -> 
 def test_numpy_arrays_are_example_inputs(dtype: type, tmp_path: Path) -> None:
     net = Net()
     rnnedge.export(net, tmp_path / "a.onnx", example_inputs=(X,))
-    for number, given in enumerate((X.numpy().astype(dtype), {"x": X.numpy().astype(dtype)})):
-        path = tmp_path / f"{number}.onnx"
-        rnnedge.export(net, path, example_inputs=given)
-        assert path.read_bytes() == (tmp_path / "a.onnx").read_bytes()
+    given = X.numpy().astype(dtype)
+    rnnedge.export(
+        net, tmp_path / "b.onnx", example_inputs=given if dtype is np.float64 else {"x": given}
+    )
+    assert (tmp_path / "b.onnx").read_bytes() == (tmp_path / "a.onnx").read_bytes()
 
 
 def test_arrays_of_text_are_no_example_inputs(tmp_path: Path) -> None:
