@@ -4,9 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
 PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
+# device-test runs tests/runtime, but for what needs onnx or the native engine.
+TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
+	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick test test-all lint types device-test benchmarks clean need-python
+.PHONY: demo quick test test-all lint types device-test benchmarks wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -16,10 +19,10 @@ quick: lint  ## for every save: lint, and the tests of tests/quick.txt
 	$(BIN)/python -m pytest $(PYTEST) @tests/quick.txt
 
 test: lint types device-test  ## everything that CI runs
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
 test-all: lint types device-test  ## the same with every case of the full matrices
-	$(BIN)/python -m pytest $(PYTEST) --full
+	$(BIN)/python -m pytest $(PYTEST) --full $(TESTS)
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
@@ -42,6 +45,11 @@ benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.denormals
 	$(BIN)/python -m benchmarks.native
+
+wheels: .venv/installed  ## the wheels, in dist/; rnnedge-native where there is a C compiler
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./runtime .
+	@if command -v cc >/dev/null; then $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./native; fi
+	@ls dist/*.whl
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv

@@ -9,7 +9,7 @@ import numpy as np
 from rnnedge_exporters.c_source.element_calls import FUNCTIONS
 from rnnedge_exporters.c_source.emitter import Emitter, LayerDefinition
 from rnnedge_exporters.c_source.packing import Floats, Kind, Matrix
-from rnnedge_exporters.c_source.text import Writer, terms
+from rnnedge_exporters.c_source.text import CLines, terms
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.values import Call
@@ -44,7 +44,7 @@ class _Row:
     c_n: str
 
 
-def layer(emitter: Emitter, out: Writer, call: Call) -> None:
+def layer(emitter: Emitter, out: CLines, call: Call) -> None:
     """One direction of a recurrent layer."""
     own = call.packed
     assert isinstance(own, LayerWeights)
@@ -100,7 +100,7 @@ def _row(emitter: Emitter, call: Call, own: LayerWeights, variables: tuple[str, 
     return _Row(at(0, d[0], d[1]), h, c, at(4, d[4], d[5]), c_n)
 
 
-def _final_state(emitter: Emitter, out: Writer, call: Call, size: int) -> None:
+def _final_state(emitter: Emitter, out: CLines, call: Call, size: int) -> None:
     if call.places[5] is None:
         return
     (time, batch), d = call.sizes, call.distances
@@ -112,7 +112,7 @@ def _final_state(emitter: Emitter, out: Writer, call: Call, size: int) -> None:
     out.close(b != "0")
 
 
-def product(emitter: Emitter, out: Writer, call: Call) -> None:
+def product(emitter: Emitter, out: CLines, call: Call) -> None:
     """A product with weights, or a convolution."""
     packed = call.packed
     assert isinstance(packed, Matrix)
@@ -152,7 +152,7 @@ def product(emitter: Emitter, out: Writer, call: Call) -> None:
     out.close(1 + sum(variable != "0" for variable in (i, j)))
 
 
-def gather(emitter: Emitter, out: Writer, call: Call) -> None:
+def gather(emitter: Emitter, out: CLines, call: Call) -> None:
     """Rows of a table by numbers that are computed."""
     emitter.may_fail = True
     count, size, rows = call.sizes[:3]
@@ -181,7 +181,7 @@ def gather(emitter: Emitter, out: Writer, call: Call) -> None:
     out.close(2 + (i != "0"))
 
 
-def depthwise(emitter: Emitter, out: Writer, call: Call) -> None:
+def depthwise(emitter: Emitter, out: CLines, call: Call) -> None:
     """A convolution of each channel by itemitter."""
     batch, time, channels, kernel = call.sizes
     d = call.distances

@@ -10,8 +10,9 @@ from rnnedge_exporters.c_source.packing import Matrix, RowPacker
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.errors import PlanError
+from rnnedge_runtime.onnx_file import GraphFile, ValueInfo
 from rnnedge_runtime.plan.known import check_operators, dtype_of
-from rnnedge_runtime.plan.model_file import Model, ValueInfo, read_model
+from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
 from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.placing import place_in_arena
@@ -82,7 +83,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class SizedProgram:
     """A model at fixed sizes.
 
     Attributes:
@@ -113,7 +114,7 @@ class Program:
 
 def lay_out(
     content: bytes, interface: Interface, *, batch: int, steps: int | None, name: str
-) -> Program:
+) -> SizedProgram:
     """Lay a model out for C.
 
     Args:
@@ -146,8 +147,8 @@ def lay_out(
 
 
 def _lay_out(
-    model: Model, interface: Interface, batch: int, steps: int | None, name: str
-) -> Program:
+    model: GraphFile, interface: Interface, batch: int, steps: int | None, name: str
+) -> SizedProgram:
     graph = model.graph
     given = [info for info in graph.inputs if info.name not in graph.initializers]
     specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
@@ -177,7 +178,7 @@ def _lay_out(
         taken[pair.input]: math.prod(shapes[pair.input])
         for pair in (interface.states if steps is not None else ())
     }
-    return Program(
+    return SizedProgram(
         inputs=inputs,
         outputs=outputs,
         states=states,

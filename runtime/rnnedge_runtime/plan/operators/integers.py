@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants
 from rnnedge_runtime.plan.operators.products import multiplied_as_integers
 from rnnedge_runtime.plan.operators.recurrent import (
@@ -109,7 +109,7 @@ def _matmul_integer(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) 
 
 
 def _cast(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    if int(node.attributes.get("to", 0)) != _FLOAT:
+    if int(node.get("to", 0)) != _FLOAT:
         raise PlanError(f"{node.label}: takes integer sums as another type than float", node.name)
     (sums,) = inputs
     assert isinstance(sums, Deferred)
@@ -187,7 +187,7 @@ def _rounding(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> lis
 
 def _side_by_side(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     x = _parts(inputs[-1]).x
-    axis = int(node.attributes["axis"]) % len(x.shape)
+    axis = int(node.attributes["axis"].value) % len(x.shape)
     if len(inputs) != 3 or any(value is not x for value in inputs[:2]) or axis != len(x.shape) - 1:
         raise PlanError(f"{node.label}: joins what rounding takes with other values", node.name)
     return [Deferred(_Parts(x), {"Mul": _weigh})]

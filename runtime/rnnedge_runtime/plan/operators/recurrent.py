@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, transposed
 from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
@@ -194,7 +194,7 @@ def picked(tensor: Tensor, axis: int, index: int) -> Tensor:
 
 def directions_of(node: Node) -> tuple[bool, ...]:
     """Return for each direction of a recurrent operator whether it starts at the end."""
-    direction = node.attributes.get("direction", "forward")
+    direction = node.get("direction", "forward")
     ways = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
     if direction not in ways:
         raise PlanError(f"{node.label}: direction {direction!r}", node.name)
@@ -209,23 +209,23 @@ def _weights(
     w, r, b = known[1], known[2], known[3]
     if w is None or r is None or (given[3] is not None and b is None):
         raise PlanError(f"{node.label}: its weights are computed from the data", node.name)
-    relu = check_attributes(node, node.op_type, given, directions)
-    gates = len(GATES[node.op_type])
-    hidden = int(node.attributes.get("hidden_size") or r.shape[-1])
+    relu = check_attributes(node, node.operator, given, directions)
+    gates = len(GATES[node.operator])
+    hidden = int(node.get("hidden_size") or r.shape[-1])
     wanted = (directions, gates * hidden)
     if w.ndim != 3 or r.shape != (*wanted, hidden) or w.shape[:2] != wanted:
         raise PlanError(f"{node.label}: weights of shapes {list(w.shape)} and {list(r.shape)}")
     if b is not None and b.shape != (directions, 2 * gates * hidden):
         raise PlanError(f"{node.label}: biases of shape {list(b.shape)}", node.name)
-    before = node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0)
+    before = node.operator == "GRU" and not node.get("linear_before_reset", 0)
     owners = tuple(array for array in (w, r, b) if array is not None)
-    key = ("weights", before, relu, node.op_type, *(id(array) for array in owners))
+    key = ("weights", before, relu, node.operator, *(id(array) for array in owners))
     made: list[LayerWeights] = tracer.keep(
         key,
         owners,
         lambda: [
             _direction(
-                node.op_type, w[i], r[i], None if b is None else b[i], before=before, relu=relu
+                node.operator, w[i], r[i], None if b is None else b[i], before=before, relu=relu
             )
             for i in range(directions)
         ],
@@ -262,12 +262,12 @@ def check_attributes(
 ) -> bool:
     """Refuse what the kernels do not have; return whether an RNN's nonlinearity is relu."""
     for name, plain in (("layout", 0), ("input_forget", 0), ("clip", None)):
-        if node.attributes.get(name, plain) != plain:
+        if node.get(name, plain) != plain:
             raise PlanError(f"{node.label}: {name} is not known to the native engine", node.name)
     if operator == "LSTM" and given[7] is not None:
         raise PlanError(f"{node.label}: peepholes are not known to the native engine", node.name)
     usual = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
-    found = [name.lower() for name in node.attributes.get("activations", [])]
+    found = [name.lower() for name in node.get("activations", [])]
     if operator == "RNN" and found == ["relu"] * directions:
         return True
     if found and found != usual[operator] * directions:

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from rnnedge_runtime.errors import NoMatchError, PlanError
-from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.onnx_file import Graph, Node
 from rnnedge_runtime.plan.operators.cell_pattern import Step, read_steps
 from rnnedge_runtime.plan.operators.folding import FOLDS
 from rnnedge_runtime.plan.operators.movement import reshaped
@@ -30,8 +30,8 @@ MOST_CALLS = 50_000
 
 
 def _scan(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    body = node.attributes["body"]
-    scanned = int(node.attributes["num_scan_inputs"])
+    body = node.attributes["body"].value
+    scanned = int(node.attributes["num_scan_inputs"].value)
     states = len(inputs) - scanned
     outputs = len(body.outputs) - states
     if not isinstance(body, Graph) or states < 0 or scanned < 1 or outputs < 0:
@@ -39,10 +39,10 @@ def _scan(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     if len(body.inputs) != len(inputs) or any(value is None for value in inputs):
         raise PlanError(f"{node.label}: a body that does not fit", node.name)
     for name in ("scan_input_axes", "scan_output_axes"):
-        if any(node.attributes.get(name, [])):
+        if any(node.get(name, [])):
             raise PlanError(f"{node.label}: scans along another axis than the first", node.name)
-    ways = [int(way) for way in node.attributes.get("scan_input_directions", [0] * scanned)]
-    out = [int(way) for way in node.attributes.get("scan_output_directions", [0] * outputs)]
+    ways = [int(way) for way in node.get("scan_input_directions", [0] * scanned)]
+    out = [int(way) for way in node.get("scan_output_directions", [0] * outputs)]
     try:
         steps = read_steps(body, tracer.scope, states, FOLDS)
         return _as_layers(tracer, node, inputs, steps, ways, out)
