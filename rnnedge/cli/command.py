@@ -121,7 +121,7 @@ def renamed(arguments: Sequence[str], old: Mapping[str, str]) -> list[str]:
         arguments: What follows the name of the command.
         old: The options of today by their old names.
     """
-    words = []
+    words: list[str] = []
     for number, word in enumerate(arguments):
         if word == "--":
             return [*words, *arguments[number:]]

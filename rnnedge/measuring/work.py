@@ -145,7 +145,8 @@ def _count(graph: GraphProto, outside: Shapes, constants: Mapping[str, int]) -> 
             )
     known = dict(constants)
     known |= {t.name: math.prod(t.dims) * _width(t.data_type) for t in graph.initializer}
-    flops, read = 0, {}
+    flops = 0
+    read: dict[str, int] = {}
     for node in graph.node:
         if _is_folded(node, known):
             for name in node.output:

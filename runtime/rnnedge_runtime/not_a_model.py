@@ -22,15 +22,22 @@ _MAGIC = (
 _TORCH = "{what}: rnnedge export {path} -o {stem}.onnx makes an ONNX file of it"
 
 
-def not_a_model(path: str | os.PathLike[str]) -> ModelError | None:
-    """Return the error for a path that is known to be no ONNX file.
+def not_a_model(path: object) -> ModelError | None:
+    """Return the error for what is known to be no ONNX file.
 
     Args:
-        path: The path as it was given.
+        path: What was given as the path of a model.
 
     Returns:
-        None for a file whose kind is not recognised, which may be a damaged model.
+        None for bytes, and for a file whose kind is not recognised, which may be a damaged model.
     """
+    if isinstance(path, bytes):
+        return None
+    if not isinstance(path, str | os.PathLike):
+        remedy = ": rnnedge.export(model, path) writes one" * hasattr(path, "state_dict")
+        return ModelError(
+            f"expected the path of an .onnx file or its bytes, got {type(path).__name__}{remedy}"
+        )
     found = describe_path(path)
     return ModelError(f"{os.fspath(path)}: expected an ONNX file, {found}") if found else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -47,16 +46,9 @@ def open_engine(
     """
     if engine not in _ENGINES:
         raise OptionError(f"engine: expected {', '.join(_ENGINES)}, got {engine!r}")
-    if isinstance(model, bytes):
-        return _open(model, device, options, engine)
-    if not isinstance(model, str | os.PathLike):
-        remedy = ": rnnedge.export(model, path) writes one" * hasattr(model, "state_dict")
-        raise ModelError(
-            f"expected the path of an .onnx file or its bytes, got {type(model).__name__}{remedy}"
-        )
     try:
         return _open(model, device, options, engine)
-    except ModelError as error:
+    except (ModelError, TypeError) as error:
         known = not_a_model(model)
         if known is None:
             raise
