@@ -35,7 +35,7 @@ BESIDE = "What it is compared with"
         "rnnedge bench model.onnx --stream --rate 100",
         "rnnedge bench small.onnx --beside model.onnx --json",
     ),
-    extra="one MODEL is measured; another file beside it is --beside {extra}, and its source "
+    extra="one MODEL is measured; another file next to it is --beside {extra}, and its source "
     "--against {extra}",
     update=lambda arguments: _old_spelling(arguments),
 )
@@ -73,7 +73,7 @@ BESIDE = "What it is compared with"
     group=BESIDE,
     callback=lambda context, option, given: _peers(given),
     shown="torch, where there is a source",
-    help="Measure beside it, in turns: another .onnx file, or what runs SOURCE: torch, "
+    help="Measure next to it, in turns: another .onnx file, or what runs SOURCE: torch, "
     "torchscript (torch's own ONNX export), openvino; several with commas between.",
 )
 @option(
@@ -207,6 +207,6 @@ def _old_spelling(arguments: list[str]) -> list[str]:
         value = value if equals else "".join(arguments[number + 1 : number + 2])
         others = [part.strip() for part in value.split(",")]
         if value and all(part in PEER_NAMES or part.endswith(".onnx") for part in others):
-            advise(f"what is measured beside MODEL is called --beside {value} now")
+            advise(f"what is measured next to MODEL is called --beside {value} now")
             words[number] = f"--beside{equals}{value if equals else ''}"
     return renamed(words, {"--source": "--against"})

@@ -72,7 +72,7 @@ def _folder(folder: Path) -> str:
 
 
 def _beside(path: Path) -> str:
-    """Name a file beside a missing one that was probably meant."""
+    """Name a file in the folder of a missing one that was probably meant."""
     from difflib import get_close_matches
 
     if not path.parent.is_dir():

@@ -129,7 +129,7 @@ def test_the_old_spelling_of_bench(folder: Path, rnn: Callable[..., Done]) -> No
     assert old.json["sides"] == new.json["sides"]
     assert new.err == ""
     assert old.err.splitlines() == [
-        "rnnedge: what is measured beside MODEL is called --beside torch now",
+        "rnnedge: what is measured next to MODEL is called --beside torch now",
         "rnnedge: --source is called --against now",
     ]
 
@@ -140,7 +140,7 @@ def test_a_file_beside_in_the_old_spelling(
 ) -> None:
     done = rnn("bench", "model.onnx", *form, "--time", "1", "--batch", "1", "--count", "2")
     assert done.code == 0
-    assert done.err == "rnnedge: what is measured beside MODEL is called --beside small.onnx now\n"
+    assert done.err == "rnnedge: what is measured next to MODEL is called --beside small.onnx now\n"
 
 
 def test_the_old_spelling_of_tune(folder: Path, rnn: Callable[..., Done]) -> None:

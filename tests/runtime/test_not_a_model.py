@@ -72,7 +72,7 @@ def test_a_folder_names_the_models_in_it(tmp_path):
 def test_a_missing_file_names_its_neighbour(tmp_path):
     (tmp_path / "model.onnx").write_bytes(GRU)
     with pytest.raises(ModelError, match=rf"no such file; there is {tmp_path}/model.onnx$"):
-        Session(tmp_path / "modle.onnx")
+        Session(tmp_path / "mdel.onnx")
 
 
 def test_a_missing_folder(tmp_path):
