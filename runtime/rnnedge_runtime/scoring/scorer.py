@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
+from rnnedge_runtime.scoring.array_rows import READ_ERROR
 from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
@@ -257,6 +258,10 @@ class Scorer:
         if opened.layout.packing == "continuous":
             longest = np.iinfo(np.int64).max
         rows = read_rows(window, opened.layout, columns, longest=longest)
+        if READ_ERROR in window.schema.names:
+            for row, text in enumerate(window.column(READ_ERROR).to_pylist()):
+                if text is not None:  # the row is null, which is no news
+                    rows.errors[row] = text
         collector = self._run(opened, rows)
         made = opened.keeper.columns(collector, rows)
         arrays = []
