@@ -12,7 +12,7 @@ from rnnedge.cli.options import force_option, json_option
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 from rnnedge.errors import UnequalError
 
-_ENGINE = click.Choice(["auto", "onnxruntime", "native"])
+_RUNTIME = click.Choice(["auto", "onnxruntime", "native"])
 _SOME_FAILED = 4
 """Exit code: rows of the corpus could not be scored."""
 
@@ -33,8 +33,8 @@ _SOME_FAILED = 4
 )
 @click.option("--id", help="The column with a name for each row [id, where there is one].")
 @click.option("--reader", help="package.module:function that reads a file of one row.")
-@click.option("--engine-a", type=_ENGINE, default="auto", show_default=True, help="What runs A.")
-@click.option("--engine-b", type=_ENGINE, default="auto", show_default=True, help="What runs B.")
+@click.option("--runtime-a", type=_RUNTIME, default="auto", show_default=True, help="What runs A.")
+@click.option("--runtime-b", type=_RUNTIME, default="auto", show_default=True, help="What runs B.")
 @click.option("--memory", default="512MB", show_default=True, help="What each side may use.")
 @click.option(
     "--max-disagreement",
@@ -56,8 +56,8 @@ def compare(
     columns: dict[str, str],
     id: str | None,
     reader: str | None,
-    engine_a: Any,
-    engine_b: Any,
+    runtime_a: Any,
+    runtime_b: Any,
     memory: str,
     max_disagreement: float | None,
     max_difference: float | None,
@@ -86,7 +86,7 @@ def compare(
             columns=columns,
             id=id,
             reader=reader,
-            engines=(engine_a, engine_b),
+            runtimes=(runtime_a, runtime_b),
             budget=memory,
             max_disagreement=max_disagreement,
             max_difference=max_difference,

@@ -36,7 +36,7 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
     columns: Mapping[str, str] | None = None,
     id: str | None = None,
     reader: str | None = None,
-    engines: tuple[EngineName, EngineName] = ("auto", "auto"),
+    runtimes: tuple[EngineName, EngineName] = ("auto", "auto"),
     budget: str | int = "512MB",
     max_disagreement: float | None = None,
     max_difference: float | None = None,
@@ -53,7 +53,7 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
         columns: Input name to the column that holds it.
         id: The column with a name for each row; None takes a column `id` where there is one.
         reader: `package.module:function` that reads a file of one row.
-        engines: What computes the models of both sides.
+        runtimes: What computes the models of both sides.
         budget: How much memory each side may use.
         max_disagreement: The largest share of rows whose largest score may differ, from 0 to 1.
         max_difference: The largest absolute difference allowed, 0 or more.
@@ -71,12 +71,13 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
     """
     start = time.perf_counter()
     _check_limits(max_disagreement, max_difference)
-    models = [
-        ModelSide(os.fspath(side), columns or {}, id=id, engine=engine, budget=budget)
-        if is_onnx(side)
-        else None
-        for side, engine in zip((a, b), engines, strict=True)
-    ]
+    models: list[ModelSide | None] = [None, None]
+    known = dict(columns or {})
+    for number, (path, engine) in enumerate(zip((a, b), runtimes, strict=True)):
+        if is_onnx(path):
+            model = ModelSide(os.fspath(path), known, id=id, engine=engine, budget=budget)
+            models[number] = model
+            known = known or model.columns  # another maker's input may have another name
     first = next((model for model in models if model is not None), None)
     if first is None:
         raise InputError(f"expected an .onnx file on one side, got {a} and {b}")
@@ -84,8 +85,8 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
     _check_same_columns(first, [model for model in models if model is not None])
     notes: list[str] = []
     one, two = (
-        _kept_side(os.fspath(path), first, notes) if model is None else model
-        for path, model in zip((a, b), models, strict=True)
+        _kept_side(os.fspath(path), first, source.id_name, notes) if opened is None else opened
+        for path, opened in zip((a, b), models, strict=True)
     )
     pairs = _paired(one, two, notes)
     _same_steps(one, two, pairs, notes)
@@ -138,9 +139,9 @@ def _check_limits(disagreement: float | None, difference: float | None) -> None:
 
 def _check_same_columns(first: ModelSide, models: Sequence[ModelSide]) -> None:
     """Check that no model reads a column that the first one does not."""
-    read = first.column_names
+    read = list(first.columns.values())
     for model in models:
-        missing = [name for name in model.column_names if name not in read]
+        missing = [name for name in model.columns.values() if name not in read]
         if missing:
             raise InputError(
                 f"{model.name}: expected the columns of {first.name}, {', '.join(read)}, and it "
@@ -148,7 +149,7 @@ def _check_same_columns(first: ModelSide, models: Sequence[ModelSide]) -> None:
             )
 
 
-def _kept_side(folder: str, model: ModelSide, notes: list[str]) -> KeptSide:
+def _kept_side(folder: str, model: ModelSide, id: str | None, notes: list[str]) -> KeptSide:
     """Open a folder of answers, as they were kept: all steps, or the last one."""
     kind, paths = find_files(folder, reader=None)
     if kind != "parquet":
@@ -173,9 +174,10 @@ def _kept_side(folder: str, model: ModelSide, notes: list[str]) -> KeptSide:
     if last:
         model.keep_last()
         notes.append(f"{folder} holds the last step of each row: the others are not compared")
-    source = TableSource(kind, paths, [*names, ERROR], lambda given: None)
+    known = id if id in schema.names else None
+    source = TableSource(kind, paths, [*names, ERROR], lambda given: known)
     shapes = {name: model.shapes[name] for name in names}
-    return KeptSide(folder, _all_batches(source), shapes)
+    return KeptSide(folder, _all_batches(source), shapes, known)
 
 
 def _depth(kind: DataType) -> int:

@@ -80,9 +80,10 @@ class ModelSide:
         }
 
     @property
-    def column_names(self) -> list[str]:
-        """The columns that it reads."""
-        return [self.scorer.column_of(given.spec.name) for given in self.scorer.layout.inputs]
+    def columns(self) -> dict[str, str]:
+        """The column of each input."""
+        names = (given.spec.name for given in self.scorer.layout.inputs)
+        return {name: self.scorer.column_of(name) for name in names}
 
     def keep_last(self) -> None:
         """Keep the last step of each row alone."""
@@ -110,7 +111,11 @@ class KeptSide:
     """
 
     def __init__(
-        self, name: str, batches: Iterator[Batch], shapes: Mapping[str, OutputShape]
+        self,
+        name: str,
+        batches: Iterator[Batch],
+        shapes: Mapping[str, OutputShape],
+        id: str | None,
     ) -> None:
         """Take the answers.
 
@@ -118,17 +123,18 @@ class KeptSide:
             name: The folder.
             batches: Its record batches, in the order of the rows.
             shapes: What a row has of each output.
+            id: The column with the name of each row, where the corpus has it too.
         """
         self.name, self.engine, self.seconds = name, "kept answers", 0.0
         self.shapes = shapes
-        self._batches = batches
+        self._batches, self._id = batches, id
         self._waiting: list[Batch] = []
 
     def answer(self, rows: Batch) -> tuple[dict[str, Answers], Errors]:
         """Return the answers to the next rows.
 
         Raises:
-            InputError: If there are fewer answers than rows.
+            InputError: If there are fewer answers than rows, or they are those to other rows.
         """
         missing, taken = rows.num_rows, []
         while missing:
@@ -139,10 +145,24 @@ class KeptSide:
                     "another corpus, or scoring did not finish"
                 )
             taken.append(batch.slice(0, missing))
+            self._check_ids(rows.slice(rows.num_rows - missing), taken[-1])
             if batch.num_rows > missing:
                 self._waiting.append(batch.slice(missing))
             missing -= taken[-1].num_rows
         return _read(arrow().Table.from_batches(taken), self.shapes)
+
+    def _check_ids(self, rows: Batch, answers: Batch) -> None:
+        if self._id is None:
+            return
+        names = zip(
+            rows.column(self._id).to_pylist(), answers.column(self._id).to_pylist(), strict=False
+        )
+        for wanted, found in names:
+            if wanted != found:
+                raise InputError(
+                    f"{self.name}: expected the answer to {wanted}, found that to {found}: it "
+                    "belongs to another corpus"
+                )
 
     def check_end(self) -> None:
         """Check that no answer is left.
