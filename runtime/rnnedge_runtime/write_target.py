@@ -20,7 +20,8 @@ from rnnedge_runtime.protobuf_wire import BYTES, VARINT, Bytes, read_fields
 Target: TypeAlias = "str | os.PathLike[str]"
 Kinds: TypeAlias = Mapping[str, Callable[[BinaryIO], bool]]
 """The suffixes that a writer accepts, in lower case, each with a function that checks whether an
-existing file with that suffix has the content that the suffix promises. An empty one is any name."""
+existing file with that suffix has the content that the suffix promises. An empty suffix accepts any
+name."""
 
 _LONGEST_NAME = 255
 """Bytes; used if the system does not report the limit of a folder."""

@@ -84,6 +84,29 @@ RUNTIME = {
     "rnnedge_runtime/printable.py",
     "rnnedge_runtime/protobuf_wire.py",
     "rnnedge_runtime/py.typed",
+    "rnnedge_runtime/scoring/__init__.py",
+    "rnnedge_runtime/scoring/array_rows.py",
+    "rnnedge_runtime/scoring/array_source.py",
+    "rnnedge_runtime/scoring/arrow_package.py",
+    "rnnedge_runtime/scoring/collecting.py",
+    "rnnedge_runtime/scoring/command.py",
+    "rnnedge_runtime/scoring/engines.py",
+    "rnnedge_runtime/scoring/job.py",
+    "rnnedge_runtime/scoring/keeping.py",
+    "rnnedge_runtime/scoring/packing.py",
+    "rnnedge_runtime/scoring/plan.py",
+    "rnnedge_runtime/scoring/progress.py",
+    "rnnedge_runtime/scoring/proving.py",
+    "rnnedge_runtime/scoring/python_function.py",
+    "rnnedge_runtime/scoring/row_layout.py",
+    "rnnedge_runtime/scoring/rows.py",
+    "rnnedge_runtime/scoring/corpus.py",
+    "rnnedge_runtime/scoring/scorer.py",
+    "rnnedge_runtime/scoring/sizes.py",
+    "rnnedge_runtime/scoring/sources.py",
+    "rnnedge_runtime/scoring/table_source.py",
+    "rnnedge_runtime/scoring/windows.py",
+    "rnnedge_runtime/scoring/worker_process.py",
     "rnnedge_runtime/session.py",
     "rnnedge_runtime/streaming/__init__.py",
     "rnnedge_runtime/streaming/bound_step.py",
@@ -98,7 +121,7 @@ RUNTIME = {
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
-MAY_IMPORT = {"numpy", "onnxruntime", "rnnedge_native", "rnnedge_runtime"}
+MAY_IMPORT = {"numpy", "onnxruntime", "pyarrow", "rnnedge_native", "rnnedge_runtime"}
 MAY_IMPORT |= set(sys.stdlib_module_names)
 
 

@@ -4,6 +4,6 @@
 answers of all rows into a folder, in parts that survive a stop. Both need pyarrow.
 """
 
-from rnnedge_runtime.scoring.score import ScoreResult as ScoreResult
-from rnnedge_runtime.scoring.score import score as score
+from rnnedge_runtime.scoring.corpus import ScoreResult as ScoreResult
+from rnnedge_runtime.scoring.corpus import score as score
 from rnnedge_runtime.scoring.scorer import Scorer as Scorer

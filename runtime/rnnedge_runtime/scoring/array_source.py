@@ -1,4 +1,4 @@
-"""Arrays as a `Source`: npz files, and files of one row each, npy or read by the user's function."""
+"""Arrays as a `Source`: npz files, and files of one row each that numpy or a function reads."""
 
 from __future__ import annotations
 
@@ -179,7 +179,12 @@ class NpzSource:
         found = [self._columns[given.spec.name] in arrays for given in self._inputs]
         if all(found):
             return self._batched(path, arrays)
-        if only is None or any(found) or self._id is not None or only.spec.name in self._columns_given:
+        if (
+            only is None
+            or any(found)
+            or self._id is not None
+            or only.spec.name in self._columns_given
+        ):
             missing = next(
                 self._columns[given.spec.name]
                 for given, there in zip(self._inputs, found, strict=True)

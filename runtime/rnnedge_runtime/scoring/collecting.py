@@ -19,9 +19,7 @@ class Collector:
         ragged: Output name to the array of each row, of outputs with a time of their own.
     """
 
-    def __init__(
-        self, outputs: Sequence[RowOutput], lengths: Places, *, every_step: bool
-    ) -> None:
+    def __init__(self, outputs: Sequence[RowOutput], lengths: Places, *, every_step: bool) -> None:
         """Make room for the outputs of rows.
 
         Args:
@@ -87,4 +85,3 @@ class Collector:
             return
         for slot, (start, count) in enumerate(zip(first.tolist(), run.tolist(), strict=True)):
             values[start : start + count] = array[slot, :count]
-

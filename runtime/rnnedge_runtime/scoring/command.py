@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnedge_runtime.errors import OptionError
 from rnnedge_runtime.scoring.progress import ProgressLine
-from rnnedge_runtime.scoring.score import ScoreResult, score
+from rnnedge_runtime.scoring.corpus import ScoreResult, score
 
 SOME_FAILED = 4
 """The exit code when rows have errors."""
@@ -89,7 +89,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def from_arguments(options: argparse.Namespace) -> tuple[ScoreResult, int]:
     """Run the command with parsed options."""
-    given = {name: getattr(options, name) for name in OPTIONS if name not in ("json", "output_name")}
+    given = {
+        name: getattr(options, name) for name in OPTIONS if name not in ("json", "output_name")
+    }
     given["outputs"] = options.output_name
     return score_command(options.model, options.data, options.output, **given)
 
@@ -111,20 +113,20 @@ def _columns(given: Sequence[str]) -> Mapping[str, str]:
 
 
 HELP = {
-    "column": "input=column: the column that holds an input; may be repeated",
-    "id": "the column that is passed on [id, or the number of the row]",
-    "keep": "last, all or package.module:function [last]",
-    "output_name": "an output to keep, a final state among them; may be repeated",
+    "column": "the column that holds an input [of its name]; may be given again",
+    "id": "the column that is passed on [id, else the number of the row]",
+    "keep": "of each output: last, all, or package.module:function [last]",
+    "output_name": "an output to keep, also a final state; may be given again [all outputs]",
     "slots": "rows that share a call [32]",
-    "chunk": "most steps of a call [64]",
-    "memory": "for each worker [512MB]",
-    "runtime": "what computes the model: auto, native or onnxruntime [auto]",
-    "engine": "what runs the parts: local processes, or ray [local]",
-    "address": "of a Ray cluster",
+    "chunk": "the most steps of a call [64]",
+    "memory": "how much each worker may use [512MB]",
+    "runtime": "what computes the model [auto]",
+    "engine": "what runs the parts: processes of this machine, or Ray [local]",
+    "address": "the address of a Ray cluster",
     "workers": "processes [one for each usable core]",
     "only": "one share of several, such as 3/16",
-    "part_rows": "rows of a part [by bytes]",
-    "reader": "package.module:function that reads a file, such as a WAV file",
+    "part_rows": "rows of a part [parts are cut by bytes]",
+    "reader": "a function package.module:function that reads a file, such as WAV",
     "strict": "stop at the first row with an error",
     "json": "print one JSON object",
 }

@@ -143,8 +143,10 @@ class PartScorer:
         steps, computed = tally.steps, tally.computed
         failed = 0
         schema = self.schema()
-        with atomic_file(self._job.path_of(part), _PARQUET) as file:
-            writer = parquet().ParquetWriter(file, schema, use_dictionary=False)
+        with (
+            atomic_file(self._job.path_of(part), _PARQUET) as file,
+            parquet().ParquetWriter(file, schema, use_dictionary=False) as writer,
+        ):
             at, before = part.start, tally.steps
             for batch in self._answers(part, schema, pieces, errors or {}):
                 wrong = len(batch) - batch.column(ERROR).null_count
@@ -165,7 +167,6 @@ class PartScorer:
                 time.perf_counter() - began,
             )
             writer.add_key_value_metadata({MARK: self._mark(result)})
-            writer.close()
         return result
 
     def probe(self, start: int, stop: int) -> None:

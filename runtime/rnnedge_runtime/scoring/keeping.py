@@ -1,5 +1,4 @@
-"""What is kept of the outputs of each row, as Arrow columns: the last step, all steps, or a
-function's answer."""
+"""What is kept of the outputs of each row, as Arrow columns."""
 
 from __future__ import annotations
 

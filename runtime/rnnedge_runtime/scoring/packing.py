@@ -109,9 +109,7 @@ def _run_continuous(packer: _Packer, order: Places, options: PackOptions) -> Non
         slots.run(steps)
 
 
-def _groups(
-    lengths: Places, layout: RowLayout, options: PackOptions
-) -> Iterator[slice]:
+def _groups(lengths: Places, layout: RowLayout, options: PackOptions) -> Iterator[slice]:
     """Yield ranges of rows, longest first, that share a call."""
     start = 0
     while start < len(lengths):

@@ -82,26 +82,30 @@ class ProgressLine:
         self._terminal = self._stream.isatty()
         self._next = time.monotonic() + (0 if self._terminal else _EVERY_IN_A_FILE)
         self._width = 0
+        self._last = ""
 
     def __call__(self, progress: Progress) -> None:
         """Show the progress, unless it was shown just before."""
         now = time.monotonic()
+        self._last = printable_line(str(progress))
         if now < self._next:
             return
         self._next = now + (_EVERY if self._terminal else _EVERY_IN_A_FILE)
-        line = printable_line(str(progress))
         if self._terminal:
-            self._stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
+            self._stream.write("\r" + self._last.ljust(self._width))
+            self._width = len(self._last)
         else:
-            self._stream.write(line + "\n")
+            self._stream.write(self._last + "\n")
+            self._last = ""
         self._stream.flush()
 
     def close(self) -> None:
-        """Take the line off a terminal."""
-        if self._terminal and self._width:
+        """Take the line off a terminal; elsewhere, end with how far the job came."""
+        if self._terminal:
             self._stream.write("\r" + " " * self._width + "\r")
-            self._stream.flush()
+        elif self._last:
+            self._stream.write(self._last + "\n")
+        self._stream.flush()
 
 
 def _time(seconds: float) -> str:

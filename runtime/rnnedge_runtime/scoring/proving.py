@@ -16,8 +16,8 @@ from rnnedge_runtime.scoring.packing import PackOptions, pack
 from rnnedge_runtime.scoring.row_layout import Packing, RowInput, RowLayout, row_layout
 from rnnedge_runtime.scoring.rows import Rows
 
-_LENGTHS = (EXAMPLE_STEPS, 3, 21, 5)
-"""Steps of the rows that are compared; the longest takes several chunks."""
+_LENGTHS = (EXAMPLE_STEPS, 3, 21, 5, 3)
+"""Steps of the rows that are compared: one takes several chunks, and two have as many."""
 _CHUNK = 4
 _TOLERANCE = 1e-3
 """Of the largest value. Rounding differs by less; a row that sees another one differs by more."""
@@ -74,9 +74,7 @@ def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, Rows]:
     raise error
 
 
-def _agree(
-    model: LoadedModel, layout: RowLayout, rows: Rows, alone: Collector, slots: int
-) -> bool:
+def _agree(model: LoadedModel, layout: RowLayout, rows: Rows, alone: Collector, slots: int) -> bool:
     """Whether packed rows answer what each answers alone."""
     packed = Collector(layout.outputs, rows.lengths, every_step=True)
     options = PackOptions(min(slots, len(_LENGTHS) - 1), _CHUNK, 2 * sum(_LENGTHS))

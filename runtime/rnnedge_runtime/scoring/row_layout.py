@@ -1,4 +1,4 @@
-"""`RowLayout`: how the rows of a corpus become the inputs of a model, and its outputs rows again."""
+"""`RowLayout`: how the rows of a corpus become the inputs of a model, and back."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ class _Read:
     errors: Errors
 
 
-def read_rows(
-    batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int
-) -> Rows:
+def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int) -> Rows:
     """Read and check the rows of a batch.
 
     Args:
@@ -165,7 +163,7 @@ def _read_column(name: str, column: Column, given: RowInput) -> _Read:
         low = int(starts[lengths > 0].min(initial=np.iinfo(np.int64).max)) if len(starts) else 0
         low, high = min(low, int(stops.max(initial=0))), int(stops.max(initial=0))
         starts = starts - low
-        values, inner = _features(_items(column).slice(low, high - low), given)
+        values, inner = _features(column.values.slice(low, high - low), given)
     if inner:
         _spread(name, inner, starts, lengths, errors, given)
         return _without_bad(name, column, given, errors, lengths)
@@ -208,8 +206,12 @@ def _features(items: Column, given: RowInput) -> tuple[Array, dict[int, str]]:
             wrong.setdefault(at // each, f"got {got} where {size} number(s) belong")
         if wrong:
             return np.zeros(0), wrong
-        first = int(starts[0]) if len(starts) else 0
-        column = _plain(_items(column).slice(first, len(column) * size))
+        if _is_view(column.type):  # in any order, with gaps
+            at = (starts[:, None] + np.arange(size)).ravel()
+            column = _plain(column.values.take(arrow().array(at)))
+        else:
+            first = int(starts[0]) if len(starts) else 0
+            column = _plain(column.values.slice(first, len(column) * size))
         each *= size
     if column.null_count:
         for at in np.flatnonzero(~_valid(column)).tolist():
@@ -219,7 +221,7 @@ def _features(items: Column, given: RowInput) -> tuple[Array, dict[int, str]]:
     return array.reshape(count, *given.features), wrong
 
 
-def _spread(  # noqa: PLR0913 - the parts of a `_Read` that is being made
+def _spread(
     name: str,
     items: Mapping[int, str],
     starts: Places,
@@ -237,7 +239,7 @@ def _spread(  # noqa: PLR0913 - the parts of a `_Read` that is being made
         errors.setdefault(row, f"{name}: expected {given}, {items[at]}{where}")
 
 
-def _add_nan(  # noqa: PLR0913 - the parts of a `_Read` that is being made
+def _add_nan(
     name: str,
     values: Array,
     starts: Places,
@@ -250,7 +252,8 @@ def _add_nan(  # noqa: PLR0913 - the parts of a `_Read` that is being made
     finite = np.isfinite(values.reshape(len(values), -1)).all(1)
     wrong = np.flatnonzero(~finite)
     texts = {
-        at: f"got {values[at].ravel()[~np.isfinite(values[at].ravel())][0]}" for at in wrong.tolist()
+        at: f"got {values[at].ravel()[~np.isfinite(values[at].ravel())][0]}"
+        for at in wrong.tolist()
     }
     _spread(name, texts, starts, lengths, errors, given)
 
@@ -262,9 +265,6 @@ def _plain(column: Column) -> Column:
         return _plain(column.storage)
     if isinstance(column, pa.DictionaryArray):
         return _plain(column.dictionary_decode())
-    kind = column.type
-    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
-        return column.cast(pa.large_list(kind.value_type))
     return column
 
 
@@ -274,7 +274,7 @@ def _leaf(kind: Any, levels: int) -> Any:
     for _ in range(levels):
         if isinstance(kind, arrow().BaseExtensionType):
             kind = kind.storage_type
-        if not _is_list(kind) and not types.is_list_view(kind):
+        if not _is_list(kind):
             return None
         kind = kind.value_type
     if types.is_dictionary(kind):
@@ -294,9 +294,13 @@ def _fits(leaf: Any, dtype: np.dtype[Any]) -> bool:
 
 def _is_list(kind: Any) -> bool:
     types = arrow().types
-    return bool(
-        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    )
+    known = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return _is_view(kind) or any(is_one(kind) for is_one in known)
+
+
+def _is_view(kind: Any) -> bool:
+    types = arrow().types
+    return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def _valid(column: Column) -> NDArray[np.bool_]:
@@ -307,17 +311,15 @@ def _valid(column: Column) -> NDArray[np.bool_]:
 
 
 def _bounds(column: Column) -> tuple[Places, Places]:
-    """Return where each row of a column of lists starts and stops in `_items`."""
+    """Return where each row of a column of lists starts and stops in its `values`."""
     if arrow().types.is_fixed_size_list(column.type):
         size = column.type.list_size
         starts = (np.arange(len(column)) + column.offset) * size
         stops = starts + size
+    elif _is_view(column.type):  # pyarrow 26 casts them wrongly to lists
+        starts = np.asarray(column.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
+        stops = starts + np.asarray(column.sizes.to_numpy(zero_copy_only=False))
     else:
         offsets = np.asarray(column.offsets.to_numpy(zero_copy_only=False)).astype(np.int64)
         starts, stops = offsets[:-1], offsets[1:]
     return starts, np.where(_valid(column), stops, starts)
-
-
-def _items(column: Column) -> Column:
-    """Return what the lists of a column lie in."""
-    return column.values

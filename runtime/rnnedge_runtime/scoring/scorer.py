@@ -279,7 +279,7 @@ class Scorer:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _run(self, opened: _Opened, rows: Rows) -> Collector:
-        """Run rows; where the engine fails, each row is run alone, and those that fail are taken out."""
+        """Run rows; those on which the engine fails are taken out, and get its message."""
         while True:
             collector = Collector(
                 opened.layout.outputs, rows.lengths, every_step=opened.keeper.every_step

@@ -91,8 +91,6 @@ def find_files(data: str | os.PathLike[str], *, reader: str | None) -> tuple[str
     """
     text = os.fspath(data)
     path = Path(text)
-    if "://" in text:
-        raise InputError(f"{text}: expected a file or a folder of this machine")
     if path.is_file():
         return _kind_of(path, reader), [path]
     if not path.is_dir():

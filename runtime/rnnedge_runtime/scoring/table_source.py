@@ -99,7 +99,10 @@ class TableSource:
         for name in self._wanted:
             if schema.names.count(name) != 1:
                 found = ", ".join(schema.names) or "none"
-                raise InputError(f"{path}: expected a column {name!r}, found {found}")
+                raise InputError(
+                    f"{path}: expected a column {name!r}, found {found}: columns= (--column "
+                    "INPUT=COLUMN) or id= (--id) names another"
+                )
 
 
 def _ids(table: _Table, wanted: list[str], start: int, stop: int) -> Iterator[Batch]:
@@ -230,4 +233,3 @@ def _root(path: str, columns: Sequence[str]) -> bool:
 def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
     yield first
     yield from rest
-

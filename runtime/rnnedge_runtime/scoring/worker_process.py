@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from rnnedge_runtime.errors import EngineError, RnnEdgeError, one_line
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Piece, Told
@@ -154,7 +154,8 @@ class _Tasks:
     """Reads tasks in a thread, so that the process ends as soon as its parent is gone."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._task = stream, None
+        self._stream = stream
+        self._task: Task | None = None
         self._ready, self._taken = threading.Semaphore(0), threading.Semaphore(1)
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -31,7 +31,6 @@ from rnnedge_runtime.scoring.plan import (
 from rnnedge_runtime.scoring.progress import Progress, Watch
 from rnnedge_runtime.scoring.ray_engine import run_ray
 from rnnedge_runtime.scoring.scorer import Scorer
-from rnnedge_runtime.scoring.sources import Source
 from rnnedge_runtime.write_target import Kinds, cannot_write, check_folder
 
 PLAN_FILE = "_plan.json"
@@ -175,6 +174,9 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     Raises:
         RnnEdgeError: As `score` raises it, for what does not fit.
     """
+    for name, path in (("data", data), ("out", out)):
+        if "://" in os.fspath(path):
+            raise InputError(f"{name}: expected a path on this machine, got {os.fspath(path)}")
     folder = check_folder(out)
     paths = [os.path.abspath(path) for path in (model, data)]
     _check_apart(str(folder), paths[1])
@@ -277,7 +279,7 @@ def _claim(job: Job) -> None:
         )
 
 
-def _run(  # noqa: PLR0913 - what one call has made of its options
+def _run(
     job: Job,
     share: tuple[int, int] | None,
     engine: ScoringEngine,
