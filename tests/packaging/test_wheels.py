@@ -98,6 +98,7 @@ RUNTIME = {
     "rnnedge_runtime/scoring/progress.py",
     "rnnedge_runtime/scoring/proving.py",
     "rnnedge_runtime/scoring/python_function.py",
+    "rnnedge_runtime/scoring/ray_engine.py",
     "rnnedge_runtime/scoring/row_layout.py",
     "rnnedge_runtime/scoring/rows.py",
     "rnnedge_runtime/scoring/corpus.py",

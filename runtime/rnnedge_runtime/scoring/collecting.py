@@ -16,7 +16,7 @@ class Collector:
 
     Attributes:
         values: Output name to [rows, features], or for all steps [steps of all rows, features].
-        ragged: Output name to the array of each row, of outputs with a time of their own.
+        ragged: Output name to the array of each row, of outputs with another number of steps.
     """
 
     def __init__(self, outputs: Sequence[RowOutput], lengths: Places, *, every_step: bool) -> None:

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from rnnedge_runtime.errors import OptionError
-from rnnedge_runtime.scoring.progress import ProgressLine
 from rnnedge_runtime.scoring.corpus import ScoreResult, score
+from rnnedge_runtime.scoring.progress import ProgressLine
 
 SOME_FAILED = 4
 """The exit code when rows have errors."""

@@ -335,7 +335,7 @@ def _finish(job: Job, results: Mapping[int, PartResult]) -> bool:
 
 
 class _Counted:
-    """The report of an engine: it keeps the results, and tells the progress."""
+    """The report of an engine: it keeps the results, and passes the progress on."""
 
     def __init__(
         self, progress: Progress, results: dict[int, PartResult], watch: Watch | None
@@ -360,7 +360,7 @@ class _Counted:
             self._add(rows, steps, failed)
 
     def again(self, part: Part) -> None:
-        """Take back what was told of a part."""
+        """Take back what was counted of a part."""
         with self._lock:
             rows, steps, failed = self._open.pop(part.number, (0, 0, 0))
             self._add(-rows, -steps, -failed)

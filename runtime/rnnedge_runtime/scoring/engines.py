@@ -22,13 +22,13 @@ from rnnedge_runtime.scoring.worker_process import DiedError, Task, WorkerProces
 
 
 class Report(Protocol):
-    """Is told what is done. It may be called from any thread."""
+    """Takes what is done. It may be called from any thread."""
 
     def told(self, part: Part, rows: int, steps: int, failed: int) -> None:
         """Take what was done of a part since the last call."""
 
     def again(self, part: Part) -> None:
-        """Take back what was told of a part: it is done again."""
+        """Take back what was counted of a part: it is done again."""
 
     def done(self, part: Part, result: PartResult) -> None:
         """Take the result of a part, which is written."""
@@ -58,7 +58,7 @@ def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int | No
     Args:
         job: The job.
         parts: Its open parts, in the order in which they are begun.
-        report: Is told what is done.
+        report: Takes what is done.
         workers: How many processes, 1 or more; None is one for each usable core.
 
     Raises:
@@ -76,7 +76,7 @@ def run_workers(
     Args:
         start: Starts a worker.
         parts: The parts, in the order in which they are begun.
-        report: Is told what is done.
+        report: Takes what is done.
         workers: How many, 1 or more.
 
     Raises:

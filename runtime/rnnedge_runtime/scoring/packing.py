@@ -199,7 +199,7 @@ class _Packer:
 
 
 class _Slots:
-    """Rows that run side by side, each at a step of its own."""
+    """Rows that run side by side, each at a different step."""
 
     def __init__(self, packer: _Packer, order: Places, count: int) -> None:
         self._packer, self._order, self._next = packer, order, 0

@@ -44,7 +44,7 @@ def run_ray(
     Args:
         job: The job.
         parts: Its open parts, in the order in which they are begun.
-        report: Is told what is done.
+        report: Takes what is done.
         workers: How many tasks run at a time, 1 or more; None is one for each core of the cluster.
         address: Of the cluster; None is the one that this process is connected to, or else a new
             one on this machine.

@@ -207,8 +207,8 @@ def _features(items: Column, given: RowInput) -> tuple[Array, dict[int, str]]:
         if wrong:
             return np.zeros(0), wrong
         if _is_view(column.type):  # in any order, with gaps
-            at = (starts[:, None] + np.arange(size)).ravel()
-            column = _plain(column.values.take(arrow().array(at)))
+            places = (starts[:, None] + np.arange(size)).ravel()
+            column = _plain(column.values.take(arrow().array(places)))
         else:
             first = int(starts[0]) if len(starts) else 0
             column = _plain(column.values.slice(first, len(column) * size))

@@ -27,7 +27,7 @@ COLUMNS = {"input": "frames"}
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
-    """Parts are done here, without child processes, which have tests of their own."""
+    """Parts are done here, without child processes, which `test_workers.py` looks at."""
 
     def run(job, parts, report, workers):
         scorer = PartScorer(job)

@@ -64,7 +64,7 @@ def test_a_pickled_scorer_answers_the_same(model):
 
 def test_it_opens_the_model_at_the_first_call(tmp_path):
     scorer = of(tmp_path / "missing.onnx")
-    with pytest.raises(ModelError, match="missing.onnx"):
+    with pytest.raises(ModelError, match=r"missing\.onnx"):
         scorer.arrow(TABLE)
 
 
