@@ -20,7 +20,7 @@ Counts: TypeAlias = NDArray[np.int64]
 Float64: TypeAlias = NDArray[np.float64]
 
 EACH_STEP = 32
-"""Steps that have an entry of their own in the error over time; then eight for each doubling."""
+"""Steps with a separate entry in the error over time; later ones have eight for each doubling."""
 _PER_DOUBLING = 8
 _LOWEST, _HIGHEST, PER_DECADE = -12, 6, 8
 """Decades of the histogram of differences, and its bins for each."""
@@ -304,7 +304,7 @@ def _range_of(step: Counts) -> Counts:
 
 
 def _bins(differences: Float64) -> Counts:
-    """Return the bin of each difference: 0 for equal, then decades, then what is not finite."""
+    """Return the bin of each difference: 0 for equal, then decades, then NaN and infinity."""
     bins = np.zeros(len(differences), np.int64)
     some = (differences > 0) & np.isfinite(differences)
     powers = (np.log10(differences[some]) - _LOWEST) * PER_DECADE
