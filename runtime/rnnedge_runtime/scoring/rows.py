@@ -17,6 +17,8 @@ from rnnedge_runtime.streaming.silence_and_nan import is_finite
 Places: TypeAlias = NDArray[np.int64]
 Errors: TypeAlias = dict[int, str]
 """Row to what is wrong with it."""
+_DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
+"""Arrow's names of numpy's dtypes where they differ; `to_pandas_dtype` may need pandas."""
 
 
 @dataclass(slots=True)
@@ -287,7 +289,7 @@ def _fits(leaf: Any, dtype: np.dtype[Any]) -> bool:
     types = arrow().types
     if not (types.is_integer(leaf) or types.is_floating(leaf) or types.is_boolean(leaf)):
         return False
-    found = np.dtype(leaf.to_pandas_dtype())
+    found = np.dtype(_DTYPES.get(str(leaf), str(leaf)))
     alike = found.kind == dtype.kind or (found.kind == "u" and dtype.kind == "i")
     return alike and np.can_cast(found, dtype, "safe")
 
