@@ -242,8 +242,8 @@ def test_one_file_with_two_engines(folder):
         max_difference=1e-5,
     )
     assert found
-    assert "ative" in found.a.engine
-    assert "ONNX Runtime" in found.b.engine
+    assert found.a.engine == "The native engine on cpu"
+    assert found.b.engine == "ONNX Runtime on cpu"
 
 
 def test_the_page_opens_offline_and_shows_what_differs(rnn, folder):
