@@ -9,6 +9,8 @@ import pytest
 RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/argument.py",
+    "rnnedge_runtime/array_file.py",
     "rnnedge_runtime/atomic_file.py",
     "rnnedge_runtime/axis_sizes.py",
     "rnnedge_runtime/binding.py",
@@ -76,6 +78,7 @@ RUNTIME = {
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
+    "rnnedge_runtime/pool/process_ends.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
@@ -188,7 +191,7 @@ def test_the_runtime_needs_numpy_only(runtime):
 def test_engines_are_extras_of_the_runtime(runtime):
     needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
     assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "ray", "score"]
-    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "pyarrow"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "ray", "pyarrow"]
 
 
 def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):
