@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from rnnedge_runtime.errors import EngineError
-from rnnedge_runtime.scoring.job import Job, PartResult, Piece
+from rnnedge_runtime.machine import usable_cores
+from rnnedge_runtime.scoring.job import Job, PartResult, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
 from rnnedge_runtime.scoring.worker_process import DiedError, Task, WorkerProcess
 
@@ -33,27 +34,58 @@ class Report(Protocol):
         """Take the result of a part, which is written."""
 
 
-ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], Report, int], None]
-"""Does parts, the first ones first: job, parts, report, workers."""
+class Worker(Protocol):
+    """Does one task at a time, in a process that may end."""
+
+    def ask(self, task: Task, told: Told | None = None) -> PartResult | None:
+        """Have a task done, as `WorkerProcess.ask` does."""
+
+    def stop(self) -> object:
+        """End when nothing is done."""
+
+    def kill(self) -> None:
+        """End at once, from another thread."""
 
 
-def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int) -> None:
+ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], Report, "int | None"], None]
+"""Does parts, the first ones first: job, parts, report, workers (None for as many as there are
+cores)."""
+
+
+def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int | None) -> None:
     """Do parts in child processes of this machine.
 
     Args:
         job: The job.
         parts: Its open parts, in the order in which they are begun.
         report: Takes what is done.
-        workers: How many processes, 1 or more.
+        workers: How many processes, 1 or more; None is one for each usable core.
 
     Raises:
         RnnEdgeError: What a part raised; the others are stopped.
         EngineError: If a part ends its process, whichever rows are left out.
     """
+    run_workers(lambda: WorkerProcess(job), parts, report, workers or usable_cores())
+
+
+def run_workers(
+    start: Callable[[], Worker], parts: Sequence[Part], report: Report, workers: int
+) -> None:
+    """Do parts with workers, one thread for each.
+
+    Args:
+        start: Starts a worker.
+        parts: The parts, in the order in which they are begun.
+        report: Takes what is done.
+        workers: How many, 1 or more.
+
+    Raises:
+        RnnEdgeError: As `run_local` raises it.
+    """
     waiting: queue.SimpleQueue[Part] = queue.SimpleQueue()
     for part in parts:
         waiting.put(part)
-    slots = [_Slot(job, waiting, report) for _ in range(min(workers, len(parts)))]
+    slots = [_Slot(start, waiting, report) for _ in range(min(workers, len(parts)))]
     try:
         for slot in slots:
             slot.start()
@@ -106,12 +138,14 @@ def halve(piece: Piece, probe: Probe, died: DiedError) -> tuple[list[Piece], dic
 
 
 class _Slot(threading.Thread):
-    """One worker: its process, and a new one where that ends."""
+    """One worker, and a new one where its process ends."""
 
-    def __init__(self, job: Job, waiting: queue.SimpleQueue[Part], report: Report) -> None:
+    def __init__(
+        self, make: Callable[[], Worker], waiting: queue.SimpleQueue[Part], report: Report
+    ) -> None:
         super().__init__(daemon=True)
-        self._job, self._waiting, self._report = job, waiting, report
-        self._process: WorkerProcess | None = None
+        self._make, self._waiting, self._report = make, waiting, report
+        self._worker: Worker | None = None
         self._ended = False
         self._lock = threading.Lock()
         self.error: Exception | None = None
@@ -129,16 +163,16 @@ class _Slot(threading.Thread):
             if not self._ended:
                 self.error = error
         finally:
-            if self._process is not None:
-                self._process.stop()
+            if self._worker is not None:
+                self._worker.stop()
 
     def end(self) -> None:
         """Stop at once."""
         with self._lock:
             self._ended = True
-            if self._process is not None:
+            if self._worker is not None:
                 with suppress(OSError):
-                    self._process.kill()
+                    self._worker.kill()
 
     def _do(self, part: Part) -> PartResult:
         task = Task("part", part)
@@ -179,15 +213,15 @@ class _Slot(threading.Thread):
         with self._lock:
             if self._ended:
                 raise DiedError(None)
-            if self._process is None:
-                self._process = WorkerProcess(self._job)
-            process = self._process
+            if self._worker is None:
+                self._worker = self._make()
+            worker = self._worker
 
         def told(rows: int, steps: int, failed: int) -> None:
             self._report.told(task.part, rows, steps, failed)
 
         try:
-            return process.ask(task, told)
+            return worker.ask(task, told)
         except DiedError:
-            self._process = None
+            self._worker = None
             raise
