@@ -22,7 +22,7 @@ from rnnedge.parity.rolled_source import (
     states_of_loops,
     with_weights,
 )
-from rnnedge.parity.rounding.dynamic_quantization import Integers, Walker
+from rnnedge.parity.rounding.dynamic_quantization import Integers, StepRunner
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.recurrent import join
@@ -205,7 +205,12 @@ class LayerRunner:
         return output, [b.index_copy(1, rows, p) for b, p in zip(before, parts, strict=True)]
 
     def _walk(
-        self, walker: Walker, x: Tensor, states: list[Tensor], lengths: Tensor | None, case: Case
+        self,
+        walker: StepRunner,
+        x: Tensor,
+        states: list[Tensor],
+        lengths: Tensor | None,
+        case: Case,
     ) -> tuple[Tensor, list[Tensor]]:
         """Run in chunks, since an input is rounded over the range of its chunk."""
         x = x.transpose(0, 1) if self._batch_first else x

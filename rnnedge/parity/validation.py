@@ -34,7 +34,7 @@ from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.mutation.found import attack
-from rnnedge.parity.mutation.in_torch import Proof
+from rnnedge.parity.mutation.in_torch import TorchProof
 from rnnedge.parity.report import CaseResult, Curve, Diagnosis, Report
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
@@ -206,7 +206,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             remarks += said
         mutation = None
         if mutate and all(results) and all(exact):
-            proof = Proof(
+            proof = TorchProof(
                 original, face, ask.dtype, tolerance, collected, opened.worker, device, engine
             )
             mutation = attack(opened.path, proof.fails, progress)

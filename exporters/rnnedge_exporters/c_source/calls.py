@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from rnnedge_exporters.c_source import element_calls, matrix_calls
 from rnnedge_exporters.c_source.emitter import Emitter
-from rnnedge_exporters.c_source.text import Writer
+from rnnedge_exporters.c_source.text import CLines
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.plan.tracer import (
     ACTIVATE,
@@ -37,7 +37,7 @@ def statements(emitter: Emitter, calls: Sequence[Call]) -> list[str]:
     Raises:
         ExportError: For a call that the C target does not know.
     """
-    out, node = Writer(), None
+    out, node = CLines(), None
     for call in calls:
         if call.node != node:
             node = call.node
@@ -49,7 +49,7 @@ def statements(emitter: Emitter, calls: Sequence[Call]) -> list[str]:
     return out.lines
 
 
-_WRITERS: dict[int, Callable[[Emitter, Writer, Call], None]] = {
+_WRITERS: dict[int, Callable[[Emitter, CLines, Call], None]] = {
     LAYER: matrix_calls.layer,
     PRODUCT: matrix_calls.product,
     ACTIVATE: element_calls.activate,

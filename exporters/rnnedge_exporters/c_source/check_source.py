@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rnnedge_exporters.c_source.places import C_TYPES
-from rnnedge_exporters.c_source.program import Port, Program
-from rnnedge_exporters.c_source.sources import Sources, size_macro
+from rnnedge_exporters.c_source.program import CProgram, Port
+from rnnedge_exporters.c_source.sources import CSources, size_macro
 from rnnedge_exporters.c_source.text import array, wrapped
 from rnnedge_exporters.c_source.vectors import TOLERANCE, Vectors
 from rnnedge_runtime.plan.values import Dtype
@@ -38,7 +38,7 @@ static int compare_{type}(const char *name, const {type} *got, const {type} *exp
 }}"""
 
 
-def check_source(program: Program, sources: Sources, vectors: Vectors, title: str) -> str:
+def check_source(program: CProgram, sources: CSources, vectors: Vectors, title: str) -> str:
     """Return the text of the C program."""
     prefix = sources.places.prefix
     comment = f"/*\n * {title}\n * Runs {prefix} on golden vectors, and prints PASS last.\n */"
@@ -68,7 +68,7 @@ int main(void) {{
 }}"""
 
 
-def _tests(program: Program) -> list[str]:
+def _tests(program: CProgram) -> list[str]:
     return ["test_run"] if program.steps is not None else ["test_steps", "test_run"]
 
 
@@ -77,13 +77,13 @@ def _compare(dtype: Dtype) -> str:
     return _COMPARE_FLOAT if kind == "float" else _COMPARE.format(type=kind)
 
 
-def _names(program: Program, sources: Sources) -> list[str]:
+def _names(program: CProgram, sources: CSources) -> list[str]:
     """Return the names of the arrays of the vectors."""
     inputs = [f"given_{name}" for name in sources.function.inputs]
     return inputs + [f"expected_{name}" for name in sources.function.outputs]
 
 
-def _size(sources: Sources, port: Port, name: str, *, steps: bool) -> str:
+def _size(sources: CSources, port: Port, name: str, *, steps: bool) -> str:
     return (
         f"STEPS * {size_macro(sources.places, name)}"
         if steps and port.in_time
@@ -91,14 +91,14 @@ def _size(sources: Sources, port: Port, name: str, *, steps: bool) -> str:
     )
 
 
-def _buffers(program: Program, sources: Sources, *, steps: bool) -> list[str]:
+def _buffers(program: CProgram, sources: CSources, *, steps: bool) -> list[str]:
     return [
         f"  static {C_TYPES[port.dtype]} {name}[{_size(sources, port, name, steps=steps)}];"
         for port, name in zip(program.outputs, sources.function.outputs, strict=True)
     ]
 
 
-def _comparisons(program: Program, sources: Sources, what: str, *, steps: bool) -> list[str]:
+def _comparisons(program: CProgram, sources: CSources, what: str, *, steps: bool) -> list[str]:
     lines = []
     for port, name in zip(program.outputs, sources.function.outputs, strict=True):
         size = _size(sources, port, name, steps=steps)
@@ -109,11 +109,11 @@ def _comparisons(program: Program, sources: Sources, what: str, *, steps: bool) 
     return lines
 
 
-def _steps(program: Program, sources: Sources) -> str:
+def _steps(program: CProgram, sources: CSources) -> str:
     return "\n\n".join([_one_by_one(program, sources), _in_one_call(program, sources)])
 
 
-def _one_by_one(program: Program, sources: Sources) -> str:
+def _one_by_one(program: CProgram, sources: CSources) -> str:
     """Two streams, one a step behind the other, which must not disturb each other."""
     prefix, may_fail = sources.places.prefix, sources.function.may_fail
     given = [
@@ -156,7 +156,7 @@ def _one_by_one(program: Program, sources: Sources) -> str:
     return "\n".join(lines)
 
 
-def _in_one_call(program: Program, sources: Sources) -> str:
+def _in_one_call(program: CProgram, sources: CSources) -> str:
     given = [f"given_{name}" for name in sources.function.inputs]
     prefix = sources.places.prefix
     call = f"{prefix}_run({', '.join(['&state', *given, 'STEPS', *sources.function.outputs])})"
@@ -175,7 +175,7 @@ def _in_one_call(program: Program, sources: Sources) -> str:
     return "\n".join(lines)
 
 
-def _whole(program: Program, sources: Sources) -> str:
+def _whole(program: CProgram, sources: CSources) -> str:
     given = [f"given_{name}" for name in sources.function.inputs]
     prefix, outputs = sources.places.prefix, sources.function.outputs
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rnnedge_exporters.c_source.emitter import Emitter
 from rnnedge_exporters.c_source.program import dtypes_of
-from rnnedge_exporters.c_source.text import Writer, number, terms
+from rnnedge_exporters.c_source.text import CLines, number, terms
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.plan.operators import arithmetic as kinds
 from rnnedge_runtime.plan.tracer import COPY
@@ -44,7 +44,7 @@ _COMPARED = ("==", "<", "<=", ">", ">=")
 _SUM, _MEAN, _MAX, _MIN = range(4)
 
 
-def activate(emitter: Emitter, out: Writer, call: Call) -> None:
+def activate(emitter: Emitter, out: CLines, call: Call) -> None:
     """A function of every number."""
     (i,) = out.loops(call.sizes[:1])
     step = terms([i], [1])
@@ -80,7 +80,7 @@ def _expression(emitter: Emitter, call: Call) -> str:
 
 
 def _over_shape(
-    emitter: Emitter, out: Writer, call: Call, operands: int, body: Callable[[list[str]], str]
+    emitter: Emitter, out: CLines, call: Call, operands: int, body: Callable[[list[str]], str]
 ) -> None:
     """Loop over a shape, with the elements of `operands` places and of one dense result."""
     sizes = list(call.sizes[: call.axes])
@@ -98,7 +98,7 @@ def _over_shape(
     out.close(sum(variable != "0" for variable in variables))
 
 
-def arithmetic(emitter: Emitter, out: Writer, call: Call) -> None:
+def arithmetic(emitter: Emitter, out: CLines, call: Call) -> None:
     """A sum, product, … of two tensors."""
     if call.kind not in _BINARY:
         raise ExportError(
@@ -113,30 +113,30 @@ def arithmetic(emitter: Emitter, out: Writer, call: Call) -> None:
     _over_shape(emitter, out, call, 2, body)
 
 
-def copy(emitter: Emitter, out: Writer, call: Call) -> None:
+def copy(emitter: Emitter, out: CLines, call: Call) -> None:
     """The same numbers in another order."""
     _over_shape(emitter, out, call, 2, lambda e: f"{e[1]} = {e[0]};")
 
 
-def compare(emitter: Emitter, out: Writer, call: Call) -> None:
+def compare(emitter: Emitter, out: CLines, call: Call) -> None:
     """Whether numbers are equal, or smaller, or larger."""
     sign = _COMPARED[call.kind & 15]
     _over_shape(emitter, out, call, 2, lambda e: f"{e[2]} = {e[0]} {sign} {e[1]};")
 
 
-def where(emitter: Emitter, out: Writer, call: Call) -> None:
+def where(emitter: Emitter, out: CLines, call: Call) -> None:
     """One of two numbers."""
     _over_shape(emitter, out, call, 3, lambda e: f"{e[3]} = {e[0]} ? {e[1]} : {e[2]};")
 
 
-def fill(emitter: Emitter, out: Writer, call: Call) -> None:
+def fill(emitter: Emitter, out: CLines, call: Call) -> None:
     """The same number everywhere."""
     (i,) = out.loops(call.sizes[:1])
     out.line(f"{emitter.element(call, 0, terms([i], [1]))} = {number(call.numbers[0])};")
     out.close(i != "0")
 
 
-def cast(emitter: Emitter, out: Writer, call: Call) -> None:
+def cast(emitter: Emitter, out: CLines, call: Call) -> None:
     """Numbers of another dtype."""
     (i,) = out.loops(call.sizes[:1])
     step = terms([i], [1])
@@ -154,7 +154,7 @@ def cast(emitter: Emitter, out: Writer, call: Call) -> None:
     out.close(i != "0")
 
 
-def softmax(emitter: Emitter, out: Writer, call: Call) -> None:
+def softmax(emitter: Emitter, out: CLines, call: Call) -> None:
     """Softmax of rows, or its logarithm."""
     name = "log_softmax" if call.kind else "softmax"
     emitter.used.add(name)
@@ -162,7 +162,7 @@ def softmax(emitter: Emitter, out: Writer, call: Call) -> None:
     out.line(f"{name}({emitter.pointer(call, 0)}, {emitter.pointer(call, 1)}, {rows}, {size});")
 
 
-def normalize(emitter: Emitter, out: Writer, call: Call) -> None:
+def normalize(emitter: Emitter, out: CLines, call: Call) -> None:
     """Layer normalization."""
     emitter.used.add("layer_norm")
     x, scale = emitter.pointer(call, 0), emitter.pointer(call, 1)
@@ -172,7 +172,7 @@ def normalize(emitter: Emitter, out: Writer, call: Call) -> None:
     out.line(f"layer_norm({x}, {scale}, {bias}, {epsilon}, {y}, {rows}, {size});")
 
 
-def reduce(emitter: Emitter, out: Writer, call: Call) -> None:
+def reduce(emitter: Emitter, out: CLines, call: Call) -> None:
     """The sum, mean, largest or smallest along an axis."""
     outer, size, inner = call.sizes[:3]
     i, j = out.loops((outer, inner), "ij")

@@ -9,9 +9,9 @@ import numpy as np
 from rnnedge_exporters.c_source.element_calls import FUNCTIONS
 from rnnedge_exporters.c_source.emitter import Emitter, LayerDefinition
 from rnnedge_exporters.c_source.packing import Floats, Kind, Matrix
-from rnnedge_exporters.c_source.text import Writer, terms
+from rnnedge_exporters.c_source.text import CLines, terms
 from rnnedge_exporters.errors import ExportError
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.packing import DirectionWeights
 from rnnedge_runtime.plan.values import Call
 
 _WIDE: dict[Kind, str] = {
@@ -21,7 +21,7 @@ _WIDE: dict[Kind, str] = {
 }
 
 
-def _cell(layer: LayerWeights) -> str:
+def _cell(layer: DirectionWeights) -> str:
     return "rnn_relu" if (layer.cell, layer.nonlinearity) == ("rnn", "relu") else layer.cell
 
 
@@ -44,10 +44,10 @@ class _Row:
     c_n: str
 
 
-def layer(emitter: Emitter, out: Writer, call: Call) -> None:
+def layer(emitter: Emitter, out: CLines, call: Call) -> None:
     """One direction of a recurrent layer."""
     own = call.packed
-    assert isinstance(own, LayerWeights)
+    assert isinstance(own, DirectionWeights)
     if call.places[3] is not None:
         raise ExportError(f"{call.node}: its rows end at different lengths")
     name, cell = _layer(emitter, call), _cell(own)
@@ -74,7 +74,7 @@ def layer(emitter: Emitter, out: Writer, call: Call) -> None:
     _final_state(emitter, out, call, own.state_size)
 
 
-def _row(emitter: Emitter, call: Call, own: LayerWeights, variables: tuple[str, str]) -> _Row:
+def _row(emitter: Emitter, call: Call, own: DirectionWeights, variables: tuple[str, str]) -> _Row:
     """Return the pointers of the step `t` of the row `b`; the first step takes initial states."""
     (time, _), d, (t, b) = call.sizes, call.distances, variables
     sign, start = (-1, time - 1) if call.kind else (1, 0)  # of the backward direction
@@ -100,7 +100,7 @@ def _row(emitter: Emitter, call: Call, own: LayerWeights, variables: tuple[str, 
     return _Row(at(0, d[0], d[1]), h, c, at(4, d[4], d[5]), c_n)
 
 
-def _final_state(emitter: Emitter, out: Writer, call: Call, size: int) -> None:
+def _final_state(emitter: Emitter, out: CLines, call: Call, size: int) -> None:
     if call.places[5] is None:
         return
     (time, batch), d = call.sizes, call.distances
@@ -112,7 +112,7 @@ def _final_state(emitter: Emitter, out: Writer, call: Call, size: int) -> None:
     out.close(b != "0")
 
 
-def product(emitter: Emitter, out: Writer, call: Call) -> None:
+def product(emitter: Emitter, out: CLines, call: Call) -> None:
     """A product with weights, or a convolution."""
     packed = call.packed
     assert isinstance(packed, Matrix)
@@ -152,7 +152,7 @@ def product(emitter: Emitter, out: Writer, call: Call) -> None:
     out.close(1 + sum(variable != "0" for variable in (i, j)))
 
 
-def gather(emitter: Emitter, out: Writer, call: Call) -> None:
+def gather(emitter: Emitter, out: CLines, call: Call) -> None:
     """Rows of a table by numbers that are computed."""
     emitter.may_fail = True
     count, size, rows = call.sizes[:3]
@@ -181,7 +181,7 @@ def gather(emitter: Emitter, out: Writer, call: Call) -> None:
     out.close(2 + (i != "0"))
 
 
-def depthwise(emitter: Emitter, out: Writer, call: Call) -> None:
+def depthwise(emitter: Emitter, out: CLines, call: Call) -> None:
     """A convolution of each channel by itemitter."""
     batch, time, channels, kernel = call.sizes
     d = call.distances
@@ -199,7 +199,7 @@ def depthwise(emitter: Emitter, out: Writer, call: Call) -> None:
 
 def _layer(emitter: Emitter, call: Call) -> str:
     layer = call.packed
-    assert isinstance(layer, LayerWeights)
+    assert isinstance(layer, DirectionWeights)
     if id(layer) in emitter.names:
         return emitter.names[id(layer)]
     cell = _cell(layer)

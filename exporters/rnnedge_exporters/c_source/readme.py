@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rnnedge_exporters.c_source.program import Program
-from rnnedge_exporters.c_source.sources import Sources, signature
+from rnnedge_exporters.c_source.program import CProgram
+from rnnedge_exporters.c_source.sources import CSources, signature
 
 
-def readme(program: Program, sources: Sources, title: str) -> str:
+def readme(program: CProgram, sources: CSources, title: str) -> str:
     """Return the text of the README."""
     places, sizes = sources.places, sources.sizes
     prefix = places.prefix
@@ -40,7 +40,7 @@ def readme(program: Program, sources: Sources, title: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _about(program: Program, sources: Sources) -> str:
+def _about(program: CProgram, sources: CSources) -> str:
     prefix, batch = sources.places.prefix, program.batch
     rows = f" Each call computes {batch} rows." if batch != 1 else ""
     if program.steps is not None:
@@ -55,7 +55,7 @@ def _about(program: Program, sources: Sources) -> str:
     )
 
 
-def _example(program: Program, sources: Sources, verb: str) -> str:
+def _example(program: CProgram, sources: CSources, verb: str) -> str:
     prefix, function = sources.places.prefix, sources.function
     declared = signature(program, sources.places, function, verb)
     arguments = ["&state", *function.inputs]

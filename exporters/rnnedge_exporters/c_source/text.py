@@ -129,7 +129,7 @@ def wrapped(line: str) -> list[str]:
     return [*lines, line]
 
 
-class Writer:
+class CLines:
     """Lines of C, indented by the blocks that they stand in."""
 
     def __init__(self, depth: int = 1) -> None:

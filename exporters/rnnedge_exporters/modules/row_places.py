@@ -41,7 +41,7 @@ Place: TypeAlias = Rows | None
 """None where a value is the same for all rows."""
 
 
-class Operation:
+class RowOperation:
     """A call of an operator of torch.
 
     Attributes:

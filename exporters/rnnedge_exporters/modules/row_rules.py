@@ -15,15 +15,15 @@ from torch import fx
 
 from rnnedge_exporters.errors import MixingError, UnknownError
 from rnnedge_exporters.modules.row_places import (
-    Operation,
     Place,
+    RowOperation,
     Rows,
 )
 
-Rule: TypeAlias = Callable[[Operation], Place]
+Rule: TypeAlias = Callable[[RowOperation], Place]
 
 
-def pointwise(op: Operation) -> Place:
+def pointwise(op: RowOperation) -> Place:
     """Broadcast: the rows of all tensors must come to lie on one axis."""
     rank = len(op.shapes[0])
     places = [(tensor, op.place(tensor)) for tensor in op.tensors()]
@@ -36,7 +36,7 @@ def _agreed(found: set[Rows]) -> Place:
     return next(iter(found), None)
 
 
-def reshaped(op: Operation) -> Place:
+def reshaped(op: RowOperation) -> Place:
     """Join or split axes without moving an entry."""
     place = op.place(op.first)
     if place is None:
@@ -66,7 +66,7 @@ def _equal(one: sympy.Expr, other: sympy.Expr) -> bool:
     return bool(sympy.expand(one - other) == 0)
 
 
-def along(op: Operation) -> Place:
+def along(op: RowOperation) -> Place:
     """Work along axes that are named, and drop them or not."""
     first, *others = op.tensors()
     place, dims = op.place(first), op.dims()
@@ -81,7 +81,7 @@ def along(op: Operation) -> Place:
     return place.at(place.axis - sum(dim < place.axis for dim in set(dims)))
 
 
-def elsewhere(op: Operation) -> Place:
+def elsewhere(op: RowOperation) -> Place:
     """Move the axes that are named among themselves."""
     place = op.place(op.first)
     if place is None:
@@ -89,7 +89,7 @@ def elsewhere(op: Operation) -> Place:
     return place.at(_order(op).index(place.axis))
 
 
-def _order(op: Operation) -> list[int]:
+def _order(op: RowOperation) -> list[int]:
     """Return the axis of the input at each axis of the output."""
     rank = op.rank(op.first)
     order = list(range(rank))
@@ -121,7 +121,7 @@ _PAIRS = {
 }
 
 
-def widened(op: Operation) -> Place:
+def widened(op: RowOperation) -> Place:
     """Add axes in front, and repeat entries along others."""
     place = op.place(op.first)
     if place is None:
@@ -132,7 +132,7 @@ def widened(op: Operation) -> Place:
     return place.at(axis)
 
 
-def cut(op: Operation) -> Place:
+def cut(op: RowOperation) -> Place:
     """Take a part along one axis; all of it is no part."""
     place = op.place(op.first)
     if place is None or op.dims()[0] != place.axis:
@@ -143,7 +143,7 @@ def cut(op: Operation) -> Place:
     raise MixingError
 
 
-def joined(op: Operation) -> Place:
+def joined(op: RowOperation) -> Place:
     """Join tensors along an axis, or along a new one."""
     tensors = op.values["tensors"]
     axis = op.values["dim"] % len(op.shapes[0])
@@ -156,7 +156,7 @@ def joined(op: Operation) -> Place:
     return place
 
 
-def last_axes(op: Operation) -> Place:
+def last_axes(op: RowOperation) -> Place:
     """Work along the last axes of the first tensor, with others that know nothing of rows."""
     place = _alone(op)
     count = len(op.values.get("normalized_shape") or ()) or _LAST.get(op.name, 1)
@@ -165,14 +165,14 @@ def last_axes(op: Operation) -> Place:
     return place
 
 
-def _alone(op: Operation) -> Place:
+def _alone(op: RowOperation) -> Place:
     first, *others = op.tensors()
     if any(op.place(other) is not None for other in others):
         raise MixingError
     return op.place(first)
 
 
-def rows_in_front(op: Operation) -> Place:
+def rows_in_front(op: RowOperation) -> Place:
     """Work along all axes but the first."""
     place = _alone(op)
     if place is not None and place.axis != 0:
@@ -180,7 +180,7 @@ def rows_in_front(op: Operation) -> Place:
     return place
 
 
-def not_channels(op: Operation) -> Place:
+def not_channels(op: RowOperation) -> Place:
     """Batch norm in eval mode: work along axis 1."""
     place = _alone(op)
     if place is not None and (place.axis == 1 or op.values.get("training")):
@@ -188,7 +188,7 @@ def not_channels(op: Operation) -> Place:
     return place
 
 
-def padded(op: Operation) -> Place:
+def padded(op: RowOperation) -> Place:
     """Pad the last axes."""
     place = op.place(op.first)
     if place is None:
@@ -200,14 +200,14 @@ def padded(op: Operation) -> Place:
     return place
 
 
-def looked_up(op: Operation) -> Place:
+def looked_up(op: RowOperation) -> Place:
     """Embedding: one more axis behind those of the indices."""
     if op.place(op.values["weight"]) is not None:
         raise MixingError
     return op.place(op.values["indices"])
 
 
-def product(op: Operation) -> Place:
+def product(op: RowOperation) -> Place:
     """Multiply matrices; rows in leading axes, or the rows of the first by one matrix."""
     one, other = _factors(op)
     left, right = op.place(one), op.place(other)
@@ -230,14 +230,14 @@ def product(op: Operation) -> Place:
     return _agreed(found)
 
 
-def _factors(op: Operation) -> tuple[fx.Node, fx.Node]:
+def _factors(op: RowOperation) -> tuple[fx.Node, fx.Node]:
     *added, one, other = op.tensors()
     if any(op.place(tensor) is not None for tensor in added):
         raise MixingError
     return one, other
 
 
-def attention(op: Operation) -> Place:
+def attention(op: RowOperation) -> Place:
     """Scaled dot products of [..., steps, features]."""
     found = set()
     rank = len(op.shapes[0])
@@ -251,7 +251,7 @@ def attention(op: Operation) -> Place:
     return _agreed(found)
 
 
-def einsum(op: Operation) -> Place:
+def einsum(op: RowOperation) -> Place:
     """Sum products over the axes whose letter is not in the result."""
     equation = op.values["equation"].replace(" ", "")
     terms, _, result = equation.partition("->")
@@ -270,7 +270,7 @@ def einsum(op: Operation) -> Place:
     return place.at(result.index(letter))
 
 
-def picked(op: Operation) -> Place:
+def picked(op: RowOperation) -> Place:
     """Pick entries along one axis by an index that is the same for all rows."""
     first, index = op.tensors()
     (axis,), rows = op.dims(), op.place(index)
@@ -281,7 +281,7 @@ def picked(op: Operation) -> Place:
     return along(op)
 
 
-def indexed(op: Operation) -> Place:
+def indexed(op: RowOperation) -> Place:
     """Pick entries by several indices: none of them of rows, or all rows in their order."""
     place = op.place(op.first)
     given = {axis: index for axis, index in enumerate(op.values["indices"]) if index is not None}
@@ -311,7 +311,7 @@ def indexed(op: Operation) -> Place:
     return place.at(place.axis - before + max(ranks))
 
 
-def put(op: Operation) -> Place:
+def put(op: RowOperation) -> Place:
     """Write numbers that are the same for all rows where a mask says so."""
     first, *masks, written = op.tensors()
     indices = op.values["indices"]
@@ -322,12 +322,12 @@ def put(op: Operation) -> Place:
     return _agreed({p for p in (op.place(first), op.place(masks[0])) if p is not None})
 
 
-def first_alone(op: Operation) -> Place:
+def first_alone(op: RowOperation) -> Place:
     """Convert the first tensor."""
     return op.place(op.first)
 
 
-def cells(op: Operation) -> Place:
+def cells(op: RowOperation) -> Place:
     """Run a recurrent cell: [batch, features] and its states."""
     place = _agreed({p for tensor in op.tensors() if (p := op.place(tensor)) is not None})
     if place is not None and place.axis != 0:
@@ -385,7 +385,7 @@ _FILLS = {
 }
 
 
-def place_of(op: Operation, *, broadcasts: bool) -> Place:
+def place_of(op: RowOperation, *, broadcasts: bool) -> Place:
     """Return where the rows are in what an operator gives.
 
     Args:

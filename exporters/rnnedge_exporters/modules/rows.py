@@ -24,8 +24,8 @@ from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
 from rnnedge_exporters.modules.packing import DOMAIN, PACK, POSITIONS, UNPACK
 from rnnedge_exporters.modules.row_places import (
-    Operation,
     Place,
+    RowOperation,
     Rows,
     Shape,
 )
@@ -142,7 +142,7 @@ class _Rows:
 
     def _result(self, node: fx.Node) -> Any:
         target: Any = node.target
-        op = Operation(node, self._place, self._shape, self._batch)
+        op = RowOperation(node, self._place, self._shape, self._batch)
         if not op.shapes:
             return None
         pointwise = torch.Tag.pointwise in target.tags
@@ -160,7 +160,7 @@ class _Rows:
             return _Moved(f"are moved or mixed by {op.name}", line_of(node))
         return place
 
-    def _counted(self, op: Operation) -> Place:
+    def _counted(self, op: RowOperation) -> Place:
         """Return the place of the numbers of all rows, as `arange(batch)` gives them."""
         if op.shapes[0][0] != self._batch or op.values.get("start") or "step" in op.values:
             raise MixingError
@@ -282,7 +282,7 @@ class _Rows:
                 self.hindrances.append(Hindrance(f"{name} has rows that {found.what}", found.where))
 
 
-def _numbers(op: Operation, *, pointwise: bool) -> list[Any]:
+def _numbers(op: RowOperation, *, pointwise: bool) -> list[Any]:
     """Return the arguments that are numbers to compute with, and those that pick a step."""
     if pointwise:
         return list(op.values.values())

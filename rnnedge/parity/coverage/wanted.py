@@ -75,18 +75,18 @@ def find_wanted(model: onnx.ModelProto) -> Wanted:
         model: The model.
     """
     wanted = Wanted()
-    scope = _Scope(model.graph, {value.name for value in model.graph.input})
+    scope = _GraphScope(model.graph, {value.name for value in model.graph.input})
     for node, inner in _everywhere(model.graph, scope):
         if is_standard(node):
             _look_at(node, inner, wanted)
     return wanted
 
 
-class _Scope:
+class _GraphScope:
     """The nodes and constants that a graph can see."""
 
     def __init__(
-        self, graph: onnx.GraphProto, inputs: set[str], outer: _Scope | None = None
+        self, graph: onnx.GraphProto, inputs: set[str], outer: _GraphScope | None = None
     ) -> None:
         self.inputs, self._outer = inputs, outer
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -126,14 +126,16 @@ class _Scope:
         return ("size", name) if maker.op_type in ("Shape", "Size") else ("", "")
 
 
-def _everywhere(graph: onnx.GraphProto, scope: _Scope) -> Iterator[tuple[onnx.NodeProto, _Scope]]:
+def _everywhere(
+    graph: onnx.GraphProto, scope: _GraphScope
+) -> Iterator[tuple[onnx.NodeProto, _GraphScope]]:
     for node in graph.node:
         yield node, scope
         for inner in subgraphs(node):
-            yield from _everywhere(inner, _Scope(inner, scope.inputs, scope))
+            yield from _everywhere(inner, _GraphScope(inner, scope.inputs, scope))
 
 
-def _look_at(node: onnx.NodeProto, scope: _Scope, wanted: Wanted) -> None:
+def _look_at(node: onnx.NodeProto, scope: _GraphScope, wanted: Wanted) -> None:
     if node.op_type in _COMPARED:
         for one, other in (node.input[:2], node.input[1::-1]):
             constant = scope.constant(other)

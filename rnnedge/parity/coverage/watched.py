@@ -118,7 +118,7 @@ def watch(model: onnx.ModelProto) -> Watched:
     copy.CopyFrom(model)
     if copy.functions:
         copy = inliner.inline_local_functions(copy)
-    scope = _Scope(copy.graph)
+    scope = _ConstantScope(copy.graph)
     nodes = _size(copy.graph, scope)
     if not _depends(copy.graph, scope):
         return Watched(None, nodes=nodes)
@@ -158,10 +158,10 @@ def _dtype(value: onnx.ValueInfoProto) -> str:
     return name
 
 
-class _Scope:
+class _ConstantScope:
     """The constants that a graph can see."""
 
-    def __init__(self, graph: onnx.GraphProto, outer: _Scope | None = None) -> None:
+    def __init__(self, graph: onnx.GraphProto, outer: _ConstantScope | None = None) -> None:
         self._outer = outer
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._makers: dict[str, onnx.NodeProto] = {}
@@ -202,34 +202,36 @@ def _numbers(constant: tuple[str, TensorProto]) -> int:
     return int(np.prod(constant[1].dims))
 
 
-def _bodies(node: onnx.NodeProto, scope: _Scope) -> dict[str, onnx.GraphProto]:
+def _bodies(node: onnx.NodeProto, scope: _ConstantScope) -> dict[str, onnx.GraphProto]:
     """Return the graphs in a node that may not run, or hold something that may not."""
     if node.domain not in STANDARD or node.op_type not in _BODIES:
         return {}
     graphs = {a.name: a.g for a in node.attribute if a.name in _BODIES[node.op_type]}
     if node.op_type == "Scan":
-        return {name: g for name, g in graphs.items() if _depends(g, _Scope(g, scope))}
+        return {name: g for name, g in graphs.items() if _depends(g, _ConstantScope(g, scope))}
     return graphs
 
 
-def _depends(graph: onnx.GraphProto, scope: _Scope) -> bool:
+def _depends(graph: onnx.GraphProto, scope: _ConstantScope) -> bool:
     """Whether it depends on what a model is given what of a graph runs."""
     return any(scope.table(node) is not None or _bodies(node, scope) for node in graph.node)
 
 
-def _size(graph: onnx.GraphProto, scope: _Scope) -> int:
+def _size(graph: onnx.GraphProto, scope: _ConstantScope) -> int:
     """Return how many nodes run where a graph does, without constants."""
     size = 0
     for node in graph.node:
         inside = () if _bodies(node, scope) else subgraphs(node)
-        size += (node.op_type != "Constant") + sum(_size(g, _Scope(g, scope)) for g in inside)
+        size += (node.op_type != "Constant") + sum(
+            _size(g, _ConstantScope(g, scope)) for g in inside
+        )
     return size
 
 
-def _graph_marks(graph: onnx.GraphProto, scope: _Scope, around: str = "") -> Iterator[Mark]:
+def _graph_marks(graph: onnx.GraphProto, scope: _ConstantScope, around: str = "") -> Iterator[Mark]:
     for node in graph.node:
         for name, body in _bodies(node, scope).items():
-            called, inner = f"{around}{label(node)}: {name}", _Scope(body, scope)
+            called, inner = f"{around}{label(node)}: {name}", _ConstantScope(body, scope)
             yield Mark("graph", called, nodes=_size(body, inner))
             yield from _graph_marks(body, inner, f"{called} / ")
 
@@ -240,7 +242,9 @@ class _Writer:
     def __init__(self) -> None:
         self._numbers = count()
 
-    def graph(self, graph: onnx.GraphProto, scope: _Scope, around: str) -> tuple[str, list[Mark]]:
+    def graph(
+        self, graph: onnx.GraphProto, scope: _ConstantScope, around: str
+    ) -> tuple[str, list[Mark]]:
         """Compute the vector of the nodes of a graph, in place.
 
         Returns:
@@ -257,7 +261,9 @@ class _Writer:
             bodies = _bodies(node, scope)
             if bodies:
                 inside = [
-                    self._body(node, body, _Scope(body, scope), f"{around}{label(node)}: {name}")
+                    self._body(
+                        node, body, _ConstantScope(body, scope), f"{around}{label(node)}: {name}"
+                    )
                     for name, body in bodies.items()
                 ]
                 join = self._branches if node.op_type == "If" else self._carried
@@ -266,7 +272,7 @@ class _Writer:
         return self._op(graph, "Concat", *parts, axis=0), marks
 
     def _body(
-        self, node: onnx.NodeProto, body: onnx.GraphProto, scope: _Scope, called: str
+        self, node: onnx.NodeProto, body: onnx.GraphProto, scope: _ConstantScope, called: str
     ) -> _Body:
         """Compute the vector of a graph in a node, which begins with whether it ran."""
         loop, nodes = node.op_type == "Loop", _size(body, scope)

@@ -12,9 +12,9 @@ import numpy as np
 from rnnedge.parity.diagnosis.recurrence import (
     Float64,
     Int64,
+    LayerRun,
     Place,
     Quirks,
-    Trace,
     run,
 )
 from rnnedge_exporters.layers.weights import DirectionWeights, RecurrentLayer
@@ -54,7 +54,9 @@ class Mistake:
     y_view: View = "right"
     masked: bool = False
 
-    def answer(self, x: Float64, initial: Sequence[Float64] | None, lengths: Int64 | None) -> Trace:
+    def answer(
+        self, x: Float64, initial: Sequence[Float64] | None, lengths: Int64 | None
+    ) -> LayerRun:
         """Answer as a model with this mistake does.
 
         Args:
@@ -74,7 +76,7 @@ class Mistake:
             finals = (others[0], *finals[1:]) if self.h_alone else others
         if self.masked and lengths is not None:
             output = np.where((np.arange(len(output))[:, None] < lengths)[..., None], output, 0.0)
-        return Trace(
+        return LayerRun(
             _from_time_first(output, self.y_view, batch_first=batch_first), finals, trace.layers
         )
 

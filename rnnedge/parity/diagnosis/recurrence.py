@@ -97,7 +97,7 @@ class Quirks:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class LayerRun:
     """What `run` gave.
 
     Attributes:
@@ -117,7 +117,7 @@ def run(
     initial: Sequence[Float64] | None = None,
     lengths: Int64 | None = None,
     quirks: Quirks | None = None,
-) -> Trace:
+) -> LayerRun:
     """Run a layer.
 
     Args:
@@ -162,7 +162,7 @@ def run(
             x = x.swapaxes(0, 1)
         outputs.append(x)
     ended = _changed([np.stack(f) for f in finals], quirks.final, swap=quirks.swap_final)
-    return Trace(x, tuple(ended), tuple(outputs))
+    return LayerRun(x, tuple(ended), tuple(outputs))
 
 
 def _changed(states: list[Float64], changes: Sequence[Rows | None], *, swap: bool) -> list[Float64]:

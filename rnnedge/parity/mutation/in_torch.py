@@ -23,7 +23,7 @@ from rnnedge_runtime.errors import RnnEdgeError
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class TorchProof:
     """A proof that passed, to be made again of other files.
 
     Attributes:

@@ -112,7 +112,7 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         results = tuple(sweep.results)
         diagnosis, mutation = None, None
         if mutate and all(results):
-            proof = Proof(sandbox, Path(against), same, reference, sweep, tolerance)
+            proof = FileProof(sandbox, Path(against), same, reference, sweep, tolerance)
             mutation = attack(os.fspath(model), proof.fails, progress)
         if not all(results):
             from rnnedge.parity.onnx_reference.diagnosis import diagnose, look_inside
@@ -315,7 +315,7 @@ class _Sweep:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class FileProof:
     """A proof that passed, to be made again of other files.
 
     Attributes:

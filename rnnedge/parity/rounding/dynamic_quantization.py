@@ -80,7 +80,7 @@ class Integers:
                 block = self.blocks.get(f"{path}.weight", 0)
                 inner.register_forward_pre_hook(partial(_round_input, self.rounder(), block))
 
-    def walker(self, layer: nn.Module, path: str = "") -> Walker | None:
+    def walker(self, layer: nn.Module, path: str = "") -> StepRunner | None:
         """Return what runs a recurrent layer; None when its products are not those of integers."""
         start = f"{path}." if path else ""
         own = {name for name, _ in layer.named_parameters(recurse=False)}
@@ -89,7 +89,7 @@ class Integers:
             return None
         blocks = {name: self.blocks.get(start + name, 0) for name in names}
         parts = {name: self.parts[start + name] for name in names if start + name in self.parts}
-        return Walker(layer, blocks, self.rounder(), parts)
+        return StepRunner(layer, blocks, self.rounder(), parts)
 
     def rounder(self) -> Rounder:
         """Return what rounds to 8 bits."""
@@ -147,7 +147,7 @@ class Rounder:
         return x
 
 
-class Walker:
+class StepRunner:
     """Runs a recurrent layer step by step.
 
     Args:
@@ -264,7 +264,7 @@ def _round_input(
     return (rounding(inputs[0], block=block), *inputs[1:])
 
 
-def _layer_forward(layer: nn.RNNBase, walker: Walker, own: Any) -> Any:
+def _layer_forward(layer: nn.RNNBase, walker: StepRunner, own: Any) -> Any:
     """Return a forward with the signature of the layer's own."""
 
     @wraps(own)  # by which arguments are bound

@@ -18,7 +18,7 @@ from rnnedge_runtime.version import __version__
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.node import ExecutedNode
-    from rnnedge_runtime.engine.protocol import PoolRows, RowSteps, Stepper, Tensor
+    from rnnedge_runtime.engine.protocol import PoolRows, RowSteps, Stepper, StepTensor
     from rnnedge_runtime.plan.model_file import ValueInfo
 
 
@@ -105,7 +105,7 @@ class NativeEngine:
         return NativeTensor(array)
 
     def bind(
-        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+        self, inputs: Mapping[str, StepTensor], outputs: Mapping[str, StepTensor]
     ) -> Callable[[], object]:
         """Return a function that runs the model on these tensors, as `Engine.bind` describes."""
         given = [inputs[name].handle for name in self._names]
@@ -131,8 +131,8 @@ class NativeEngine:
         self,
         frame: Array,
         output: Array,
-        states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-        finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        states: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
+        finals: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
         *,
         shape: tuple[int, ...],
         tiny: float,

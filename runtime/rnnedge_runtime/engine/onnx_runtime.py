@@ -18,7 +18,7 @@ from rnnedge_runtime.errors import ModelError, engine_errors
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.node import ExecutedNode
-    from rnnedge_runtime.engine.protocol import PoolRows, Tensor
+    from rnnedge_runtime.engine.protocol import PoolRows, StepTensor
 
 
 class OnnxRuntimeTensor:
@@ -123,7 +123,7 @@ class OnnxRuntimeEngine:
         return OnnxRuntimeTensor(array, self.device if on_device else "cpu")
 
     def bind(
-        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+        self, inputs: Mapping[str, StepTensor], outputs: Mapping[str, StepTensor]
     ) -> Callable[[], object]:
         """Return a function that runs the model on these tensors, as `Engine.bind` describes."""
         binding = self.session.io_binding()
@@ -155,8 +155,8 @@ class OnnxRuntimeEngine:
         self,
         frame: Array,
         output: Array,
-        states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-        finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        states: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
+        finals: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
         *,
         shape: tuple[int, ...],
         tiny: float,

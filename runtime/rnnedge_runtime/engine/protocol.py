@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rnnedge_runtime.engine.node import ExecutedNode
 
 
-class Tensor(Protocol):
+class StepTensor(Protocol):
     """Memory that a bound step reads or writes."""
 
     @property
@@ -167,7 +167,7 @@ class Engine(Protocol):
             The outputs, in the order of `outputs`; the arrays belong to the caller.
         """
 
-    def tensor(self, array: Array, *, on_device: bool) -> Tensor:
+    def tensor(self, array: Array, *, on_device: bool) -> StepTensor:
         """Return a tensor that can be bound.
 
         Args:
@@ -176,7 +176,7 @@ class Engine(Protocol):
         """
 
     def bind(
-        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+        self, inputs: Mapping[str, StepTensor], outputs: Mapping[str, StepTensor]
     ) -> Callable[[], object]:
         """Prepare calls that read and write the same tensors each time.
 
@@ -192,8 +192,8 @@ class Engine(Protocol):
         self,
         frame: Array,
         output: Array,
-        states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-        finals: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+        states: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
+        finals: tuple[Mapping[str, StepTensor], Mapping[str, StepTensor]],
         *,
         shape: tuple[int, ...],
         tiny: float,

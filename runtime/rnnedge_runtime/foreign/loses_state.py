@@ -48,12 +48,12 @@ def lost_states(model: Model, states: Collection[str], *, open_time: bool) -> tu
         calls`; empty if the file no longer exists, or has another format.
     """
     file = read_graph(model)
-    search = _Search(file, frozenset(states))
+    search = _LossSearch(file, frozenset(states))
     found = search.lost(Scope(file.graph), open_time=open_time)
     return tuple(dict.fromkeys(f"{label} loses its {what} between calls" for label, what in found))
 
 
-class _Search:
+class _LossSearch:
     """A file, and the inputs that are handed on."""
 
     def __init__(self, file: GraphFile, states: frozenset[str]) -> None:

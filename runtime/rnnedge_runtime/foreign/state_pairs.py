@@ -37,14 +37,14 @@ def find_states(
         The pairs in the order of the inputs, and a sentence for each input that may be a state and
         is not taken for one.
     """
-    search = _Search(file, ins, outs)
+    search = _PairSearch(file, ins, outs)
     search.run()
     order = [spec.name for spec in ins]
     pairs = sorted(search.pairs.items(), key=lambda pair: order.index(pair[0]))
     return tuple(StatePair(*pair) for pair in pairs), tuple(search.doubts)
 
 
-class _Search:
+class _PairSearch:
     """Pairs inputs with outputs, on the best evidence first."""
 
     def __init__(self, file: GraphFile, ins: _Specs, outs: _Specs) -> None:

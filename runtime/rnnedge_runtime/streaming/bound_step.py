@@ -21,7 +21,7 @@ from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, writte
 from rnnedge_runtime.streaming.stream_state import Position, StreamState
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.protocol import Stepper, Tensor
+    from rnnedge_runtime.engine.protocol import Stepper, StepTensor
 
 
 class BoundStep:
@@ -220,7 +220,7 @@ def _read_only(array: Array) -> Array:
 
 
 def _without_time(
-    specs: Iterable[TensorSpec], tensors: Mapping[str, Tensor], *, single: bool
+    specs: Iterable[TensorSpec], tensors: Mapping[str, StepTensor], *, single: bool
 ) -> dict[str, Array]:
     """Return the memory of tensors by name, without the time axis for single frames."""
     views = {}

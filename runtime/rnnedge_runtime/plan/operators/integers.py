@@ -24,7 +24,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     in_order,
     run_directions,
 )
-from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights, signed_weights
+from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights, signed_weights
 from rnnedge_runtime.plan.tracer import Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Deferred, Tensor, Value, as_float32
 
@@ -228,7 +228,7 @@ def _lstm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     if any(known[i] is None for i in (1, 2, 4, 6)) or (given[3] is not None and known[3] is None):
         raise PlanError(f"{node.label}: its weights are computed from the data", node.name)
     owners = tuple(array for array in (*known, factors) if array is not None)
-    weights: list[LayerWeights] = tracer.keep(
+    weights: list[DirectionWeights] = tracer.keep(
         ("weights of integers", *(id(array) for array in owners)),
         owners,
         lambda: [_direction(known, way, factors) for way in range(len(backward))],
@@ -236,7 +236,7 @@ def _lstm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     return run_directions(tracer, node, x, weights, backward, given[4:7])
 
 
-def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -> LayerWeights:
+def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -> DirectionWeights:
     """Return one direction of [_, W, R, B, W's scale and zero point, R's scale and zero point]."""
     order = GATES["LSTM"]
     weight_hh = _matrix(known[2], known[6], known[7], way)
@@ -255,7 +255,7 @@ def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -
     if known[3] is not None:
         halves = np.split(known[3][way], 2)
         bias = as_float32(in_order(halves[0] + halves[1], order))
-    return LayerWeights(
+    return DirectionWeights(
         "lstm",
         "tanh",
         as_float32(in_order(weight_ih, order)),

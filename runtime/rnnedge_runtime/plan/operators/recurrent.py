@@ -15,7 +15,7 @@ import numpy as np
 from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.model_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, transposed
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.packing import DirectionWeights
 from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Tensor, Value, as_float32
 
@@ -23,7 +23,7 @@ GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate in PyTorch's order (i, f, g, o; r, z, n) its place in ONNX's."""
 
 
-def packed_layer(tracer: Tracer, weights: LayerWeights) -> Any:
+def packed_layer(tracer: Tracer, weights: DirectionWeights) -> Any:
     """Return the weights of one direction as its call takes them; made once."""
     gates, hidden = len(weights.weight_ih) // max(weights.hidden_size, 1), weights.hidden_size
     expected = (gates * hidden, weights.state_size)
@@ -35,7 +35,7 @@ def packed_layer(tracer: Tracer, weights: LayerWeights) -> Any:
 def run_direction(
     tracer: Tracer,
     layer: Any,
-    weights: LayerWeights,
+    weights: DirectionWeights,
     x: Tensor,
     y: Tensor,
     h_n: Tensor,
@@ -122,7 +122,7 @@ def run_directions(
     tracer: Tracer,
     node: Node,
     x: Tensor,
-    weights: Sequence[LayerWeights],
+    weights: Sequence[DirectionWeights],
     backward: Sequence[bool],
     others: Sequence[Value | None],
 ) -> list[Value]:
@@ -203,7 +203,7 @@ def directions_of(node: Node) -> tuple[bool, ...]:
 
 def _weights(
     tracer: Tracer, node: Node, given: Sequence[Value | None], directions: int
-) -> list[LayerWeights]:
+) -> list[DirectionWeights]:
     """Return each direction's weights; made once, and found again by the node's W."""
     known = constants(given)
     w, r, b = known[1], known[2], known[3]
@@ -220,7 +220,7 @@ def _weights(
     before = node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0)
     owners = tuple(array for array in (w, r, b) if array is not None)
     key = ("weights", before, relu, node.op_type, *(id(array) for array in owners))
-    made: list[LayerWeights] = tracer.keep(
+    made: list[DirectionWeights] = tracer.keep(
         key,
         owners,
         lambda: [
@@ -235,7 +235,7 @@ def _weights(
 
 def _direction(
     operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
-) -> LayerWeights:
+) -> DirectionWeights:
     order = GATES[operator]
 
     def ordered(array: Array) -> Array:
@@ -245,14 +245,14 @@ def _direction(
     weight_ih, weight_hh = as_float32(ordered(w)), as_float32(ordered(r))
     nonlinearity = "relu" if relu else "tanh"
     if b is None:
-        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, None)
+        return DirectionWeights(cell, nonlinearity, weight_ih, weight_hh, None)
     bias_ih, bias_hh = (ordered(half) for half in np.split(b, 2))
     if cell != "gru":
-        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
+        return DirectionWeights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
     hidden = len(bias_ih) // 3
     bias = bias_ih.copy()
     bias[: 2 * hidden] += bias_hh[: 2 * hidden]
-    return LayerWeights(
+    return DirectionWeights(
         cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy()
     )
 

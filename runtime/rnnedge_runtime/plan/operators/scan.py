@@ -21,7 +21,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     rows_of,
     run_direction,
 )
-from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
+from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights
 from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
@@ -101,7 +101,7 @@ def _prepared(
     step: Step,
     walked: Sequence[Tensor],
     values: Sequence[Value | None],
-) -> tuple[Tensor, LayerWeights, Tensor | None]:
+) -> tuple[Tensor, DirectionWeights, Tensor | None]:
     """Return the input of a direction before its product, its weights, and the lengths."""
     projected = walked[step.scanned]
     call = product_of(tracer, projected)
@@ -114,14 +114,14 @@ def _prepared(
         raise NoMatchError
     owners = (about["owner"], bias)
     key = ("scan weights", tracer.path, *(id(array) for array in owners))
-    weights: LayerWeights = tracer.keep(
+    weights: DirectionWeights = tracer.keep(
         (*key, step.scanned), owners, lambda: _weights(step, weight_ih, bias)
     )
     lengths = None if step.mask is None else _lengths(tracer, walked[step.mask], x)
     return rows_of(tracer, x), weights, lengths
 
 
-def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
+def _weights(step: Step, weight_ih: Array, bias: Array | None) -> DirectionWeights:
     order, weight_hh, projection = step.order, step.weight_hh, step.projection
     if (
         isinstance(projection, IntegerWeights) != isinstance(weight_hh, IntegerWeights)
@@ -141,7 +141,7 @@ def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
         made = np.zeros_like(other) if made is None else made.copy()
         made[: 2 * hidden] += other[: 2 * hidden]
         bias_n = other[2 * hidden :].copy()
-    return LayerWeights(
+    return DirectionWeights(
         step.cell,
         step.nonlinearity,
         in_order(weight_ih, order),
