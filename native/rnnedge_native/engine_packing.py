@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rnnedge_native import _engine
-from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.values import Array, as_float32
 
 
@@ -16,7 +16,7 @@ class EnginePacker:
         """Take the name of the set."""
         self._instructions = instructions
 
-    def layer(self, weights: DirectionWeights) -> _engine.Layer:
+    def layer(self, weights: LayerWeights) -> _engine.Layer:
         """Return one direction of a layer in panels."""
 
         def packed(array: Array | None) -> Array | None:

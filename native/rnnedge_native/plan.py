@@ -14,8 +14,9 @@ import numpy as np
 from rnnedge_native import _engine
 from rnnedge_native.engine_packing import EnginePacker
 from rnnedge_runtime.errors import EngineError, InputError, ModelError, OptionError, PlanError
+from rnnedge_runtime.onnx_file import ValueInfo
 from rnnedge_runtime.plan.known import check_operators, dtype_of
-from rnnedge_runtime.plan.model_file import ValueInfo, read_model
+from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
 from rnnedge_runtime.plan.tracer import Kept, Recipe, Tracer
 from rnnedge_runtime.plan.values import Array, Dtype

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnnedge.sources.builder import build
 from rnnedge.sources.load import Source
 from rnnedge.sources.spec import RNNSpec
-from rnnedge.sources.weight_names import LayerWeights
+from rnnedge.sources.weight_names import NamedWeights
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +29,7 @@ _OPEN: dict[str, tuple[Any, ...]] = {
 """What changes an answer, and its values, PyTorch's default first."""
 
 
-def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
+def layer_in_file(model: str, layers: list[NamedWeights[Tensor]]) -> str | None:
     """Return the prefix of the one layer whose weights are in a file, found by value.
 
     Args:
@@ -56,7 +56,7 @@ def layer_in_file(model: str, layers: list[LayerWeights[Tensor]]) -> str | None:
 
 
 def _prefixes(
-    proto: onnx.ModelProto, layers: list[LayerWeights[Tensor]], rounded: Blocks, *, either: bool
+    proto: onnx.ModelProto, layers: list[NamedWeights[Tensor]], rounded: Blocks, *, either: bool
 ) -> list[str]:
     from rnnedge.parity.diagnosis.by_value import count_present
 

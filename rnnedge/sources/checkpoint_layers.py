@@ -15,9 +15,9 @@ from rnnedge.errors import SourceError, SpecError
 from rnnedge.sources.checkpoints import Checkpoint, read_checkpoint
 from rnnedge.sources.reparametrized import compute_weight, parts_of, whole_names
 from rnnedge.sources.spec import RNNSpec
-from rnnedge.sources.weight_names import LayerWeights, find_layer, find_layers, without_wrappers
+from rnnedge.sources.weight_names import NamedWeights, find_layer, find_layers, without_wrappers
 
-Choose = Callable[[list[LayerWeights[Tensor]]], str | None]
+Choose = Callable[[list[NamedWeights[Tensor]]], str | None]
 """From several layers to the prefix of the one that is meant, or None."""
 
 _TOLD = ("batch_first", "nonlinearity", "dropout")
@@ -87,7 +87,7 @@ def layer_of(
         raise type(error)(f"{path}: {error}") from None
 
 
-def _find(weights: Mapping[str, Tensor], prefix: str | None) -> LayerWeights[Tensor]:
+def _find(weights: Mapping[str, Tensor], prefix: str | None) -> NamedWeights[Tensor]:
     """Find a layer, whose prefix may be written with a wrapper in it, as the file has it."""
     prefixes = [layer.prefix for layer in find_layers(weights)]
     if prefix and not any(prefix in (known, known[:-1]) for known in prefixes):
@@ -110,7 +110,7 @@ class _Part:
     """A layer and the rest of the checkpoint that it is in."""
 
     def __init__(
-        self, path: str, key: str | None, checkpoint: Checkpoint, layer: LayerWeights[Tensor]
+        self, path: str, key: str | None, checkpoint: Checkpoint, layer: NamedWeights[Tensor]
     ) -> None:
         self._path, self._key, self._checkpoint, self._layer = path, key, checkpoint, layer
         parts = parts_of(checkpoint.weights)

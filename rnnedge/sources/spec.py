@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnedge.errors import SpecError
-from rnnedge.sources.weight_names import LayerWeights, find_layer
+from rnnedge.sources.weight_names import NamedWeights, find_layer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -289,7 +289,7 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def _read_shapes(layer: LayerWeights[Shaped]) -> dict[str, Any]:
+def _read_shapes(layer: NamedWeights[Shaped]) -> dict[str, Any]:
     shapes = {name: tuple(weight.shape) for name, weight in layer.weights.items()}
     for name in ("weight_ih_l0", "weight_hh_l0"):
         if len(shapes.get(name, ())) != 2:

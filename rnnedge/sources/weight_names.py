@@ -22,7 +22,7 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 @dataclass(frozen=True, slots=True)
-class LayerWeights(Generic[T]):
+class NamedWeights(Generic[T]):
     """The weights of one recurrent layer.
 
     Attributes:
@@ -65,22 +65,22 @@ def without_wrappers(state_dict: Mapping[str, T]) -> dict[str, T]:
     return {name: state_dict[own] for name, own in plain.items()}
 
 
-def find_layers(state_dict: Mapping[str, T]) -> list[LayerWeights[T]]:
+def find_layers(state_dict: Mapping[str, T]) -> list[NamedWeights[T]]:
     """Return the recurrent layers in `state_dict`, in its order; other weights are passed over."""
-    found: dict[str, LayerWeights[T]] = {}
+    found: dict[str, NamedWeights[T]] = {}
     for name, weight in state_dict.items():
         match = _NAME.fullmatch(str(name))
         if not match:
             continue
         kind = _KINDS.get(match["kind"], match["kind"])
         own = f"{kind}_{match['half']}_l{int(match['layer'] or 0)}{match['reverse'] or ''}"
-        layer = found.setdefault(match["prefix"], LayerWeights(match["prefix"]))
+        layer = found.setdefault(match["prefix"], NamedWeights(match["prefix"]))
         if own not in layer.weights:  # one that is there twice is left over
             layer.weights[own], layer.names[own] = weight, str(name)
     return list(found.values())
 
 
-def find_layer(state_dict: Mapping[str, T], prefix: str | None = None) -> LayerWeights[T]:
+def find_layer(state_dict: Mapping[str, T], prefix: str | None = None) -> NamedWeights[T]:
     """Return the only recurrent layer, or the one whose names begin with `prefix`.
 
     Args:

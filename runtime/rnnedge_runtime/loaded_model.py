@@ -97,8 +97,8 @@ class LoadedModel:
         # With a contract the model is not needed again, and its bytes may be many.
         self._model = model if text is None else None
         if text is None:
-            from rnnedge_runtime.foreign.graph import read_graph
             from rnnedge_runtime.foreign.read_interface import read_interface
+            from rnnedge_runtime.onnx_file import read_graph
 
             self.contract = None
             reading = read_interface(read_graph(model), engine.inputs, engine.outputs, states)

@@ -56,6 +56,11 @@ _MOST_AXES = 32
 """The limit of numpy 1."""
 
 
+def dtype_name(kind: int) -> str:
+    """Return numpy's name of an element type of ONNX; empty where it cannot be read."""
+    return _DTYPES[kind][0] if kind in _DTYPES else ""
+
+
 def read_tensor(content: bytes, source: str) -> tuple[str, Array]:
     """Read one tensor.
 

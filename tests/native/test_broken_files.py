@@ -63,7 +63,7 @@ def test_broken_bytes(exported, tmp_path, options):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHILD, path, "0", "250"],
+        [sys.executable, "-W", "error", "-c", CHILD, path, "0", "300"],
         capture_output=True,
         text=True,
         timeout=120,

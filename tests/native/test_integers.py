@@ -1,5 +1,7 @@
 """Products of integers, against numpy's: sums are exact, on every set of instructions."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -302,11 +304,11 @@ VALUES = np.ones((4, 8), np.int8)
         ),
         (
             linear(VALUES, 1, [*LINEAR[:2], ("Cast", ["i"], ["y"], {"to": 7})]),
-            "Cast node 'Cast_2': takes integer sums as another type",
+            "node 'Cast_2' (Cast): takes integer sums as another type",
         ),
         (
             linear(VALUES, 1, [*LINEAR[:3], ("Add", ["f", "w_scale"], ["y"], {})]),
-            "Add node 'Add_3': takes a quantized value",
+            "node 'Add_3' (Add): takes a quantized value",
         ),
         (
             linear(
@@ -314,7 +316,7 @@ VALUES = np.ones((4, 8), np.int8)
                 1,
                 [LINEAR[0], ("MatMulInteger", ["q", "w"], ["i"], {}), *LINEAR[2:]],
             ),
-            "MatMulInteger node 'MatMulInteger_1': multiplies other integers",
+            "node 'MatMulInteger_1' (MatMulInteger): multiplies other integers",
         ),
         (
             linear(
@@ -327,14 +329,14 @@ VALUES = np.ones((4, 8), np.int8)
         ),
         (
             linear(VALUES, 1, [*LINEAR[:3], ("Mul", ["f", "f"], ["y"], {})]),
-            "Mul node 'Mul_3': scales integer sums in a way",
+            "node 'Mul_3' (Mul): scales integer sums in a way",
         ),
         (linear(VALUES, np.ones(3)), "scales of shape"),
     ],
     ids=["rounded alone", "int64", "added", "no zero point", "unsigned", "squared", "scales"],
 )
 def test_integers_that_are_not_known(content, message):
-    with pytest.raises(PlanError, match=message):
+    with pytest.raises(PlanError, match=re.escape(message)):
         Plan(content)
 
 

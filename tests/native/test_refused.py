@@ -23,21 +23,24 @@ def recurrent(operator="LSTM", gates=4, *, inputs=(), weights=None, **attributes
 
 
 REFUSED = {
-    "unknown operator": (one("CumSum"), "CumSum node 'CumSum_0': the native engine has no CumSum"),
+    "unknown operator": (
+        one("CumSum"),
+        "node 'CumSum_0' (CumSum): the native engine has no CumSum",
+    ),
     "product of two inputs": (
         model([("MatMul", ["x", "x"], ["y"], {})], {"x": (4, 4)}),
-        "MatMul node 'MatMul_0': multiplies by what is no matrix of weights",
+        "node 'MatMul_0' (MatMul): multiplies by what is no matrix of weights",
     ),
     "peepholes": (
         recurrent(inputs=["", "", "", "", "p"], weights={"p": normal(1, 15)}),
-        "LSTM node 'LSTM_0': peepholes",
+        "node 'LSTM_0' (LSTM): peepholes",
     ),
-    "clip": (recurrent(clip=1.0), "LSTM node 'LSTM_0': clip"),
+    "clip": (recurrent(clip=1.0), "node 'LSTM_0' (LSTM): clip"),
     "input_forget": (recurrent(input_forget=1), "input_forget"),
     "layout": (recurrent(layout=1), "layout"),
     "activations": (
         recurrent("GRU", 3, activations=["HardSigmoid", "Tanh"]),
-        "GRU node 'GRU_0': activations hardsigmoid, tanh",
+        "node 'GRU_0' (GRU): activations hardsigmoid, tanh",
     ),
     "weights that are computed": (
         model(
@@ -69,11 +72,11 @@ REFUSED = {
             {"x": ("batch", 1, 8, 8)},
             weights={"w": normal(2, 1, 3, 3)},
         ),
-        "Conv node 'Conv_0': is no convolution over time",
+        "node 'Conv_0' (Conv): is no convolution over time",
     ),
     "dropout in training": (
         model([("Dropout", ["x", "", "t"], ["y"], {})], X, weights={"t": np.array(True)}),
-        "Dropout node 'Dropout_0': drops numbers at random",
+        "node 'Dropout_0' (Dropout): drops numbers at random",
     ),
     "sizes that come with the data": (
         model([("Reshape", ["x", "i_shape"], ["y"], {})], X | {"i_shape": (2,)}),

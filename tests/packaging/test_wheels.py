@@ -31,7 +31,7 @@ RUNTIME = {
     "rnnedge_runtime/foreign/axis_roles.py",
     "rnnedge_runtime/foreign/example_inputs.py",
     "rnnedge_runtime/foreign/gates.py",
-    "rnnedge_runtime/foreign/graph.py",
+    "rnnedge_runtime/onnx_file.py",
     "rnnedge_runtime/foreign/input_values.py",
     "rnnedge_runtime/foreign/probe_axes.py",
     "rnnedge_runtime/foreign/scope.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnedge_exporters.c_source.places import C_TYPES
-from rnnedge_exporters.c_source.program import CProgram, Port
+from rnnedge_exporters.c_source.program import Port, SizedProgram
 from rnnedge_exporters.c_source.sources import CSources, size_macro
 from rnnedge_exporters.c_source.text import array, wrapped
 from rnnedge_exporters.c_source.vectors import TOLERANCE, Vectors
@@ -38,7 +38,7 @@ static int compare_{type}(const char *name, const {type} *got, const {type} *exp
 }}"""
 
 
-def check_source(program: CProgram, sources: CSources, vectors: Vectors, title: str) -> str:
+def check_source(program: SizedProgram, sources: CSources, vectors: Vectors, title: str) -> str:
     """Return the text of the C program."""
     prefix = sources.places.prefix
     comment = f"/*\n * {title}\n * Runs {prefix} on golden vectors, and prints PASS last.\n */"
@@ -68,7 +68,7 @@ int main(void) {{
 }}"""
 
 
-def _tests(program: CProgram) -> list[str]:
+def _tests(program: SizedProgram) -> list[str]:
     return ["test_run"] if program.steps is not None else ["test_steps", "test_run"]
 
 
@@ -77,7 +77,7 @@ def _compare(dtype: Dtype) -> str:
     return _COMPARE_FLOAT if kind == "float" else _COMPARE.format(type=kind)
 
 
-def _names(program: CProgram, sources: CSources) -> list[str]:
+def _names(program: SizedProgram, sources: CSources) -> list[str]:
     """Return the names of the arrays of the vectors."""
     inputs = [f"given_{name}" for name in sources.function.inputs]
     return inputs + [f"expected_{name}" for name in sources.function.outputs]
@@ -91,14 +91,14 @@ def _size(sources: CSources, port: Port, name: str, *, steps: bool) -> str:
     )
 
 
-def _buffers(program: CProgram, sources: CSources, *, steps: bool) -> list[str]:
+def _buffers(program: SizedProgram, sources: CSources, *, steps: bool) -> list[str]:
     return [
         f"  static {C_TYPES[port.dtype]} {name}[{_size(sources, port, name, steps=steps)}];"
         for port, name in zip(program.outputs, sources.function.outputs, strict=True)
     ]
 
 
-def _comparisons(program: CProgram, sources: CSources, what: str, *, steps: bool) -> list[str]:
+def _comparisons(program: SizedProgram, sources: CSources, what: str, *, steps: bool) -> list[str]:
     lines = []
     for port, name in zip(program.outputs, sources.function.outputs, strict=True):
         size = _size(sources, port, name, steps=steps)
@@ -109,11 +109,11 @@ def _comparisons(program: CProgram, sources: CSources, what: str, *, steps: bool
     return lines
 
 
-def _steps(program: CProgram, sources: CSources) -> str:
+def _steps(program: SizedProgram, sources: CSources) -> str:
     return "\n\n".join([_one_by_one(program, sources), _in_one_call(program, sources)])
 
 
-def _one_by_one(program: CProgram, sources: CSources) -> str:
+def _one_by_one(program: SizedProgram, sources: CSources) -> str:
     """Two streams, one a step behind the other, which must not disturb each other."""
     prefix, may_fail = sources.places.prefix, sources.function.may_fail
     given = [
@@ -156,7 +156,7 @@ def _one_by_one(program: CProgram, sources: CSources) -> str:
     return "\n".join(lines)
 
 
-def _in_one_call(program: CProgram, sources: CSources) -> str:
+def _in_one_call(program: SizedProgram, sources: CSources) -> str:
     given = [f"given_{name}" for name in sources.function.inputs]
     prefix = sources.places.prefix
     call = f"{prefix}_run({', '.join(['&state', *given, 'STEPS', *sources.function.outputs])})"
@@ -175,7 +175,7 @@ def _in_one_call(program: CProgram, sources: CSources) -> str:
     return "\n".join(lines)
 
 
-def _whole(program: CProgram, sources: CSources) -> str:
+def _whole(program: SizedProgram, sources: CSources) -> str:
     given = [f"given_{name}" for name in sources.function.inputs]
     prefix, outputs = sources.places.prefix, sources.function.outputs
 

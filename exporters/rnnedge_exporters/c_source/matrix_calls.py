@@ -11,7 +11,7 @@ from rnnedge_exporters.c_source.emitter import Emitter, LayerDefinition
 from rnnedge_exporters.c_source.packing import Floats, Kind, Matrix
 from rnnedge_exporters.c_source.text import CLines, terms
 from rnnedge_exporters.errors import ExportError
-from rnnedge_runtime.plan.packing import DirectionWeights
+from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.values import Call
 
 _WIDE: dict[Kind, str] = {
@@ -21,7 +21,7 @@ _WIDE: dict[Kind, str] = {
 }
 
 
-def _cell(layer: DirectionWeights) -> str:
+def _cell(layer: LayerWeights) -> str:
     return "rnn_relu" if (layer.cell, layer.nonlinearity) == ("rnn", "relu") else layer.cell
 
 
@@ -47,7 +47,7 @@ class _Row:
 def layer(emitter: Emitter, out: CLines, call: Call) -> None:
     """One direction of a recurrent layer."""
     own = call.packed
-    assert isinstance(own, DirectionWeights)
+    assert isinstance(own, LayerWeights)
     if call.places[3] is not None:
         raise ExportError(f"{call.node}: its rows end at different lengths")
     name, cell = _layer(emitter, call), _cell(own)
@@ -74,7 +74,7 @@ def layer(emitter: Emitter, out: CLines, call: Call) -> None:
     _final_state(emitter, out, call, own.state_size)
 
 
-def _row(emitter: Emitter, call: Call, own: DirectionWeights, variables: tuple[str, str]) -> _Row:
+def _row(emitter: Emitter, call: Call, own: LayerWeights, variables: tuple[str, str]) -> _Row:
     """Return the pointers of the step `t` of the row `b`; the first step takes initial states."""
     (time, _), d, (t, b) = call.sizes, call.distances, variables
     sign, start = (-1, time - 1) if call.kind else (1, 0)  # of the backward direction
@@ -199,7 +199,7 @@ def depthwise(emitter: Emitter, out: CLines, call: Call) -> None:
 
 def _layer(emitter: Emitter, call: Call) -> str:
     layer = call.packed
-    assert isinstance(layer, DirectionWeights)
+    assert isinstance(layer, LayerWeights)
     if id(layer) in emitter.names:
         return emitter.names[id(layer)]
     cell = _cell(layer)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 
 Array: TypeAlias = NDArray[np.generic]
 Floats: TypeAlias = NDArray[np.float32]
@@ -33,7 +33,7 @@ class Matrix:
 class RowPacker:
     """Keeps weights as rows; a `rnnedge_runtime.plan.packing.Packer`."""
 
-    def layer(self, weights: DirectionWeights) -> DirectionWeights:
+    def layer(self, weights: LayerWeights) -> LayerWeights:
         """Return one direction of a layer as it is.
 
         Raises:

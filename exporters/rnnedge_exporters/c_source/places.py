@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnedge_exporters.c_source.kernels import CELLS, KERNELS
 from rnnedge_exporters.c_source.packing import Array, Floats, Kind, Stored, store
-from rnnedge_exporters.c_source.program import CProgram, State
+from rnnedge_exporters.c_source.program import SizedProgram, State
 from rnnedge_exporters.c_source.text import identifier
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.plan.tracer import LAYER
@@ -58,7 +58,7 @@ class Places:
         work: Floats of memory that a layer needs for itself.
     """
 
-    program: CProgram
+    program: SizedProgram
     prefix: str
     kinds: tuple[Kind, ...]
     arrays: list[FlashArray] = field(default_factory=list)

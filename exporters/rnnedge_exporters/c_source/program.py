@@ -10,10 +10,11 @@ from rnnedge_exporters.c_source.packing import Matrix, RowPacker
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.errors import PlanError
+from rnnedge_runtime.onnx_file import GraphFile, ValueInfo
 from rnnedge_runtime.plan.known import check_operators, dtype_of
-from rnnedge_runtime.plan.model_file import Model, ValueInfo, read_model
+from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
-from rnnedge_runtime.plan.packing import DirectionWeights
+from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.placing import place_in_arena
 from rnnedge_runtime.plan.tracer import (
     CAST,
@@ -82,7 +83,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class CProgram:
+class SizedProgram:
     """A model at fixed sizes.
 
     Attributes:
@@ -113,7 +114,7 @@ class CProgram:
 
 def lay_out(
     content: bytes, interface: Interface, *, batch: int, steps: int | None, name: str
-) -> CProgram:
+) -> SizedProgram:
     """Lay a model out for C.
 
     Args:
@@ -146,8 +147,8 @@ def lay_out(
 
 
 def _lay_out(
-    model: Model, interface: Interface, batch: int, steps: int | None, name: str
-) -> CProgram:
+    model: GraphFile, interface: Interface, batch: int, steps: int | None, name: str
+) -> SizedProgram:
     graph = model.graph
     given = [info for info in graph.inputs if info.name not in graph.initializers]
     specs = {spec.name: spec for spec in (*interface.inputs, *interface.outputs)}
@@ -177,7 +178,7 @@ def _lay_out(
         taken[pair.input]: math.prod(shapes[pair.input])
         for pair in (interface.states if steps is not None else ())
     }
-    return CProgram(
+    return SizedProgram(
         inputs=inputs,
         outputs=outputs,
         states=states,
@@ -305,7 +306,7 @@ def _macs(call: Call) -> int:
     """Return the multiply-accumulates of products; numbers one by one are left out."""
     if call.operation == LAYER:
         layer = call.packed
-        assert isinstance(layer, DirectionWeights)
+        assert isinstance(layer, LayerWeights)
         matrices = (layer.weight_ih, layer.weight_hh, layer.projection)
         return math.prod(call.sizes) * sum(m.size for m in matrices if m is not None)
     if call.operation == PRODUCT:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rnnedge_exporters.c_source.program import CProgram
+from rnnedge_exporters.c_source.program import SizedProgram
 from rnnedge_exporters.c_source.sources import CSources, signature
 
 
-def readme(program: CProgram, sources: CSources, title: str) -> str:
+def readme(program: SizedProgram, sources: CSources, title: str) -> str:
     """Return the text of the README."""
     places, sizes = sources.places, sources.sizes
     prefix = places.prefix
@@ -40,7 +40,7 @@ def readme(program: CProgram, sources: CSources, title: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _about(program: CProgram, sources: CSources) -> str:
+def _about(program: SizedProgram, sources: CSources) -> str:
     prefix, batch = sources.places.prefix, program.batch
     rows = f" Each call computes {batch} rows." if batch != 1 else ""
     if program.steps is not None:
@@ -55,7 +55,7 @@ def _about(program: CProgram, sources: CSources) -> str:
     )
 
 
-def _example(program: CProgram, sources: CSources, verb: str) -> str:
+def _example(program: SizedProgram, sources: CSources, verb: str) -> str:
     prefix, function = sources.places.prefix, sources.function
     declared = signature(program, sources.places, function, verb)
     arguments = ["&state", *function.inputs]

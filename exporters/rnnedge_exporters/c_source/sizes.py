@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rnnedge_exporters.c_source.emitter import Emitter
 from rnnedge_exporters.c_source.kernels import needed
 from rnnedge_exporters.c_source.packing import Kind
-from rnnedge_exporters.c_source.program import CProgram
+from rnnedge_exporters.c_source.program import SizedProgram
 
 _CODE = {
     "copy": 20, "erf_f": 232, "exp_f": 128, "exp_split": 158, "expm1_f": 68, "gru": 212,
@@ -48,7 +48,7 @@ class ProgramSizes:
     macs: int
 
 
-def sizes_of(program: CProgram, emitter: Emitter, body: Sequence[str]) -> ProgramSizes:
+def sizes_of(program: SizedProgram, emitter: Emitter, body: Sequence[str]) -> ProgramSizes:
     """Return what a program takes.
 
     Args:

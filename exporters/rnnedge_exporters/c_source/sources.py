@@ -11,7 +11,7 @@ from rnnedge_exporters.c_source.emitter import Emitter
 from rnnedge_exporters.c_source.kernels import definitions
 from rnnedge_exporters.c_source.packing import BYTES, Kind
 from rnnedge_exporters.c_source.places import C_TYPES, SCRATCH, Places
-from rnnedge_exporters.c_source.program import CProgram, Port
+from rnnedge_exporters.c_source.program import Port, SizedProgram
 from rnnedge_exporters.c_source.sizes import ProgramSizes, sizes_of
 from rnnedge_exporters.c_source.text import array, in_comment
 from rnnedge_runtime.plan.values import ITEM
@@ -54,7 +54,7 @@ class CSources:
 
 
 def generate(
-    program: CProgram, prefix: str, *, kinds: tuple[Kind, ...], title: str, digest: str
+    program: SizedProgram, prefix: str, *, kinds: tuple[Kind, ...], title: str, digest: str
 ) -> CSources:
     """Write a program as C.
 
@@ -88,7 +88,7 @@ def generate(
 # --- the header ---
 
 
-def _header(program: CProgram, places: Places, function: Function, digest: str) -> str:
+def _header(program: SizedProgram, places: Places, function: Function, digest: str) -> str:
     prefix = places.prefix
     guard = f"{prefix.upper()}_H"
     lines = [
@@ -123,7 +123,7 @@ def size_macro(places: Places, name: str) -> str:
     return f"{places.prefix.upper()}_{name.upper()}_SIZE"
 
 
-def _struct(program: CProgram, places: Places) -> list[str]:
+def _struct(program: SizedProgram, places: Places) -> list[str]:
     about = (
         "One stream: several streams are several states." if program.states else "Memory of runs."
     )
@@ -147,7 +147,7 @@ def _struct(program: CProgram, places: Places) -> list[str]:
     return [*lines, f"}} {places.prefix}_state;"]
 
 
-def _parameters(program: CProgram, function: Function) -> tuple[list[str], list[str]]:
+def _parameters(program: SizedProgram, function: Function) -> tuple[list[str], list[str]]:
     return [
         f"const {C_TYPES[port.dtype]} *{name}"
         for name, port in zip(function.inputs, program.inputs, strict=True)
@@ -157,7 +157,7 @@ def _parameters(program: CProgram, function: Function) -> tuple[list[str], list[
     ]
 
 
-def signature(program: CProgram, places: Places, function: Function, verb: str) -> str:
+def signature(program: SizedProgram, places: Places, function: Function, verb: str) -> str:
     """Return the declaration of a function, without its semicolon."""
     inputs, outputs = _parameters(program, function)
     prefix = places.prefix
@@ -172,7 +172,7 @@ def signature(program: CProgram, places: Places, function: Function, verb: str) 
     return text
 
 
-def _axes(port: Port, program: CProgram, *, in_run: bool) -> str:
+def _axes(port: Port, program: SizedProgram, *, in_run: bool) -> str:
     sizes = " x ".join(map(str, port.shape)) or "1"
     if not in_run or program.steps is not None:
         return sizes
@@ -186,7 +186,7 @@ def _in_model(name: str, port: Port) -> str:
     return in_comment(axes if name == spec.name else f"{axes}, {spec.name!r} in the model")
 
 
-def _prototypes(program: CProgram, places: Places, function: Function) -> list[str]:
+def _prototypes(program: SizedProgram, places: Places, function: Function) -> list[str]:
     prefix = places.prefix
     lines = [
         "/* Sets a stream to its start: zeros. */" if program.states else "/* Prepares a state. */"
@@ -233,7 +233,7 @@ def _prototypes(program: CProgram, places: Places, function: Function) -> list[s
 
 
 def _code(
-    program: CProgram,
+    program: SizedProgram,
     places: Places,
     emitter: Emitter,
     function: Function,
@@ -272,7 +272,7 @@ def _definitions(emitter: Emitter, kinds: Sequence[Kind]) -> list[str]:
     ]
 
 
-def _init(program: CProgram, places: Places) -> str:
+def _init(program: SizedProgram, places: Places) -> str:
     lines = [f"void {places.prefix}_init({places.prefix}_state *state) {{"]
     for state in program.states:
         name = places.state_name(state)
@@ -282,7 +282,9 @@ def _init(program: CProgram, places: Places) -> str:
     return "\n".join([*lines, "}"])
 
 
-def _functions(program: CProgram, places: Places, function: Function, body: list[str]) -> list[str]:
+def _functions(
+    program: SizedProgram, places: Places, function: Function, body: list[str]
+) -> list[str]:
     unread = [f"  (void){name};" for name in (*function.inputs, "state") if not _reads(body, name)]
     if program.steps is not None:
         lines = [signature(program, places, function, "run") + " {"]

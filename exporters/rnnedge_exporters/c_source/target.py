@@ -170,7 +170,7 @@ def _digest(session: Session, content: bytes) -> str:
 
 def _kinds(content: bytes, name: str) -> tuple[Kind, ...]:
     """Return the storages that weights of the file have, the narrowest first."""
-    found = {array.dtype.name for array in read_model(content, name).graph.initializers.values()}
+    found = {t.array.dtype.name for t in read_model(content, name).graph.initializers.values()}
     kinds: list[Kind] = ["float32"]
     if "float16" in found:
         kinds.insert(0, "float16")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnedge_exporters.c_source.packing import Array
-from rnnedge_exporters.c_source.program import CProgram, Port
+from rnnedge_exporters.c_source.program import Port, SizedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime import Session
 from rnnedge_runtime.contract import BATCH
@@ -34,7 +34,7 @@ class Vectors:
     outputs: tuple[Array, ...]
 
 
-def make_vectors(program: CProgram, session: Session, name: str) -> Vectors:
+def make_vectors(program: SizedProgram, session: Session, name: str) -> Vectors:
     """Run a model on random input.
 
     Args:
@@ -71,14 +71,14 @@ def _time_axis(port: Port) -> int | None:
     return next(found, None)
 
 
-def _shape(port: Port, program: CProgram, steps: int) -> tuple[int, ...]:
+def _shape(port: Port, program: SizedProgram, steps: int) -> tuple[int, ...]:
     axis = _time_axis(port)
     if axis is None or program.steps is not None:
         return port.shape
     return (*port.shape[:axis], steps * port.shape[axis], *port.shape[axis + 1 :])
 
 
-def _rows(program: CProgram) -> int:
+def _rows(program: SizedProgram) -> int:
     """Return the rows of the smallest table that an input may be an index of."""
     return min((call.sizes[2] for call in program.calls if call.operation == GATHER), default=2)
 
@@ -90,7 +90,7 @@ def _random(port: Port, shape: tuple[int, ...], rows: int, generator: np.random.
 
 
 def _check_steps(
-    program: CProgram,
+    program: SizedProgram,
     session: Session,
     feeds: dict[str, Array],
     answers: dict[str, Array],
@@ -122,7 +122,7 @@ def _cut(port: Port, values: Array, step: int) -> Array:
     return values if axis is None else np.take(values, [step], axis)
 
 
-def _step_by_step(port: Port, values: Array, program: CProgram) -> Array:
+def _step_by_step(port: Port, values: Array, program: SizedProgram) -> Array:
     axis = _time_axis(port)
     if axis is not None and program.steps is None:
         values = np.moveaxis(values, axis, 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 
 from rnnedge_runtime.contract import Axis, Interface, TensorSpec
-from rnnedge_runtime.foreign.graph import Graph, GraphFile, read_graph
 from rnnedge_runtime.foreign.read_interface import read_interface
+from rnnedge_runtime.onnx_file import Graph, GraphFile, read_graph
 
 _PROTOBUF_LIMIT = 2**31 - 1
 

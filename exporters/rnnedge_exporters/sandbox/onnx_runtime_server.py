@@ -88,8 +88,8 @@ def _answer(
 
 def _interface(session: onnxruntime.InferenceSession, model: str | bytes) -> Reading:
     from rnnedge_runtime.engine.tensor_info import tensor_spec
-    from rnnedge_runtime.foreign.graph import read_graph
     from rnnedge_runtime.foreign.read_interface import read_interface
+    from rnnedge_runtime.onnx_file import read_graph
 
     ins = tuple(map(tensor_spec, session.get_inputs()))
     outs = tuple(map(tensor_spec, session.get_outputs()))

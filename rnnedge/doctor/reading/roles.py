@@ -21,8 +21,8 @@ from rnnedge_exporters.onnx_model.nodes import attributes
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.foreign.axis_roles import Role, find_axis_roles
-from rnnedge_runtime.foreign.graph import read_graph
 from rnnedge_runtime.foreign.probe_axes import Run, interfaces_to_try, probe_axes
+from rnnedge_runtime.onnx_file import read_graph
 
 Shapes = dict[str, tuple[Axis | None, ...]]
 

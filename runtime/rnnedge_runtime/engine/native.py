@@ -19,7 +19,7 @@ from rnnedge_runtime.version import __version__
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.node import ExecutedNode
     from rnnedge_runtime.engine.protocol import PoolRows, RowSteps, Stepper, StepTensor
-    from rnnedge_runtime.plan.model_file import ValueInfo
+    from rnnedge_runtime.onnx_file import ValueInfo
 
 
 MEASURED = {"avx512vnni": 256, "avx512": 256}

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from rnnedge_runtime.contract import BATCH, TIME
-from rnnedge_runtime.foreign.graph import GraphFile, Node
 from rnnedge_runtime.foreign.scope import CELLS, FIRST_STATE, MOST_STEPS, Scope
+from rnnedge_runtime.onnx_file import GraphFile, Node
 
 Roles: TypeAlias = dict[tuple[str, int], "Role"]
 """By the name of an input and the position of an axis."""
@@ -92,7 +92,7 @@ def find_axis_roles(file: GraphFile) -> Roles:
 
 def _seen_by(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
     """Yield the axes that a recurrent operator has as batch or time."""
-    kind = node.domain, node.operator
+    kind = node.domain, node.op_type
     if kind in CELLS:
         layout = node.attributes.get("layout")
         by_row = layout is not None and any(layout.integers)
@@ -124,9 +124,9 @@ def _looped(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
     for graph in node.graphs:
         inner = scope.inner(node, graph)
         for picking in graph.nodes:
-            if picking.operator != "Gather" or not graph.inputs:
+            if picking.op_type != "Gather" or not graph.input_names:
                 continue
-            if _moved(inner, picking.input(1)) == graph.inputs[0]:
+            if _moved(inner, picking.input(1)) == graph.input_names[0]:
                 axis = _first(picking, "axis")
                 if axis >= 0:
                     yield TIME, _At(inner, picking.input(0), axis, None)
@@ -138,7 +138,7 @@ def _moved(scope: Scope, name: str) -> str:
     """Return what a number of the step comes from."""
     for _ in range(MOST_STEPS):
         node = scope.made.get(name)
-        if node is None or node.operator not in ("Identity", "Cast", "Unsqueeze", "Squeeze"):
+        if node is None or node.op_type not in ("Identity", "Cast", "Unsqueeze", "Squeeze"):
             break
         name = node.input(0)
     return name
@@ -163,8 +163,8 @@ def _back(
             waiting += _before(at, node, file)
         elif (source := at.scope.source(at.name)) is not None:
             waiting.append(replace(at, scope=source[0], name=source[1]))
-        elif at.scope is whole and at.name in file.graph.inputs:
-            rank = len(file.graph.shapes.get(at.name, ()))
+        elif at.scope is whole and at.name in file.graph.input_names:
+            rank = len(file.graph.shape(at.name))
             if at.axis < rank and at.rank in (rank, None):
                 yield at.name, at.axis
 
@@ -172,20 +172,20 @@ def _back(
 def _before(at: _At, node: Node, file: GraphFile) -> Iterator[_At]:
     """Yield the axes of the inputs of a node that are an axis of its output."""
     inside = list(at.scope.inside(node, file.functions))
-    if inside and node.operator not in ("Scan", "Loop"):
+    if inside and node.op_type not in ("Scan", "Loop"):
         index = node.outputs.index(at.name)
         for inner in inside:
-            if index < len(inner.graph.outputs):
-                yield replace(at, scope=inner, name=inner.graph.outputs[index])
-    elif (node.domain, node.operator) in CELLS:
+            if index < len(inner.graph.output_names):
+                yield replace(at, scope=inner, name=inner.graph.output_names[index])
+    elif (node.domain, node.op_type) in CELLS:
         yield from _before_cell(at, node)
-    elif node.operator in _KEPT:
+    elif node.op_type in _KEPT:
         yield replace(at, name=node.input(0))
-    elif node.operator in _BROADCAST:
+    elif node.op_type in _BROADCAST:
         for name in node.inputs:
             yield replace(at, name=name)
-    elif node.operator in _MOVES:
-        moved = _MOVES[node.operator](at, node)
+    elif node.op_type in _MOVES:
+        moved = _MOVES[node.op_type](at, node)
         if moved is not None:
             yield moved
 
@@ -253,10 +253,10 @@ def _is_constant(scope: Scope, name: str) -> bool:
     for _ in range(MOST_STEPS):
         node = scope.made.get(name)
         if node is not None:
-            if node.operator not in ("DequantizeLinear", "Cast", "Identity"):
-                return node.operator == "Constant"
+            if node.op_type not in ("DequantizeLinear", "Cast", "Identity"):
+                return node.op_type == "Constant"
             name = node.input(0)
-        elif name in scope.graph.constants:
+        elif name in scope.graph.initializers:
             return True
         elif (outer := scope.source(name)) is not None:
             scope, name = outer

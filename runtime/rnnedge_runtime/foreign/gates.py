@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rnnedge_runtime.foreign.graph import Node
 from rnnedge_runtime.foreign.scope import Scope
 from rnnedge_runtime.foreign.value_sources import MOVING, Sources, Walker
+from rnnedge_runtime.onnx_file import Node
 
 _GATES = {"Sigmoid", "HardSigmoid"}
 _ACTIVATIONS = {"Tanh", "Relu", "Elu", "Softsign", "LeakyRelu", "Gelu", "Selu", "Mish"}
@@ -35,13 +35,13 @@ def gated_inputs(walker: Walker, output: str, carried: set[str]) -> set[str]:
         carried: The inputs that are cell states.
     """
     top = walker.origin(walker.whole, output)
-    if top is None or top[1].operator != "Mul":
+    if top is None or top[1].op_type != "Mul":
         return set()
     scope, node = top
     found: set[str] = set()
     for gate, value in (node.inputs, node.inputs[::-1]):
         opened, squashed = walker.origin(scope, gate), walker.origin(scope, value)
-        if opened is None or squashed is None or opened[1].operator not in _GATES:
+        if opened is None or squashed is None or opened[1].op_type not in _GATES:
             continue
         cell = walker.origin(squashed[0], squashed[1].input(0))
         if cell is not None and carried & _carried_by(walker, *cell):
@@ -50,7 +50,7 @@ def gated_inputs(walker: Walker, output: str, carried: set[str]) -> set[str]:
 
 
 def _carried_by(walker: Walker, scope: Scope, node: Node) -> set[str]:
-    if node.operator not in ("Add", "Sub") or len(node.inputs) != 2:
+    if node.op_type not in ("Add", "Sub") or len(node.inputs) != 2:
         return set()
     return set(_kept_in(walker, scope, *node.inputs)) | set(
         _kept_in(walker, scope, *node.inputs[::-1])
@@ -61,10 +61,10 @@ def _kept_in(walker: Walker, scope: Scope, kept: str, added: str) -> Iterator[st
     """Yield the inputs that a gate keeps in one summand, while an activation makes the other."""
     one, other = (walker.sources(scope, [name], _ARITHMETIC) for name in (kept, added))
     top = walker.origin(scope, kept)
-    is_product = top is not None and top[1].operator == "Mul"
+    is_product = top is not None and top[1].op_type == "Mul"
     if is_product and _operators(one) & _GATES and _operators(other) & _ACTIVATIONS:
         yield from one.inputs - other.inputs
 
 
 def _operators(sources: Sources) -> set[str]:
-    return {node.operator for _, node, _ in sources.made}
+    return {node.op_type for _, node, _ in sources.made}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rnnedge_runtime.foreign.graph import GraphFile, Node
 from rnnedge_runtime.foreign.scope import Scope
 from rnnedge_runtime.foreign.value_sources import Walker
+from rnnedge_runtime.onnx_file import GraphFile, Node
 
 _COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 
@@ -18,7 +18,7 @@ def compared_values(file: GraphFile) -> dict[str, int]:
     walker = Walker(file)
     found: dict[str, int] = {}
     for scope, node in walker.whole.whole(file.functions):
-        if node.operator in _COMPARISONS and len(node.inputs) == 2:
+        if node.op_type in _COMPARISONS and len(node.inputs) == 2:
             for name, value in _compared(walker, scope, node):
                 found.setdefault(name, value)
     return found

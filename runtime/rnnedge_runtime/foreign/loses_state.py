@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from rnnedge_runtime.engine.options import Model
-from rnnedge_runtime.foreign.graph import GraphFile, Node, read_graph
 from rnnedge_runtime.foreign.scope import FIRST_STATE, LOOPS, Scope
+from rnnedge_runtime.onnx_file import GraphFile, Node, read_graph
 
 _HIDDEN, _CELL = "hidden state (initial_h)", "cell state (initial_c)"
 _STATES: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -72,7 +72,7 @@ class _LossSearch:
                 (inner, list(self.lost(inner, open_time=open_time)))
                 for inner in scope.inside(node, self._file.functions)
             ]
-            if node.operator == "If" and self._has_a_way_that_keeps(scope, node, found):
+            if node.op_type == "If" and self._has_a_way_that_keeps(scope, node, found):
                 continue
             for _, inside in found:
                 yield from inside
@@ -90,23 +90,23 @@ class _LossSearch:
     def _has_states(self, scope: Scope) -> bool:
         """Whether there is a recurrent node in a graph."""
         return any(
-            (node.domain, node.operator) in _STATES
+            (node.domain, node.op_type) in _STATES
             or any(map(self._has_states, scope.inside(node, self._file.functions)))
             for node in scope.graph.nodes
         )
 
     def _names(self, scope: Scope, node: Node) -> Iterator[tuple[str, str]]:
         """Yield the states of a node, and what each starts from."""
-        for number, what in enumerate(_STATES.get((node.domain, node.operator), ())):
+        for number, what in enumerate(_STATES.get((node.domain, node.op_type), ())):
             yield what, node.input(FIRST_STATE + number)
-        if node.operator not in LOOPS or node.domain or not any(True for _ in node.graphs):
+        if node.op_type not in LOOPS or node.domain or not any(True for _ in node.graphs):
             return
         (body, *_) = node.graphs
-        if node.operator == "Scan":
+        if node.op_type == "Scan":
             count = len(node.inputs) - sum(node.attributes["num_scan_inputs"].integers)
-            names, inputs, outputs = node.inputs[:count], body.inputs, body.outputs
+            names, inputs, outputs = node.inputs[:count], body.input_names, body.output_names
         else:
-            names, inputs, outputs = node.inputs[2:], body.inputs[2:], body.outputs[1:]
+            names, inputs, outputs = node.inputs[2:], body.input_names[2:], body.output_names[1:]
         inner = scope.inner(node, body)
         for number, (name, before, after) in enumerate(zip(names, inputs, outputs, strict=False)):
             if _passed_on(inner, after) != before and not _remembers_nothing(scope, name):
@@ -133,17 +133,17 @@ class _LossSearch:
                     waiting.append(current.given[name])
                 elif current.outer is not None:
                     waiting.append((current.outer, name))
-                elif name in self._states and name in current.graph.inputs:
+                elif name in self._states and name in current.graph.input_names:
                     return True
                 continue
-            if (node.domain, node.operator) in _STATES or node.operator in stops:
+            if (node.domain, node.op_type) in _STATES or node.op_type in stops:
                 continue
             index = node.outputs.index(name)
             inside = [
-                (i, i.graph.outputs[index]) for i in current.inside(node, self._file.functions)
+                (i, i.graph.output_names[index]) for i in current.inside(node, self._file.functions)
             ]
             kept = by_shape or all(self._is_kept(i, made) for i, made in inside)
-            if node.operator == "If" and not kept:
+            if node.op_type == "If" and not kept:
                 continue
             waiting += inside or [(current, source) for source in node.inputs]
         return False
@@ -152,7 +152,7 @@ class _LossSearch:
 def _passed_on(scope: Scope, name: str) -> str:
     """Return the value that `name` is, through nodes that change nothing."""
     node = scope.made.get(name)
-    while node is not None and node.operator == "Identity":
+    while node is not None and node.op_type == "Identity":
         name = node.input(0)
         node = scope.made.get(name)
     return name
@@ -163,24 +163,25 @@ def _remembers_nothing(scope: Scope, name: str) -> bool:
     name = _passed_on(scope, name)
     node = scope.made.get(name)
     if node is None:
-        return scope.graph.constants.get(name, 0) in _INTEGERS
+        held = scope.graph.initializers.get(name)
+        return held is not None and held.dtype in _INTEGERS
     values = [
         node.attributes[key]
         for key in ("value", "value_int", "value_ints")
         if key in node.attributes
     ]
-    if node.operator == "SequenceEmpty":
+    if node.op_type == "SequenceEmpty":
         return True
-    if node.operator == "Constant":
+    if node.op_type == "Constant":
         return any(value.dtype in _INTEGERS or value.integers for value in values)
-    return node.operator == "ConstantOfShape" and any(v.dtype in _INTEGERS for v in values)
+    return node.op_type == "ConstantOfShape" and any(v.dtype in _INTEGERS for v in values)
 
 
 def _walks_a_fixed_number(scope: Scope, node: Node) -> bool:
     """Whether the steps of a node are declared to be of one number: no axis of time, then."""
-    if (node.domain, node.operator) not in _STATES:
+    if (node.domain, node.op_type) not in _STATES:
         return False
-    shape = scope.graph.shapes.get(node.input(0), ())
+    shape = scope.graph.shape(node.input(0))
     layout = node.attributes.get("layout")
     axis = 1 if layout is not None and any(layout.integers) else 0
     return len(shape) == 3 and shape[axis] is not None

@@ -14,9 +14,9 @@ from rnnedge_runtime.contract import Interface, StatePair, TensorSpec
 from rnnedge_runtime.errors import StateError
 from rnnedge_runtime.foreign.axis_names import name_axes
 from rnnedge_runtime.foreign.axis_roles import Roles, find_axis_roles
-from rnnedge_runtime.foreign.graph import GraphFile
 from rnnedge_runtime.foreign.input_values import compared_values
 from rnnedge_runtime.foreign.state_pairs import find_states
+from rnnedge_runtime.onnx_file import GraphFile
 
 _LENGTHS = re.compile(r"(?:(?:seq|sequence|input|x)_?)?(?:lengths?|lens?)$")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnedge_runtime.engine.options import Model
-from rnnedge_runtime.foreign.graph import Node, read_graph
+from rnnedge_runtime.onnx_file import Node, read_graph
 
 _DIRECTIONS = ("scan_input_directions", "scan_output_directions", "directions")
 _WORDS = {"reverse": "runs backwards", "bidirectional": "is bidirectional"}
@@ -28,7 +28,7 @@ def backward_nodes(model: Model) -> tuple[str, ...]:
 def _words(node: Node) -> Iterator[str]:
     """Yield how a node runs backwards, or nothing."""
     attributes = node.attributes
-    if node.operator == "ReverseSequence":
+    if node.op_type == "ReverseSequence":
         yield "reverses time"
     elif "direction" in attributes and attributes["direction"].text in _WORDS:
         yield _WORDS[attributes["direction"].text]

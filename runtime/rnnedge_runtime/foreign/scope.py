@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rnnedge_runtime.foreign.graph import Graph, Node
+from rnnedge_runtime.onnx_file import Graph, Node
 
 Functions = Mapping[tuple[str, str], Graph]
 """The bodies of the functions of a file, by domain and name."""
@@ -44,11 +44,11 @@ class Scope:
         """Yield the scopes of the graphs inside a node, and of the body of a function."""
         for graph in node.graphs:
             yield self.inner(node, graph)
-        body = functions.get((node.domain, node.operator))
+        body = functions.get((node.domain, node.op_type))
         if body is not None:
             key = id(node), id(body)
             if key not in self._inner:
-                pairs = zip(body.inputs, node.inputs, strict=False)
+                pairs = zip(body.input_names, node.inputs, strict=False)
                 self._inner[key] = Scope(body, None, {name: (self, given) for name, given in pairs})
             yield self._inner[key]
 
@@ -67,10 +67,10 @@ class Scope:
         """Return the value of a constant of a few integers; None for any other value."""
         scope: Scope | None = self
         for _ in range(MOST_STEPS):
-            if scope is None or name in scope.graph.numbers:
-                return None if scope is None else scope.graph.numbers[name]
+            if scope is None or name in scope.graph.initializers:
+                return None if scope is None else scope.graph.initializers[name].integers
             node = scope.made.get(name)
-            if node is not None and node.operator not in _SAME_NUMBERS:
+            if node is not None and node.op_type not in _SAME_NUMBERS:
                 return _constant(node)
             if node is not None:
                 name = node.input(0)
@@ -83,24 +83,26 @@ class Scope:
     def inner(self, node: Node, graph: Graph) -> Scope:
         """Return the scope of a graph inside a node."""
         taken = node.inputs
-        names = graph.inputs
-        if node.operator == "Loop":  # its body takes the number of the step first
+        names = graph.input_names
+        if node.op_type == "Loop":  # its body takes the number of the step first
             taken, names = taken[1:], names[1:]
         pairs = zip(names, taken, strict=False)
-        given = {name: (self, source) for name, source in pairs if node.operator in LOOPS}
+        given = {name: (self, source) for name, source in pairs if node.op_type in LOOPS}
         return self._inner.setdefault((id(node), id(graph)), Scope(graph, self, given))
 
     def source(self, name: str) -> tuple[Scope, str] | None:
         """Return where a value that no node of this graph makes comes from; None from nowhere."""
         if name in self.given:
             return self.given[name]
-        is_input = self.outer is None or name in self.graph.inputs or name in self.graph.constants
+        is_input = (
+            self.outer is None or name in self.graph.input_names or name in self.graph.initializers
+        )
         return None if is_input or self.outer is None else (self.outer, name)
 
 
 def _constant(node: Node) -> tuple[int, ...] | None:
     """Return the integers that a Constant holds."""
-    if node.operator != "Constant" or node.domain:
+    if node.op_type != "Constant" or node.domain:
         return None
     names = ("value", "value_int", "value_ints")
     found = [node.attributes[name] for name in names if name in node.attributes]

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from rnnedge_runtime.contract import StatePair, TensorSpec
 from rnnedge_runtime.foreign.gates import carried_inputs, gated_inputs
-from rnnedge_runtime.foreign.graph import GraphFile, Node
 from rnnedge_runtime.foreign.scope import CELLS, FIRST_STATE, LOOPS
 from rnnedge_runtime.foreign.state_names import agree, may_feed, pairs_by_name, says_state
 from rnnedge_runtime.foreign.value_sources import Sources, Walker
+from rnnedge_runtime.onnx_file import GraphFile, Node
 
 Slot: TypeAlias = tuple[int, int]
 """A node, and the number of a state of it."""
@@ -97,7 +97,7 @@ class _PairSearch:
                 for name in self._walker.sources(scope, [initial]).inputs:
                     starts.setdefault(name, set()).add(slot)
                 ends[id(node), final] = slot
-            if (node.domain, node.operator) in CELLS:
+            if (node.domain, node.op_type) in CELLS:
                 sequences[id(node), 0] = (id(node), 0)
         for spec in self._ins:
             if spec.name in starts:
@@ -171,11 +171,11 @@ class _PairSearch:
 
 def _states_of(node: Node) -> Iterator[tuple[str, int]]:
     """Yield the initial states of an operator, each with the number of the output it ends in."""
-    if (node.domain, node.operator) in CELLS:
+    if (node.domain, node.op_type) in CELLS:
         for number in range(2):
             yield node.input(FIRST_STATE + number), 1 + number
-    elif node.operator in LOOPS and not node.domain:
-        if node.operator == "Scan":
+    elif node.op_type in LOOPS and not node.domain:
+        if node.op_type == "Scan":
             given = node.attributes.get("num_scan_inputs")
             names = node.inputs[: len(node.inputs) - sum(given.integers if given else ())]
         else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from rnnedge_runtime.foreign.graph import GraphFile, Node
 from rnnedge_runtime.foreign.scope import MOST_STEPS, Scope
+from rnnedge_runtime.onnx_file import GraphFile, Node
 
 MOVING = {
     *("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
@@ -70,14 +70,14 @@ class Walker:
             if node is not None:
                 following = list(self._before(current, node, name, through))
                 if following:
-                    found.picked |= node.operator in _PICKING
-                    found.joined |= node.operator in _ALL_INPUTS
+                    found.picked |= node.op_type in _PICKING
+                    found.joined |= node.op_type in _ALL_INPUTS
                     waiting += following
                 else:
                     found.made.append((current, node, node.outputs.index(name)))
             elif (outer := current.source(name)) is not None:
                 waiting.append(outer)
-            elif current is self.whole and name in self.file.graph.inputs:
+            elif current is self.whole and name in self.file.graph.input_names:
                 found.inputs.add(name)
         return found
 
@@ -90,12 +90,12 @@ class Walker:
         self, scope: Scope, node: Node, name: str, through: set[str]
     ) -> Iterator[tuple[Scope, str]]:
         """Yield what an output of a node is made of; nothing where the walk ends."""
-        is_function = (node.domain, node.operator) in self.file.functions
-        if node.operator == "If" or is_function:
+        is_function = (node.domain, node.op_type) in self.file.functions
+        if node.op_type == "If" or is_function:
             index = node.outputs.index(name)
             for inner in scope.inside(node, self.file.functions):
-                if index < len(inner.graph.outputs):
-                    yield inner, inner.graph.outputs[index]
-        elif node.operator in through and not node.domain:
-            every = node.operator not in MOVING or node.operator in _ALL_INPUTS
+                if index < len(inner.graph.output_names):
+                    yield inner, inner.graph.output_names[index]
+        elif node.op_type in through and not node.domain:
+            every = node.op_type not in MOVING or node.op_type in _ALL_INPUTS
             yield from ((scope, given) for given in (node.inputs if every else node.inputs[:1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Graph, Node, ValueInfo
+from rnnedge_runtime.onnx_file import Graph, Node, ValueInfo, all_nodes
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
 from rnnedge_runtime.plan.values import Dtype
 
@@ -28,13 +28,10 @@ def dtype_of(info: ValueInfo) -> Dtype:
 
 def check_operators(graph: Graph) -> None:
     """Refuse operators that are not known, wherever they stand."""
-    for node in graph.nodes:
-        if node.op_type not in OPERATORS and node.op_type not in FOLDS:
-            raise PlanError(_unknown(node), node.name or node.op_type)
-        for value in node.attributes.values():
-            if isinstance(value, Graph):
-                check_operators(value)
+    for node in all_nodes(graph):
+        if node.operator not in OPERATORS and node.operator not in FOLDS:
+            raise PlanError(_unknown(node), node.name or node.operator)
 
 
 def _unknown(node: Node) -> str:
-    return f"{node.label}: the native engine has no {node.op_type}; ONNX Runtime runs the model"
+    return f"{node.label}: the native engine has no {node.operator}; ONNX Runtime runs the model"

@@ -48,7 +48,7 @@ class IntegerWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class DirectionWeights:
+class LayerWeights:
     """One direction of one layer, float32, gates in PyTorch's order.
 
     Attributes:
@@ -112,7 +112,7 @@ def signed_weights(values: Array, zero_point: Array | None) -> Array:
 class Packer(Protocol):
     """What makes the `packed` of a call from its weights."""
 
-    def layer(self, weights: DirectionWeights) -> object:
+    def layer(self, weights: LayerWeights) -> object:
         """Return one direction of a layer, whose shapes were checked."""
         ...
 

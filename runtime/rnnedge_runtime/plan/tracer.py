@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.onnx_file import Graph, Node
 from rnnedge_runtime.plan.packing import Packer
 from rnnedge_runtime.plan.placing import place_in_arena, without_unused
 from rnnedge_runtime.plan.values import (
@@ -151,8 +151,8 @@ class Tracer:
     def run_graph(self, graph: Graph, scope: Mapping[str, Value]) -> list[Value]:
         """Lay out a graph whose names, but for its own, are in `scope`; return its outputs."""
         names: dict[str, Value] = dict(scope)
-        for name, array in graph.initializers.items():
-            names[name] = self._initializer(array)
+        for name, tensor in graph.initializers.items():
+            names[name] = self._initializer(tensor.array)
         outer = self._path
         for index, node in enumerate(graph.nodes):
             self._path = (*outer, index)
@@ -198,31 +198,31 @@ class Tracer:
         self._label = node.label
         known = all(isinstance(value, Constant) for value in values if value is not None)
         try:
-            if known and node.op_type in self._folds:
+            if known and node.operator in self._folds:
                 return self._fold(node, values)
             return self._operator(node, values)(self, node, values)
         except PlanError as error:
             if error.node is None:
-                error.node = node.name or node.op_type
+                error.node = node.name or node.operator
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise PlanError(
                 f"{node.label}: the native engine cannot lay it out: {error}",
-                node.name or node.op_type,
+                node.name or node.operator,
             ) from error
 
     def _operator(self, node: Node, values: Sequence[Value | None]) -> Operator:
         """Return what lays a node with these inputs out."""
         for value in values:
             if isinstance(value, Deferred):
-                if node.op_type not in value.takers:
+                if node.operator not in value.takers:
                     raise PlanError(f"{node.label}: takes a quantized value, but is no product")
-                return value.takers[node.op_type]
+                return value.takers[node.operator]
             if isinstance(value, Tensor) and value.applied and not _may_take(node, value):
                 raise PlanError(f"{node.label}: takes an RNN's sums before its nonlinearity")
-        if node.op_type not in self._operators:
-            raise PlanError(f"{node.label}: the native engine has no {node.op_type}")
-        return self._operators[node.op_type]
+        if node.operator not in self._operators:
+            raise PlanError(f"{node.label}: the native engine has no {node.operator}")
+        return self._operators[node.operator]
 
     def _fold(self, node: Node, values: Sequence[Value | None]) -> Sequence[Constant]:
         arrays = [value.array if isinstance(value, Constant) else None for value in values]
@@ -231,7 +231,7 @@ class Tracer:
             return self._kept.folded[self._path]
         results = [
             Constant(array.astype(np.float32) if array.dtype == np.float16 else array, static)
-            for array in self._folds[node.op_type](node, arrays)
+            for array in self._folds[node.operator](node, arrays)
         ]
         if static:
             self._kept.folded[self._path] = results
@@ -429,4 +429,4 @@ def _value(names: Mapping[str, Value], node: Node, name: str) -> Value | None:
 
 
 def _may_take(node: Node, value: Tensor) -> bool:
-    return node.op_type == "Concat" or node.op_type.lower() == value.applied
+    return node.operator == "Concat" or node.operator.lower() == value.applied

@@ -10,8 +10,8 @@ from tiny_onnx import node, value
 from rnnedge_runtime import Session, StateError
 from rnnedge_runtime.contract import TensorSpec
 from rnnedge_runtime.foreign.axis_roles import find_axis_roles
-from rnnedge_runtime.foreign.graph import read_graph
 from rnnedge_runtime.foreign.state_pairs import find_states
+from rnnedge_runtime.onnx_file import read_graph
 
 SQUARE = np.eye(4, dtype=np.float32)
 

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, expanded, transposed
 from rnnedge_runtime.plan.operators.products import with_activation, with_bias
 from rnnedge_runtime.plan.tracer import (
@@ -125,8 +125,8 @@ def _unary(kind: int) -> Operator:
 
 def _with_alpha(kind: int, alpha: float, beta: float = 0.0) -> Operator:
     def lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-        a = float(node.attributes.get("alpha", alpha))
-        b = float(node.attributes.get("beta", beta))
+        a = float(node.get("alpha", alpha))
+        b = float(node.get("beta", beta))
         return [activated(tracer, tracer.floats(inputs[0]), kind, a, b)]
 
     return lay_out
@@ -135,7 +135,7 @@ def _with_alpha(kind: int, alpha: float, beta: float = 0.0) -> Operator:
 def _clip(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     limits = []
     for index, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), 1):
-        value = node.attributes.get(name)
+        value = node.get(name)
         if value is None and index < len(inputs) and inputs[index] is not None:
             value = scalar_of(inputs[index])
             if value is None:
@@ -193,7 +193,7 @@ def _compare(kind: int) -> Operator:
                 shaped(given, other),
                 len(sizes),
                 work=made.count,
-                about={"operator": node.op_type, "operands": (inputs[0], inputs[1])},
+                about={"operator": node.operator, "operands": (inputs[0], inputs[1])},
             )
         )
         return [made]
@@ -233,10 +233,10 @@ def _prelu(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[V
 
 def _batch_norm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     known = constants(inputs)[1:5]
-    if node.attributes.get("training_mode", 0) or any(array is None for array in known):
+    if node.get("training_mode", 0) or any(array is None for array in known):
         raise PlanError(f"{node.label}: computes its statistics", node.name)
     scale, shift, mean, variance = (np.asarray(array, np.float64) for array in known)
-    factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+    factor = scale / np.sqrt(variance + node.get("epsilon", 1e-5))
     x = tracer.floats(inputs[0])
     shape = (-1, *[1] * (len(x.shape) - 2))
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rnnedge_runtime.errors import NoMatchError, PlanError
-from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.onnx_file import Graph, Node
 from rnnedge_runtime.plan.packing import IntegerWeights, signed_weights
 from rnnedge_runtime.plan.values import Array, Constant, Value
 
@@ -97,7 +97,7 @@ def _terms(
         for name, value in scope.items()
         if isinstance(value, Constant)
     }
-    terms |= {name: Term("constant", array=array) for name, array in body.initializers.items()}
+    terms |= {name: Term("constant", array=t.array) for name, t in body.initializers.items()}
     for index, info in enumerate(body.inputs):
         kind = "state" if index < states else "scan"
         terms[info.name] = Term(kind, index if index < states else index - states)
@@ -105,18 +105,18 @@ def _terms(
         if any(name not in terms for name in node.inputs):
             raise NoMatchError  # left out, or computed outside
         parts = tuple(terms[name] for name in node.inputs)
-        if all(part.kind == "constant" for part in parts) and node.op_type in folds:
-            made = folds[node.op_type](node, [part.array for part in parts])
+        if all(part.kind == "constant" for part in parts) and node.operator in folds:
+            made = folds[node.operator](node, [part.array for part in parts])
             terms |= {
                 name: Term("constant", array=array)
                 for name, array in zip(node.outputs, made, strict=False)
             }
             continue
-        if node.op_type == "Identity":
+        if node.operator == "Identity":
             terms[node.outputs[0]] = parts[0]
             continue
         terms |= {
-            name: Term(node.op_type, index, None, parts, node)
+            name: Term(node.operator, index, None, parts, node)
             for index, name in enumerate(node.outputs)
         }
     return terms
@@ -240,7 +240,7 @@ def _integer_product(term: Term) -> tuple[Term, IntegerWeights] | None:
         return None
     product = sums.parts[0]
     assert sums.node is not None
-    if product.kind != "MatMulInteger" or sums.node.attributes.get("to") != 1:
+    if product.kind != "MatMulInteger" or sums.node.get("to") != 1:
         return None
     x, weights, *zeros = product.parts
     _require(len(zeros) in (1, 2) and scale.index == 1)
@@ -276,17 +276,17 @@ def _linear(term: Term) -> tuple[Term, Weights, Term | None]:
     weights = _constant(term.parts[1])
     _require(weights.ndim == 2)
     assert term.node is not None
-    values = term.node.attributes
-    plain = values.get("alpha", 1.0) == values.get("beta", 1.0) == 1.0
-    _require(plain and not values.get("transA", 0))
-    rows = weights if values.get("transB", 0) else weights.T
+    node = term.node
+    plain = node.get("alpha", 1.0) == node.get("beta", 1.0) == 1.0
+    _require(plain and not node.get("transA", 0))
+    rows = weights if node.get("transB", 0) else weights.T
     return term.parts[0], rows, term.parts[2] if len(term.parts) > 2 else None
 
 
 def _sizes(term: Term) -> list[int]:
     """Return the sizes of a Split along the features."""
     assert term.node is not None
-    _require(term.node.attributes.get("axis", 0) in (1, -1) and len(term.parts) == 2)
+    _require(term.node.get("axis", 0) in (1, -1) and len(term.parts) == 2)
     return [int(size) for size in _constant(term.parts[1]).reshape(-1)]
 
 

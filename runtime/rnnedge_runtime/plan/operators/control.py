@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.tracer import Operator, Tracer
 from rnnedge_runtime.plan.values import Constant, Value
 
@@ -16,7 +16,7 @@ def _if(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Valu
         raise PlanError(f"{node.label}: its condition depends on the data", node.name)
     taken = bool(condition.array.reshape(-1)[0])
     name = "then_branch" if taken else "else_branch"
-    return tracer.branch(node.attributes[name], int(taken))
+    return tracer.branch(node.attributes[name].value, int(taken))
 
 
 OPERATORS: dict[str, Operator] = {"If": _if}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, narrowed, padded, transposed
 from rnnedge_runtime.plan.tracer import DEPTHWISE, PRODUCT, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Tensor, Value
@@ -23,8 +23,8 @@ def _conv(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     if len(x.shape) != 3:
         raise PlanError(f"{node.label}: takes a tensor with {len(x.shape)} axes", node.name)
     units, features, kernel = weights.shape
-    groups = int(node.attributes.get("group", 1))
-    stride, dilation = (int(node.attributes.get(name, [1])[0]) for name in ("strides", "dilations"))
+    groups = int(node.get("group", 1))
+    stride, dilation = (int(node.get(name, [1])[0]) for name in ("strides", "dilations"))
     if groups < 1 or units % groups or x.shape[1] != features * groups or weights.size == 0:
         raise PlanError(f"{node.label}: {x.shape[1]} features for weights {list(weights.shape)}")
     if stride < 1 or dilation < 1:
@@ -49,9 +49,9 @@ def _conv(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
 
 
 def _pads(node: Node, time: int, reach: int, stride: int) -> tuple[int, int]:
-    automatic = node.attributes.get("auto_pad", "NOTSET")
+    automatic = node.get("auto_pad", "NOTSET")
     if automatic in ("NOTSET", ""):
-        before, after = node.attributes.get("pads", [0, 0])
+        before, after = node.get("pads", [0, 0])
         return int(before), int(after)
     if automatic == "VALID":
         return 0, 0

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.values import Array
 
 Fold: TypeAlias = "Callable[[Node, Sequence[Array | None]], Sequence[Array]]"
@@ -45,14 +45,14 @@ def integers(inputs: Sequence[Array | None], index: int) -> list[int] | None:
 
 def axes_of(node: Node, inputs: Sequence[Array | None], index: int = 1) -> list[int] | None:
     """Return `axes`, an attribute in older operator sets and an input in newer ones."""
-    found = node.attributes.get("axes")
+    found = node.get("axes")
     return [int(axis) for axis in found] if found is not None else integers(inputs, index)
 
 
 def sliced(node: Node, inputs: Sequence[Array | None], rank: int) -> list[tuple[int, slice]]:
     """Return the axis and the slice of each part of a Slice."""
-    starts = node.attributes.get("starts") or integers(inputs, 1)
-    ends = node.attributes.get("ends") or integers(inputs, 2)
+    starts = node.get("starts") or integers(inputs, 1)
+    ends = node.get("ends") or integers(inputs, 2)
     if starts is None or ends is None:
         raise PlanError("its starts and ends are missing")
     axes = axes_of(node, inputs, 3) or list(range(len(starts)))
@@ -75,7 +75,7 @@ def normal_axis(axis: int, rank: int) -> int:
 def new_shape(node: Node, shape: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
     """Return the shape that a Reshape to `wanted` gives."""
     sizes = list(wanted)
-    if not node.attributes.get("allowzero", 0):
+    if not node.get("allowzero", 0):
         sizes = [shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
     if -1 in sizes:
         rest = prod(size for size in sizes if size != -1)
@@ -87,7 +87,7 @@ def new_shape(node: Node, shape: Sequence[int], wanted: Sequence[int]) -> tuple[
 
 def split_sizes(node: Node, inputs: Sequence[Array | None], size: int, count: int) -> list[int]:
     """Return the sizes that a Split gives along its axis."""
-    sizes = node.attributes.get("split") or integers(inputs, 1)
+    sizes = node.get("split") or integers(inputs, 1)
     if sizes is None:
         each = -(-size // count)
         sizes = [min(each, size - each * index) for index in range(count)]
@@ -103,26 +103,24 @@ def _small(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _constant(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    values = node.attributes
-    if "value" in values:
-        return [np.asarray(values["value"])]
-    for name, dtype in (("value_int", np.int64), ("value_ints", np.int64)):
-        if name in values:
-            return [np.array(values[name], dtype)]
-    for name in ("value_float", "value_floats"):
-        if name in values:
-            return [np.array(values[name], np.float32)]
+    if "value" in node.attributes:
+        return [np.asarray(node.attributes["value"].value)]
+    dtypes: dict[str, type] = {name: np.int64 for name in ("value_int", "value_ints")}
+    dtypes |= {name: np.float32 for name in ("value_float", "value_floats")}
+    for name, dtype in dtypes.items():
+        if name in node.attributes:
+            return [np.array(node.attributes[name].value, dtype)]
     raise PlanError("a constant of another kind than numbers")
 
 
 def _constant_of_shape(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    value = node.attributes.get("value", np.zeros(1, np.float32))
+    value = node.get("value", np.zeros(1, np.float32))
     return [np.full(_small(integers(inputs, 0) or ()), value.reshape(-1)[0])]
 
 
 def _gather(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     data, indices = given(inputs, 0), given(inputs, 1)
-    axis = normal_axis(node.attributes.get("axis", 0), data.ndim)
+    axis = normal_axis(node.get("axis", 0), data.ndim)
     if indices.size * data.size // max(data.shape[axis], 1) > MOST:
         raise PlanError("a constant is too large")
     return [np.take(data, indices, axis)]
@@ -147,12 +145,12 @@ def _squeeze(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 def _reshape(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     data = given(inputs, 0)
-    wanted = node.attributes.get("shape") or integers(inputs, 1) or []
+    wanted = node.get("shape") or integers(inputs, 1) or []
     return [data.reshape(new_shape(node, data.shape, wanted))]
 
 
 def _cast(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    return [given(inputs, 0).astype(_DTYPES[node.attributes["to"]])]
+    return [given(inputs, 0).astype(_DTYPES[node.attributes["to"].value])]
 
 
 def _divide(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
@@ -164,7 +162,7 @@ def _divide(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 
 def _modulo(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    remainder = np.fmod if node.attributes.get("fmod", 0) else np.mod
+    remainder = np.fmod if node.get("fmod", 0) else np.mod
     return [remainder(given(inputs, 0), given(inputs, 1))]
 
 
@@ -189,19 +187,19 @@ def _tile(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 def _split(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     data = given(inputs, 0)
-    axis = normal_axis(node.attributes.get("axis", 0), data.ndim)
+    axis = normal_axis(node.get("axis", 0), data.ndim)
     sizes = split_sizes(node, inputs, data.shape[axis], len(node.outputs))
     return np.split(data, np.cumsum(sizes)[:-1], axis)
 
 
 def _dequantize(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     data, scale = given(inputs, 0), given(inputs, 1)
-    if node.attributes.get("block_size", 0):
+    if node.get("block_size", 0):
         raise PlanError("weights quantized in blocks")
     zero = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.zeros_like(scale)
     shape = [1] * data.ndim
     if scale.ndim:
-        shape[normal_axis(node.attributes.get("axis", 1), data.ndim)] = scale.size
+        shape[normal_axis(node.get("axis", 1), data.ndim)] = scale.size
     difference = data.astype(np.int32) - zero.astype(np.int32).reshape(shape if scale.ndim else ())
     return [difference.astype(np.float32) * scale.astype(np.float32).reshape(shape)]
 
@@ -209,9 +207,9 @@ def _dequantize(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 def _reduced(function: Callable[..., Array]) -> Fold:
     def fold(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
         data, axes = given(inputs, 0), axes_of(node, inputs)
-        if not axes and node.attributes.get("noop_with_empty_axes", 0):
+        if not axes and node.get("noop_with_empty_axes", 0):
             return [data]
-        keep = bool(node.attributes.get("keepdims", 1))
+        keep = bool(node.get("keepdims", 1))
         reduced = function(data, axis=tuple(axes) if axes else None, keepdims=keep)
         return [np.asarray(reduced, data.dtype)]
 
@@ -242,7 +240,7 @@ def _many(function: Callable[[Array, Array], Array]) -> Fold:
 
 def _concat(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
     arrays = [given(inputs, index) for index in range(len(inputs))]
-    return [np.concatenate(arrays, node.attributes["axis"])]
+    return [np.concatenate(arrays, node.attributes["axis"].value)]
 
 
 def _shape(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
@@ -251,12 +249,12 @@ def _shape(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
 
 def shape_of(node: Node, shape: Sequence[int]) -> Array:
     """Return what a Shape node gives."""
-    part = slice(node.attributes.get("start", 0), node.attributes.get("end"))
+    part = slice(node.get("start", 0), node.get("end"))
     return np.array(shape[part], np.int64)
 
 
 def _transpose(node: Node, inputs: Sequence[Array | None]) -> list[Array]:
-    return [np.transpose(given(inputs, 0), node.attributes.get("perm"))]
+    return [np.transpose(given(inputs, 0), node.get("perm"))]
 
 
 def _where(node: Node, inputs: Sequence[Array | None]) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants
 from rnnedge_runtime.plan.operators.products import multiplied_as_integers
 from rnnedge_runtime.plan.operators.recurrent import (
@@ -24,7 +24,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     in_order,
     run_directions,
 )
-from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights, signed_weights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights, signed_weights
 from rnnedge_runtime.plan.tracer import Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Deferred, Tensor, Value, as_float32
 
@@ -109,7 +109,7 @@ def _matmul_integer(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) 
 
 
 def _cast(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    if int(node.attributes.get("to", 0)) != _FLOAT:
+    if int(node.get("to", 0)) != _FLOAT:
         raise PlanError(f"{node.label}: takes integer sums as another type than float", node.name)
     (sums,) = inputs
     assert isinstance(sums, Deferred)
@@ -187,7 +187,7 @@ def _rounding(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> lis
 
 def _side_by_side(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     x = _parts(inputs[-1]).x
-    axis = int(node.attributes["axis"]) % len(x.shape)
+    axis = int(node.attributes["axis"].value) % len(x.shape)
     if len(inputs) != 3 or any(value is not x for value in inputs[:2]) or axis != len(x.shape) - 1:
         raise PlanError(f"{node.label}: joins what rounding takes with other values", node.name)
     return [Deferred(_Parts(x), {"Mul": _weigh})]
@@ -228,7 +228,7 @@ def _lstm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     if any(known[i] is None for i in (1, 2, 4, 6)) or (given[3] is not None and known[3] is None):
         raise PlanError(f"{node.label}: its weights are computed from the data", node.name)
     owners = tuple(array for array in (*known, factors) if array is not None)
-    weights: list[DirectionWeights] = tracer.keep(
+    weights: list[LayerWeights] = tracer.keep(
         ("weights of integers", *(id(array) for array in owners)),
         owners,
         lambda: [_direction(known, way, factors) for way in range(len(backward))],
@@ -236,7 +236,7 @@ def _lstm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     return run_directions(tracer, node, x, weights, backward, given[4:7])
 
 
-def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -> DirectionWeights:
+def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -> LayerWeights:
     """Return one direction of [_, W, R, B, W's scale and zero point, R's scale and zero point]."""
     order = GATES["LSTM"]
     weight_hh = _matrix(known[2], known[6], known[7], way)
@@ -255,7 +255,7 @@ def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -
     if known[3] is not None:
         halves = np.split(known[3][way], 2)
         bias = as_float32(in_order(halves[0] + halves[1], order))
-    return DirectionWeights(
+    return LayerWeights(
         "lstm",
         "tanh",
         as_float32(in_order(weight_ih, order)),

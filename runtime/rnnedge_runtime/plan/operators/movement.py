@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators import folding
 from rnnedge_runtime.plan.operators.folding import (
     axes_of,
@@ -119,18 +119,18 @@ def expanded(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _transpose(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.tensor(inputs[0])
-    return [transposed(tensor, node.attributes.get("perm", range(len(tensor.shape))[::-1]))]
+    return [transposed(tensor, node.get("perm", range(len(tensor.shape))[::-1]))]
 
 
 def _reshape(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.tensor(inputs[0])
-    wanted = node.attributes.get("shape") or folding.integers(needs_constants(node, inputs), 1)
+    wanted = node.get("shape") or folding.integers(needs_constants(node, inputs), 1)
     return [reshaped(tracer, tensor, folding.new_shape(node, tensor.shape, wanted or []))]
 
 
 def _flatten(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.tensor(inputs[0])
-    axis = node.attributes.get("axis", 1)
+    axis = node.get("axis", 1)
     axis += len(tensor.shape) if axis < 0 else 0
     shape = prod(tensor.shape[:axis]), prod(tensor.shape[axis:])
     return [reshaped(tracer, tensor, shape)]
@@ -175,7 +175,7 @@ def _slice(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[V
 
 def _split(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.tensor(inputs[0])
-    axis = normal_axis(node.attributes.get("axis", 0), len(tensor.shape))
+    axis = normal_axis(node.get("axis", 0), len(tensor.shape))
     sizes = split_sizes(node, needs_constants(node, inputs), tensor.shape[axis], len(node.outputs))
     starts = np.cumsum([0, *sizes]).tolist()
     return [
@@ -216,7 +216,7 @@ def _dropout(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list
 def _cast(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.tensor(inputs[0])
     targets: dict[int, Dtype] = {1: "float32", 10: "float32", 6: "int64", 7: "int64", 9: "bool"}
-    wanted = targets.get(node.attributes["to"])
+    wanted = targets.get(node.attributes["to"].value)
     if wanted is None:
         raise PlanError(f"{node.label}: casts to what the native engine does not compute")
     if wanted == tensor.dtype:
@@ -233,7 +233,7 @@ def _concat(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[
     applied = {part.applied for part in parts}
     if len(applied) != 1 or len({part.dtype for part in parts}) != 1:
         raise PlanError(f"{node.label}: joins tensors of different kinds")
-    axis = normal_axis(node.attributes["axis"], len(parts[0].shape))
+    axis = normal_axis(node.attributes["axis"].value, len(parts[0].shape))
     joined = joined_along(tracer, parts, axis)
     return [replace(joined, applied=parts[0].applied)]
 
@@ -275,7 +275,7 @@ def _made_in_place(part: Tensor, place: Tensor) -> bool:
 def _gather(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     data, indices = inputs[0], inputs[1]
     tensor = tracer.tensor(data)
-    axis = normal_axis(node.attributes.get("axis", 0), len(tensor.shape))
+    axis = normal_axis(node.get("axis", 0), len(tensor.shape))
     if isinstance(indices, Constant):
         return [_picked(tracer, tensor, axis, indices.array)]
     return [_looked_up(tracer, node, tensor, axis, tracer.tensor(indices))]
@@ -335,10 +335,10 @@ def _looked_up(tracer: Tracer, node: Node, table: Tensor, axis: int, indices: Te
 def _pad(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.floats(inputs[0])
     known = needs_constants(node, inputs)
-    if node.attributes.get("mode", "constant") != "constant":
+    if node.get("mode", "constant") != "constant":
         raise PlanError(f"{node.label}: pads otherwise than by a constant")
-    pads = node.attributes.get("pads") or folding.integers(known, 1) or []
-    value = float(node.attributes.get("value", 0.0))
+    pads = node.get("pads") or folding.integers(known, 1) or []
+    value = float(node.get("value", 0.0))
     if len(known) > 2 and (array := known[2]) is not None:
         value = float(array.reshape(-1)[0])
     rank = len(tensor.shape)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.packing import IntegerWeights
 from rnnedge_runtime.plan.tracer import PRODUCT, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Constant, Deferred, Tensor, Value, merged
@@ -176,17 +176,17 @@ def _gemm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
         or isinstance(bias, Tensor | Deferred)
     ):
         raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
-    alpha = float(node.attributes.get("alpha", 1.0))
-    beta = float(node.attributes.get("beta", 1.0))
+    alpha = float(node.get("alpha", 1.0))
+    beta = float(node.get("beta", 1.0))
     owner = weights.array
-    rows = owner if node.attributes.get("transB", 0) else owner.T
+    rows = owner if node.get("transB", 0) else owner.T
     if alpha != 1.0:
         owner = tracer.keep(
             ("scaled", id(owner), alpha), (owner,), lambda: np.asarray(owner * np.float32(alpha))
         )
-        rows = owner if node.attributes.get("transB", 0) else owner.T
+        rows = owner if node.get("transB", 0) else owner.T
     x = tracer.floats(inputs[0])
-    if node.attributes.get("transA", 0):
+    if node.get("transA", 0):
         x = replace(x, shape=x.shape[::-1], strides=x.strides[::-1])
     if len(x.shape) != 2:
         raise PlanError(f"{node.label}: takes a tensor with {len(x.shape)} axes", node.name)

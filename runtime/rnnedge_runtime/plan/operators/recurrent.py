@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.movement import constants, transposed
-from rnnedge_runtime.plan.packing import DirectionWeights
+from rnnedge_runtime.plan.packing import LayerWeights
 from rnnedge_runtime.plan.tracer import LAYER, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Call, Tensor, Value, as_float32
 
@@ -23,7 +23,7 @@ GATES = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 """For each gate in PyTorch's order (i, f, g, o; r, z, n) its place in ONNX's."""
 
 
-def packed_layer(tracer: Tracer, weights: DirectionWeights) -> Any:
+def packed_layer(tracer: Tracer, weights: LayerWeights) -> Any:
     """Return the weights of one direction as its call takes them; made once."""
     gates, hidden = len(weights.weight_ih) // max(weights.hidden_size, 1), weights.hidden_size
     expected = (gates * hidden, weights.state_size)
@@ -35,7 +35,7 @@ def packed_layer(tracer: Tracer, weights: DirectionWeights) -> Any:
 def run_direction(
     tracer: Tracer,
     layer: Any,
-    weights: DirectionWeights,
+    weights: LayerWeights,
     x: Tensor,
     y: Tensor,
     h_n: Tensor,
@@ -122,7 +122,7 @@ def run_directions(
     tracer: Tracer,
     node: Node,
     x: Tensor,
-    weights: Sequence[DirectionWeights],
+    weights: Sequence[LayerWeights],
     backward: Sequence[bool],
     others: Sequence[Value | None],
 ) -> list[Value]:
@@ -194,7 +194,7 @@ def picked(tensor: Tensor, axis: int, index: int) -> Tensor:
 
 def directions_of(node: Node) -> tuple[bool, ...]:
     """Return for each direction of a recurrent operator whether it starts at the end."""
-    direction = node.attributes.get("direction", "forward")
+    direction = node.get("direction", "forward")
     ways = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
     if direction not in ways:
         raise PlanError(f"{node.label}: direction {direction!r}", node.name)
@@ -203,29 +203,29 @@ def directions_of(node: Node) -> tuple[bool, ...]:
 
 def _weights(
     tracer: Tracer, node: Node, given: Sequence[Value | None], directions: int
-) -> list[DirectionWeights]:
+) -> list[LayerWeights]:
     """Return each direction's weights; made once, and found again by the node's W."""
     known = constants(given)
     w, r, b = known[1], known[2], known[3]
     if w is None or r is None or (given[3] is not None and b is None):
         raise PlanError(f"{node.label}: its weights are computed from the data", node.name)
-    relu = check_attributes(node, node.op_type, given, directions)
-    gates = len(GATES[node.op_type])
-    hidden = int(node.attributes.get("hidden_size") or r.shape[-1])
+    relu = check_attributes(node, node.operator, given, directions)
+    gates = len(GATES[node.operator])
+    hidden = int(node.get("hidden_size") or r.shape[-1])
     wanted = (directions, gates * hidden)
     if w.ndim != 3 or r.shape != (*wanted, hidden) or w.shape[:2] != wanted:
         raise PlanError(f"{node.label}: weights of shapes {list(w.shape)} and {list(r.shape)}")
     if b is not None and b.shape != (directions, 2 * gates * hidden):
         raise PlanError(f"{node.label}: biases of shape {list(b.shape)}", node.name)
-    before = node.op_type == "GRU" and not node.attributes.get("linear_before_reset", 0)
+    before = node.operator == "GRU" and not node.get("linear_before_reset", 0)
     owners = tuple(array for array in (w, r, b) if array is not None)
-    key = ("weights", before, relu, node.op_type, *(id(array) for array in owners))
-    made: list[DirectionWeights] = tracer.keep(
+    key = ("weights", before, relu, node.operator, *(id(array) for array in owners))
+    made: list[LayerWeights] = tracer.keep(
         key,
         owners,
         lambda: [
             _direction(
-                node.op_type, w[i], r[i], None if b is None else b[i], before=before, relu=relu
+                node.operator, w[i], r[i], None if b is None else b[i], before=before, relu=relu
             )
             for i in range(directions)
         ],
@@ -235,7 +235,7 @@ def _weights(
 
 def _direction(
     operator: str, w: Array, r: Array, b: Array | None, *, before: bool, relu: bool
-) -> DirectionWeights:
+) -> LayerWeights:
     order = GATES[operator]
 
     def ordered(array: Array) -> Array:
@@ -245,14 +245,14 @@ def _direction(
     weight_ih, weight_hh = as_float32(ordered(w)), as_float32(ordered(r))
     nonlinearity = "relu" if relu else "tanh"
     if b is None:
-        return DirectionWeights(cell, nonlinearity, weight_ih, weight_hh, None)
+        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, None)
     bias_ih, bias_hh = (ordered(half) for half in np.split(b, 2))
     if cell != "gru":
-        return DirectionWeights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
+        return LayerWeights(cell, nonlinearity, weight_ih, weight_hh, bias_ih + bias_hh)
     hidden = len(bias_ih) // 3
     bias = bias_ih.copy()
     bias[: 2 * hidden] += bias_hh[: 2 * hidden]
-    return DirectionWeights(
+    return LayerWeights(
         cell, nonlinearity, weight_ih, weight_hh, bias, bias_hh[2 * hidden :].copy()
     )
 
@@ -262,12 +262,12 @@ def check_attributes(
 ) -> bool:
     """Refuse what the kernels do not have; return whether an RNN's nonlinearity is relu."""
     for name, plain in (("layout", 0), ("input_forget", 0), ("clip", None)):
-        if node.attributes.get(name, plain) != plain:
+        if node.get(name, plain) != plain:
             raise PlanError(f"{node.label}: {name} is not known to the native engine", node.name)
     if operator == "LSTM" and given[7] is not None:
         raise PlanError(f"{node.label}: peepholes are not known to the native engine", node.name)
     usual = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
-    found = [name.lower() for name in node.attributes.get("activations", [])]
+    found = [name.lower() for name in node.get("activations", [])]
     if operator == "RNN" and found == ["relu"] * directions:
         return True
     if found and found != usual[operator] * directions:

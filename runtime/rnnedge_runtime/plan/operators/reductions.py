@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from rnnedge_runtime.errors import PlanError
-from rnnedge_runtime.plan.model_file import Node
+from rnnedge_runtime.onnx_file import Node
 from rnnedge_runtime.plan.operators.arithmetic import (
     MULTIPLY,
     SQUARE_ROOT,
@@ -61,13 +61,13 @@ def _reduce(kind: int) -> Operator:
         rank = len(tensor.shape)
         axes = axes_of(node, needs_constants(node, inputs))
         if not axes:
-            if node.attributes.get("noop_with_empty_axes", 0):
+            if node.get("noop_with_empty_axes", 0):
                 return [tensor]
             axes = list(range(rank))
         dropped = {normal_axis(axis, rank) for axis in axes}
         for axis in sorted(dropped):
             tensor = reduced(tracer, tensor, axis, kind)
-        if node.attributes.get("keepdims", 1):
+        if node.get("keepdims", 1):
             return [tensor]
         kept = [axis for axis in range(rank) if axis not in dropped]
         return [
@@ -102,7 +102,7 @@ def _softmax(*, logarithm: bool) -> Operator:
     def lay_out(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
         tensor = tracer.floats(inputs[0])
         rank = len(tensor.shape)
-        axis = normal_axis(node.attributes.get("axis", -1), rank)
+        axis = normal_axis(node.get("axis", -1), rank)
         order = [other for other in range(rank) if other != axis] + [axis]
         inside = tracer.dense(transposed(tensor, order))
         if inside.shape[-1] == 0:
@@ -125,7 +125,7 @@ def _softmax(*, logarithm: bool) -> Operator:
 
 def _layer_norm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     tensor = tracer.floats(inputs[0])
-    axis = normal_axis(node.attributes.get("axis", -1), len(tensor.shape))
+    axis = normal_axis(node.get("axis", -1), len(tensor.shape))
     if any(node.outputs[1:]):
         raise PlanError(f"{node.label}: gives its mean or deviation", node.name)
     size = prod(tensor.shape[axis:])
@@ -146,7 +146,7 @@ def _layer_norm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> l
                 None if shift is None else shift.place,
                 made.place,
             ),
-            numbers=(float(node.attributes.get("epsilon", 1e-5)), 0.0),
+            numbers=(float(node.get("epsilon", 1e-5)), 0.0),
             work=inside.count * 3,
         )
     )

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from rnnedge_runtime.errors import NoMatchError, PlanError
-from rnnedge_runtime.plan.model_file import Graph, Node
+from rnnedge_runtime.onnx_file import Graph, Node
 from rnnedge_runtime.plan.operators.cell_pattern import Step, read_steps
 from rnnedge_runtime.plan.operators.folding import FOLDS
 from rnnedge_runtime.plan.operators.movement import reshaped
@@ -21,7 +21,7 @@ from rnnedge_runtime.plan.operators.recurrent import (
     rows_of,
     run_direction,
 )
-from rnnedge_runtime.plan.packing import DirectionWeights, IntegerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.tracer import COMPARE, Operator, Tracer
 from rnnedge_runtime.plan.values import Array, Constant, Tensor, Value
 
@@ -30,8 +30,8 @@ MOST_CALLS = 50_000
 
 
 def _scan(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
-    body = node.attributes["body"]
-    scanned = int(node.attributes["num_scan_inputs"])
+    body = node.attributes["body"].value
+    scanned = int(node.attributes["num_scan_inputs"].value)
     states = len(inputs) - scanned
     outputs = len(body.outputs) - states
     if not isinstance(body, Graph) or states < 0 or scanned < 1 or outputs < 0:
@@ -39,10 +39,10 @@ def _scan(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     if len(body.inputs) != len(inputs) or any(value is None for value in inputs):
         raise PlanError(f"{node.label}: a body that does not fit", node.name)
     for name in ("scan_input_axes", "scan_output_axes"):
-        if any(node.attributes.get(name, [])):
+        if any(node.get(name, [])):
             raise PlanError(f"{node.label}: scans along another axis than the first", node.name)
-    ways = [int(way) for way in node.attributes.get("scan_input_directions", [0] * scanned)]
-    out = [int(way) for way in node.attributes.get("scan_output_directions", [0] * outputs)]
+    ways = [int(way) for way in node.get("scan_input_directions", [0] * scanned)]
+    out = [int(way) for way in node.get("scan_output_directions", [0] * outputs)]
     try:
         steps = read_steps(body, tracer.scope, states, FOLDS)
         return _as_layers(tracer, node, inputs, steps, ways, out)
@@ -101,7 +101,7 @@ def _prepared(
     step: Step,
     walked: Sequence[Tensor],
     values: Sequence[Value | None],
-) -> tuple[Tensor, DirectionWeights, Tensor | None]:
+) -> tuple[Tensor, LayerWeights, Tensor | None]:
     """Return the input of a direction before its product, its weights, and the lengths."""
     projected = walked[step.scanned]
     call = product_of(tracer, projected)
@@ -114,14 +114,14 @@ def _prepared(
         raise NoMatchError
     owners = (about["owner"], bias)
     key = ("scan weights", tracer.path, *(id(array) for array in owners))
-    weights: DirectionWeights = tracer.keep(
+    weights: LayerWeights = tracer.keep(
         (*key, step.scanned), owners, lambda: _weights(step, weight_ih, bias)
     )
     lengths = None if step.mask is None else _lengths(tracer, walked[step.mask], x)
     return rows_of(tracer, x), weights, lengths
 
 
-def _weights(step: Step, weight_ih: Array, bias: Array | None) -> DirectionWeights:
+def _weights(step: Step, weight_ih: Array, bias: Array | None) -> LayerWeights:
     order, weight_hh, projection = step.order, step.weight_hh, step.projection
     if (
         isinstance(projection, IntegerWeights) != isinstance(weight_hh, IntegerWeights)
@@ -141,7 +141,7 @@ def _weights(step: Step, weight_ih: Array, bias: Array | None) -> DirectionWeigh
         made = np.zeros_like(other) if made is None else made.copy()
         made[: 2 * hidden] += other[: 2 * hidden]
         bias_n = other[2 * hidden :].copy()
-    return DirectionWeights(
+    return LayerWeights(
         step.cell,
         step.nonlinearity,
         in_order(weight_ih, order),

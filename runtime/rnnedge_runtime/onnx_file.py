@@ -1,0 +1,388 @@
+"""Reads the graph of an ONNX file, without the onnx package.
+
+Weights and attributes are decoded when they are asked for. Field numbers:
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
+from rnnedge_runtime.tensor_file import dtype_name, parse_tensor
+
+Array: TypeAlias = NDArray[Any]
+_Fields: TypeAlias = dict[int, list[Bytes]]
+
+_GRAPH, _OPSETS, _METADATA, _FUNCTIONS = 7, 8, 14, 25  # of a ModelProto
+_NODES, _TENSORS, _INPUTS, _OUTPUTS, _VALUES, _SPARSE = 1, 5, 11, 12, 13, 15  # of a GraphProto
+_FUNCTION_NAME, _FUNCTION_INPUTS, _FUNCTION_OUTPUTS = 1, 4, 5  # of a FunctionProto
+_FUNCTION_NODES, _FUNCTION_DOMAIN = 7, 10
+_INPUT, _OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  # of a NodeProto
+_ATTRIBUTE_NAME, _FLOAT, _NUMBER, _TEXT, _TENSOR, _INNER = 1, 2, 3, 4, 5, 6
+_FLOATS, _INTEGERS, _TEXTS, _INNERS, _KIND = 7, 8, 9, 11, 20  # of an AttributeProto
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_INT32, _TENSOR_INT64 = 1, 2, 5, 7
+_TENSOR_NAME, _TENSOR_RAW = 8, 9
+_VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT, _SHAPE, _DIM = 1, 2, 1, 1, 2, 1
+_DIM_SIZE, _DIM_NAME = 1, 2
+_KEY, _VALUE = 1, 2  # of an entry of metadata, and of an opset: its domain and version
+_INT_WIDTHS = {6: "<i4", 7: "<i8"}
+_MOST_NUMBERS = 64
+"""Elements of an integer tensor whose values are read: axes, positions and shapes have few."""
+_DEEPEST = 100
+"""Graphs inside graphs, as deep as protobuf itself reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """What a graph declares of a value.
+
+    Attributes:
+        name: Its name.
+        dtype: numpy's name of its dtype; empty where there is none.
+        axes: Its sizes; names where they are dynamic, None without a size and a name.
+    """
+
+    name: str
+    dtype: str
+    axes: tuple[int | str | None, ...]
+
+
+class LazyTensor:
+    """A tensor of a file; its values are decoded when they are asked for.
+
+    Attributes:
+        name: Its name, which may be empty.
+        dtype: The element type, by ONNX's numbers.
+        integers: The values of a tensor of a few integers; None of any other.
+    """
+
+    def __init__(self, content: Bytes) -> None:
+        """Take a serialized TensorProto."""
+        fields = _fields(content)
+        self.name = _text(fields, _TENSOR_NAME)
+        self.dtype = _integer(fields, _TENSOR_DTYPE)
+        self.integers = _few_integers(fields, self.dtype)
+        self._content = content
+
+    @cached_property
+    def array(self) -> Array:
+        """The values; a ValueError where they are damaged, or in another file."""
+        content, self._content = self._content, b""  # or the whole file would be kept with it
+        return parse_tensor(bytes(content))[1]
+
+
+class Attribute:
+    """An attribute of a node.
+
+    Attributes:
+        graphs: The graphs in it.
+    """
+
+    def __init__(self, fields: _Fields, depth: int) -> None:
+        """Take the fields of an AttributeProto, which may hold graphs `depth` deep."""
+        others = {n: held for n, held in fields.items() if n not in (_TENSOR, _INNER, _INNERS)}
+        self._fields: _Fields = {n: [bytes(part) for part in held] for n, held in others.items()}
+        self._tensors = [LazyTensor(payload) for payload in fields.get(_TENSOR, [])[-1:]]
+        inner = fields.get(_INNER, []) + fields.get(_INNERS, [])
+        self.graphs = tuple(_graph(payload, depth - 1) for payload in inner)
+
+    @property
+    def text(self) -> str:
+        """The string that it is; empty for any other."""
+        return str(self._fields.get(_TEXT, [b""])[-1], "utf-8", "replace")
+
+    @property
+    def integers(self) -> tuple[int, ...]:
+        """The integer that it is, or several, or those of a small tensor; empty for any other."""
+        held = self._tensors[0].integers if self._tensors else None
+        return self._integers if held is None else held
+
+    @property
+    def dtype(self) -> int:
+        """The element type of the tensor that it is, by ONNX's numbers; 0 for any other."""
+        return self._tensors[0].dtype if self._tensors else 0
+
+    @property
+    def _integers(self) -> tuple[int, ...]:
+        fields = self._fields
+        return tuple(map(int, read_numbers(fields.get(_INTEGERS) or fields.get(_NUMBER, []))))
+
+    @cached_property
+    def value(self) -> Any:
+        """An int, float, str, array or `Graph`, or a list of numbers or strings, by its type."""
+        fields, kind = self._fields, _integer(self._fields, _KIND)
+        if kind == 1:
+            return float(_floats(fields.get(_FLOAT, [bytes(4)])[-1:])[0])
+        if kind == 2:
+            return _integer(fields, _NUMBER)
+        if kind == 3:
+            return _text(fields, _TEXT)
+        if kind == 4 and self._tensors:
+            return self._tensors[0].array
+        if kind == 5 and self.graphs:
+            return self.graphs[-1]
+        if kind == 6:
+            return _floats(fields.get(_FLOATS, [])).tolist()
+        if kind == 7:
+            return read_numbers(fields.get(_INTEGERS, [])).tolist()
+        if kind == 8:
+            return _texts(fields, _TEXTS)
+        raise ValueError(f"attribute {_text(fields, _ATTRIBUTE_NAME)!r} is of type {kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a graph.
+
+    Attributes:
+        name: Its name, which may be empty.
+        op_type: The operator.
+        domain: Its domain; empty for ONNX's own.
+        inputs: Names of what it takes; empty for what is left out.
+        outputs: Names of what it gives.
+        attributes: Its attributes by name.
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+
+    @property
+    def operator(self) -> str:
+        """The operator, with its domain in front where that is not ONNX's own."""
+        return f"{self.domain}.{self.op_type}" if self.domain else self.op_type
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return f"node {self.name!r} ({self.op_type})" if self.name else f"a node ({self.op_type})"
+
+    @property
+    def graphs(self) -> Iterator[Graph]:
+        """The graphs inside it."""
+        return (graph for attribute in self.attributes.values() for graph in attribute.graphs)
+
+    def input(self, position: int) -> str:
+        """Return the name of an input; empty where it is left out."""
+        return self.inputs[position] if position < len(self.inputs) else ""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of an attribute, or `default` where it is left out."""
+        return self.attributes[name].value if name in self.attributes else default
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph, or the body of a function.
+
+    Attributes:
+        nodes: Its nodes, in order.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        initializers: Its constants by name.
+        declared: What it declares of other values, by name.
+        is_sparse: Whether it has sparse constants, which are not read.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    inputs: tuple[ValueInfo, ...] = ()
+    outputs: tuple[ValueInfo, ...] = ()
+    initializers: Mapping[str, LazyTensor] = field(default_factory=dict)
+    declared: Mapping[str, ValueInfo] = field(default_factory=dict)
+    is_sparse: bool = False
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of its inputs."""
+        return tuple(info.name for info in self.inputs)
+
+    @cached_property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of its outputs."""
+        return tuple(info.name for info in self.outputs)
+
+    def shape(self, name: str) -> tuple[int | None, ...]:
+        """Return the sizes that a value declares; None for one that is not fixed."""
+        info = self.declared.get(name)
+        axes = () if info is None else info.axes
+        return tuple(axis if isinstance(axis, int) and axis else None for axis in axes)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """What an ONNX file holds.
+
+    Attributes:
+        graph: The graph.
+        functions: The bodies of its own functions, by domain and name.
+        opset: The version of ONNX's own operators; 0 where none is given.
+        metadata: Its `metadata_props`.
+    """
+
+    graph: Graph
+    functions: Mapping[tuple[str, str], Graph] = field(default_factory=dict)
+    opset: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield all nodes, those of functions and of graphs inside nodes among them."""
+        for graph in (self.graph, *self.functions.values()):
+            yield from all_nodes(graph)
+
+
+def read_graph(model: str | os.PathLike[str] | bytes) -> GraphFile:
+    """Read a model of which it is not known whether it is an ONNX file.
+
+    Args:
+        model: Path of an `.onnx` file, or its bytes.
+
+    Returns:
+        What it holds; an empty graph if the file no longer exists, or has another format, such as
+        ONNX Runtime's own.
+    """
+    try:
+        content = model if isinstance(model, bytes) else Path(os.fspath(model)).read_bytes()
+        return parse_model(content)
+    except (OSError, ValueError):
+        return GraphFile(Graph())
+
+
+def parse_model(content: bytes) -> GraphFile:
+    """Read a serialized ModelProto.
+
+    Args:
+        content: The bytes of an `.onnx` file.
+
+    Raises:
+        ValueError: When they are no model, or are cut off; weights and attributes raise theirs
+            when they are asked for.
+    """
+    fields = _fields(memoryview(content))
+    graphs = [_graph(payload, _DEEPEST) for payload in fields.get(_GRAPH, [])]
+    if not graphs:
+        raise ValueError("expected a graph in it")
+    functions = dict(_function(payload) for payload in fields.get(_FUNCTIONS, []))
+    opsets = [_fields(payload) for payload in fields.get(_OPSETS, [])]
+    standard = [_integer(o, _VALUE) for o in opsets if _text(o, _KEY) in ("", "ai.onnx")]
+    entries = [_fields(payload) for payload in fields.get(_METADATA, [])]
+    metadata = {_text(entry, _KEY): _text(entry, _VALUE) for entry in entries}
+    return GraphFile(graphs[-1], functions, standard[-1] if standard else 0, metadata)
+
+
+def all_nodes(graph: Graph) -> Iterator[Node]:
+    """Yield the nodes of a graph, and those of the graphs inside them."""
+    for node in graph.nodes:
+        yield node
+        for inner in node.graphs:
+            yield from all_nodes(inner)
+
+
+def _graph(content: Bytes, depth: int) -> Graph:
+    if not depth:
+        raise ValueError(f"graphs are nested more than {_DEEPEST} levels deep")
+    fields = _fields(content)
+    tensors = [LazyTensor(payload) for payload in fields.get(_TENSORS, [])]
+    inputs, outputs, others = (
+        tuple(map(_value_info, fields.get(number, []))) for number in (_INPUTS, _OUTPUTS, _VALUES)
+    )
+    return Graph(
+        tuple(_node(payload, depth) for payload in fields.get(_NODES, [])),
+        inputs,
+        outputs,
+        {tensor.name: tensor for tensor in tensors},
+        {info.name: info for info in (*inputs, *outputs, *others)},
+        _SPARSE in fields,
+    )
+
+
+def _function(content: Bytes) -> tuple[tuple[str, str], Graph]:
+    fields = _fields(content)
+    inputs, outputs = (
+        tuple(ValueInfo(name, "", ()) for name in _texts(fields, number))
+        for number in (_FUNCTION_INPUTS, _FUNCTION_OUTPUTS)
+    )
+    nodes = tuple(_node(payload, _DEEPEST) for payload in fields.get(_FUNCTION_NODES, []))
+    name = _text(fields, _FUNCTION_DOMAIN), _text(fields, _FUNCTION_NAME)
+    return name, Graph(nodes, inputs, outputs)
+
+
+def _node(content: Bytes, depth: int) -> Node:
+    fields = _fields(content)
+    domain = _text(fields, _DOMAIN)
+    attributes = [_fields(payload) for payload in fields.get(_ATTRIBUTE, [])]
+    return Node(
+        _text(fields, _NODE_NAME),
+        _text(fields, _OPERATOR),
+        "" if domain == "ai.onnx" else domain,
+        tuple(_texts(fields, _INPUT)),
+        tuple(_texts(fields, _OUTPUT)),
+        {_text(held, _ATTRIBUTE_NAME): Attribute(held, depth) for held in attributes},
+    )
+
+
+def _few_integers(tensor: _Fields, dtype: int) -> tuple[int, ...] | None:
+    """Return the values of a tensor of a few integers; None of any other."""
+    width = _INT_WIDTHS.get(dtype)
+    count = math.prod(map(int, read_numbers(tensor.get(_TENSOR_DIMS, []))))
+    if width is None or not 0 <= count <= _MOST_NUMBERS:
+        return None
+    if _TENSOR_RAW in tensor:
+        raw = bytes(tensor[_TENSOR_RAW][-1])
+        found = np.frombuffer(raw[: len(raw) // int(width[-1]) * int(width[-1])], width)[:count]
+    else:
+        found = read_numbers(tensor.get(_TENSOR_INT64) or tensor.get(_TENSOR_INT32, []))
+    return tuple(map(int, found)) if len(found) == count else None
+
+
+def _value_info(content: Bytes) -> ValueInfo:
+    """Return what is declared of a value; no dtype and no axes where it is no tensor."""
+    fields = _fields(content)
+    tensor = fields
+    for number in (_VALUE_TYPE, _TENSOR_TYPE):
+        tensor = _fields(tensor.get(number, [b""])[-1])
+    shape = _fields(tensor.get(_SHAPE, [b""])[-1])
+    axes = tuple(_axis(_fields(payload)) for payload in shape.get(_DIM, []))
+    return ValueInfo(_text(fields, _VALUE_NAME), dtype_name(_integer(tensor, _ELEMENT)), axes)
+
+
+def _axis(fields: _Fields) -> int | str | None:
+    if _DIM_SIZE in fields:
+        return _integer(fields, _DIM_SIZE)
+    return _text(fields, _DIM_NAME) if _DIM_NAME in fields else None
+
+
+def _fields(content: Bytes) -> _Fields:
+    fields: _Fields = {}
+    for number, payload in read_fields(content):
+        fields.setdefault(number, []).append(payload)
+    return fields
+
+
+def _texts(fields: _Fields, number: int) -> list[str]:
+    return [str(payload, "utf-8") for payload in fields.get(number, [])]
+
+
+def _text(fields: _Fields, number: int) -> str:
+    return str(fields.get(number, [b""])[-1], "utf-8")
+
+
+def _integer(fields: _Fields, number: int) -> int:
+    numbers = read_numbers(fields.get(number, []))
+    return int(numbers[-1]) if len(numbers) else 0
+
+
+def _floats(payloads: Sequence[Bytes]) -> NDArray[np.float32]:
+    return np.frombuffer(b"".join(bytes(payload) for payload in payloads), "<f4")
