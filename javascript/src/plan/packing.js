@@ -1,9 +1,9 @@
-/** `LayerWeights`: the weights of one direction of one recurrent layer. */
+/** `DirectionWeights`: the weights of one direction of one recurrent layer. */
 
 /** @typedef {import("./nd-array.js").NdArray} NdArray */
 /** @typedef {"rnn" | "lstm" | "gru" | "gru_reset_before"} PlanCell */
 
-export class LayerWeights {
+export class DirectionWeights {
   /**
    * float32, the gates in PyTorch's order.
    *

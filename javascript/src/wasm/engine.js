@@ -13,7 +13,7 @@ import { Constants, Program } from "./program.js";
 /** @typedef {import("../engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("../engine/engine.js").EngineOptions} EngineOptions */
 /** @typedef {import("../plan/model-file.js").ValueInfo} ValueInfo */
-/** @typedef {import("../plan/packing.js").LayerWeights} LayerWeights */
+/** @typedef {import("../plan/packing.js").DirectionWeights} DirectionWeights */
 /** @typedef {import("../plan/tracer.js").Packer} Packer */
 /** @typedef {import("./program.js").Packed} Packed */
 
@@ -56,10 +56,10 @@ export const wasm = Object.freeze({
  * @param {Kernels} kernels
  * @returns {Packer}
  */
-function packerOf(kernels) {
+export function packerOf(kernels) {
   return {
     /**
-     * @param {LayerWeights} weights
+     * @param {DirectionWeights} weights
      * @returns {Packed}
      */
     layer({ cell, nonlinearity, hiddenSize, stateSize, ...own }) {

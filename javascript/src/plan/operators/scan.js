@@ -3,7 +3,7 @@
 import { PlanError } from "../../errors.js";
 import { isGraph, label } from "../model-file.js";
 import { zeros } from "../nd-array.js";
-import { LayerWeights } from "../packing.js";
+import { DirectionWeights } from "../packing.js";
 import { OPERATION } from "../tracer.js";
 import { Constant, View } from "../values.js";
 import { NoMatch, readSteps } from "./cell-pattern.js";
@@ -137,7 +137,7 @@ function weightsOf(step, rows, given) {
     bias = sum(bias ?? zeros("float32", other.shape), other, reset);
     biasN = other.rows(reset, other.size);
   }
-  return new LayerWeights({
+  return new DirectionWeights({
     cell,
     nonlinearity,
     weightIh: inOrder(rows, order),
