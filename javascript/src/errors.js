@@ -85,15 +85,16 @@ export class MissingPackageError extends RnnEdgeError {
 /**
  * Return the message of another library's exception on one line.
  *
- * If a kernel of ONNX Runtime failed, the message is shortened to its operator, its node and the
- * reason.
+ * The number of ONNX Runtime's error is left out. If one of its kernels failed, the message is
+ * shortened to its operator, its node and the reason.
  *
  * @param {unknown} error
  * @returns {string}
  */
 export function oneLine(error) {
   const text = error instanceof Error ? error.message || error.name : String(error);
-  const message = text.split(/\s+/u).filter(Boolean).join(" ");
+  const words = text.split(/\s+/u).filter(Boolean).join(" ");
+  const message = words.replace(/^.*?ERROR_CODE: \d+, ERROR_MESSAGE: /u, "");
   const failed = /running (\w+) node\. Name:'(.*?)' Status Message: (.*)/u.exec(message);
   if (failed === null) return message;
   const reason = (failed[3] ?? "").replace(/^\S+:\d+ .*? was false\. /u, "");

@@ -115,7 +115,7 @@ export function readNpy(content) {
   if (found === null) throw new RangeError("expected an array in the order of C");
   const [, descr = "", axes = ""] = found;
   const shape = axes.split(",").filter((axis) => axis.trim() !== "");
-  return loaded(descr, shape.map(Number), content.slice(end));
+  return loaded(descr, shape.map(Number), Uint8Array.from(content.subarray(end)));
 }
 
 /**

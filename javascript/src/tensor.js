@@ -80,7 +80,9 @@ export class Tensor {
 
   /** A tensor with the same values in memory of its own. */
   copy() {
-    return new Tensor(this.dtype, this.data.slice(), this.shape);
+    const made = Tensor.zeros(this.dtype, this.shape);
+    made.data.set(/** @type {never} */ (this.data)); // `slice` of a Buffer is a view
+    return made;
   }
 
   /**

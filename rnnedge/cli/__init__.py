@@ -16,6 +16,7 @@ from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
+from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
 from rnnedge_runtime.errors import RnnEdgeError
@@ -39,7 +40,7 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor):
+for command in (export, validate, inspect, run, bench, tune, doctor, triton):
     commands.add_command(command)
 
 

@@ -26,11 +26,19 @@ from rnnedge_runtime.session import Session as Session
 from rnnedge_runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from rnnedge_runtime.decoding.decode import Decoded as Decoded
+    from rnnedge_runtime.decoding.search import Hypothesis as Hypothesis
     from rnnedge_runtime.engine.info import SessionInfo as SessionInfo
     from rnnedge_runtime.pool.pool import StreamPool as StreamPool
     from rnnedge_runtime.streaming.stream import Stream as Stream
 
-_LATER = {"SessionInfo": "engine.info", "Stream": "streaming.stream", "StreamPool": "pool.pool"}
+_LATER = {
+    "Decoded": "decoding.decode",
+    "Hypothesis": "decoding.search",
+    "SessionInfo": "engine.info",
+    "Stream": "streaming.stream",
+    "StreamPool": "pool.pool",
+}
 """What loads on first use, and the module that has it."""
 
 

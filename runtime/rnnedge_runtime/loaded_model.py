@@ -249,11 +249,12 @@ class LoadedModel:
         outputs = dict(zip(self._output_names, values, strict=True))
         return RunResult(outputs, tuple(values[self._first_final :]))
 
-    def zero_state(self, batch: int) -> tuple[Array, ...]:
+    def zero_state(self, batch: int, sizes: Mapping[str, int] | None = None) -> tuple[Array, ...]:
         """Return a state of zeros.
 
         Args:
             batch: Rows, 0 or more.
+            sizes: The sizes of other named axes.
 
         Returns:
             The arrays in the order of `Interface.states`.
@@ -261,7 +262,8 @@ class LoadedModel:
         Raises:
             StateError: If a state has an axis whose size only the inputs tell.
         """
-        return tuple(zeros(spec, {BATCH: batch}) for spec in self.interface.state_inputs)
+        known = {**(sizes or {}), BATCH: batch}
+        return tuple(zeros(spec, known) for spec in self.interface.state_inputs)
 
     def check_streamable(self) -> None:
         """Check that the model can be run in chunks.

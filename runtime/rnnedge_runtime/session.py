@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from rnnedge_runtime.loaded_model import LoadedModel
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from rnnedge_runtime.binding import State
+    from rnnedge_runtime.decoding.decode import Decoded
     from rnnedge_runtime.engine.info import SessionInfo
     from rnnedge_runtime.pool.pool import StreamPool
     from rnnedge_runtime.streaming.stream import Stream
@@ -143,4 +145,117 @@ class Session(LoadedModel):
             max_delay_ms=max_delay_ms,
             max_waiting=max_waiting,
             constants=constants,
+        )
+
+    def decode(  # noqa: PLR0913 - each is a separate option, given by name
+        self,
+        start: ArrayLike,
+        stop: int | Sequence[int] | None,
+        max_steps: int,
+        *,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        state: State | None = None,
+        beam: int = 1,
+        length_penalty: float = 0.0,
+        symbol: str | None = None,
+        logits: str | None = None,
+    ) -> Decoded:
+        """Let a model write symbols: what it chooses at one step is its input at the next.
+
+        The model takes integer symbols [batch] (or [batch, time]) and gives logits
+        [batch, symbols] (or [batch, time, symbols]), with its embedding and its last layer inside.
+
+        Args:
+            start: The symbol that starts a sequence; one for each row, integers [batch]; or a
+                prompt of the same length for each row, integers [batch, steps].
+            stop: The symbol that ends a sequence, or several; None always makes `max_steps` steps.
+            max_steps: The most symbols that are chosen for a row, 1 or more, the stop symbol
+                included.
+            inputs: Inputs that are the same at every step, by name, such as the outputs of an
+                encoder that an attention decoder reads, with the rows of the batch.
+            state: The initial state, such as the final one of an encoder; None is zeros.
+            beam: How many hypotheses of each row are kept; 1 is greedy search.
+            length_penalty: With a beam, a hypothesis of n symbols, the stop symbol included, ranks
+                by `score / n**length_penalty`.
+            symbol: The input that takes the symbols; None finds the only one that fits.
+            logits: The output that has the logits; None finds the only one that fits.
+
+        Returns:
+            The hypotheses; `.tokens` has the symbols of each row's best one, `.scores` their
+            log-probabilities.
+
+        Raises:
+            StateError: If the model has no states to keep, or reads the future, or if a state does
+                not fit, or has no batch axis while `beam` is above 1.
+            InputError: If an argument does not fit, or no input or output of the model does.
+            EngineError: If the engine fails, or gives NaN or no finite logit.
+        """
+        from rnnedge_runtime.decoding.decode import decode
+
+        return decode(
+            self,
+            start,
+            stop,
+            max_steps,
+            inputs=inputs,
+            state=state,
+            beam=beam,
+            length_penalty=length_penalty,
+            symbol=symbol,
+            logits=logits,
+        )
+
+    def transduce(  # noqa: PLR0913 - each is a separate option, given by name
+        self,
+        frames: ArrayLike,
+        blank: int,
+        max_symbols: int = 10,
+        *,
+        lengths: ArrayLike | None = None,
+        start: ArrayLike | None = None,
+        state: State | None = None,
+        frame: str | None = None,
+        symbol: str | None = None,
+        logits: str | None = None,
+    ) -> Decoded:
+        """Let the step of a transducer (RNN-T) write symbols for the frames of an encoder.
+
+        The model is predictor and joint network: it takes one frame float [batch, features] and the
+        last symbol, integers [batch] (both with or without a time axis), and gives logits
+        [batch, symbols]. Each row stays at a frame until the most likely symbol is the blank; its
+        state changes only where it writes another.
+
+        Args:
+            frames: float32 [batch, time, features], what the encoder gives.
+            blank: The symbol that moves on to the next frame.
+            max_symbols: The most symbols that are written at one frame, 1 or more.
+            lengths: Frames of each row, integers [batch]; None means that every row is full.
+            start: The symbol before the first, one or one for each row; None is the blank.
+            state: The initial state of the predictor; None is zeros.
+            frame: The input that takes the frames; None finds the only one that fits.
+            symbol: The input that takes the symbols; None finds the only one that fits.
+            logits: The output that has the logits; None finds the only one that fits.
+
+        Returns:
+            One hypothesis for each row, with the frame at which each symbol was written.
+
+        Raises:
+            StateError: If the model has no states to keep, or reads the future, or if the state
+                does not fit, or has no batch axis.
+            InputError: If an argument does not fit, or no input or output of the model does.
+            EngineError: If the engine fails, or gives NaN or no finite logit.
+        """
+        from rnnedge_runtime.decoding.transduce import transduce
+
+        return transduce(
+            self,
+            frames,
+            blank,
+            max_symbols,
+            lengths=lengths,
+            start=start,
+            state=state,
+            frame=frame,
+            symbol=symbol,
+            logits=logits,
         )

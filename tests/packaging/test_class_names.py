@@ -11,12 +11,12 @@ FOLDERS = ("rnnedge", "exporters", "runtime", "native")
 
 
 def shared_names(root, folders):
-    """Return the modules of each name that several classes have."""
+    """Return the modules of each name that several public classes have."""
     homes = defaultdict(list)
     for folder in folders:
         for path in (root / folder).rglob("*.py"):
             for part in ast.parse(path.read_text()).body:
-                if isinstance(part, ast.ClassDef):
+                if isinstance(part, ast.ClassDef) and not part.name.startswith("_"):
                     homes[part.name].append(path.relative_to(root).as_posix())
     return {name: sorted(paths) for name, paths in homes.items() if len(paths) > 1}
 

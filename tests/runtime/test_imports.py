@@ -12,9 +12,11 @@ ALLOWED = {"rnnedge_runtime", "numpy"} | set(sys.stdlib_module_names)
 EXPORTED = {
     "Contract",
     "ContractError",
+    "Decoded",
     "DeviceError",
     "EngineError",
     "GoldenError",
+    "Hypothesis",
     "InputError",
     "Interface",
     "MissingPackageError",

@@ -80,7 +80,7 @@ class StreamPool:
         model.check_streamable()
         model.probe_axes()
         interface = model.interface
-        self._inputs, self._constants = take_constants(interface, constants, {BATCH: 1})
+        self._inputs, self._constants, _ = take_constants(interface, constants, {BATCH: 1})
         for spec in interface.data_inputs:
             if spec.name in self._constants and BATCH in spec.axes:
                 raise InputError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def take_constants(
     interface: Interface, constants: Mapping[str, ArrayLike] | None, sizes: Mapping[str, int]
-) -> tuple[tuple[TensorSpec, ...], dict[str, Array]]:
+) -> tuple[tuple[TensorSpec, ...], dict[str, Array], dict[str, int]]:
     """Check constants and copy them, so that later changes by the caller have no effect.
 
     Args:
@@ -28,7 +28,8 @@ def take_constants(
         sizes: The sizes of named axes.
 
     Returns:
-        The inputs that frames have, and the constants by name.
+        The inputs that frames have, the constants by name, and the sizes of named axes, those of
+        the constants included.
 
     Raises:
         InputError: For a name, dtype or shape that does not fit, for NaN or infinity, for an input
@@ -36,7 +37,7 @@ def take_constants(
     """
     specs = {spec.name: spec for spec in interface.data_inputs}
     if constants is None:
-        return tuple(specs.values()), {}
+        return tuple(specs.values()), {}, dict(sizes)
     if not isinstance(constants, Mapping):
         raise InputError(
             f"constants: expected a mapping by input name, got {type(constants).__name__}"
@@ -58,7 +59,7 @@ def take_constants(
         raise InputError(
             f"constants: expected at least one of {', '.join(specs)} to be left for the frames"
         )
-    return frames, taken
+    return frames, taken, known
 
 
 def _of_its_dtype(spec: TensorSpec, value: ArrayLike) -> ArrayLike:

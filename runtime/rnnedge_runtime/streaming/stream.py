@@ -57,10 +57,10 @@ class Stream:
         model.probe_axes()
         self._model = model
         self._batch = int(batch)
-        self._inputs, self._constants = take_constants(
+        self._inputs, self._constants, self._sizes = take_constants(
             model.interface, constants, {BATCH: self._batch}
         )
-        self._state = StreamState(model.zero_state(self._batch), model.engine)
+        self._state = StreamState(self._zeros(), model.engine)
         self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
         self._closed = False
         self._bound: dict[object, BoundStep] = {}
@@ -84,7 +84,7 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
-        arrays = self._model.binder.state(state, {BATCH: self._batch})
+        arrays = self._model.binder.state(state, dict(self._sizes))
         with self._alone():
             self._state.write(list(arrays.values()))
 
@@ -99,7 +99,7 @@ class Stream:
         """
         if rows is None:
             with self._alone():
-                self._state.write(self._model.zero_state(self._batch))
+                self._state.write(self._zeros())
             return
         picked = np.asarray(rows)
         whole = picked.dtype.kind in "iu" or not picked.size
@@ -270,6 +270,9 @@ class Stream:
             raise InputError(
                 f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
             )
+
+    def _zeros(self) -> tuple[Array, ...]:
+        return self._model.zero_state(self._batch, self._sizes)
 
     def _warm_up(self) -> BoundStep | None:
         """Run a frame of zeros, if the inputs determine its shape, and bind its buffers."""

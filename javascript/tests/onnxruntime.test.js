@@ -1,0 +1,126 @@
+/** ONNX Runtime, node and web: golden vectors, and streams that give what Python's give. */
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+
+import { Session, Tensor } from "../src/index.js";
+import { MODELS, cases, modelPath } from "./helpers/models.js";
+
+const ENGINES = ["onnxruntime-node", "onnxruntime-web"];
+const CLOSE = 1e-6;
+
+/** Web opens bytes and node opens paths: each is tested as it is used. */
+async function open(name, engine) {
+  const model = engine === "onnxruntime-web" ? await readFile(modelPath(name)) : modelPath(name);
+  return Session.open(model, { engine, threads: 1 });
+}
+
+function largestDifference(given, expected) {
+  assert.equal(given.length, expected.length);
+  return given.reduce((most, value, index) => Math.max(most, Math.abs(value - expected[index])), 0);
+}
+
+for (const engine of ENGINES) {
+  for (const name of cases.models) {
+    test(`${engine}: ${name} gives its golden vectors`, async () => {
+      const session = await open(name, engine);
+      assert.equal(session.engine.name, engine);
+      const findings = await session.checkGolden(`${MODELS}/${name}`, { model: modelPath(name) });
+      assert.equal(findings.length, 2 + session.interface.outputs.length);
+      for (const finding of findings) assert.equal(finding.passed, true, JSON.stringify(finding));
+      await session.close();
+    });
+  }
+
+  for (const [name, { frames, outputs }] of Object.entries(cases.streams)) {
+    test(`${engine}: a stream of ${name} gives what Python's and the whole give`, async () => {
+      const session = await open(name, engine);
+      const stream = session.stream({ batch: 2 });
+      const stepped = [];
+      for (const frame of frames) {
+        const output = await stream.step(new Float32Array(frame));
+        stepped.push(...output.data);
+      }
+      assert.ok(largestDifference(stepped, outputs.flat()) <= CLOSE);
+
+      const whole = new Tensor("float32", Float32Array.from(frames.flat()), [7, 2, 3]);
+      const given = name === "lstm" ? swapped(whole) : whole;
+      const result = await session.run(given);
+      const output = name === "lstm" ? swapped(result.output) : result.output;
+      // int8 that is computed in int8 rounds each call by its own range; these models are not.
+      assert.ok(largestDifference([...output.data], stepped) <= CLOSE);
+      for (const [index, tensor] of stream.state.entries()) {
+        assert.ok(largestDifference([...tensor.data], [...result.state[index].data]) <= CLOSE);
+      }
+    });
+
+    test(`${engine}: ${name} goes on from a state that Python saved`, async () => {
+      const session = await open(name, engine);
+      const stream = session.stream({ batch: 2 });
+      await stream.load(`${MODELS}/${name}.npz`);
+      const output = await stream.step(new Float32Array(frames.at(-1)));
+      assert.ok(largestDifference([...output.data], outputs.at(-1)) <= CLOSE);
+    });
+  }
+
+  test(`${engine}: chunks of any length give what the whole gives`, async () => {
+    const session = await open("gru", engine);
+    const data = Float32Array.from({ length: 9 * 3 }, (_, index) => Math.sin(index));
+    const whole = await session.run(new Tensor("float32", data, [9, 1, 3]));
+    const stream = session.stream();
+    const parts = [];
+    for (const [start, end] of [
+      [0, 4],
+      [4, 5],
+      [5, 9],
+    ]) {
+      // prettier-ignore
+      const chunk = new Tensor("float32", data.slice(3 * start, 3 * end), [end - start, 1, 3]);
+      const output = await stream.step(chunk);
+      assert.deepEqual(output.shape, [end - start, 1, 4]);
+      parts.push(...output.data);
+    }
+    assert.ok(largestDifference(parts, [...whole.output.data]) <= CLOSE);
+  });
+
+  test(`${engine}: a model that the library refuses`, async () => {
+    const content = new Uint8Array(await readFile(modelPath("gru")));
+    const at = Buffer.from(content).indexOf("GRU");
+    content[at] = "Q".charCodeAt(0);
+    await assert.rejects(Session.open(content, { engine }), (error) => {
+      assert.equal(error.name, "ModelError");
+      assert.match(
+        error.message,
+        /^the model cannot be opened by ONNX Runtime: Invalid model\. Node/u,
+      );
+      return true;
+    });
+  });
+}
+
+test("a graph that was changed after the export", async () => {
+  const content = Buffer.from(await readFile(modelPath("gru")));
+  const at = content.lastIndexOf('"name":"h_n"');
+  content.write('"name":"h_m"', at);
+  const pair = content.lastIndexOf('"output":"h_n"');
+  content.write('"output":"h_m"', pair);
+  await assert.rejects(Session.open(content, { engine: "onnxruntime-node" }), {
+    name: "ModelError",
+    message:
+      "the model: its contract promises the outputs h_m, output, the graph has h_n, output: it " +
+      "was changed after the export",
+  });
+});
+
+function swapped(tensor) {
+  const [first, second, features] = tensor.shape;
+  const data = new Float32Array(tensor.size);
+  for (let i = 0; i < first; i++) {
+    for (let j = 0; j < second; j++) {
+      const from = (i * second + j) * features;
+      data.set(tensor.data.subarray(from, from + features), (j * first + i) * features);
+    }
+  }
+  return new Tensor("float32", data, [second, first, features]);
+}
