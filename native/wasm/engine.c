@@ -253,33 +253,39 @@ void EXPORT(flush_every)(struct engine_program *self, int32_t steps, float tiny)
   self->steps = 0;
 }
 
+static int is_tiny(float x, float tiny) { return x < tiny && x > -tiny; }
+
 static void flush(float *state, int64_t count, float tiny) {
   for (int64_t i = 0; i < count; i++)
-    if (state[i] < tiny && state[i] > -tiny) state[i] = 0;
+    if (is_tiny(state[i], tiny)) state[i] = 0;
+}
+
+/* Zeros in the place of a frame in which every number is tiny, and may be denormal. */
+static void silence(float *frame, int64_t count, float tiny) {
+  for (int64_t i = 0; i < count; i++)
+    if (!is_tiny(frame[i], tiny)) return;
+  memset(frame, 0, (size_t)count * sizeof(float));
 }
 
 /*
- * Runs a program of one input and one output, each followed by the states, and lets the states
- * before and after change places. 0 where it ran; -1, and nothing changed, where `floats` is not 0
- * and the input holds NaN or infinity; otherwise as `run`.
+ * Runs a program of one float input and one output, each followed by the states, and lets the
+ * states before and after change places. 0 where it ran; -1, and nothing changed, where the input
+ * holds NaN or infinity; otherwise as `run`.
  */
-int32_t EXPORT(step)(struct engine_program *self, int32_t floats) {
+int32_t EXPORT(step)(struct engine_program *self) {
   char **bases = self->program.bases + self->first;
   const int64_t *extents = self->extents + self->first;
-  if (floats && !kernels_baseline.is_finite((const float *)bases[0], extents[0] / 4)) return -1;
-  const int32_t failure = run(self), states = self->inputs - 1;
+  float *frame = (float *)bases[0];
+  if (!kernels_baseline.is_finite(frame, extents[0] / 4)) return -1;
+  silence(frame, extents[0] / 4, self->tiny);
+  const int32_t failure = run(self);
   if (failure) return failure;
   const int flushed = self->flushed_every && ++self->steps % self->flushed_every == 0;
-  for (int32_t i = 1; i <= states; i++) {
+  for (int32_t i = 1; i < self->inputs; i++) {
     char *after = bases[self->inputs + i];
     if (flushed) flush((float *)after, extents[i] / 4, self->tiny);
     bases[self->inputs + i] = bases[i];
     bases[i] = after;
   }
   return 0;
-}
-
-/* Whether none of these numbers is NaN or infinity. */
-int32_t EXPORT(is_finite)(const float *numbers, uint32_t count) {
-  return kernels_baseline.is_finite(numbers, count);
 }

@@ -2,9 +2,10 @@
 
 import { TensorSpec } from "../contract.js";
 import { dtypeOf } from "../dtypes.js";
-import { DeviceError, OptionError } from "../errors.js";
+import { DeviceError, OptionError, PlanError } from "../errors.js";
 import { Plan } from "../plan/plan.js";
-import { Tensor } from "../tensor.js";
+import { FLUSHED_EVERY, TINY } from "../streaming/silence-and-nan.js";
+import { Tensor, product } from "../tensor.js";
 import { Kernels } from "./kernels.js";
 import { Constants, Program } from "./program.js";
 
@@ -12,6 +13,7 @@ import { Constants, Program } from "./program.js";
 /** @typedef {import("../engine/engine.js").Engine} Engine */
 /** @typedef {import("../engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("../engine/engine.js").EngineOptions} EngineOptions */
+/** @typedef {import("../engine/engine.js").Stepper} Stepper */
 /** @typedef {import("../plan/model-file.js").ValueInfo} ValueInfo */
 /** @typedef {import("../plan/packing.js").DirectionWeights} DirectionWeights */
 /** @typedef {import("../plan/tracer.js").Packer} Packer */
@@ -133,6 +135,26 @@ export class WasmEngine {
     });
   }
 
+  /**
+   * @param {readonly (readonly number[])[]} shapes
+   * @returns {WasmStepper | undefined}
+   */
+  stepper(shapes) {
+    const kernels = this.#kernels;
+    try {
+      const program = new Program(kernels, this.#constants, this.#plan.recipe(shapes));
+      const { inputs, outputs } = program.recipe;
+      const states = outputs.slice(1).map(({ shape }) => shape.join());
+      if (states.join(";") === shapes.slice(1).join(";") && inputs.length === outputs.length) {
+        return new WasmStepper(kernels, program);
+      }
+      program.free();
+    } catch (error) {
+      if (!(error instanceof PlanError)) throw error; // a step refuses it, and says why
+    }
+    return undefined;
+  }
+
   /** Let the memory of the kernels go. */
   close() {
     this.#programs.clear();
@@ -174,9 +196,82 @@ export class WasmEngine {
    */
   #read(dtype, own, shape, address) {
     const type = /** @type {any} */ (dtypeOf(own)?.array);
-    const size = shape.reduce((all, axis) => all * axis, 1);
-    const made = new Tensor(own, this.#kernels.view(type, address, size).slice(), shape);
+    const values = this.#kernels.view(type, address, product(shape)).slice();
+    const made = new Tensor(own, values, shape);
     return dtype === own || dtype === "" ? made : made.astype(dtype);
+  }
+}
+
+/** Programs of streams that were let go without `close`. @type {FinalizationRegistry<Program>} */
+const LEFT = new FinalizationRegistry((program) => program.free());
+
+/**
+ * Steps of one stream, in a program of its own.
+ *
+ * @implements {Stepper}
+ */
+class WasmStepper {
+  #kernels;
+  #program;
+  /** @type {Float32Array} */
+  #frame;
+  /** @type {Float32Array} */
+  #answer;
+  /** @type {ArrayBuffer} */
+  #memory;
+
+  /**
+   * @param {Kernels} kernels
+   * @param {Program} program
+   */
+  constructor(kernels, program) {
+    this.#kernels = kernels;
+    this.#program = program;
+    program.flushEvery(FLUSHED_EVERY, TINY);
+    [this.#frame, this.#answer] = this.#views();
+    this.#memory = kernels.call.memory.buffer;
+    LEFT.register(this, program, this);
+  }
+
+  /** @param {readonly Float32Array[]} state */
+  setState(state) {
+    this.#program.states.forEach((address, index) => {
+      this.#kernels.view(Float32Array, address, state[index].length).set(state[index]);
+    });
+  }
+
+  state() {
+    const { outputs } = this.#program.recipe;
+    return this.#program.states.map((address, index) => {
+      const size = product(outputs[index + 1].shape);
+      return this.#kernels.view(Float32Array, address, size).slice();
+    });
+  }
+
+  /** @param {Float32Array} frame */
+  step(frame) {
+    const { buffer } = this.#kernels.call.memory;
+    if (this.#memory !== buffer) {
+      this.#memory = buffer; // it has grown, and the old views are empty
+      [this.#frame, this.#answer] = this.#views();
+    }
+    this.#frame.set(frame);
+    return this.#program.step() ? this.#answer.slice() : undefined;
+  }
+
+  close() {
+    LEFT.unregister(this);
+    this.#program.free();
+  }
+
+  /** @returns {[Float32Array, Float32Array]} */
+  #views() {
+    const { inputs, outputs } = this.#program.recipe;
+    const [frame, answer] = [0, inputs.length].map((index) => this.#program.addresses[index]);
+    return [
+      this.#kernels.view(Float32Array, frame, inputs[0] / 4),
+      this.#kernels.view(Float32Array, answer, product(outputs[0].shape)),
+    ];
   }
 }
 

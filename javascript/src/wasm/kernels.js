@@ -20,24 +20,36 @@ import { readPlace } from "../files.js";
  * @property {(program: number) => void} free_program
  * @property {(program: number, index: number) => number} buffer_of
  * @property {(program: number) => number} run
+ * @property {(program: number) => number} step
+ * @property {(program: number, steps: number, tiny: number) => void} flush_every
  * @property {() => number} failed_call
  * @property {() => number} failed_value
  */
+
+const GZIP = [0x1f, 0x8b];
 
 /** @type {Promise<WebAssembly.Module> | undefined} */
 let compiled;
 
 /** Return the compiled module; it is read once. */
 async function compile() {
-  compiled ??= readPlace(new URL("rnnedge.wasm", import.meta.url), "rnnedge.wasm", EngineError).then(
-    ([, content]) => WebAssembly.compile(/** @type {BufferSource} */ (content)),
-  );
+  compiled ??= readModule().then((bytes) => WebAssembly.compile(bytes));
   try {
     return await compiled;
   } catch (error) {
     compiled = undefined;
     throw error;
   }
+}
+
+/** Return the module's bytes, unpacked where the server has not done it already. */
+async function readModule() {
+  const url = new URL("rnnedge.wasm.gz", import.meta.url);
+  const [, content] = await readPlace(url, "rnnedge.wasm.gz", EngineError);
+  const bytes = /** @type {Uint8Array<ArrayBuffer>} */ (content);
+  if (bytes[0] !== GZIP[0] || bytes[1] !== GZIP[1]) return bytes;
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(unpacked).arrayBuffer());
 }
 
 export class Kernels {

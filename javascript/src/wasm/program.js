@@ -95,10 +95,15 @@ export class Program {
       this.#arrays.forEach((array) => constants.letGo(array));
       throw error;
     }
-    const { call } = kernels;
-    const bound = recipe.inputs.length + recipe.outputs.length;
     /** Where each input lies, and then each output. */
-    this.addresses = Array.from({ length: bound }, (_, index) => call.buffer_of(this.#address, index));
+    this.addresses = this.#bound();
+  }
+
+  #bound() {
+    const { inputs, outputs } = this.recipe;
+    return Array.from({ length: inputs.length + outputs.length }, (_, index) =>
+      this.#kernels.call.buffer_of(this.#address, index),
+    );
   }
 
   /**
@@ -107,9 +112,41 @@ export class Program {
    * @throws {InputError} When an index or a length is out of its range.
    */
   run() {
-    const { call } = this.#kernels;
-    const failure = call.run(this.#address);
+    this.#check(this.#kernels.call.run(this.#address));
+  }
+
+  /**
+   * Run one step of a model of one input and one output, followed by its states: what `addresses`
+   * says of them changes.
+   *
+   * @returns {boolean} False, with nothing changed, where the input holds NaN or infinity.
+   */
+  step() {
+    const failure = this.#kernels.call.step(this.#address);
+    if (failure === -1) return false;
+    this.#check(failure);
+    return true;
+  }
+
+  /**
+   * Let tiny numbers of the state become zero every few steps.
+   *
+   * @param {number} steps
+   * @param {number} tiny
+   */
+  flushEvery(steps, tiny) {
+    this.#kernels.call.flush_every(this.#address, steps, tiny);
+  }
+
+  /** Where the states before the next step lie. */
+  get states() {
+    return this.#bound().slice(1, this.recipe.inputs.length);
+  }
+
+  /** @param {number} failure */
+  #check(failure) {
     if (failure === 0) return;
+    const { call } = this.#kernels;
     const { sizes } = this.recipe.calls[call.failed_call()];
     const value = call.failed_value();
     throw new InputError(
