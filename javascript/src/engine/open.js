@@ -11,6 +11,8 @@ import { onnxruntime } from "./onnxruntime.js";
 /** @typedef {import("../model-source.js").ModelSource} ModelSource */
 /** @typedef {"auto" | "wasm" | "onnxruntime-node" | "onnxruntime-web"} EngineName */
 
+/** @typedef {Exclude<EngineName, "auto">} Named */
+
 const ENGINES = ["auto", "wasm", "onnxruntime-node", "onnxruntime-web"];
 const DEVICES = ["cpu", "webgpu"];
 
@@ -55,19 +57,21 @@ export async function openEngine(source, contract, { engine, device, threads }) 
  * @returns {Promise<Engine>}
  */
 async function openFirst(source, options) {
-  const names = /** @type {EngineName[]} */ (
-    node === undefined ? ["wasm", "onnxruntime-web"] : ["onnxruntime-node", "wasm", "onnxruntime-web"]
+  const names = /** @type {Named[]} */ (
+    node === undefined
+      ? ["wasm", "onnxruntime-web"]
+      : ["onnxruntime-node", "wasm", "onnxruntime-web"]
   );
   const able = names.filter((name) => name !== "wasm" || wasmCan(options));
   let reason = node === undefined ? "it runs in a page" : "it is installed";
-  let refused;
+  let refused = /** @type {PlanError | undefined} */ (undefined);
   for (const name of able) {
     try {
       return await (await named(name)).open(source, { ...options, reason });
     } catch (error) {
-      if (!(error instanceof MissingPackageError) && !(error instanceof PlanError)) throw error;
-      reason = error instanceof PlanError ? error.message : `${name} is not installed`;
-      refused = refused instanceof PlanError ? refused : error;
+      if (error instanceof PlanError) refused = error;
+      else if (!(error instanceof MissingPackageError)) throw error;
+      reason = refused === undefined ? `${name} is not installed` : refused.message;
       if (name === able.at(-1)) throw withRefusal(error, refused);
     }
   }
@@ -87,10 +91,10 @@ function wasmCan({ device, threads }) {
  * Return the last error, and why the model needs ONNX Runtime at all.
  *
  * @param {Error} error
- * @param {Error} refused
+ * @param {PlanError | undefined} refused
  */
 function withRefusal(error, refused) {
-  if (!(refused instanceof PlanError) || refused === error) return error;
+  if (refused === undefined || refused === error) return error;
   return new MissingPackageError(
     `the model needs ONNX Runtime (${refused.message}), and engine: 'auto'`,
     node === undefined ? "onnxruntime-web" : "onnxruntime-node",
@@ -99,9 +103,9 @@ function withRefusal(error, refused) {
   );
 }
 
-/** @param {Exclude<EngineName, "auto">} name */
+/** @param {Named} name */
 async function named(name) {
-  return name === "wasm" ? (await import("../wasm/engine.js")).wasm : ofPackage(name);
+  return name === "wasm" ? (await import("../wasm/index.js")).wasm : ofPackage(name);
 }
 
 /**

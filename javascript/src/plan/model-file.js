@@ -20,7 +20,7 @@ import { constantOf } from "./nd-array.js";
  */
 /**
  * @typedef {object} GraphNode
- * @property {string} opType Name of the operator, with its domain in front where that is not ONNX's.
+ * @property {string} opType Name of the operator, with its domain in front unless that is ONNX's.
  * @property {string} name
  * @property {string[]} inputs Names, empty where an optional one is left out.
  * @property {string[]} outputs
@@ -68,8 +68,8 @@ export function isGraph(value) {
  * @param {string} source What they were read from, for the error message.
  * @returns {Graph}
  * @throws {ModelError} When they are no model, or are cut off.
- * @throws {PlanError} When the model has what the native engine does not read: external data, sparse
- *   weights, functions.
+ * @throws {PlanError} When the model has what the native engine does not read: external data,
+ *   sparse weights, functions.
  */
 export function readGraph(content, source) {
   try {
@@ -84,7 +84,11 @@ export function readGraph(content, source) {
     return graph;
   } catch (error) {
     if (error instanceof ModelError) throw error;
-    if (error instanceof RnnEdgeError || error instanceof RangeError || error instanceof TypeError) {
+    if (
+      error instanceof RnnEdgeError ||
+      error instanceof RangeError ||
+      error instanceof TypeError
+    ) {
       throw new ModelError(`${source} cannot be read as an ONNX model: ${oneLine(error)}`, {
         cause: error,
       });
@@ -148,7 +152,9 @@ function nodeOf(content, depth) {
   return { opType, name, inputs: texts(1), outputs: texts(2), attributes };
 }
 
-/** @type {Readonly<Record<number, (fields: Map<number, Uint8Array[]>, depth: number) => unknown>>} */
+/** The fields of a message by number. @typedef {Map<number, Uint8Array[]>} Fields */
+
+/** @type {Readonly<Record<number, (fields: Fields, depth: number) => unknown>>} */
 const ATTRIBUTES = {
   1: (fields) => numberOf(last(fields, 2) ?? new Uint8Array(4)),
   2: (fields) => integer(last(fields, 3)),
@@ -189,7 +195,9 @@ function valueInfo(content) {
     for (const [part, value] of readFields(tensor)) {
       if (part === 1) info.dtype = DTYPES[integer(value)] ?? "";
       if (part === 2) {
-        info.axes = [...readFields(value)].filter(([inner]) => inner === 1).map(([, axis]) => axisOf(axis));
+        info.axes = [...readFields(value)]
+          .filter(([inner]) => inner === 1)
+          .map(([, axis]) => axisOf(axis));
       }
     }
   }

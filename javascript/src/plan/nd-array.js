@@ -4,14 +4,16 @@ import { halfToNumber } from "../dtypes.js";
 import { PlanError } from "../errors.js";
 
 /** @typedef {Float32Array | Float64Array | Int8Array | Uint8Array | Int32Array} Numbers */
-/** @typedef {"float32" | "float64" | "int64" | "int32" | "int8" | "uint8" | "bool"} ConstantDtype */
+/**
+ * @typedef {"float32" | "float64" | "int64" | "int32" | "int8" | "uint8" | "bool"} ConstantDtype
+ */
 
 /** Elements of a constant that is computed; a larger one is refused. */
 export const MOST = 2 ** 27;
 
 /**
- * What holds the values of each dtype. Those of int64 are numbers: whole ones up to 2**53 are exact,
- * and what lies beyond only ever means "to the end".
+ * What holds the values of each dtype. Those of int64 are numbers: whole ones up to 2**53 are
+ * exact, and what lies beyond only ever means "to the end".
  *
  * @type {Readonly<Record<ConstantDtype, { new (length: number): Numbers }>>}
  */
@@ -183,11 +185,7 @@ export function constantOf({ dtype, shape, data }) {
     return arrayOf("int64", shape, Array.from(/** @type {BigInt64Array} */ (data), Number));
   }
   if (!Object.hasOwn(HOLDERS, dtype)) throw new PlanError(`a constant of ${dtype}`);
-  return new NdArray(
-    /** @type {ConstantDtype} */ (dtype),
-    shape,
-    /** @type {Numbers} */ (data),
-  );
+  return new NdArray(/** @type {ConstantDtype} */ (dtype), shape, /** @type {Numbers} */ (data));
 }
 
 /**
@@ -227,7 +225,9 @@ export function broadcastShapes(...shapes) {
       const own = shape[axis - rank + shape.length] ?? 1;
       if (own === 1) continue;
       if (size !== 1 && size !== own) {
-        throw new PlanError(`shapes ${shapes.map((s) => `[${s.join(", ")}]`).join(", ")} do not fit`);
+        throw new PlanError(
+          `shapes ${shapes.map((s) => `[${s.join(", ")}]`).join(", ")} do not fit`,
+        );
       }
       size = own;
     }

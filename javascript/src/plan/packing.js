@@ -12,8 +12,8 @@ export class DirectionWeights {
    * @param {"tanh" | "relu"} weights.nonlinearity
    * @param {NdArray} weights.weightIh [gates*hidden, input].
    * @param {NdArray} weights.weightHh [gates*hidden, state].
-   * @param {NdArray | undefined} [weights.bias] [gates*hidden], of the input's product; of both where
-   *   they are simply added.
+   * @param {NdArray | undefined} [weights.bias] [gates*hidden], of the input's product; of both
+   *   where they are simply added.
    * @param {NdArray | undefined} [weights.biasN] [hidden], what the reset gate of a GRU scales.
    * @param {NdArray | undefined} [weights.projection] [state, hidden].
    */

@@ -8,7 +8,7 @@ import { OPERATORS } from "./operators/index.js";
 import { Kept, Tracer } from "./tracer.js";
 
 /** @typedef {import("./tracer.js").Packer} Packer */
-/** @typedef {import("./tracer.js").Recipe} Recipe */
+/** @typedef {import("./recipe.js").Recipe} Recipe */
 
 /** Sizes of the batch and of other dynamic axes at which a model is laid out when it is opened. */
 const TRIALS = /** @type {const} */ ([

@@ -11,15 +11,18 @@ import { PlanError, RnnEdgeError, oneLine } from "../errors.js";
 import { label } from "./model-file.js";
 import { count, denseStrides } from "./nd-array.js";
 import { placeInArena, withoutUnused } from "./placing.js";
+import { OPERATION, encoded, numberConstants, shaped } from "./recipe.js";
 import { Buffer, Constant, DTYPE_CODE, ITEM, View, merged, writtenBy } from "./values.js";
 
 /** @typedef {import("./model-file.js").Graph} Graph */
 /** @typedef {import("./model-file.js").GraphNode} GraphNode */
 /** @typedef {import("./nd-array.js").NdArray} NdArray */
+/** @typedef {import("./recipe.js").Recipe} Recipe */
 /** @typedef {import("./values.js").Call} Call */
 /** @typedef {import("./values.js").PlanDtype} PlanDtype */
 /** @typedef {import("./values.js").Value} Value */
-/** @typedef {(tracer: Tracer, node: GraphNode, inputs: (Value | undefined)[]) => Value[]} Operator */
+/** What a node takes. @typedef {(Value | undefined)[]} Inputs */
+/** @typedef {(tracer: Tracer, node: GraphNode, inputs: Inputs) => Value[]} Operator */
 /** @typedef {(node: GraphNode, inputs: (NdArray | undefined)[]) => NdArray[]} Fold */
 /**
  * Makes the `packed` of a call from its weights.
@@ -29,52 +32,8 @@ import { Buffer, Constant, DTYPE_CODE, ITEM, View, merged, writtenBy } from "./v
  * @property {(weights: NdArray, bias: NdArray | undefined) => unknown} matrix Of weights [units,
  *   inputs] and a bias [units].
  */
-/**
- * A graph that was laid out.
- *
- * @typedef {object} Recipe
- * @property {number} arena Bytes of the memory between the calls.
- * @property {{ array: NdArray, dtype: PlanDtype }[]} constants
- * @property {number[]} inputs Bytes of each.
- * @property {{ name: string, shape: readonly number[], dtype: PlanDtype }[]} outputs
- * @property {EncodedCall[]} calls
- * @property {number[]} hiddenSizes Those of its recurrent layers.
- */
-/**
- * A call whose buffers are numbers: the arena, the constants, the inputs, the outputs.
- *
- * @typedef {object} EncodedCall
- * @property {number} operation
- * @property {number} kind
- * @property {readonly number[]} sizes
- * @property {number} axes
- * @property {readonly number[]} places Buffer and offset in bytes of each; -1 for what is left out.
- * @property {readonly number[]} distances
- * @property {readonly [number, number]} numbers
- * @property {unknown} packed
- * @property {string} node
- */
-
 /** Elements of one tensor; a larger one is refused. */
 const MOST_ELEMENTS = 2 ** 30;
-
-/** The operations of `program.h`. */
-export const OPERATION = Object.freeze({
-  layer: 0,
-  product: 1,
-  activate: 2,
-  arithmetic: 3,
-  copy: 4,
-  fill: 5,
-  gather: 6,
-  softmax: 7,
-  normalize: 8,
-  reduce: 9,
-  depthwise: 10,
-  compare: 11,
-  where: 12,
-  cast: 13,
-});
 
 /** What a plan keeps from one layout to the next: folded constants and packed weights. */
 export class Kept {
@@ -228,9 +187,8 @@ export class Tracer {
     const kept = isStatic ? this.#kept.folded.get(key) : undefined;
     if (kept !== undefined) return kept;
     const arrays = values.map((value) => (value instanceof Constant ? value.array : undefined));
-    const results = this.#folds[node.opType](node, arrays).map(
-      (array) => new Constant(array, isStatic),
-    );
+    const made = this.#folds[node.opType](node, arrays);
+    const results = made.map((array) => new Constant(array, isStatic));
     if (isStatic) this.#kept.folded.set(key, results);
     return results;
   }
@@ -319,7 +277,12 @@ export class Tracer {
    * @param {() => NdArray} make
    */
   constant(key, make) {
-    return this.tensor(new Constant(this.keep(key, () => make().cast("float32")), true));
+    return this.tensor(
+      new Constant(
+        this.keep(key, () => make().cast("float32")),
+        true,
+      ),
+    );
   }
 
   /**
@@ -345,7 +308,8 @@ export class Tracer {
       throw new PlanError(`a tensor with ${call.sizes.length} axes that lie apart`);
     }
     const numbers = [...call.sizes, ...(call.distances ?? [])];
-    if (!numbers.every(Number.isSafeInteger)) throw new PlanError("sizes that are no whole numbers");
+    if (!numbers.every(Number.isSafeInteger))
+      throw new PlanError("sizes that are no whole numbers");
     call.node = this.#label;
     this.#calls.push(call);
     for (const buffer of writtenBy(call)) this.#producers.set(buffer, call);
@@ -407,58 +371,6 @@ export class Tracer {
     home.index = index;
     this.copy(tensor, new View(tensor.shape, tensor.dtype, home, 0, denseStrides(tensor.shape)));
   }
-}
-
-/**
- * Return the strides of each operand as a call over a shape takes them, 8 for each.
- *
- * @param {...(readonly number[])} strides
- */
-export function shaped(...strides) {
-  return strides.flatMap((own) => [...own, ...new Array(8 - own.length).fill(0)]);
-}
-
-/** @param {readonly Call[]} calls */
-function numberConstants(calls) {
-  const found = /** @type {Map<Buffer, PlanDtype>} */ (new Map());
-  for (const call of calls) {
-    for (const place of call.places) {
-      const array = place?.buffer.array;
-      if (place?.buffer.home !== "constant" || array === undefined) continue;
-      if (found.has(place.buffer)) continue;
-      place.buffer.index = found.size;
-      found.set(place.buffer, array.isWhole ? "int64" : array.dtype === "bool" ? "bool" : "float32");
-    }
-  }
-  return [...found].map(([buffer, dtype]) => ({
-    array: /** @type {NdArray} */ (buffer.array),
-    dtype,
-  }));
-}
-
-/**
- * @param {Call} call
- * @param {Readonly<Record<string, number>>} numbers
- * @returns {EncodedCall}
- */
-function encoded(call, numbers) {
-  const places = call.places.flatMap((place) => {
-    if (place === undefined) return [-1, 0];
-    const { buffer, offset } = place.buffer.root();
-    const at = place.offset + offset;
-    return buffer.home === "arena" ? [0, buffer.index + at] : [numbers[buffer.home] + buffer.index, at];
-  });
-  return {
-    operation: call.operation,
-    kind: call.kind,
-    sizes: call.sizes,
-    axes: call.axes ?? 0,
-    places,
-    distances: call.distances ?? [],
-    numbers: call.numbers ?? [0, 0],
-    packed: call.packed,
-    node: call.node ?? "",
-  };
 }
 
 /**

@@ -13,7 +13,10 @@ let buffers = 0;
 
 /** Memory that calls read and write. */
 export class Buffer {
-  /** @type {{ buffer: Buffer, offset: number } | undefined} A larger buffer that it is a part of. */
+  /**
+   * A larger buffer that it is a part of.
+   * @type {Place | undefined}
+   */
   parent;
 
   /** Its number among those of its home; for the arena its offset in bytes. */
@@ -44,22 +47,22 @@ export class Buffer {
 
 /** A tensor that is known when the plan runs: a view of a buffer. */
 export class View {
+  /** An activation that it has, where the graph gives it without: only that one may take it. */
+  applied = "";
+
   /**
    * @param {readonly number[]} shape
    * @param {PlanDtype} dtype
    * @param {Buffer} buffer
    * @param {number} offset Elements from the start of the buffer.
    * @param {readonly number[]} strides Elements from one entry of an axis to the next.
-   * @param {string} [applied] An activation that it already has, where the graph gives it without:
-   *   only that activation may take it.
    */
-  constructor(shape, dtype, buffer, offset, strides, applied = "") {
+  constructor(shape, dtype, buffer, offset, strides) {
     this.shape = shape;
     this.dtype = dtype;
     this.buffer = buffer;
     this.offset = offset;
     this.strides = strides;
-    this.applied = applied;
   }
 
   /**
@@ -68,8 +71,15 @@ export class View {
    * @param {{ shape?: readonly number[], strides?: readonly number[], offset?: number,
    *   applied?: string }} changes
    */
-  with({ shape = this.shape, strides = this.strides, offset = this.offset, applied = this.applied }) {
-    return new View(shape, this.dtype, this.buffer, offset, strides, applied);
+  with({
+    shape = this.shape,
+    strides = this.strides,
+    offset = this.offset,
+    applied = this.applied,
+  }) {
+    const made = new View(shape, this.dtype, this.buffer, offset, strides);
+    made.applied = applied;
+    return made;
   }
 
   get count() {

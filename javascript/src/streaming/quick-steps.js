@@ -40,24 +40,16 @@ export class QuickSteps {
    */
   static of({ interface: face, engine }, batch) {
     const [input, output] = [face.dataInputs[0], face.dataOutputs[0]];
-    if (engine.stepper === undefined || input === undefined || output === undefined) return undefined;
-    const inOrder = [input, ...face.stateInputs].every((spec, at) => spec.name === face.inputs[at]?.name);
-    const out = [output.name, ...face.states.map((pair) => pair.output)];
+    if (engine.stepper === undefined || input === undefined || output === undefined) {
+      return undefined;
+    }
+    if (!inOrder(face, input, output)) return undefined;
     const states = face.stateInputs.map((spec) => sizes(spec, batch));
     const shapes = [sizes(input, batch), ...states];
-    const known = shapes.flat().every((size) => size > 0);
-    const specs = [...face.inputs, ...face.outputs];
-    const fits =
-      inOrder &&
-      known &&
-      face.inputs.length === shapes.length &&
-      out.join("\n") === face.outputs.map((spec) => spec.name).join("\n") &&
-      specs.every((spec) => spec.dtype === "float32");
-    const stepper = fits ? engine.stepper(shapes) : undefined;
-    if (stepper === undefined) return undefined;
     const answer = sizes({ axes: output.axes.filter((axis) => axis !== TIME) }, batch);
-    if (answer.some((size) => size < 0)) return undefined;
-    return new QuickSteps(stepper, states, product(shapes[0] ?? []), answer);
+    if (![...shapes, answer].flat().every((size) => size > 0)) return undefined;
+    const stepper = engine.stepper(shapes);
+    return stepper && new QuickSteps(stepper, states, product(shapes[0] ?? []), answer);
   }
 
   /**
@@ -89,6 +81,24 @@ export class QuickSteps {
   close() {
     this.#stepper.close();
   }
+}
+
+/**
+ * Whether a model has one input and one output of float32, each followed by the states.
+ *
+ * @param {import("../contract.js").Interface} face
+ * @param {TensorSpec} input
+ * @param {TensorSpec} output
+ */
+function inOrder(face, input, output) {
+  const names = (/** @type {readonly TensorSpec[]} */ specs) => specs.map(({ name }) => name);
+  const given = [input.name, ...names(face.stateInputs)];
+  const made = [output.name, ...face.states.map((pair) => pair.output)];
+  return (
+    given.join("\n") === names(face.inputs).join("\n") &&
+    made.join("\n") === names(face.outputs).join("\n") &&
+    [...face.inputs, ...face.outputs].every((spec) => spec.dtype === "float32")
+  );
 }
 
 /**

@@ -183,9 +183,8 @@ export class WasmEngine {
    */
   #write(address, { dtype, data }) {
     const wide = dtype === "int32"; // the kernels have int64 alone
-    const type = wide ? BigInt64Array : /** @type {any} */ (data.constructor);
     const values = wide ? BigInt64Array.from(/** @type {Int32Array} */ (data), BigInt) : data;
-    this.#kernels.view(type, address, data.length).set(values);
+    this.#numbers(wide ? "int64" : dtype, address, data.length).set(values);
   }
 
   /**
@@ -195,10 +194,19 @@ export class WasmEngine {
    * @param {number} address
    */
   #read(dtype, own, shape, address) {
-    const type = /** @type {any} */ (dtypeOf(own)?.array);
-    const values = this.#kernels.view(type, address, product(shape)).slice();
-    const made = new Tensor(own, values, shape);
+    const made = new Tensor(own, this.#numbers(own, address, product(shape)).slice(), shape);
     return dtype === own || dtype === "" ? made : made.astype(dtype);
+  }
+
+  /**
+   * @param {string} dtype
+   * @param {number} address
+   * @param {number} length
+   * @returns {any} A typed array.
+   */
+  #numbers(dtype, address, length) {
+    const type = /** @type {typeof Float32Array} */ (dtypeOf(dtype)?.array);
+    return this.#kernels.view(type, address, length);
   }
 }
 
@@ -280,6 +288,8 @@ function specOf({ name, dtype, axes }) {
   return new TensorSpec(
     name,
     dtype,
-    axes.map((axis, position) => (axis === undefined || axis === "" ? `${name}.${position}` : axis)),
+    axes.map((axis, position) =>
+      axis === undefined || axis === "" ? `${name}.${position}` : axis,
+    ),
   );
 }

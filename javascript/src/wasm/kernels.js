@@ -122,7 +122,8 @@ export class Kernels {
         this.view(Float32Array, address, array.length).set(array);
       }
       const made = use(addresses);
-      if (made === 0) throw tooLarge(arrays.reduce((sum, array) => sum + (array?.length ?? 0), 0) * 4);
+      if (made === 0)
+        throw tooLarge(arrays.reduce((sum, array) => sum + (array?.length ?? 0), 0) * 4);
       return made;
     } finally {
       for (const address of addresses) this.call.give_back(address);

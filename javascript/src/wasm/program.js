@@ -4,8 +4,8 @@ import { EngineError, InputError } from "../errors.js";
 import { ITEM } from "../plan/values.js";
 
 /** @typedef {import("../plan/nd-array.js").NdArray} NdArray */
-/** @typedef {import("../plan/tracer.js").EncodedCall} EncodedCall */
-/** @typedef {import("../plan/tracer.js").Recipe} Recipe */
+/** @typedef {import("../plan/recipe.js").EncodedCall} EncodedCall */
+/** @typedef {import("../plan/recipe.js").Recipe} Recipe */
 /** @typedef {import("../plan/values.js").PlanDtype} PlanDtype */
 /** @typedef {import("./kernels.js").Kernels} Kernels */
 /** Weights in the memory of the kernels. @typedef {{ kind: 1 | 2, address: number }} Packed */
@@ -45,9 +45,10 @@ export class Constants {
     this.#held.set(array, { address, users: 1 });
     if (dtype === "int64") {
       this.#kernels.view(BigInt64Array, address, array.size).set(array.numbers().map(wide));
+    } else if (dtype === "bool") {
+      this.#kernels.view(Uint8Array, address, array.size).set(array.data);
     } else {
-      const type = dtype === "bool" ? Uint8Array : Float32Array;
-      this.#kernels.view(type, address, array.size).set(array.data);
+      this.#kernels.view(Float32Array, address, array.size).set(array.data);
     }
     return address;
   }

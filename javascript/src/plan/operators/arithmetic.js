@@ -3,9 +3,9 @@
 import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { arrayOf, broadcastShapes } from "../nd-array.js";
-import { OPERATION, shaped } from "../tracer.js";
+import { OPERATION, shaped } from "../recipe.js";
 import { Constant, merged } from "../values.js";
-import { constants, expanded, inverse, transposed } from "./movement.js";
+import { constants, expanded, inverse, transposed } from "./views.js";
 import { withActivation, withBias } from "./products.js";
 
 /** @typedef {import("../nd-array.js").NdArray} NdArray */
@@ -138,14 +138,21 @@ function unary(kind) {
  */
 function withAlpha(kind, alpha, beta = 0) {
   return (tracer, { attributes }, [value]) => {
-    const numbers = /** @type {const} */ ([attributes["alpha"] ?? alpha, attributes["beta"] ?? beta]);
+    const numbers = /** @type {const} */ ([
+      attributes["alpha"] ?? alpha,
+      attributes["beta"] ?? beta,
+    ]);
     return [activated(tracer, tracer.floats(value), kind, numbers)];
   };
 }
 
 /** @type {Operator} */
 function clip(tracer, node, inputs) {
-  const limit = (/** @type {string} */ name, /** @type {number} */ index, /** @type {number} */ none) => {
+  const limit = (
+    /** @type {string} */ name,
+    /** @type {number} */ index,
+    /** @type {number} */ none,
+  ) => {
     if (node.attributes[name] !== undefined) return node.attributes[name];
     if (inputs[index] === undefined) return none;
     const value = scalarOf(inputs[index]);
@@ -268,7 +275,11 @@ function batchNorm(tracer, node, inputs) {
   );
   const added = tracer.constant(`${key} shift ${shape.length}`, () => {
     const own = factors();
-    return arrayOf("float64", shape, own.map((value, unit) => shift.data[unit] - mean.data[unit] * value));
+    return arrayOf(
+      "float64",
+      shape,
+      own.map((value, unit) => shift.data[unit] - mean.data[unit] * value),
+    );
   });
   return [
     combined(tracer, ARITHMETIC.add, combined(tracer, ARITHMETIC.multiply, x, factor), added),

@@ -67,20 +67,27 @@ export function readSteps(body, scope, states) {
  */
 function termsOf(body, scope, states) {
   const terms = /** @type {Map<string, Term>} */ (new Map());
-  const constant = (/** @type {NdArray} */ array) => ({ kind: "constant", index: 0, array, parts: [] });
+  const constant = (/** @type {NdArray} */ array) => ({
+    kind: "constant",
+    index: 0,
+    array,
+    parts: [],
+  });
   for (const [name, value] of scope) {
     if (value instanceof Constant) terms.set(name, constant(value.array));
   }
   for (const [name, array] of body.initializers) terms.set(name, constant(array));
   body.inputs.forEach(({ name }, at) => {
-    const isState = at < states;
-    const index = isState ? at : at - states;
-    terms.set(name, { kind: isState ? "state" : "scan", index, parts: [] });
+    const kind = at < states ? "state" : "scan";
+    terms.set(name, { kind, index: at < states ? at : at - states, parts: [] });
   });
   for (const node of body.nodes) {
     const parts = node.inputs.map((name) => terms.get(name) ?? fail());
     if (parts.every((part) => part.kind === "constant") && Object.hasOwn(FOLDS, node.opType)) {
-      const made = FOLDS[node.opType](node, parts.map((part) => part.array));
+      const made = FOLDS[node.opType](
+        node,
+        parts.map((part) => part.array),
+      );
       node.outputs.forEach((name, index) => terms.set(name, constant(made[index])));
     } else if (node.opType === "Identity") {
       terms.set(node.outputs[0], parts[0]);
@@ -114,7 +121,11 @@ function direction(found, given, first) {
   }
   const [h, c] = news;
   const cell =
-    news.length === 2 ? lstm(h, c, first) : ["Tanh", "Relu"].includes(h.kind) ? rnn(h, first) : gru(h, first);
+    news.length === 2
+      ? lstm(h, c, first)
+      : ["Tanh", "Relu"].includes(h.kind)
+        ? rnn(h, first)
+        : gru(h, first);
   const early = output !== h;
   if (early) require(cell.cell === "rnn" && output === h.parts[0] && mask === undefined);
   return { ...cell, mask, early };
@@ -185,19 +196,19 @@ function gru(h, state) {
   const [xN, scaled] = either(n.parts[0], "Add", (part) => part.kind === "Split");
   const gates = z.parts[0];
   const [r, hN] = either(scaled, "Mul", (part) => part.parts[0] === gates);
-  require(r.kind === "Split" && gates.kind === "Sigmoid" && r.parts[0] === gates);
-  require(String([r.index, z.index].toSorted()) === "0,1" && gates.parts[0].kind === "Add");
-  let [xRz, hRz] = gates.parts[0].parts;
-  if (xRz.parts[0] !== xN.parts[0]) [xRz, hRz] = [hRz, xRz];
-  for (const [part, whole] of [[xRz, xN], [hRz, hN]]) {
-    require(part.kind === "Split" && whole.kind === "Split");
-    require(part.parts[0] === whole.parts[0] && part.index === 0 && whole.index === 1);
-  }
+  const split = r.kind === "Split" && r.parts[0] === gates;
+  require(split && String([r.index, z.index].toSorted()) === "0,1");
+  require(gates.kind === "Sigmoid" && gates.parts[0].kind === "Add");
+  checkHalves(gates.parts[0], xN, hN);
   const [weightHh, addend] = product(hN.parts[0], state);
   const hidden = weightHh.shape[0] / 3;
-  const halves = String([2 * hidden, hidden]);
-  require(String(sizesOf(hN)) === halves && String(sizesOf(xN)) === halves);
-  require(String(sizesOf(r)) === String([hidden, hidden]));
+  for (const [part, first] of /** @type {const} */ ([
+    [hN, 2 * hidden],
+    [xN, 2 * hidden],
+    [r, hidden],
+  ])) {
+    require(String(sizesOf(part)) === String([first, hidden]));
+  }
   const bias = addend && constantOf(addend);
   return cellOf({
     cell: "gru",
@@ -206,6 +217,25 @@ function gru(h, state) {
     weightHh,
     biasHh: bias?.reshaped([bias.size]),
   });
+}
+
+/**
+ * Check that the gates r and z take what the new gate's products leave of the same Splits.
+ *
+ * @param {Term} added
+ * @param {Term} xN
+ * @param {Term} hN
+ */
+function checkHalves(added, xN, hN) {
+  let [xRz, hRz] = added.parts;
+  if (xRz.parts[0] !== xN.parts[0]) [xRz, hRz] = [hRz, xRz];
+  for (const [part, whole] of [
+    [xRz, xN],
+    [hRz, hN],
+  ]) {
+    require(part.kind === "Split" && whole.kind === "Split");
+    require(part.parts[0] === whole.parts[0] && part.index === 0 && whole.index === 1);
+  }
 }
 
 /**

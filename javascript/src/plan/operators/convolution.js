@@ -3,13 +3,14 @@
 import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { zeros } from "../nd-array.js";
-import { OPERATION } from "../tracer.js";
-import { between, constants, padded, transposed } from "./movement.js";
+import { OPERATION } from "../recipe.js";
+import { between, constants, padded, transposed } from "./views.js";
 
 /** @typedef {import("../model-file.js").GraphNode} GraphNode */
 /** @typedef {import("../nd-array.js").NdArray} NdArray */
 /** @typedef {import("../tracer.js").Operator} Operator */
 /** @typedef {import("../tracer.js").Tracer} Tracer */
+/** @typedef {import("../values.js").Value} Value */
 /** @typedef {import("../values.js").View} View */
 /**
  * @typedef {object} Convolution
@@ -22,33 +23,46 @@ import { between, constants, padded, transposed } from "./movement.js";
 
 /** @type {Operator} */
 function conv(tracer, node, inputs) {
-  const [, weights, bias] = constants(inputs);
-  if (weights?.shape.length !== 3 || (inputs[2] !== undefined) !== (bias !== undefined)) {
-    throw new PlanError(`${label(node)}: is no convolution over time by weights`);
-  }
+  const convolution = read(node, inputs);
+  const { weights, groups, stride, dilation } = convolution;
   const given = tracer.floats(inputs[0]);
-  const { attributes } = node;
-  const convolution = {
-    weights,
-    bias,
-    groups: attributes["group"] ?? 1,
-    stride: attributes["strides"]?.[0] ?? 1,
-    dilation: attributes["dilations"]?.[0] ?? 1,
-  };
   check(node, given, convolution);
-  const { stride, dilation, groups } = convolution;
   const [units, features, kernel] = weights.shape;
   const reach = (kernel - 1) * dilation + 1;
-  const around = pads(node, given.shape[2], reach, stride);
-  let x = transposed(given, [0, 2, 1]); // [batch, time, features]
-  if (around.some(Boolean)) x = padded(tracer, x, [[0, 0], around, [0, 0]]);
-  else if (x.strides[2] !== 1 && x.shape[2] !== 1) x = tracer.dense(x);
+  const x = byTime(tracer, given, pads(node, given.shape[2], reach, stride));
   const time = Math.floor((x.shape[1] - reach) / stride) + 1;
   if (time < 1) throw new PlanError(`${label(node)}: ${x.shape[1]} steps, and it needs ${reach}`);
   const made = tracer.new([x.shape[0], time, units]);
   if (features === 1 && groups === units) depthwise(tracer, x, made, convolution);
   else for (let own = 0; own < groups; own++) group(tracer, x, made, convolution, own);
   return [transposed(made, [0, 2, 1])];
+}
+
+/**
+ * @param {GraphNode} node
+ * @param {(Value | undefined)[]} inputs
+ * @returns {Convolution}
+ */
+function read(node, inputs) {
+  const [, weights, bias] = constants(inputs);
+  if (weights?.shape.length !== 3 || (inputs[2] !== undefined) !== (bias !== undefined)) {
+    throw new PlanError(`${label(node)}: is no convolution over time by weights`);
+  }
+  const { group: groups = 1, strides = [1], dilations = [1] } = node.attributes;
+  return { weights, bias, groups, stride: strides[0], dilation: dilations[0] };
+}
+
+/**
+ * Return the input as [batch, time, features], its features side by side, with zeros around.
+ *
+ * @param {Tracer} tracer
+ * @param {View} given
+ * @param {[number, number]} around
+ */
+function byTime(tracer, given, around) {
+  const x = transposed(given, [0, 2, 1]);
+  if (around.some(Boolean)) return padded(tracer, x, [[0, 0], around, [0, 0]]);
+  return x.strides[2] !== 1 && x.shape[2] !== 1 ? tracer.dense(x) : x;
 }
 
 /**
@@ -137,7 +151,10 @@ function depthwise(tracer, x, made, { weights, bias, stride, dilation }) {
   const [channels, , kernel] = weights.shape;
   const key = `depthwise ${weights.id}`;
   const rows = tracer.constant(key, () => weights.reshaped([channels, kernel]).turned);
-  const added = tracer.constant(`${key} bias ${bias?.id ?? ""}`, () => bias ?? zeros("float32", [channels]));
+  const added = tracer.constant(
+    `${key} bias ${bias?.id ?? ""}`,
+    () => bias ?? zeros("float32", [channels]),
+  );
   const [batch, time] = made.shape;
   tracer.emit({
     operation: OPERATION.depthwise,

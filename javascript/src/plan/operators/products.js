@@ -3,8 +3,9 @@
 import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { arrayOf, repeatedStrides } from "../nd-array.js";
-import { OPERATION } from "../tracer.js";
+import { OPERATION } from "../recipe.js";
 import { Constant, View, merged } from "../values.js";
+import { transposed } from "./views.js";
 
 /** @typedef {import("../nd-array.js").NdArray} NdArray */
 /** @typedef {import("../tracer.js").Operator} Operator */
@@ -43,7 +44,10 @@ export function multiplied(tracer, given, weights) {
   const key = `matrix ${rows.shape.join(" ")} ${rows === owner} ${owner.id} ${bias?.id ?? ""}`;
   const packed = tracer.keep(key, () => tracer.packer.matrix(rows, bias));
   const x = onRows(tracer, given);
-  const { sizes, strides: [steps] } = merged(x.shape.slice(0, -1), x.strides.slice(0, -1));
+  const {
+    sizes,
+    strides: [steps],
+  } = merged(x.shape.slice(0, -1), x.strides.slice(0, -1));
   const [outer, count] = [1, 1, ...sizes].slice(-2);
   const [outerStep, rowStep] = [0, 0, ...steps].slice(-2);
   const made = tracer.new([...x.shape.slice(0, -1), units]);
@@ -124,14 +128,20 @@ export function withActivation(tracer, x, kind) {
   return made;
 }
 
+/**
+ * @param {import("../model-file.js").GraphNode} node
+ * @param {Value | undefined} weights
+ */
+function matrixOf(node, weights) {
+  if (weights instanceof Constant && weights.array.shape.length === 2) return weights.array;
+  throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
+}
+
 /** @type {Operator} */
 function matmul(tracer, node, [x, weights]) {
-  if (!(weights instanceof Constant) || weights.array.shape.length !== 2) {
-    throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
-  }
+  const owner = matrixOf(node, weights);
   const tensor = tracer.floats(x);
   if (!tensor.shape.length) throw new PlanError(`${label(node)}: multiplies a number`);
-  const owner = weights.array;
   return [multiplied(tracer, tensor, { rows: turned(tracer, owner), owner })];
 }
 
@@ -145,33 +155,40 @@ function turned(tracer, array) {
 
 /** @type {Operator} */
 function gemm(tracer, node, [value, weights, bias]) {
-  const known = weights instanceof Constant && weights.array.shape.length === 2;
-  if (!known || bias instanceof View) {
+  if (bias instanceof View) {
     throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
   }
   const { alpha = 1, beta = 1, transA = 0, transB = 0 } = node.attributes;
-  let owner = weights.array;
-  if (alpha !== 1) {
-    const whole = owner;
-    owner = tracer.keep(`scaled ${whole.id} ${alpha}`, () => scaled(whole, alpha));
-  }
+  const array = matrixOf(node, weights);
+  const owner =
+    alpha === 1 ? array : tracer.keep(`scaled ${array.id} ${alpha}`, () => scaled(array, alpha));
   const rows = transB ? owner : turned(tracer, owner);
-  let x = tracer.floats(value);
-  if (x.shape.length !== 2) {
-    throw new PlanError(`${label(node)}: takes a tensor with ${x.shape.length} axes`);
+  const given = tracer.floats(value);
+  if (given.shape.length !== 2) {
+    throw new PlanError(`${label(node)}: takes a tensor with ${given.shape.length} axes`);
   }
-  if (transA) x = x.with({ shape: x.shape.toReversed(), strides: x.strides.toReversed() });
-  if (bias === undefined || beta === 0) return [multiplied(tracer, x, { rows, owner })];
-  const { array } = bias;
-  if (array.shape.length === 2 && array.shape[0] !== 1) {
+  const x = transA ? transposed(given, [1, 0]) : given;
+  const row = bias && beta !== 0 ? rowOf(tracer, node, bias.array, rows.shape[0]) : undefined;
+  return [multiplied(tracer, x, { rows, owner, bias: row })];
+}
+
+/**
+ * Return the bias of a Gemm, one number for each unit.
+ *
+ * @param {Tracer} tracer
+ * @param {import("../model-file.js").GraphNode} node
+ * @param {NdArray} bias
+ * @param {number} units
+ */
+function rowOf(tracer, node, bias, units) {
+  if (bias.shape.length === 2 && bias.shape[0] !== 1) {
     throw new PlanError(`${label(node)}: adds another row to each row`);
   }
-  const units = rows.shape[0];
-  const row = tracer.keep(`bias ${array.id} ${units} ${beta}`, () => {
-    const flat = scaled(array, beta).reshaped([array.size]);
+  const { beta = 1 } = node.attributes;
+  return tracer.keep(`bias ${bias.id} ${units} ${beta}`, () => {
+    const flat = scaled(bias, beta).reshaped([bias.size]);
     return flat.strided([units], repeatedStrides(flat.shape, [units]));
   });
-  return [multiplied(tracer, x, { rows, owner, bias: row })];
 }
 
 /**
@@ -180,7 +197,11 @@ function gemm(tracer, node, [value, weights, bias]) {
  */
 function scaled(array, factor) {
   const single = Math.fround(factor);
-  return arrayOf("float32", array.shape, array.numbers().map((value) => value * single));
+  return arrayOf(
+    "float32",
+    array.shape,
+    array.numbers().map((value) => value * single),
+  );
 }
 
 /** @type {Readonly<Record<string, Operator>>} */

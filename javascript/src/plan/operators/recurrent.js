@@ -9,8 +9,8 @@ import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { arrayOf, concatenated } from "../nd-array.js";
 import { DirectionWeights } from "../packing.js";
-import { OPERATION } from "../tracer.js";
-import { constants, picked, transposed } from "./movement.js";
+import { OPERATION } from "../recipe.js";
+import { constants, picked, transposed } from "./views.js";
 
 /** @typedef {import("../model-file.js").GraphNode} GraphNode */
 /** @typedef {import("../nd-array.js").NdArray} NdArray */
@@ -180,9 +180,7 @@ function lengthsOf(tracer, node, value, batch) {
  */
 function checked(name, tensor, shape) {
   if (String(tensor.shape) === String(shape)) return tensor;
-  throw new PlanError(
-    `${name}: expected [${shape.join(", ")}], got [${tensor.shape.join(", ")}]`,
-  );
+  throw new PlanError(`${name}: expected [${shape.join(", ")}], got [${tensor.shape.join(", ")}]`);
 }
 
 /**
@@ -191,11 +189,11 @@ function checked(name, tensor, shape) {
  * @param {GraphNode} node
  */
 function directionsOf(node) {
-  const direction = node.attributes["direction"] ?? "forward";
-  if (direction === "forward") return [false];
-  if (direction === "reverse") return [true];
-  if (direction === "bidirectional") return [false, true];
-  throw new PlanError(`${label(node)}: direction '${direction}'`);
+  const way = node.attributes["direction"] ?? "forward";
+  if (way === "forward") return [false];
+  if (way === "reverse") return [true];
+  if (way === "bidirectional") return [false, true];
+  throw new PlanError(`${label(node)}: direction '${way}'`);
 }
 
 /**
@@ -212,6 +210,25 @@ function weightsOf(tracer, node, inputs, directions) {
     throw new PlanError(`${label(node)}: its weights are computed from the data`);
   }
   const relu = checkAttributes(node, inputs, directions);
+  checkSizes(node, directions, w, r, b);
+  const before = node.opType === "GRU" && !node.attributes["linear_before_reset"];
+  const key = `weights ${before} ${relu} ${node.opType} ${w.id} ${r.id} ${b?.id ?? ""}`;
+  return tracer.keep(key, () =>
+    Array.from({ length: directions }, (_, way) => {
+      const parts = { w: w.entry(way), r: r.entry(way), b: b?.entry(way) };
+      return direction(node.opType, parts, before, relu);
+    }),
+  );
+}
+
+/**
+ * @param {GraphNode} node
+ * @param {number} directions
+ * @param {NdArray} w
+ * @param {NdArray} r
+ * @param {NdArray | undefined} b
+ */
+function checkSizes(node, directions, w, r, b) {
   const gates = GATES[node.opType].length;
   const hidden = node.attributes["hidden_size"] || r.shape.at(-1);
   const wanted = [directions, gates * hidden];
@@ -224,14 +241,6 @@ function weightsOf(tracer, node, inputs, directions) {
   if (b !== undefined && String(b.shape) !== String([directions, 2 * gates * hidden])) {
     throw new PlanError(`${label(node)}: biases of shape [${b.shape.join(", ")}]`);
   }
-  const before = node.opType === "GRU" && !node.attributes["linear_before_reset"];
-  const key = `weights ${before} ${relu} ${node.opType} ${w.id} ${r.id} ${b?.id ?? ""}`;
-  return tracer.keep(key, () =>
-    Array.from({ length: directions }, (_, way) => {
-      const parts = { w: w.entry(way), r: r.entry(way), b: b?.entry(way) };
-      return direction(node.opType, parts, before, relu);
-    }),
-  );
 }
 
 /**
@@ -253,10 +262,16 @@ function direction(operator, { w, r, b }, before, relu) {
   };
   if (b === undefined) return new DirectionWeights(own);
   const half = b.size / 2;
-  const [biasIh, biasHh] = [b.rows(0, half), b.rows(half, b.size)].map((part) => inOrder(part, order));
+  const [biasIh, biasHh] = [b.rows(0, half), b.rows(half, b.size)].map((part) =>
+    inOrder(part, order),
+  );
   if (cell !== "gru") return new DirectionWeights({ ...own, bias: sum(biasIh, biasHh, half) });
   const reset = (half / 3) * 2;
-  return new DirectionWeights({ ...own, bias: sum(biasIh, biasHh, reset), biasN: biasHh.rows(reset, half) });
+  return new DirectionWeights({
+    ...own,
+    bias: sum(biasIh, biasHh, reset),
+    biasN: biasHh.rows(reset, half),
+  });
 }
 
 /**
@@ -292,13 +307,20 @@ function checkAttributes(node, inputs, directions) {
   if (opType === "LSTM" && inputs[7] !== undefined) {
     throw new PlanError(`${label(node)}: peepholes are not known to the native engine`);
   }
-  const found = /** @type {string[]} */ (attributes["activations"] ?? []).map((name) =>
-    name.toLowerCase(),
-  );
+  return isRelu(node, directions);
+}
+
+/**
+ * @param {GraphNode} node
+ * @param {number} directions
+ */
+function isRelu(node, directions) {
+  const named = /** @type {string[]} */ (node.attributes["activations"] ?? []);
+  const found = named.map((name) => name.toLowerCase());
   const repeated = (/** @type {readonly string[]} */ names) =>
     String(new Array(directions).fill(names).flat());
-  if (opType === "RNN" && String(found) === repeated(["relu"])) return true;
-  if (found.length && String(found) !== repeated(USUAL[opType])) {
+  if (node.opType === "RNN" && String(found) === repeated(["relu"])) return true;
+  if (found.length && String(found) !== repeated(USUAL[node.opType])) {
     throw new PlanError(`${label(node)}: activations ${found.join(", ")} are not known`);
   }
   return false;

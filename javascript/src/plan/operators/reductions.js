@@ -3,10 +3,10 @@
 import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { count } from "../nd-array.js";
-import { OPERATION } from "../tracer.js";
+import { OPERATION } from "../recipe.js";
 import { ACTIVATION, ARITHMETIC, activated, byMemory, combined } from "./arithmetic.js";
-import { axesOf, normalAxis } from "./folding.js";
-import { constants, inverse, needsConstants, onAxes, transposed } from "./movement.js";
+import { axesOf, normalAxis } from "./shape-rules.js";
+import { constants, inverse, needsConstants, onAxes, transposed } from "./views.js";
 
 /** @typedef {import("../tracer.js").Operator} Operator */
 /** @typedef {import("../tracer.js").Tracer} Tracer */
@@ -65,7 +65,12 @@ function reduce(kind) {
       tensor = reduced(tracer, tensor, axis, kind);
     }
     if (node.attributes["keepdims"] ?? 1) return [tensor];
-    return [onAxes(tensor, all.filter((axis) => !dropped.has(axis)))];
+    return [
+      onAxes(
+        tensor,
+        all.filter((axis) => !dropped.has(axis)),
+      ),
+    ];
   };
 }
 

@@ -4,10 +4,10 @@ import { PlanError } from "../../errors.js";
 import { isGraph, label } from "../model-file.js";
 import { zeros } from "../nd-array.js";
 import { DirectionWeights } from "../packing.js";
-import { OPERATION } from "../tracer.js";
+import { OPERATION } from "../recipe.js";
 import { Constant, View } from "../values.js";
 import { NoMatch, readSteps } from "./cell-pattern.js";
-import { picked, reshaped } from "./movement.js";
+import { picked, reshaped } from "./views.js";
 import { productOf } from "./products.js";
 import { inOrder, onDenseRows, runDirection, sum } from "./recurrent.js";
 
@@ -52,13 +52,12 @@ function scan(tracer, node, inputs) {
  * @returns {Scan}
  */
 function readScan(tracer, node, inputs) {
-  const { attributes } = node;
-  const body = attributes["body"];
-  const scanned = attributes["num_scan_inputs"];
+  const { body, num_scan_inputs: scanned, ...attributes } = node.attributes;
   const given = inputs.filter((value) => value !== undefined);
-  const states = given.length - scanned;
-  const sound = isGraph(body) && states >= 0 && scanned >= 1 && body.outputs.length >= states;
-  if (!sound || body.inputs.length !== inputs.length || given.length !== inputs.length) {
+  const states = inputs.length - scanned;
+  const outputs = isGraph(body) ? body.outputs.length - states : -1;
+  const sound = states >= 0 && scanned >= 1 && outputs >= 0 && given.length === inputs.length;
+  if (!sound || body.inputs.length !== inputs.length) {
     throw new PlanError(`${label(node)}: a body that does not fit`);
   }
   for (const name of ["scan_input_axes", "scan_output_axes"]) {
@@ -66,15 +65,23 @@ function readScan(tracer, node, inputs) {
       throw new PlanError(`${label(node)}: scans along another axis than the first`);
     }
   }
-  const outputs = body.outputs.length - states;
   return {
     node,
     body,
     initial: given.slice(0, states),
     walked: given.slice(states).map((value) => tracer.tensor(value)),
-    ways: attributes["scan_input_directions"] ?? new Array(scanned).fill(0),
-    out: attributes["scan_output_directions"] ?? new Array(outputs).fill(0),
+    ways: directions(attributes["scan_input_directions"], scanned),
+    out: directions(attributes["scan_output_directions"], outputs),
   };
+}
+
+/**
+ * @param {readonly number[] | undefined} given
+ * @param {number} size
+ * @returns {readonly number[]}
+ */
+function directions(given, size) {
+  return given ?? new Array(size).fill(0);
 }
 
 /**
@@ -93,7 +100,9 @@ function asLayers(tracer, { initial, walked, ways, out }, steps) {
     if (step.mask !== undefined && ways[step.mask] !== backward) throw new NoMatch();
     const [time, batch] = x.shape;
     const sizes = [weights.stateSize, weights.hiddenSize].slice(0, per);
-    const [h0, c0] = sizes.map((size, part) => stateOf(tracer, initial[index * per + part], batch, size));
+    const [h0, c0] = sizes.map((size, part) =>
+      stateOf(tracer, initial[index * per + part], batch, size),
+    );
     const y = tracer.new([time, batch, weights.stateSize]);
     const ends = sizes.map((size) => tracer.new([batch, size]));
     const [hN, cN] = ends;
@@ -115,7 +124,10 @@ function prepare(tracer, step, walked) {
   const projected = walked[step.scanned];
   const call = productOf(tracer, projected);
   if (call === undefined || projected.shape.length !== 3) throw new NoMatch();
-  const { x, weights: { rows, owner, bias } } = call.about;
+  const {
+    x,
+    weights: { rows, owner, bias },
+  } = call.about;
   if (rows.shape[0] !== step.weightHh.shape[0]) throw new NoMatch();
   const key = `scan ${tracer.path.join(".")} ${owner.id} ${bias?.id ?? ""} ${step.scanned}`;
   const weights = tracer.keep(key, () => weightsOf(step, rows, bias));
@@ -130,7 +142,10 @@ function prepare(tracer, step, walked) {
  */
 function weightsOf(step, rows, given) {
   const { cell, nonlinearity, order, weightHh, biasHh, projection } = step;
-  let [bias, biasN] = [given && inOrder(given, order), /** @type {NdArray | undefined} */ (undefined)];
+  let [bias, biasN] = [
+    given && inOrder(given, order),
+    /** @type {NdArray | undefined} */ (undefined),
+  ];
   if (biasHh !== undefined) {
     const other = inOrder(biasHh, order);
     const reset = (biasHh.size / 3) * 2;
@@ -157,12 +172,14 @@ function weightsOf(step, rows, given) {
  */
 function lengthsOf(tracer, mask, x) {
   const call = tracer.producer(mask);
-  if (call?.operation !== OPERATION.compare || call.about?.["operator"] !== "Less") throw new NoMatch();
+  if (call?.operation !== OPERATION.compare || call.about?.["operator"] !== "Less")
+    throw new NoMatch();
   const [column, ends] = call.about["operands"];
   const [time, batch] = x.shape;
   if (!(column instanceof Constant) || !(ends instanceof View)) throw new NoMatch();
   const { array } = column;
-  const counts = String(array.shape) === String([time, 1, 1]) && array.data.every((step, at) => step === at);
+  const counts =
+    String(array.shape) === String([time, 1, 1]) && array.data.every((step, at) => step === at);
   if (!counts || String(ends.shape) !== String([1, batch, 1])) throw new NoMatch();
   return tracer.dense(reshaped(tracer, ends, [batch]));
 }
@@ -174,7 +191,8 @@ function lengthsOf(tracer, mask, x) {
  * @param {number} size
  */
 function stateOf(tracer, value, batch, size) {
-  if (value instanceof Constant && !value.array.data.some((number) => number !== 0)) return undefined;
+  if (value instanceof Constant && !value.array.data.some((number) => number !== 0))
+    return undefined;
   const state = onDenseRows(tracer, tracer.floats(value));
   if (String(state.shape) !== String([batch, size])) throw new NoMatch();
   return state;
@@ -201,9 +219,13 @@ function stepByStep(tracer, { node, body, initial, walked, ways, out }) {
   let state = /** @type {Value[]} */ (initial.map((value) => tracer.tensor(value)));
   const made = /** @type {View[]} */ ([]);
   for (let step = 0; step < time; step++) {
-    const parts = walked.map((tensor, index) => picked(tensor, 0, ways[index] ? time - 1 - step : step));
+    const parts = walked.map((tensor, index) =>
+      picked(tensor, 0, ways[index] ? time - 1 - step : step),
+    );
     const values = [...state, ...parts];
-    const bound = body.inputs.map(({ name }, index) => /** @type {const} */ ([name, values[index]]));
+    const bound = body.inputs.map(
+      ({ name }, index) => /** @type {const} */ ([name, values[index]]),
+    );
     const results = tracer.branch(body, 0, /** @type {[string, Value][]} */ (bound));
     state = results.slice(0, initial.length);
     results.slice(initial.length).forEach((value, index) => {
