@@ -1,6 +1,7 @@
 /** Run and stream recurrent ONNX models of rnnedge, in a page or in Node. */
 
 export { Session } from "./session.js";
+export { StreamPool } from "./pool/pool.js";
 export { Stream } from "./streaming/stream.js";
 export { Tensor } from "./tensor.js";
 export { Interface, METADATA_KEY, TensorSpec, readContract } from "./contract.js";

@@ -14,6 +14,7 @@ import {
   oneLine,
 } from "./errors.js";
 import { openSource } from "./model-source.js";
+import { StreamPool } from "./pool/pool.js";
 import { readGolden } from "./proof/golden.js";
 import { checkGolden } from "./proof/golden-check.js";
 import { Stream } from "./streaming/stream.js";
@@ -28,6 +29,7 @@ import { Stream } from "./streaming/stream.js";
 /** @typedef {import("./engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("./engine/open.js").EngineName} EngineName */
 /** @typedef {import("./model-source.js").Model} Model */
+/** @typedef {import("./pool/pool.js").PoolOptions} PoolOptions */
 /** @typedef {import("./proof/golden.js").GoldenFiles} GoldenFiles */
 /** @typedef {import("./proof/golden-check.js").CheckResult} CheckResult */
 /** @typedef {import("./streaming/stream.js").StreamOptions} StreamOptions */
@@ -115,8 +117,8 @@ export class Session {
     const text = (await source.metadata()).get(METADATA_KEY);
     if (text === undefined) {
       throw new ContractError(
-        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or a ` +
-          "file of another exporter with rnnedge export theirs.onnx -o model.onnx",
+        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or run it ` +
+          "with ONNX Runtime itself",
       );
     }
     const contract = readContract(text, source.name);
@@ -207,6 +209,20 @@ export class Session {
    */
   stream(options = {}) {
     return new Stream(this, options);
+  }
+
+  /**
+   * Make a pool of streams that come and go, and are stepped together.
+   *
+   * @param {PoolOptions} [options]
+   * @returns {StreamPool} The pool, without streams.
+   * @throws {StateError} If the model has no states to keep, reads the future, or has a state or an
+   *   output without a batch axis.
+   * @throws {InputError} If a number is out of its range, an input has no batch axis and is no
+   *   constant, or a constant has one or does not fit.
+   */
+  pool(options = {}) {
+    return new StreamPool(this, options);
   }
 
   /**

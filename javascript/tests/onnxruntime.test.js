@@ -84,6 +84,49 @@ for (const engine of ENGINES) {
     assert.ok(largestDifference(parts, [...whole.output.data]) <= CLOSE);
   });
 
+  test(`${engine}: a pool gives what single streams give`, async () => {
+    const session = await open("projected", engine);
+    const [pool, single] = [session.pool(), session.stream()];
+    const [a, b] = [pool.open(), pool.open()];
+    for (const value of [0.1, -0.4, 0.9]) {
+      const frame = new Float32Array([value, value / 2, -value]);
+      const [expected, answers] = [
+        await single.step(frame),
+        await pool.step(new Map([[b, new Float32Array(3)], [a, frame]])), // prettier-ignore
+      ];
+      assert.ok(largestDifference([...answers.get(a).data], [...expected.data]) <= CLOSE);
+    }
+    for (const [index, tensor] of pool.state(a).entries()) {
+      assert.ok(largestDifference([...tensor.data], [...single.state[index].data]) <= CLOSE);
+    }
+  });
+
+  test(`${engine}: several inputs, one of them constant, step as the whole runs`, async () => {
+    const session = await open("two-inputs", engine);
+    const gain = Float32Array.of(0.5);
+    const signal = Float32Array.from({ length: 4 * 2 }, (_, index) => Math.cos(index));
+    const ids = BigInt64Array.from([1n, 4n, 0n, 2n, 3n, 3n, 1n, 0n]);
+    const whole = await session.run({
+      signal: new Tensor("float32", signal, [4, 2, 1]),
+      ids: new Tensor("int64", ids, [4, 2]),
+      gain,
+    });
+    const stream = session.stream({ batch: 2, constants: { gain } });
+    const names = session.interface.dataOutputs.map((spec) => spec.name);
+    const stepped = names.map(() => []);
+    for (let step = 0; step < 4; step++) {
+      const rows = [2 * step, 2 * step + 2];
+      const outputs = await stream.step({
+        signal: signal.subarray(...rows),
+        ids: ids.subarray(...rows),
+      });
+      names.forEach((name, index) => stepped[index].push(...outputs[name].data));
+    }
+    names.forEach((name, index) => {
+      assert.ok(largestDifference(stepped[index], [...whole.outputs[name].data]) <= CLOSE);
+    });
+  });
+
   test(`${engine}: a model that the library refuses`, async () => {
     const content = new Uint8Array(await readFile(modelPath("gru")));
     const at = Buffer.from(content).indexOf("GRU");

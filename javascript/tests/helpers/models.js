@@ -1,4 +1,4 @@
-/** What `tests/javascript/export_models.py` wrote, and what stands in for an engine. */
+/** What `tests/javascript/helpers/javascript_models.py` wrote, and what stands in for an engine. */
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -16,7 +16,7 @@ function readCases() {
     return readFileSync(`${MODELS}/cases.json`, "utf-8");
   } catch (error) {
     throw new Error(
-      `${MODELS}: run python tests/javascript/export_models.py in the repository first`,
+      `${MODELS}: run python tests/javascript/helpers/javascript_models.py in the repository first`,
       { cause: error },
     );
   }

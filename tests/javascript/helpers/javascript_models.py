@@ -1,7 +1,9 @@
-"""Exports what the tests of the JavaScript package read: `python tests/javascript/export_models.py`.
+"""Exports what the tests of the JavaScript package read.
 
-Each model lies in a folder with its golden vectors. `cases.json` has what the Python runtime says and
-gives: the messages for calls that are refused, the outputs of streams, and the sizes of axes.
+    python tests/javascript/helpers/javascript_models.py
+
+Each model lies in a folder with its golden vectors. `cases.json` has what the Python runtime says
+and gives: the messages of refused calls, the outputs of streams, and the sizes of axes.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from rnnedge_runtime import RnnEdgeError, Session
 from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 
-FOLDER = Path(__file__).resolve().parents[2] / "javascript" / "tests" / "models"
+FOLDER = Path(__file__).resolve().parents[3] / "javascript" / "tests" / "models"
 """Where `npm test` looks for them."""
 STEPS, BATCH = 7, 2
 
@@ -56,7 +58,11 @@ class Strided(nn.Module):
 
 def _two_inputs(path: Path) -> nn.Module:
     model = TwoInputs().eval()
-    inputs = (torch.rand(STEPS, BATCH, 1), torch.zeros(STEPS, BATCH, dtype=torch.int64), torch.rand(1))
+    inputs = (
+        torch.rand(STEPS, BATCH, 1),
+        torch.zeros(STEPS, BATCH, dtype=torch.int64),
+        torch.rand(1),
+    )
     axes = {name: {0: "time", 1: "batch"} for name in ("signal", "ids")}
     rnnedge.export(model, path, example_inputs=inputs, dynamic_axes=axes, validate=False)
     return model
@@ -185,6 +191,17 @@ BAD_CALLS: list[dict[str, Any]] = [
         "constants": {"gain": zeros("float32", 1)},
         "steps": {"signal": zeros("float32", 1, 1), "gain": zeros("float32", 1)},
     },
+    {"model": "gru", "pool": {"capacity": 0}, "frames": []},
+    {"model": "bidirectional", "pool": {}, "frames": []},
+    {"model": "gru", "pool": {"constants": {"input": X}}, "frames": []},
+    {"model": "two-inputs", "pool": {}, "frames": []},
+    {"model": "gru", "pool": {"capacity": 2}, "frames": [zeros("float32", 3)] * 3},
+    {"model": "gru", "pool": {}, "frames": [zeros("float32", 1, 1, 3)]},
+    {"model": "gru", "pool": {}, "frames": [zeros("float32", 0, 3)]},
+    {"model": "gru", "pool": {}, "frames": [zeros("float32", 4), zeros("float64", 3)]},
+    {"model": "gru", "pool": {}, "frames": [zeros("float32", 3), filled(float("nan"), 2, 3)]},
+    {"model": "gru", "pool": {}, "frames": [zeros("float32", 3)], "closed": 0},
+    {"model": "gru", "pool": {}, "frames": [], "closed": 5},
 ]
 EMPTY_BATCHES = {"gru": [5, 0, 3], "lstm": [0, 5, 3], "bidirectional": [5, 0, 3]}
 AXES: list[tuple[str, dict[str, int]]] = [
@@ -219,6 +236,9 @@ def _call(session: Session, case: Mapping[str, Any]) -> None:
         state = _arrays(case["states"]) if "states" in case else state
         session.run(data, lengths=case.get("lengths"), state=state)
         return
+    if "pool" in case:
+        _step_pool(session, case)
+        return
     constants = _arrays(case["constants"]) if "constants" in case else None
     stream = session.stream(case.get("batch", 1), constants=constants)
     if "reset" in case:
@@ -227,6 +247,17 @@ def _call(session: Session, case: Mapping[str, Any]) -> None:
         stream.state = tuple(_array(item) for item in case["set_state"])
     else:
         stream.step(_array(case["step"]) if "step" in case else _arrays(case["steps"]))
+
+
+def _step_pool(session: Session, case: Mapping[str, Any]) -> None:
+    options = dict(case["pool"])
+    if "constants" in options:
+        options["constants"] = _arrays(options["constants"])
+    pool = session.pool(**options)
+    frames = {pool.open(): _array(frame) for frame in case["frames"]}
+    if "closed" in case:
+        pool.close(case["closed"])
+    pool.step(frames)
 
 
 def _refusals(sessions: Mapping[str, Session]) -> list[dict[str, Any]]:
@@ -267,7 +298,7 @@ def _empty(sessions: Mapping[str, Session]) -> list[dict[str, Any]]:
 
 
 def _contracts(text: str) -> list[dict[str, str]]:
-    """Damage a contract in ways that no exporter does, and keep what is said of each."""
+    """Damage a contract in ways that no exporter does, and keep the message for each."""
     whole = json.loads(text)
     found = []
     for damaged in _damaged(text, whole):
