@@ -1,4 +1,7 @@
-/** ONNX Runtime, node and web: golden vectors, and streams that give what Python's give. */
+/**
+ * ONNX Runtime, node and web, and the engine of `wasm.test.js`: golden vectors, and streams
+ * that give what Python's give.
+ */
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -7,7 +10,10 @@ import { test } from "node:test";
 import { Session, Tensor } from "../src/index.js";
 import { MODELS, cases, modelPath } from "./helpers/models.js";
 
-const ENGINES = ["onnxruntime-node", "onnxruntime-web"];
+const ENGINES = process.env.RNNEDGE_TEST_ENGINES?.split(",") ?? [
+  "onnxruntime-node",
+  "onnxruntime-web",
+];
 const CLOSE = 1e-6;
 
 /** Web opens bytes and node opens paths: each is tested as it is used. */
@@ -21,8 +27,11 @@ function largestDifference(given, expected) {
   return given.reduce((most, value, index) => Math.max(most, Math.abs(value - expected[index])), 0);
 }
 
+/** What computes in int8 is left to ONNX Runtime. */
+const known = (engine) => cases.models.filter((name) => engine !== "wasm" || name !== "int8-all");
+
 for (const engine of ENGINES) {
-  for (const name of cases.models) {
+  for (const name of known(engine)) {
     test(`${engine}: ${name} gives its golden vectors`, async () => {
       const session = await open(name, engine);
       assert.equal(session.engine.name, engine);
@@ -132,6 +141,11 @@ for (const engine of ENGINES) {
     const at = Buffer.from(content).indexOf("GRU");
     content[at] = "Q".charCodeAt(0);
     await assert.rejects(Session.open(content, { engine }), (error) => {
+      if (engine === "wasm") {
+        assert.equal(error.name, "PlanError");
+        assert.match(error.message, /^Squeeze node .* which nothing makes$/u);
+        return true;
+      }
       assert.equal(error.name, "ModelError");
       assert.match(
         error.message,
@@ -143,12 +157,13 @@ for (const engine of ENGINES) {
 }
 
 test("a graph that was changed after the export", async () => {
+  const engine = ENGINES[0];
   const content = Buffer.from(await readFile(modelPath("gru")));
   const at = content.lastIndexOf('"name":"h_n"');
   content.write('"name":"h_m"', at);
   const pair = content.lastIndexOf('"output":"h_n"');
   content.write('"output":"h_m"', pair);
-  await assert.rejects(Session.open(content, { engine: "onnxruntime-node" }), {
+  await assert.rejects(Session.open(content, { engine }), {
     name: "ModelError",
     message:
       "the model: its contract promises the outputs h_m, output, the graph has h_n, output: it " +

@@ -153,12 +153,14 @@ function turned(tracer, array) {
   return tracer.keep(`turned ${array.id}`, () => array.turned);
 }
 
+const GEMM = { alpha: 1, beta: 1, transA: 0, transB: 0 };
+
 /** @type {Operator} */
 function gemm(tracer, node, [value, weights, bias]) {
   if (bias instanceof View) {
     throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
   }
-  const { alpha = 1, beta = 1, transA = 0, transB = 0 } = node.attributes;
+  const { alpha, beta, transA, transB } = { ...GEMM, ...node.attributes };
   const array = matrixOf(node, weights);
   const owner =
     alpha === 1 ? array : tracer.keep(`scaled ${array.id} ${alpha}`, () => scaled(array, alpha));
