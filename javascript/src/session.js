@@ -117,8 +117,8 @@ export class Session {
     const text = (await source.metadata()).get(METADATA_KEY);
     if (text === undefined) {
       throw new ContractError(
-        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or run it ` +
-          "with ONNX Runtime itself",
+        `${source.name} has no contract under '${METADATA_KEY}': export it with rnnedge, or run ` +
+          "it with ONNX Runtime itself",
       );
     }
     const contract = readContract(text, source.name);
