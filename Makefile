@@ -6,7 +6,7 @@ DEVICE := .venv-device/bin
 PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick test test-all lint types device-test benchmarks wheels clean need-python
+.PHONY: demo quick wasm test test-all lint types device-test benchmarks wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -47,6 +47,9 @@ wheels: .venv/installed  ## the wheels, in dist/; rnnedge-native where there is 
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./runtime .
 	@if command -v cc >/dev/null; then $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./native; fi
 	@ls dist/*.whl
+
+wasm:  ## compile the engine of the JavaScript package, which is committed; needs clang and lld
+	$(PYTHON) tools/build_wasm.py
 
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv
