@@ -15,7 +15,7 @@ const shared = [
   "Response",
   "WebAssembly",
 ];
-const inNode = ["process", "Buffer", "console"];
+const inTests = ["process", "Buffer", "console", "location"];
 
 /** @param {readonly string[]} names */
 const readonly = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
@@ -40,6 +40,6 @@ export default [
   },
   {
     files: ["tests/**"],
-    languageOptions: { globals: readonly([...shared, ...inNode]) },
+    languageOptions: { globals: readonly([...shared, ...inTests]) },
   },
 ];

@@ -4,21 +4,22 @@
  */
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import { Session, Tensor } from "../src/index.js";
-import { MODELS, cases, modelPath } from "./helpers/models.js";
+import { node } from "../src/host.js";
+import { MODELS, cases, modelPath, read } from "./helpers/models.js";
 
-const ENGINES = process.env.RNNEDGE_TEST_ENGINES?.split(",") ?? [
-  "onnxruntime-node",
-  "onnxruntime-web",
-];
+/** All that there are, or the one that the URL of this module names. */
+const asked = new URL(import.meta.url).searchParams.get("engine");
+const there = ["onnxruntime-web", ...(node === undefined ? [] : ["onnxruntime-node"])];
+const ENGINES = asked === null ? there : [asked];
 const CLOSE = 1e-6;
 
-/** Web opens bytes and node opens paths: each is tested as it is used. */
+/** In Node, web opens bytes and node opens paths; a page opens URLs: each as it is used. */
 async function open(name, engine) {
-  const model = engine === "onnxruntime-web" ? await readFile(modelPath(name)) : modelPath(name);
+  const place = modelPath(name);
+  const model = node !== undefined && engine === "onnxruntime-web" ? await read(place) : place;
   return Session.open(model, { engine, threads: 1 });
 }
 
@@ -137,9 +138,7 @@ for (const engine of ENGINES) {
   });
 
   test(`${engine}: a model that the library refuses`, async () => {
-    const content = new Uint8Array(await readFile(modelPath("gru")));
-    const at = Buffer.from(content).indexOf("GRU");
-    content[at] = "Q".charCodeAt(0);
+    const content = changed(await read(modelPath("gru")), "GRU", "QRU");
     await assert.rejects(Session.open(content, { engine }), (error) => {
       if (engine === "wasm") {
         assert.equal(error.name, "PlanError");
@@ -157,19 +156,22 @@ for (const engine of ENGINES) {
 }
 
 test("a graph that was changed after the export", async () => {
-  const engine = ENGINES[0];
-  const content = Buffer.from(await readFile(modelPath("gru")));
-  const at = content.lastIndexOf('"name":"h_n"');
-  content.write('"name":"h_m"', at);
-  const pair = content.lastIndexOf('"output":"h_n"');
-  content.write('"output":"h_m"', pair);
-  await assert.rejects(Session.open(content, { engine }), {
+  const content = await read(modelPath("gru"));
+  for (const key of ["name", "output"]) changed(content, `"${key}":"h_n"`, `"${key}":"h_m"`);
+  await assert.rejects(Session.open(content, { engine: ENGINES.at(-1) }), {
     name: "ModelError",
     message:
       "the model: its contract promises the outputs h_m, output, the graph has h_n, output: it " +
       "was changed after the export",
   });
 });
+
+/** Write over the first place of some text in bytes, and return them. */
+function changed(content, before, after) {
+  const text = String.fromCharCode(...content);
+  content.set(new TextEncoder().encode(after), text.indexOf(before));
+  return content;
+}
 
 function swapped(tensor) {
   const [first, second, features] = tensor.shape;

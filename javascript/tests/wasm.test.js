@@ -1,14 +1,12 @@
 /** rnnedge's own engine: what the tests of ONNX Runtime say of it too, and what it alone does. */
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import { Session, Tensor } from "../src/index.js";
-import { MODELS, cases, modelPath } from "./helpers/models.js";
+import { MODELS, cases, modelPath, read } from "./helpers/models.js";
 
-process.env.RNNEDGE_TEST_ENGINES = "wasm";
-await import("./onnxruntime.test.js");
+await import("./onnxruntime.test.js?engine=wasm");
 
 const { frames, outputs } = cases.streams.gru;
 const frameOf = (index) => new Float32Array(frames[index]);
@@ -158,7 +156,7 @@ test("what the engine does not have is said when it is opened", async () => {
 });
 
 test("damaged files are errors", async () => {
-  const content = await readFile(modelPath("lstm"));
+  const content = await read(modelPath("lstm"));
   for (let at = 0; at < content.length; at += 97) {
     const damaged = Uint8Array.from(content);
     damaged[at] ^= 0xff;

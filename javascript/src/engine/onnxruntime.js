@@ -91,9 +91,7 @@ class OnnxRuntimeEngine {
  * @returns {Promise<InferenceSession>}
  */
 async function openInferenceSession(library, source, options) {
-  if (options.device === "webgpu" && !("gpu" in (globalThis.navigator ?? {}))) {
-    throw new DeviceError("device='webgpu': there is no WebGPU here: use device: 'cpu'");
-  }
+  if (options.device === "webgpu") await checkWebGpu();
   const settings = settingsOf(options);
   try {
     const bytesOrPath = source.path ?? (await source.bytes());
@@ -104,6 +102,15 @@ async function openInferenceSession(library, source, options) {
     throw new ModelError(`${source.name} cannot be opened by ONNX Runtime: ${oneLine(error)}`, {
       cause: error,
     });
+  }
+}
+
+/** @typedef {{ gpu?: { requestAdapter: () => Promise<unknown> } }} MaybeGpu */
+
+async function checkWebGpu() {
+  const { gpu } = /** @type {MaybeGpu} */ (globalThis.navigator ?? {});
+  if (gpu === undefined || !(await gpu.requestAdapter())) {
+    throw new DeviceError("device='webgpu': there is no WebGPU here: use device: 'cpu'");
   }
 }
 

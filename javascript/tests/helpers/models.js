@@ -1,24 +1,30 @@
 /** What `tests/javascript/helpers/javascript_models.py` wrote, and what stands in for an engine. */
 
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-
 import { Session, Tensor } from "../../src/index.js";
+import { node } from "../../src/host.js";
 
-/** The folder of the models. */
-export const MODELS =
-  process.env.RNNEDGE_TEST_MODELS ?? fileURLToPath(new URL("../models", import.meta.url));
+/** The folder of the models: of a page, behind its own address. */
+export const MODELS = node === undefined ? `${location.origin}/models` : folderInNode();
 
-export const cases = JSON.parse(readCases());
+export const cases = JSON.parse(new TextDecoder().decode(await readCases()));
 
-function readCases() {
+function folderInNode() {
+  const own = node.url.fileURLToPath(new URL("../models", import.meta.url));
+  return process.env.RNNEDGE_TEST_MODELS ?? own;
+}
+
+/** The bytes of a file. */
+export async function read(path) {
+  if (node !== undefined) return new Uint8Array(await node.fs.readFile(path));
+  return new Uint8Array(await (await fetch(path)).arrayBuffer());
+}
+
+async function readCases() {
   try {
-    return readFileSync(`${MODELS}/cases.json`, "utf-8");
+    return await read(`${MODELS}/cases.json`);
   } catch (error) {
-    throw new Error(
-      `${MODELS}: run python tests/javascript/helpers/javascript_models.py in the repository first`,
-      { cause: error },
-    );
+    const script = "tests/javascript/helpers/javascript_models.py";
+    throw new Error(`${MODELS}: run python ${script} in the repository first`, { cause: error });
   }
 }
 
