@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
 PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
+# device-test runs tests/runtime, but for what needs onnx or the native engine.
+TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
+	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo quick wasm test test-all lint types device-test benchmarks wheels clean need-python
@@ -16,10 +19,10 @@ quick: lint  ## for every save: lint, and the tests of tests/quick.txt
 	$(BIN)/python -m pytest $(PYTEST) @tests/quick.txt
 
 test: lint types device-test  ## everything that CI runs
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
 test-all: lint types device-test  ## the same with every case of the full matrices
-	$(BIN)/python -m pytest $(PYTEST) --full
+	$(BIN)/python -m pytest $(PYTEST) --full $(TESTS)
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
