@@ -1,7 +1,7 @@
 """Compiles the native engine to WebAssembly for the JavaScript package: `make wasm`.
 
 The module is committed, compressed, so that nobody needs the compiler to use or to test the
-package; a record beside it says which sources and which compiler it was made of. `--check` says
+package; a record next to it says which sources and which compiler it was made of. `--check` says
 whether the sources have changed since.
 """
 

@@ -1,6 +1,6 @@
 /** Where the buffers of a plan lie, and which of its calls are needed at all. */
 
-import { readBy, writtenBy } from "./values.js";
+import { takenBy, writtenBy } from "./values.js";
 
 /** @typedef {import("./values.js").Buffer} Buffer */
 /** @typedef {import("./values.js").Call} Call */
@@ -18,7 +18,7 @@ export function withoutUnused(calls) {
   for (const call of [...calls].reverse()) {
     const written = writtenBy(call).map((buffer) => buffer.root().buffer);
     if (!written.some((buffer) => buffer.home === "output" || needed.has(buffer))) continue;
-    for (const buffer of readBy(call)) needed.add(buffer.root().buffer);
+    for (const buffer of takenBy(call)) needed.add(buffer.root().buffer);
     kept.push(call);
   }
   return kept.reverse();

@@ -139,7 +139,7 @@ export class Constant {
  *
  * @param {Call} call
  */
-export function readBy(call) {
+export function takenBy(call) {
   const end = call.places.length - (call.writes ?? 1);
   return call.places.slice(0, end).flatMap((place) => (place ? [place.buffer] : []));
 }
