@@ -130,5 +130,6 @@ def test_the_operators_are_those_of_the_runtime(node: str, package: Path) -> Non
 def test_a_plan_that_differs_is_found(answered: Answered) -> None:
     content, calls, answers = answered["gru-operator"]
     plan = plan_in_python(content, calls[0])
-    plan["calls"][0]["places"][1] += 64
+    places = plan["calls"][0]["places"]
+    plan["calls"][0]["places"] = (places[0], places[1] + 64, *places[2:])
     assert ".calls[0].places[1]" in differing(plan, answers[0].plan)
