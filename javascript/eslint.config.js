@@ -21,7 +21,7 @@ const inTests = ["process", "Buffer", "console", "location"];
 const readonly = (names) => Object.fromEntries(names.map((name) => [name, "readonly"]));
 
 export default [
-  { ignores: ["types/", "node_modules/"] },
+  { ignores: ["types/", "node_modules/", "tests/models/"] },
   js.configs.recommended,
   {
     languageOptions: { ecmaVersion: 2023, sourceType: "module", globals: readonly(shared) },

@@ -62,7 +62,8 @@ import { Stream } from "./streaming/stream.js";
  *   `onnxruntime-web`; or `auto`, which takes the first that is there and knows the model; or what
  *   `onnxruntime(ort)` returns, for a page that imports the library itself.
  * @property {"cpu" | "webgpu"} [device] `webgpu` is WebGPU or an error.
- * @property {number} [threads] Threads inside one operator. Streams are best with 1.
+ * @property {number} [threads] Threads inside one operator, 1 or more. Streams are best with 1.
+ *   onnxruntime-web keeps the number of the first model for all.
  */
 /** A call that passed the checks. @typedef {{ feeds: Tensors } | { result: RunResult }} Prepared */
 

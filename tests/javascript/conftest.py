@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,14 +61,14 @@ def modules() -> Path:
 
 
 @pytest.fixture(scope="session")
-def in_package(models: Path) -> Run:
-    """Run a command in the folder of the package."""
+def run_in() -> Run:
+    """Run a command in a folder, with its environment and what is given by name."""
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            cwd=PACKAGE,
-            env=os.environ | {"RNNEDGE_TEST_MODELS": str(models)},
+            cwd=folder,
+            env=os.environ | environment,
             capture_output=True,
             text=True,
             timeout=120,
@@ -75,3 +76,9 @@ def in_package(models: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def in_package(models: Path, run_in: Run) -> Run:
+    """Run a command in the folder of the package, whose tests read the models."""
+    return partial(run_in, PACKAGE, RNNEDGE_TEST_MODELS=str(models))

@@ -11,7 +11,12 @@ import { Tensor } from "../tensor.js";
 /** @typedef {import("./engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("./engine.js").EngineOptions} EngineOptions */
 /** @typedef {import("../model-source.js").ModelSource} ModelSource */
-/** @typedef {Pick<typeof import("onnxruntime-common"), "InferenceSession" | "Tensor">} Library */
+/**
+ * The part of ONNX Runtime's JavaScript library that is used.
+ *
+ * @typedef {Pick<typeof import("onnxruntime-common"), "InferenceSession" | "Tensor"> &
+ *   { readonly env?: { readonly wasm?: { numThreads?: number | undefined } } }} Library
+ */
 /** @typedef {import("onnxruntime-common").InferenceSession} InferenceSession */
 /** @typedef {import("onnxruntime-common").Tensor} OrtTensor */
 
@@ -92,6 +97,7 @@ class OnnxRuntimeEngine {
  */
 async function openInferenceSession(library, source, options) {
   if (options.device === "webgpu") await checkWebGpu();
+  setThreads(library, options.threads);
   const settings = settingsOf(options);
   try {
     const bytesOrPath = source.path ?? (await source.bytes());
@@ -103,6 +109,16 @@ async function openInferenceSession(library, source, options) {
       cause: error,
     });
   }
+}
+
+/**
+ * onnxruntime-web has one number of threads for all models, which counts from the first one on.
+ *
+ * @param {Library} library
+ * @param {number | undefined} threads
+ */
+function setThreads({ env }, threads) {
+  if (threads !== undefined && env?.wasm !== undefined) env.wasm.numThreads = threads;
 }
 
 /** @typedef {{ gpu?: { requestAdapter: () => Promise<unknown> } }} MaybeGpu */
