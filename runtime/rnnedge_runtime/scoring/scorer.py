@@ -31,6 +31,8 @@ _MOST_ROWS = 65_536
 """Rows of a window."""
 _WINDOW = 16
 """The part of the budget that the values of a window may take."""
+_OFFSETS = 8
+"""Bytes of a step that say where it lies."""
 _WHOLE = 8
 """The part of it that a call with whole rows may take, with what the engine needs inside."""
 _INSIDE = 6
@@ -322,7 +324,7 @@ class Scorer:
             names = ", ".join(given.spec.name for given in layout.inputs)
             raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")
         keeper = make_keeper(self.keep, layout.outputs, example)
-        step = layout.bytes_in + layout.bytes_out * keeper.every_step
+        step = layout.bytes_in + _OFFSETS + layout.bytes_out * keeper.every_step
         whole = _INSIDE * (layout.bytes_in + layout.bytes_out)
         self._opened = _Opened(
             session,
