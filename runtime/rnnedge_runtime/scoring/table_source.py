@@ -206,13 +206,24 @@ class _ArrowTable:
         self._counts: list[int] | None = None
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
-        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._batches(0)]
+        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._mapped(columns)]
         self._counts = [group.rows for group in found]
         return found
 
+    def _mapped(self, columns: Sequence[str]) -> Iterator[Batch]:
+        """Yield all batches from mapped memory, where only what is compressed is read for it."""
+        fields = [self.schema.get_field_index(name) for name in columns]
+        options = arrow().ipc.IpcReadOptions(included_fields=sorted(fields))
+        with arrow().memory_map(str(self._path)) as mapped:
+            if self._file is None:
+                yield from arrow().ipc.open_stream(mapped, options=options)
+                return
+            with arrow().ipc.open_file(mapped, options=options) as file:
+                yield from (file.get_batch(number) for number in range(file.num_record_batches))
+
     def read(self, columns: Sequence[str], start: int, stop: int) -> Iterator[Batch]:
         if self._counts is None:
-            self._counts = [len(batch) for batch in self._batches(0)]
+            self._counts = [len(batch) for batch in self._mapped(columns[:1])]
         first, number = 0, 0
         while number < len(self._counts) - 1 and first + self._counts[number] <= start:
             first += self._counts[number]
