@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rnnedge_runtime.engine.open import open_engine
-from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model
+from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.loaded_model import LoadedModel
 
@@ -77,7 +77,10 @@ class Session(LoadedModel):
             StateError: If `states` does not fit the model.
             OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         """
-        entries = EngineOptions(threads, spinning, arena, memory_pattern, tf32, options or {})
+        model = as_model(model)
+        entries = EngineOptions(
+            threads, spinning, arena, memory_pattern, tf32, {} if options is None else options
+        )
         opened = open_engine(model, device=device, options=entries, engine=engine)
         super().__init__(opened, model, states=states)
         self._options = {
@@ -109,6 +112,14 @@ class Session(LoadedModel):
         inputs = ", ".join(map(str, self.interface.inputs))
         outputs = ", ".join(map(str, self.interface.outputs))
         return f"Session({inputs} -> {outputs}, device={self.device!r})"
+
+    def __copy__(self) -> Session:
+        """Return the session itself: it does not change, and any number of users may share it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Session:
+        """Return the session itself, likewise."""
+        return self
 
     @cached_property
     def info(self) -> SessionInfo:

@@ -9,6 +9,8 @@ import pytest
 RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/argument.py",
+    "rnnedge_runtime/array_file.py",
     "rnnedge_runtime/atomic_file.py",
     "rnnedge_runtime/axis_sizes.py",
     "rnnedge_runtime/binding.py",
@@ -76,6 +78,7 @@ RUNTIME = {
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
+    "rnnedge_runtime/pool/process_ends.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
