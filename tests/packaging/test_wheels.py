@@ -101,6 +101,7 @@ RUNTIME = {
     "rnnedge_runtime/scoring/progress.py",
     "rnnedge_runtime/scoring/proving.py",
     "rnnedge_runtime/scoring/python_function.py",
+    "rnnedge_runtime/scoring/ray_engine.py",
     "rnnedge_runtime/scoring/row_layout.py",
     "rnnedge_runtime/scoring/rows.py",
     "rnnedge_runtime/scoring/corpus.py",
@@ -189,7 +190,7 @@ def test_the_runtime_needs_numpy_only(runtime):
 
 def test_engines_are_extras_of_the_runtime(runtime):
     needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
-    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "score"]
+    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "ray", "score"]
     assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "pyarrow"]
 
 

@@ -1,4 +1,4 @@
-"""`Rows`: the rows of Arrow columns as arrays, each checked before it shares a call with others."""
+"""`CheckedRows`: the rows of Arrow columns as arrays, checked before they share a call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 @dataclass(slots=True)
-class Rows:
+class CheckedRows:
     """Good rows, one after another.
 
     Attributes:
@@ -43,9 +43,9 @@ class Rows:
     errors: Errors = field(default_factory=dict)
     total: int = 0
 
-    def only(self, kept: Places) -> Rows:
+    def only(self, kept: Places) -> CheckedRows:
         """Return some of the rows, by their number here."""
-        return Rows(
+        return CheckedRows(
             self.values,
             {name: array[kept] for name, array in self.constants.items()},
             {name: starts[kept] for name, starts in self.starts.items()},
@@ -85,7 +85,9 @@ class _Wrong:
     text: Callable[[int], str]
 
 
-def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int) -> Rows:
+def read_rows(
+    batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int
+) -> CheckedRows:
     """Read and check the rows of a batch.
 
     Args:
@@ -110,7 +112,7 @@ def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, lo
     good = np.ones(batch.num_rows, bool)
     good[list(errors)] = False
     places = np.flatnonzero(good)
-    return Rows(
+    return CheckedRows(
         {name: read[name].values for name in timed},
         {name: r.values[r.starts[places]] for name, r in read.items() if name not in timed},
         {name: read[name].starts[places] for name in timed},

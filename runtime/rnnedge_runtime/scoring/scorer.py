@@ -18,7 +18,7 @@ from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
 from rnnedge_runtime.scoring.proving import prove_packing
 from rnnedge_runtime.scoring.row_layout import RowLayout
-from rnnedge_runtime.scoring.rows import Rows, read_rows
+from rnnedge_runtime.scoring.rows import CheckedRows, read_rows
 from rnnedge_runtime.scoring.sizes import bytes_of
 from rnnedge_runtime.scoring.windows import windows
 from rnnedge_runtime.session import Session
@@ -280,7 +280,7 @@ class Scorer:
         self.failed += len(rows.errors)
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _run(self, opened: _Opened, rows: Rows) -> Collector:
+    def _run(self, opened: _Opened, rows: CheckedRows) -> Collector:
         """Run rows; those on which the engine fails are taken out, and get its message."""
         while True:
             collector = Collector(
@@ -295,7 +295,7 @@ class Scorer:
                 self.tally.add(tally)
                 return collector
 
-    def _take_out_failing(self, opened: _Opened, rows: Rows) -> bool:
+    def _take_out_failing(self, opened: _Opened, rows: CheckedRows) -> bool:
         """Move the rows on which the engine fails to the errors; return whether there are some."""
         good = np.ones(len(rows.places), bool)
         for row in range(len(rows.places)):

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as a `Source`."""
+"""Parquet and Arrow files as a `RowSource`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TableSource:
         self.id_name = id_of(self._opened(self.paths[0]).schema)
 
     def groups(self) -> list[list[RowGroup]]:
-        """Return the groups of rows of each file, as `Source.groups` describes."""
+        """Return the groups of rows of each file, as `RowSource.groups` describes."""
         found = []
         for path in self.paths:
             table = self._opened(path)
@@ -73,7 +73,7 @@ class TableSource:
         return arrow().schema([first.field(name) for name in self._wanted])
 
     def read(self, file: int, start: int, stop: int, *, ids_only: bool = False) -> Iterator[Batch]:
-        """Yield a range of rows, as `Source.read` describes."""
+        """Yield a range of rows, as `RowSource.read` describes."""
         path = self.paths[file]
         table = self._opened(path)
         self._check(path, table.schema)
