@@ -191,7 +191,7 @@ def test_the_runtime_needs_numpy_only(runtime):
 def test_engines_are_extras_of_the_runtime(runtime):
     needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
     assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "ray", "score"]
-    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "pyarrow"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "ray", "pyarrow"]
 
 
 def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):
