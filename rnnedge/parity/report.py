@@ -12,8 +12,8 @@ from rich.table import Table
 from rnnedge.parity.cases import Case
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.mutation.found import Mutation
-from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
+from rnnedge.plain_text import plain_text
 from rnnedge_runtime.contract import Contract
 
 
