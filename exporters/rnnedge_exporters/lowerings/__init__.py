@@ -155,6 +155,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
     if target == "c":
         return "operator", "C is written from it"
     if target == "portable":
+        if layer.nonlinearity == "relu":
+            return "scan", "some runtimes run an RNN with relu as one with tanh, silently"
         return "operator", "the form that the most runtimes know"
     if target == "cuda":
         if layer.nonlinearity == "relu":
