@@ -43,6 +43,7 @@ from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
 from rnnedge_exporters.sandbox.other_runtimes import RUNNABLE, OtherRuntime
+from rnnedge_runtime.axis_sizes import size_of
 
 ROOT = Path(__file__).resolve().parent.parent
 JAVASCRIPT = ROOT / "javascript"
@@ -144,7 +145,7 @@ def _cases(path: Path, sandbox: Sandbox) -> Iterator[RunCase]:
     for steps, rows in SIZES:
         feeds = {}
         for spec in interface.inputs:
-            shape = [{"time": steps, "batch": rows}.get(str(axis), axis) for axis in spec.axes]
+            shape = [size_of(axis, {"time": steps, "batch": rows}) for axis in spec.axes]
             if spec.name == interface.lengths:
                 feeds[spec.name] = np.maximum(steps - 2 * np.arange(rows), 1).astype(spec.dtype)
             else:
@@ -206,7 +207,9 @@ def make_table(forms: Sequence[Form]) -> RuntimeTable:
             for form in forms:
                 print(form, flush=True)
                 results[form] = run_form(form, Path(folder), sandbox)
-                shown = ", ".join(f"{n}: {r.status} {r.error:.0e}" for n, r in results[form].items())
+                shown = ", ".join(
+                    f"{n}: {r.status} {r.error:.0e}" for n, r in results[form].items()
+                )
                 print(f"  {shown}", flush=True)
     finally:
         os.chdir(home)

@@ -170,7 +170,7 @@ _LOOPS = ("Scan", "Loop", "DynamicQuantizeLSTM")
 
 
 def _form_of_layer(layer: LayerInfo, contract: Contract) -> Form:
-    cell = "lstm projected" if layer.proj_size else layer.cell
+    cell: str = "lstm projected" if layer.proj_size else layer.cell
     cell += " relu" if layer.nonlinearity == "relu" else ""
     precision: Precision = "float16" if contract.dtype == "float16" else "float32"
     if layer.lowering in INTEGER_LOWERINGS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,11 @@ LAYERS = {
     "gru": lambda: nn.GRU(3, 4),
     "proj": lambda: nn.LSTM(3, 4, proj_size=2),
 }
-SCANS = {("relu", "cuda"), ("relu", "portable"), *(("proj", target) for target in ("cpu", "cuda", "portable"))}
+SCANS = {
+    ("relu", "cuda"),
+    ("relu", "portable"),
+    *(("proj", target) for target in ("cpu", "cuda", "portable")),
+}
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda", "portable"])
@@ -116,19 +121,30 @@ def test_a_choice_between_two_forms_computes_in_half(
 
 DEFAULTS = {"direction": "forward", "layout": 0, "linear_before_reset": 0, "input_forget": 0}
 """Attributes that say what is so without them; generators of C refuse some."""
+OPTIONS = [{}, {"lengths": True}, {"states": False}, {"quantize": "int8"}]
 
 
-@pytest.mark.parametrize("options", [{}, {"lengths": True}, {"states": False}], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("cell", LAYERS)
-def test_portable_says_nothing_twice(cell: str, options: dict[str, bool], tmp_path: Path) -> None:
+def test_portable_says_nothing_twice(cell: str, options: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export(LAYERS[cell](), path, target="portable", validate=False, **options)
-    graph = onnx.load(path).graph
-    for node in graph.node:
+    for node in onnx.load(path).graph.node:
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)
             value = value.decode() if isinstance(value, bytes) else value
             assert (attribute.name, value) not in DEFAULTS.items()
             assert attribute.name != "activations"
+
+
+@pytest.mark.parametrize("target", ["cpu", "portable"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", LAYERS)
+def test_every_constant_is_read(
+    cell: str, options: dict[str, Any], target: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export(LAYERS[cell](), path, target=target, validate=False, **options)
+    graph = onnx.load(path).graph
     read = {name for node in graph.node for name in used(node)}
     assert [tensor.name for tensor in graph.initializer if tensor.name not in read] == []

@@ -218,11 +218,15 @@ def _mnn(model: str, outputs: Sequence[str], limit: float) -> Run:
         module = MNN.nn.load_module_from_file(str(converted), inputs, list(outputs))
 
     def run(feeds: Arrays) -> Arrays:
-        unknown = [str(feeds[name].dtype) for name in inputs if str(feeds[name].dtype) not in dtypes]
+        unknown = [
+            str(feeds[name].dtype) for name in inputs if str(feeds[name].dtype) not in dtypes
+        ]
         if unknown:
             raise RuntimeError(f"MNN has no {unknown[0]} input")
         given = [
-            expr.const(feeds[name], list(feeds[name].shape), expr.NCHW, dtypes[feeds[name].dtype.name])
+            expr.const(
+                feeds[name], list(feeds[name].shape), expr.NCHW, dtypes[feeds[name].dtype.name]
+            )
             for name in inputs
         ]
         found = {}

@@ -57,7 +57,9 @@ BOTH = LENGTHS._replace(precision="float16")
 
 def _table(**status: str) -> RuntimeTable:
     forms = {"plain": GRU, "lengths": LENGTHS, "half": HALF}
-    results = {forms[name]: {"x": Result(what, 0.0, "", forms[name])} for name, what in status.items()}
+    results = {
+        forms[name]: {"x": Result(what, 0.0, "", forms[name])} for name, what in status.items()
+    }
     return RuntimeTable("", {"x": "1"}, results)
 
 
@@ -139,7 +141,7 @@ def test_refused_options(option: list[str], folder: Path) -> None:
 
 
 def test_an_unknown_runtime_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="^intended: expected some of onnxruntime, "):
+    with pytest.raises(InputError, match=r"^intended: expected some of onnxruntime, "):
         examine(folder / "gru.onnx", intended=["nothing"])
 
 
