@@ -18,6 +18,7 @@ from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
 from rnnedge.cli.score_command import score
+from rnnedge.cli.slim_command import slim
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
@@ -43,7 +44,7 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton):
+for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton, slim):
     commands.add_command(command)
 
 

@@ -40,6 +40,7 @@ COMMANDS = [
     ("doctor", "doctor theirs.onnx --fix new.onnx", 0),
     ("tune", f"tune {LAYER} -o new.onnx --shape 1x1 --seconds 0.001 --threads 1", 0),
     ("triton", "triton gru.onnx -o repository", 0),
+    ("slim", "slim gru.onnx -o slim", 0),
     ("device_info", "info gru.onnx", 0),
     ("device_info", "info theirs.onnx", 0),
     ("device_check", "check gru.onnx", 0),
