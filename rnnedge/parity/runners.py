@@ -88,8 +88,8 @@ class ModelRunner:
         session = self._opened(2 if case.way == "threads" else 1)
         if case.way == "permuted":
             order = np.arange(case.batch)[::-1]
-            answers = self._run(session, self._reordered(inputs, order, "inputs"), case)
-            return self._reordered(answers, np.argsort(order), "outputs")
+            answers = self._run(session, self._take(inputs, order, case.batch, "inputs"), case)
+            return self._take(answers, np.argsort(order), case.batch, "outputs")
         outputs = self._run(session, inputs, case)
         if case.way == "repeated":
             for _ in range(2):
@@ -99,11 +99,36 @@ class ModelRunner:
                         raise ModelError(f"{name} differs between two runs of the same inputs")
         return outputs
 
-    def _reordered(self, arrays: Outputs, order: NDArray[np.int64], kind: str) -> Outputs:
+    def moved_by_threads(self, inputs: Inputs, case: Case) -> dict[str, float]:
+        """Return how far each output moves where threads share the rows of a batch.
+
+        ONNX Runtime gives each thread the same number of rows, the last one what is left. A file
+        that rounds a batch to integers over its range then rounds over the range of each part.
+        """
+        session = self._opened(1)
+        whole = self._run(session, inputs, case)
+        moved = dict.fromkeys(whole, 0.0)
+        for count in range(1, case.batch):
+            parts = []
+            for first in range(0, case.batch, count):
+                rows = np.arange(first, min(first + count, case.batch))
+                parts.append(
+                    self._run(session, self._take(inputs, rows, case.batch, "inputs"), case)
+                )
+            for spec in self.interface.outputs:
+                if BATCH in spec.axes and spec.name in whole:
+                    axis = spec.axes.index(BATCH)
+                    joined = np.concatenate([part[spec.name] for part in parts], axis)
+                    difference = np.abs(joined.astype(np.float64) - whole[spec.name])
+                    moved[spec.name] = max(moved[spec.name], float(difference.max(initial=0.0)))
+        return moved
+
+    def _take(self, arrays: Outputs, rows: NDArray[np.int64], batch: int, kind: str) -> Outputs:
+        """Return rows of what has a batch axis."""
         axes = {spec.name: spec.axes for spec in getattr(self.interface, kind)}
         return {
-            name: np.take(array, order, axes[name].index(BATCH))
-            if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == len(order)
+            name: np.take(array, rows, axes[name].index(BATCH))
+            if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == batch
             else array
             for name, array in arrays.items()
         }
