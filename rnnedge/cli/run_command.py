@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.cli.options import force_option, json_option, session_options
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import INTERFACE, OUTPUT, force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
+from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.atomic_file import atomic_file
-from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.contract import BATCH, TensorSpec
+from rnnedge_runtime.errors import InputError, one_line
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.streaming.state_file import DIGEST, check_digest
 from rnnedge_runtime.write_target import NPZ, check_target
 
 Array = NDArray[Any]
+_TEXTS = (".csv", ".tsv", ".txt")
 
 
-@click.command()
-@click.argument("model")
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge run model.onnx --input x.npy -o out.npz",
+        "rnnedge run model.onnx --input x.npy --state out.npz -o next.npz",
+        "rnnedge run model.onnx --input input=x.npy --json",
+    ),
+    extra="what MODEL is fed with is --input {extra}",
+)
+@click.argument("model", type=FILE)
+@option(
     "--input",
     "inputs",
+    group=INTERFACE,
+    type=FILE,
     multiple=True,
     required=True,
     help="An .npy file, an .npz of arrays by input name, or name=file.npy; may be given again.",
 )
-@click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
-@click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
-@click.option("-o", "--output", help="The .npz file to write, with every output by name.")
+@option(
+    "--lengths",
+    "lengths_file",
+    group=INTERFACE,
+    type=FILE,
+    help="An .npy file with the length of each row.",
+)
+@option(
+    "--state",
+    "state_file",
+    group=INTERFACE,
+    type=FILE,
+    shown="zeros",
+    help="An .npz with the initial state, as -o writes it.",
+)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    help="The .npz file to write, with every output by name.",
+)
 @force_option
 @session_options
 @json_option
@@ -65,6 +97,8 @@ def run(
     result = session.run(data, lengths=lengths, state=state)
     if output is not None:
         arrays: dict[str, Any] = dict(result.outputs)
+        if session.interface.states:  # the file may be given to --state
+            arrays[DIGEST] = np.array(session.digest)
         with atomic_file(output, NPZ, protected=read, force=force) as file:
             np.savez(file, **arrays)
     if as_json:
@@ -81,20 +115,37 @@ def run(
 
 def _read_input(given: str, session: Session) -> dict[str, Array]:
     name, equals, path = given.rpartition("=")
-    if equals:
-        return {name: _read_one(path)}
-    if given.endswith(".npz"):
+    specs = {spec.name: spec for spec in session.interface.data_inputs}
+    if not equals and given.endswith(".npz"):
         return _read_npz(given)
-    specs = session.interface.data_inputs
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs)
+    if not equals and len(specs) != 1:
+        names = ", ".join(specs)
         raise InputError(f"--input {given}: the model has the inputs {names}: say name={given}")
-    return {specs[0].name: _read_one(given)}
+    name = name if equals else next(iter(specs))
+    if PurePath(path).suffix.lower() in _TEXTS and name in specs:
+        raise _no_array(path, specs[name], f"{name}=" if equals else "")
+    return {name: _read_one(path)}
+
+
+def _no_array(path: str, spec: TensorSpec, name: str) -> InputError:
+    """Return the error for a table of text: how an array is made of it."""
+    rows = len(spec.axes) == 3 and BATCH in spec.axes
+    index = f"[{', '.join('None' if a == BATCH else ':' for a in spec.axes)}]" if rows else ""
+    comma = ", delimiter=','" if path.lower().endswith(".csv") else ""
+    array = PurePath(path).with_suffix(".npy")
+    made = f"np.loadtxt('{path}'{comma}, dtype='{spec.dtype}', ndmin=2){index}"
+    program = f"import numpy as np; np.save('{array}', {made})"
+    return InputError(
+        f'{path}: expected an .npy file, got text: python -c "{program}" makes one, a row for '
+        f"each step (skiprows=1 leaves a heading out); then: --input {name}{array}"
+    )
 
 
 def _read_state(path: str, session: Session) -> dict[str, Array]:
     """Read a state by the names of the inputs, or of the outputs that feed them."""
     arrays = _read_npz(path)
+    if DIGEST in arrays:  # arrays that the user has made belong to no model
+        check_digest(path, arrays, session)
     state = {}
     for pair in session.interface.states:
         found = [name for name in (pair.input, pair.output) if name in arrays]
@@ -107,32 +158,23 @@ def _read_state(path: str, session: Session) -> dict[str, Array]:
 
 
 def _read_one(path: str) -> Array:
-    with _loaded(path, "an .npy file") as array:
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
-        return array
+    array = _loaded(path, "an .npy file")
+    if isinstance(array, dict):
+        raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
+    return array
 
 
 def _read_npz(path: str) -> dict[str, Array]:
-    with _loaded(path, "an .npz file") as archive:
-        if isinstance(archive, np.ndarray):
-            raise InputError(f"{path}: expected arrays by name (.npz), got one array")
-        return {name: archive[name] for name in archive.files}
+    arrays = _loaded(path, "an .npz file")
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path}: expected arrays by name (.npz), got one array")
+    return arrays
 
 
-@contextmanager
-def _loaded(path: str, kind: str) -> Iterator[Any]:
+def _loaded(path: str, kind: str) -> Array | dict[str, Array]:
     if not Path(path).is_file():
         raise InputError(f"{path}: expected {kind}, found no such file")
     try:
-        with Path(path).open("rb") as file:  # numpy leaves a damaged archive open
-            yield np.load(file, allow_pickle=False)
-    except InputError:
-        raise
-    except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
-        reason = " ".join(str(error).split())
-        if reason.startswith("Object arrays"):
-            reason = "it holds pickled objects, which can run code and are not read"
-        elif "pickle" in reason:  # what numpy takes for a pickle is just anything else
-            reason = "it is not one"
-        raise InputError(f"{path}: expected {kind}: {reason}") from error
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected {kind}: {one_line(error)}") from error

@@ -95,7 +95,7 @@ class Recurrent(nn.Module):
             state: Initial states as the cell takes them, each [directions, batch, …]: one tensor, a
                 tuple or a dict; None is what `initial_state` of the cell returns, or zeros.
             lengths: int64 [batch], where each row ends; None when all are full.
-            inputs: What the cell takes by name besides, the same at every step, such as a memory
+            **inputs: What the cell takes by name besides, the same at every step, such as a memory
                 that it attends to.
 
         Returns:
@@ -203,7 +203,7 @@ class CellStep(nn.Module):
         """Run the cell once.
 
         Args:
-            given: The states, x_t, with lengths also the number of the step and the lengths, then
+            *given: The states, x_t, with lengths also the number of the step and the lengths, then
                 what the cell takes besides.
 
         Returns:

@@ -15,6 +15,7 @@ from rnnedge_runtime.errors import (
     engine_errors,
     one_line,
 )
+from rnnedge_runtime.not_a_model import not_a_model
 
 _CUDA = "CUDAExecutionProvider"
 _CONVOLUTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -55,7 +56,7 @@ def open_inference_session(
 
     name = "the model" if isinstance(model, bytes) else os.fspath(model)
     if not isinstance(model, bytes) and not os.path.isfile(model):
-        raise ModelError(f"{name}: expected an ONNX file, found no such file")
+        raise not_a_model(model) or ModelError(f"{name}: expected an ONNX file")
 
     def session(*providers: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
         path_or_bytes = model if isinstance(model, bytes) else os.fspath(model)
@@ -127,8 +128,6 @@ def _why_no_cuda(available: list[str]) -> str | None:
 
 def _settings(options: EngineOptions) -> onnxruntime.SessionOptions:
     threads = options.threads
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads: expected None or an integer of 1 or more, got {threads!r}")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _FATAL_ONLY
     if threads is not None:
@@ -139,8 +138,6 @@ def _settings(options: EngineOptions) -> onnxruntime.SessionOptions:
     if not options.spinning:
         entries["session.intra_op.allow_spinning"] = "0"
     for name, value in options.entries.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise OptionError(f"options: expected text for {name!r}, got {value!r}")
         _check_entry(name)
         entries[name] = value
     for name, value in entries.items():

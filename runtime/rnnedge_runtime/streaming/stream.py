@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rnnedge_runtime.binding import Array, State, as_array, by_name, dtype_of
+from rnnedge_runtime.argument import whole_number
+from rnnedge_runtime.binding import (
+    EXCHANGED,
+    Array,
+    State,
+    as_array,
+    by_name,
+    conversion,
+    dtype_of,
+)
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
 from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.one_row import OneRow
 from rnnedge_runtime.streaming.silence_and_nan import check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
 from rnnedge_runtime.streaming.stream_state import StreamState
 
+_T = TypeVar("_T")
 _MOST_BOUND = 4
 """How many shapes keep their buffers."""
 
@@ -51,18 +63,19 @@ class Stream:
             StateError: If the model has no states to keep, or reads the future.
             InputError: If `batch` is not 1 or more, or a constant does not fit.
         """
-        if not isinstance(batch, int | np.integer) or batch < 1:
-            raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
+        rows = whole_number("batch", batch)
         model.check_streamable()
         model.probe_axes()
         self._model = model
-        self._batch = int(batch)
+        self._batch = rows
         self._inputs, self._constants, self._sizes = take_constants(
             model.interface, constants, {BATCH: self._batch}
         )
         self._state = StreamState(self._zeros(), model.engine)
         self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
         self._closed = False
+        outputs = model.interface.data_outputs
+        self._one_row = OneRow(self._inputs, outputs) if self._batch == 1 else None
         self._bound: dict[object, BoundStep] = {}
         self._last: object = None
         self._usual = self._warm_up()
@@ -79,14 +92,12 @@ class Stream:
     @property
     def state(self) -> tuple[Array, ...]:
         """The state after the last step, (h,) or (h, c), each [layers, batch, hidden]; a copy."""
-        with self._alone():
-            return self._state.read()
+        return self._alone(self._state.read)
 
     @state.setter
     def state(self, state: State) -> None:
         arrays = self._model.binder.state(state, dict(self._sizes))
-        with self._alone():
-            self._state.write(list(arrays.values()))
+        self._alone(self._state.write, list(arrays.values()))
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Set the state to zeros.
@@ -98,10 +109,9 @@ class Stream:
             StateError: For a row that the stream does not have, or a state without a batch axis.
         """
         if rows is None:
-            with self._alone():
-                self._state.write(self._zeros())
+            self._alone(self._state.write, self._zeros())
             return
-        picked = np.asarray(rows)
+        picked = as_array("rows", rows, StateError)
         whole = picked.dtype.kind in "iu" or not picked.size
         if not whole or (picked.size and not 0 <= picked.min() <= picked.max() < self._batch):
             raise StateError(f"rows: expected integers from 0 to {self._batch - 1}, got {rows!r}")
@@ -111,19 +121,40 @@ class Stream:
                 raise StateError(
                     f"rows: {spec} has no {BATCH} axis: use reset() for the whole state"
                 )
-        with self._alone():
+
+        def set_to_zero() -> None:
             state = self._state.read()
             for spec, array in zip(specs, state, strict=True):
                 np.moveaxis(array, spec.axes.index(BATCH), 0)[picked.astype(np.intp)] = 0
             self._state.write(state)
 
+        self._alone(set_to_zero)
+
     def clone(self) -> Stream:
         """Return a second stream that continues from the same state."""
         twin = Stream(self._model, self._batch, constants=self._constants)
-        with self._alone():
+
+        def copy_state() -> None:
             twin._state.write(self._state.read())
             twin._state.position.steps = self._state.position.steps
+
+        self._alone(copy_state)
         return twin
+
+    def __copy__(self) -> Stream:
+        """Return a clone: two streams never share a state."""
+        return self.clone()
+
+    def __deepcopy__(self, memo: object) -> Stream:
+        """Return a clone, over the same model."""
+        return self.clone()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise StreamError(
+            "a stream cannot be pickled: write its state with Stream.save, and continue from it "
+            "with Session.stream().load in the other process"
+        )
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the state to a file, from which any process can continue, bit for bit.
@@ -155,11 +186,14 @@ class Stream:
 
     def close(self) -> None:
         """Free the buffers; later calls are refused."""
-        with self._alone():
+
+        def free() -> None:
             self._closed = True
             self._bound, self._usual = {}, None
             if self._stepper is not None:
                 self._stepper.guard(self._step_in_python, [])  # all that is left is the error
+
+        self._alone(free)
 
     def __enter__(self) -> Stream:
         """Return the stream itself."""
@@ -176,17 +210,17 @@ class Stream:
         """Run one step, or a chunk of steps, and keep the state.
 
         Args:
-            frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
-                it, for a chunk. For a model of several inputs, a mapping by name, without the
-                constants.
+            frame: float32 [batch, features] for one step, or [features] in a stream of one row;
+                with a time axis, as `Session.run` takes it, for a chunk. For a model of several
+                inputs, a mapping by name, without the constants.
             out: An array of the output's shape and dtype that the output is written into; for a
                 model of several outputs, a mapping by name. It is returned.
             copy: Whether the output is a new array. With False it may be a read-only view that is
                 valid until the next step, which saves the one allocation of a step.
 
         Returns:
-            The output, without its time axis for one step, with it for a chunk; for a model of
-            several outputs, a dict by name.
+            The output, without its time axis for one step, with it for a chunk, and without its
+            batch axis where the frame had none; for a model of several outputs, a dict by name.
 
         Raises:
             InputError: If the frame does not fit, or holds NaN or infinity, or `out` does not fit;
@@ -200,7 +234,7 @@ class Stream:
         self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
     ) -> Answer:
         try:
-            self._free.pop()  # as `_alone` does it, which would cost another microsecond
+            del self._free[0]  # as `_alone` does it, which would cost another microsecond
         except IndexError:
             raise _busy() from None
         try:
@@ -217,6 +251,17 @@ class Stream:
         self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
     ) -> Answer:
         """Check everything; a shape that comes twice in a row is bound for the next time."""
+        rows = None if self._one_row is None else self._one_row.rows(frame)
+        if rows is not None and self._one_row is not None:
+            answer = self._step_of_rows(rows, self._one_row.into(out), copy=copy)
+            if out is not None:
+                return dict(out) if isinstance(out, Mapping) else out
+            return self._one_row.answer(answer)
+        return self._step_of_rows(frame, out, copy=copy)
+
+    def _step_of_rows(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
+    ) -> Answer:
         chunk, single = self._chunk(frame)
         key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
         bound = self._bound.get(key)
@@ -254,8 +299,8 @@ class Stream:
             value = chunk.get(spec.name)
             if value is None:
                 continue  # `Session.run` says what is missing
-            if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
-                _check_frame(spec, value)
+            if TIME in spec.axes and value.ndim < len(spec.axes):
+                _check_frame(spec, value, self._batch, is_array=hasattr(given[spec.name], "astype"))
                 chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
             self._check_batch(spec, value)
@@ -267,8 +312,10 @@ class Stream:
             return  # `Session.run` says what is wrong with it
         rows = value.shape[spec.axes.index(BATCH)]
         if rows != self._batch:
+            exchanged = TIME in spec.axes and value.shape[spec.axes.index(TIME)] == self._batch
             raise InputError(
                 f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
+                f"{EXCHANGED * exchanged}"
             )
 
     def _zeros(self) -> tuple[Array, ...]:
@@ -298,36 +345,44 @@ class Stream:
             self._model, self._state, chunk, result, constants=self._constants, single=single
         )
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out, and closed streams closed."""
+    def _alone(self, call: Callable[..., _T], *arguments: object) -> _T:
+        """Return what a call returns; keep other threads out, and closed streams closed.
+
+        Python runs signal handlers after calls, and a handler may raise. So the item is taken
+        without a call right before the `try`: it can only be gone where it comes back.
+        """
         try:
-            self._free.pop()
+            del self._free[0]
         except IndexError:
             raise _busy() from None
         try:
             if self._closed:
                 raise _closed()
-            yield
+            return call(*arguments)
         finally:
             self._free.append(True)
 
 
-def _check_frame(spec: TensorSpec, frame: Array) -> None:
+def _check_frame(spec: TensorSpec, frame: Array, rows: int, *, is_array: bool) -> None:
     """Check a frame with the shape that the caller passed, before it gets a time axis."""
     axes = [axis for axis in spec.axes if axis != TIME]
-    sizes = zip(axes, frame.shape, strict=True)
-    if frame.dtype != dtype_of(spec.dtype) or any(
-        size != axis for axis, size in sizes if isinstance(axis, int)
+    right_type = frame.dtype == dtype_of(spec.dtype)
+    if (
+        right_type
+        and frame.ndim == len(axes)
+        and all(
+            n == axis for axis, n in zip(axes, frame.shape, strict=True) if isinstance(axis, int)
+        )
     ):
-        one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
-        convert = (
-            f"; convert it with .astype('{spec.dtype}')" if frame.dtype.name != spec.dtype else ""
-        )
-        raise InputError(
-            f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
-            f"got {frame.dtype}{list(frame.shape)}{convert}"
-        )
+        return
+    one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
+    remedy = "" if right_type else f"; {conversion(spec.dtype, is_array=is_array)}"
+    if right_type and rows > 1 and BATCH in axes and frame.ndim == len(axes) - 1:
+        remedy = f"; the stream has {rows} rows, and takes a frame of each in one array"
+    raise InputError(
+        f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
+        f"got {frame.dtype}{list(frame.shape)}{remedy}"
+    )
 
 
 def _busy() -> StreamError:
