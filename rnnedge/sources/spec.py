@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnedge.errors import SpecError
 from rnnedge.sources.weight_names import NamedWeights, find_layer
-from rnnedge_runtime.json_record import LARGEST, LONGEST_TEXT, parse
+from rnnedge_runtime.json_record import LONGEST_TEXT, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,10 +73,10 @@ class RNNSpec:
             raise SpecError(f"cell: expected 'rnn', 'lstm' or 'gru', got {self.cell!r}")
         for name in ("input_size", "hidden_size", "num_layers"):
             self._check_type(name, int)
-            most = _MOST_LAYERS if name == "num_layers" else LARGEST
-            if not 1 <= getattr(self, name) <= most:
-                limits = "1 or more" if getattr(self, name) < 1 else f"{most:,} or less"
-                raise SpecError(f"{name}: expected {limits}, got {getattr(self, name)}")
+            if getattr(self, name) < 1:
+                raise SpecError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if self.num_layers > _MOST_LAYERS:
+            raise SpecError(f"num_layers: expected {_MOST_LAYERS:,} or less, got {self.num_layers}")
         for name in ("bias", "batch_first", "bidirectional"):
             self._check_type(name, bool)
         self._check_type("dropout", float)
