@@ -73,8 +73,7 @@ class RNNSpec:
             raise SpecError(f"cell: expected 'rnn', 'lstm' or 'gru', got {self.cell!r}")
         for name in ("input_size", "hidden_size", "num_layers"):
             self._check_type(name, int)
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            self._check_at_least_1(name)
         if self.num_layers > _MOST_LAYERS:
             raise SpecError(f"num_layers: expected {_MOST_LAYERS:,} or less, got {self.num_layers}")
         for name in ("bias", "batch_first", "bidirectional"):
@@ -101,6 +100,10 @@ class RNNSpec:
                 f"proj_size: expected 0 to {self.hidden_size - 1}, below hidden_size, "
                 f"got {self.proj_size}"
             )
+
+    def _check_at_least_1(self, name: str) -> None:
+        if getattr(self, name) < 1:
+            raise SpecError(f"{name}: expected 1 or more, got {getattr(self, name)}")
 
     def _check_type(self, name: str, kind: type[int | float | str]) -> None:
         given = getattr(self, name)
