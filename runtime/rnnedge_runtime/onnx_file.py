@@ -11,16 +11,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
 from rnnedge_runtime.tensor_file import dtype_name, parse_tensor
 
-Array: TypeAlias = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 _Fields: TypeAlias = dict[int, list[Bytes]]
 
 _GRAPH, _OPSETS, _METADATA, _FUNCTIONS = 7, 8, 14, 25  # of a ModelProto
@@ -268,8 +269,10 @@ def read_graph(model: str | os.PathLike[str] | bytes) -> GraphFile:
         ONNX Runtime's own.
     """
     try:
-        content = model if isinstance(model, bytes) else Path(os.fspath(model)).read_bytes()
-        return parse_model(content)
+        if isinstance(model, bytes):
+            return parse_model(model)
+        with open(model, "rb") as file:
+            return parse_model(file.read())
     except (OSError, ValueError):
         return GraphFile(Graph())
 

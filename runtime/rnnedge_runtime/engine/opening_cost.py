@@ -19,18 +19,19 @@ file computes in other ways it does not see, such as from tensors of more than 6
 from __future__ import annotations
 
 import math
-import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.onnx_file import Graph, GraphFile, LazyTensor, Node, parse_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MOST_BYTES = 1 << 30
 _MOST_PRODUCTS = 1 << 37
@@ -57,12 +58,28 @@ _Shape: TypeAlias = "tuple[int, ...] | None"
 _Values: TypeAlias = "NDArray[Any] | None"
 
 
-@dataclass(frozen=True, slots=True)
 class _Constant:
-    """What is known of a constant: its sizes, and the values of a small one."""
+    """What is known of a constant: its sizes, and the values of a small one.
 
-    shape: _Shape = None
-    values: _Values = None
+    Attributes:
+        shape: Its sizes; None where they are not known.
+    """
+
+    __slots__ = ("_tensor", "_values", "shape")
+
+    def __init__(
+        self, shape: _Shape = None, values: _Values = None, tensor: LazyTensor | None = None
+    ) -> None:
+        self.shape, self._values, self._tensor = shape, values, tensor
+
+    @property
+    def values(self) -> _Values:
+        """The values of a small constant, decoded when they are asked for; None of any other."""
+        tensor, self._tensor = self._tensor, None
+        if tensor is not None and 0 <= math.prod(tensor.shape) <= _FEW:
+            with suppress(ValueError):  # damaged, or in another file
+                self._values = tensor.array
+        return self._values
 
 
 _Scope: TypeAlias = "Mapping[str, _Constant]"
@@ -99,6 +116,8 @@ def _read(model: Model) -> GraphFile:
     with open(model, "rb") as file:
         if os.fstat(file.fileno()).st_size <= _MAPPED:
             return parse_model(file.read())
+        import mmap  # few files are as large
+
         return parse_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
@@ -220,13 +239,7 @@ def _check_division(node: Node, inputs: Sequence[_Constant | None]) -> None:
 
 
 def _of_tensor(tensor: LazyTensor) -> _Constant:
-    shape, values = tensor.shape, None
-    if 0 <= math.prod(shape) <= _FEW:
-        try:
-            values = tensor.array
-        except ValueError:  # damaged, or in another file
-            values = None
-    return _Constant(shape, values)
+    return _Constant(tensor.shape, tensor=tensor)
 
 
 def _computed(node: Node, inputs: Sequence[_Constant | None]) -> _Constant:
