@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rnnedge_runtime.engine.open import open_engine
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
@@ -82,6 +83,29 @@ class Session(LoadedModel):
         )
         opened = open_engine(model, device=device, options=entries, engine=engine)
         super().__init__(opened, model, states=states)
+        self._options = {
+            "device": device,
+            "engine": engine,
+            "threads": threads,
+            "spinning": spinning,
+            "arena": arena,
+            "memory_pattern": memory_pattern,
+            "tf32": tf32,
+            "options": None if options is None else dict(options),
+            "states": None if states is None else dict(states),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path and the options: the model is opened again where it is unpickled.
+
+        Raises:
+            ModelError: If the session was opened from bytes, which are not kept.
+        """
+        if self.path is None:
+            raise ModelError(
+                "a session of a model given as bytes cannot be pickled: open it from a path"
+            )
+        return _opened, (type(self), os.path.abspath(self.path), self._options)
 
     def __repr__(self) -> str:
         """List the inputs and outputs with their axes."""
@@ -96,13 +120,6 @@ class Session(LoadedModel):
     def __deepcopy__(self, memo: object) -> Session:
         """Return the session itself, likewise."""
         return self
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled."""
-        raise ModelError(
-            "an opened model cannot be pickled: pass its path to the other process, and open it "
-            "there"
-        )
 
     @cached_property
     def info(self) -> SessionInfo:
@@ -278,3 +295,7 @@ class Session(LoadedModel):
             symbol=symbol,
             logits=logits,
         )
+
+
+def _opened(kind: type[Session], path: str, options: Mapping[str, Any]) -> Session:
+    return kind(path, **options)
