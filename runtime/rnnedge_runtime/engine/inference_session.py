@@ -16,7 +16,6 @@ from rnnedge_runtime.errors import (
     engine_errors,
     one_line,
 )
-from rnnedge_runtime.not_a_model import not_a_model
 
 _CUDA = "CUDAExecutionProvider"
 _CONVOLUTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -57,6 +56,8 @@ def open_inference_session(
 
     name = "the model" if isinstance(model, bytes) else os.fspath(model)
     if not isinstance(model, bytes) and not os.path.isfile(model):
+        from rnnedge_runtime.not_a_model import not_a_model  # errors alone need it
+
         raise not_a_model(model) or ModelError(f"{name}: expected an ONNX file")
     check_opening(model, name)
 
