@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
@@ -24,7 +25,11 @@ _TOLERANCE = 1e-3
 
 
 def prove_packing(
-    model: LoadedModel, outputs: Sequence[str] | None, *, slots: int
+    model: LoadedModel,
+    outputs: Sequence[str] | None,
+    constants: Mapping[str, ArrayLike],
+    *,
+    slots: int,
 ) -> tuple[RowLayout, dict[str, Array]]:
     """Return how rows are packed for a model, and what it answers to an example.
 
@@ -34,6 +39,7 @@ def prove_packing(
     Args:
         model: The model.
         outputs: The outputs to keep, as `row_layout` takes them.
+        constants: Inputs that are the same in every call, by name.
         slots: How many rows share a call.
 
     Returns:
@@ -43,12 +49,15 @@ def prove_packing(
         InputError: If the model takes no rows of this kind.
         EngineError: If it fails on every example.
     """
-    layout = row_layout(model, outputs)
+    layout = row_layout(model, outputs, constants)
     alone, rows = _run_alone(model, layout)
+    if layout.packing == "alone":
+        return layout, _example(layout, alone, rows)
     tried: list[Packing] = [layout.packing]
     if layout.packing == "continuous":
         tried += ["padded"] if layout.lengths else []
-    tried += ["equal"] if "equal" not in tried else []
+    if "equal" not in tried and not layout.single_steps:
+        tried.append("equal")
     for packing in tried:
         candidate = replace(layout, packing=packing)
         if _agree(model, candidate, rows, alone, slots):
