@@ -28,8 +28,11 @@ _MOST_PADDED = 0.1
 """Padding of a call with whole rows."""
 _SHORT_ROWS = 4
 """How many times as many rows as slots a call takes when they are short."""
-_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-"""Rows of a call when fewer are left than there are slots: an engine lays out few shapes."""
+_FEW = 16
+"""Slots up to which a batch becomes smaller with each row that ends; a larger one by an eighth or
+more, since an engine lays out each shape."""
+_APART = 4
+"""Steps between the lengths of chunks, likewise."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,10 @@ def _run_continuous(packer: _Packer, order: Places, options: PackOptions) -> Non
         left = slots.left[slots.left > 0]
         early = int(np.partition(left, len(left) // _EARLY)[len(left) // _EARLY])
         least = 1 if len(left) == 1 else _SHORTEST_CHUNK
-        slots.run(min(max(early, least), options.chunk, int(left.max())))
+        steps = max(early, least)
+        if steps > _SHORTEST_CHUNK and len(left) > 1:
+            steps -= steps % _APART
+        slots.run(min(steps, options.chunk, int(left.max())))
 
 
 def _groups(lengths: Places, layout: RowLayout, options: PackOptions) -> Iterator[slice]:
@@ -229,10 +235,8 @@ class _Slots:
             for array, axis in zip(self._state, self._axes, strict=True):
                 array[... if axis is None else (slice(None),) * axis + (filled,)] = 0
         active = len(self.left) - len(free) + count
-        if 0 < active < len(self.left):
-            size = next((n for n in _BATCHES if n >= active), len(self.left))
-            if size < len(self.left):
-                self._resize(np.argsort(self.left == 0, kind="stable")[:size])
+        if 0 < active < len(self.left) and (active <= _FEW or active * 8 <= len(self.left) * 7):
+            self._resize(np.argsort(self.left == 0, kind="stable")[:active])
         return active > 0
 
     def run(self, steps: int) -> None:
