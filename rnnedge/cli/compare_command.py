@@ -75,10 +75,11 @@ def compare(
     code 3 when a limit is exceeded, 4 when rows of DATA could not be scored.
     """
     from rnnedge.corpus.compare import compare as compare_corpus
-    from rnnedge.corpus.page import check_comparison_path, write_comparison
 
     read = (a, b, data)
     if output is not None:
+        from rnnedge.corpus.page import check_comparison_path
+
         check_comparison_path(output, protected=read, force=force)
     with progress_bar("rows") as progress:
         found = compare_corpus(
@@ -93,6 +94,8 @@ def compare(
             progress=progress,
         )
     if output is not None:
+        from rnnedge.corpus.page import write_comparison
+
         command = shlex.join(["rnnedge", *sys.argv[1:]])
         write_comparison(found, output, command=command, protected=read, force=force)
     if as_json:

@@ -12,9 +12,9 @@ from rnnedge.corpus.comparison import ComparedSide, CorpusComparison, scores_of,
 from rnnedge.corpus.differences import Differences
 from rnnedge.corpus.sides import KeptSide, ModelSide, Side
 from rnnedge.file_kinds import is_onnx
-from rnnedge.parity.machine import machine
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError
+from rnnedge_runtime.machine import describe, package_versions
 from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parquet
 from rnnedge_runtime.scoring.job import open_source
 from rnnedge_runtime.scoring.scorer import ERROR
@@ -26,6 +26,8 @@ from rnnedge_runtime.scoring.windows import windows
 _WINDOW = 64
 """The part of the budget that the steps of a window may take, on each side."""
 _MOST_ROWS = 4096
+_PACKAGES = ("rnnedge", "rnnedge-native", "onnxruntime", "onnxruntime-gpu", "numpy", "pyarrow")
+"""What the report names the versions of."""
 
 
 def compare(  # noqa: PLR0913 - each is a separate option, given by name
@@ -125,7 +127,7 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
         max_disagreement=max_disagreement,
         max_difference=max_difference,
         notes=tuple(notes),
-        machine=machine(),
+        machine={**describe(), **package_versions(_PACKAGES)},
         seconds=time.perf_counter() - start,
     )
 

@@ -18,7 +18,7 @@ from rnnedge.corpus.differences import (
     bin_edge,
     step_ranges,
 )
-from rnnedge.parity.plain_text import plain_text
+from rnnedge.plain_text import plain_text
 
 _QUANTILES = (0.5, 0.9, 0.99)
 

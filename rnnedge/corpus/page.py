@@ -95,7 +95,7 @@ def html_text(found: CorpusComparison, *, command: str) -> str:
             section("notes", "Notes", tag("ul", *(tag("li", note) for note in found.notes)))
             if found.notes
             else None,
-            section("machine", "Machine", facts(dict(found.machine))),
+            section("machine", "Machine", facts(_machine(found))),
             _reproduce(found, command),
         )
     )
@@ -277,6 +277,11 @@ def _rows(found: CorpusComparison) -> Element | None:
         legend([("limit", "limit")]) if found.max_difference is not None else None,
         *grid(figures),
     )
+
+
+def _machine(found: CorpusComparison) -> dict[str, Child]:
+    plain = ("platform", "processor", "python")
+    return {key.capitalize() if key in plain else key: v for key, v in found.machine.items()}
 
 
 def _reproduce(found: CorpusComparison, command: str) -> Element:
