@@ -19,7 +19,7 @@ from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parque
 from rnnedge_runtime.scoring.job import open_source
 from rnnedge_runtime.scoring.scorer import ERROR
 from rnnedge_runtime.scoring.sizes import bytes_of
-from rnnedge_runtime.scoring.sources import PARQUET, Source, find_files
+from rnnedge_runtime.scoring.sources import PARQUET, RowSource, find_files
 from rnnedge_runtime.scoring.table_source import TableSource
 from rnnedge_runtime.scoring.windows import windows
 
@@ -225,7 +225,7 @@ def _same_steps(a: Side, b: Side, pairs: Mapping[str, str], notes: list[str]) ->
     notes.append(f"{apart[0]} has one answer for each row on one side: last steps are compared")
 
 
-def _windows(source: Source, model: ModelSide, budget: str | int) -> Iterator[Batch]:
+def _windows(source: RowSource, model: ModelSide, budget: str | int) -> Iterator[Batch]:
     """Yield the rows in batches that are worth packing and small enough to keep all answers."""
     layout = model.scorer.layout
     steps = bytes_of("budget", budget) // _WINDOW // (layout.bytes_in + layout.bytes_out)
@@ -237,7 +237,7 @@ def _windows(source: Source, model: ModelSide, budget: str | int) -> Iterator[Ba
     )
 
 
-def _all_batches(source: Source) -> Iterator[Batch]:
+def _all_batches(source: RowSource) -> Iterator[Batch]:
     for number, groups in enumerate(source.groups()):
         yield from source.read(number, 0, sum(group.rows for group in groups))
 

@@ -30,7 +30,7 @@ WORST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class SideAnswers:
     """What a batch of rows got of one output.
 
     Attributes:
@@ -46,9 +46,9 @@ class Answers:
         """Where each row starts in `values`."""
         return np.cumsum(self.lengths) - self.lengths
 
-    def rows(self, kept: NDArray[np.bool_]) -> Answers:
+    def rows(self, kept: NDArray[np.bool_]) -> SideAnswers:
         """Return some of the rows."""
-        return Answers(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
+        return SideAnswers(self.values[np.repeat(kept, self.lengths)], self.lengths[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class OutputDifferences:
         self.histogram = np.zeros(BINS + 2, np.int64)
         self.over_time = np.zeros((0, 3))
 
-    def add(self, a: Answers, b: Answers) -> _Apart:
+    def add(self, a: SideAnswers, b: SideAnswers) -> _Apart:
         """Add rows that both sides answered, each with the same steps."""
         self.kind = _kind(a.values, b.values)
         apart = _step_differences(a.values, b.values)
@@ -194,8 +194,8 @@ class Differences:
     def add(
         self,
         ids: Sequence[str],
-        a: Mapping[str, Answers],
-        b: Mapping[str, Answers],
+        a: Mapping[str, SideAnswers],
+        b: Mapping[str, SideAnswers],
         errors: tuple[Sequence[str | None], Sequence[str | None]],
     ) -> None:
         """Add a batch of rows.
@@ -250,8 +250,8 @@ class Differences:
         self,
         ids: Sequence[str],
         places: Counts,
-        a: Mapping[str, Answers],
-        b: Mapping[str, Answers],
+        a: Mapping[str, SideAnswers],
+        b: Mapping[str, SideAnswers],
     ) -> None:
         """Add the rows at `places` of a batch, which both sides answered."""
         apart = {name: output.add(a[name], b[name]) for name, output in self.outputs.items()}
@@ -349,5 +349,5 @@ def _told(values: NDArray[Any]) -> str:
     return f"[{top}] {flat[top]:.6g}"
 
 
-def _lengths(side: Mapping[str, Answers], row: int) -> str:
+def _lengths(side: Mapping[str, SideAnswers], row: int) -> str:
     return ", ".join(f"{name}: {each.lengths[row]} steps" for name, each in side.items())

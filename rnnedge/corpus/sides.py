@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rnnedge.corpus.differences import Answers
+from rnnedge.corpus.differences import SideAnswers
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.scoring.arrow_package import Batch, Table, arrow
@@ -92,7 +92,7 @@ class ModelSide:
             name: OutputShape(shape.features, stepped=False) for name, shape in self.shapes.items()
         }
 
-    def answer(self, rows: Batch) -> tuple[dict[str, Answers], Errors]:
+    def answer(self, rows: Batch) -> tuple[dict[str, SideAnswers], Errors]:
         """Run the model on rows."""
         start = time.perf_counter()
         table = self.scorer.arrow(rows)
@@ -130,7 +130,7 @@ class KeptSide:
         self._batches, self._id = batches, id
         self._waiting: list[Batch] = []
 
-    def answer(self, rows: Batch) -> tuple[dict[str, Answers], Errors]:
+    def answer(self, rows: Batch) -> tuple[dict[str, SideAnswers], Errors]:
         """Return the answers to the next rows.
 
         Raises:
@@ -193,13 +193,13 @@ def _columns_of(model: str, inputs: Sequence[str], columns: Mapping[str, str]) -
     return known
 
 
-def _read(table: Table, shapes: Mapping[str, OutputShape]) -> tuple[dict[str, Answers], Errors]:
+def _read(table: Table, shapes: Mapping[str, OutputShape]) -> tuple[dict[str, SideAnswers], Errors]:
     errors = table.column(ERROR).to_pylist() if ERROR in table.column_names else []
     answers = {name: _answers(name, table.column(name), shape) for name, shape in shapes.items()}
     return answers, errors or [None] * table.num_rows
 
 
-def _answers(name: str, column: Any, shape: OutputShape) -> Answers:
+def _answers(name: str, column: Any, shape: OutputShape) -> SideAnswers:
     """Return a column as one array, and the steps of each row."""
     pa = arrow()
     joined = column.combine_chunks()
@@ -215,7 +215,7 @@ def _answers(name: str, column: Any, shape: OutputShape) -> Answers:
         values = values.flatten()
     array = np.asarray(values.to_numpy(zero_copy_only=False))
     try:
-        return Answers(array.reshape(int(lengths.sum()), *shape.features), lengths)
+        return SideAnswers(array.reshape(int(lengths.sum()), *shape.features), lengths)
     except ValueError as error:
         raise InputError(
             f"{name}: expected {list(shape.features)} numbers for each step, found another count"

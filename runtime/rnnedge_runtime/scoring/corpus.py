@@ -21,7 +21,7 @@ from rnnedge_runtime.scoring.job import Job, PartResult, open_source, read_model
 from rnnedge_runtime.scoring.plan import (
     DataFile,
     Part,
-    Plan,
+    ScoringPlan,
     content_digest,
     cut,
     file_digest,
@@ -197,7 +197,7 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     parts = cut([group for found in groups for group in found], part_rows)
     planned = {**options, "budget": scorer.budget, "reader": reader, "part_rows": part_rows}
     planned["runtime"] = scorer.session.engine.name
-    plan = Plan(content_digest(content), planned, files, parts)
+    plan = ScoringPlan(content_digest(content), planned, files, parts)
     stamps = {str(path): stamp_of(path) for path in source.paths}
     return Job(paths[0], paths[1], str(folder), plan, options, reader, strict, stamps)
 

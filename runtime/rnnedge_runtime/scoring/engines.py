@@ -18,10 +18,10 @@ from rnnedge_runtime.errors import EngineError
 from rnnedge_runtime.machine import usable_cores
 from rnnedge_runtime.scoring.job import Job, PartResult, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
-from rnnedge_runtime.scoring.worker_process import DiedError, Task, WorkerProcess
+from rnnedge_runtime.scoring.worker_process import DiedError, PartTask, WorkerProcess
 
 
-class Report(Protocol):
+class PartReport(Protocol):
     """Takes what is done. It may be called from any thread."""
 
     def told(self, part: Part, rows: int, steps: int, failed: int) -> None:
@@ -34,10 +34,10 @@ class Report(Protocol):
         """Take the result of a part, which is written."""
 
 
-class Worker(Protocol):
+class PartWorker(Protocol):
     """Does one task at a time, in a process that may end."""
 
-    def ask(self, task: Task, told: Told | None = None) -> PartResult | None:
+    def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
         """Have a task done, as `WorkerProcess.ask` does."""
 
     def stop(self) -> object:
@@ -47,12 +47,12 @@ class Worker(Protocol):
         """End at once, from another thread."""
 
 
-ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], Report, "int | None"], None]
+ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], PartReport, "int | None"], None]
 """Does parts, the first ones first: job, parts, report, workers (None for as many as there are
 cores)."""
 
 
-def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int | None) -> None:
+def run_local(job: Job, parts: Sequence[Part], report: PartReport, workers: int | None) -> None:
     """Do parts in child processes of this machine.
 
     Args:
@@ -69,7 +69,7 @@ def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int | No
 
 
 def run_workers(
-    start: Callable[[], Worker], parts: Sequence[Part], report: Report, workers: int
+    start: Callable[[], PartWorker], parts: Sequence[Part], report: PartReport, workers: int
 ) -> None:
     """Do parts with workers, one thread for each.
 
@@ -141,11 +141,11 @@ class _Slot(threading.Thread):
     """One worker, and a new one where its process ends."""
 
     def __init__(
-        self, make: Callable[[], Worker], waiting: queue.SimpleQueue[Part], report: Report
+        self, make: Callable[[], PartWorker], waiting: queue.SimpleQueue[Part], report: PartReport
     ) -> None:
         super().__init__(daemon=True)
         self._make, self._waiting, self._report = make, waiting, report
-        self._worker: Worker | None = None
+        self._worker: PartWorker | None = None
         self._ended = False
         self._lock = threading.Lock()
         self.error: Exception | None = None
@@ -175,7 +175,7 @@ class _Slot(threading.Thread):
                     self._worker.kill()
 
     def _do(self, part: Part) -> PartResult:
-        task = Task("part", part)
+        task = PartTask("part", part)
         try:
             return self._written(task)
         except DiedError:
@@ -191,7 +191,7 @@ class _Slot(threading.Thread):
         if not part.rows or len(bad) == part.rows > 1:
             raise EngineError(f"part {part.number}: each row of it ends its process: {died}")
         try:
-            return self._written(Task("part", part, tuple(good), bad))
+            return self._written(PartTask("part", part, tuple(good), bad))
         except DiedError as again:
             raise EngineError(
                 f"part {part.number}: ended its process with every row that does so alone left "
@@ -200,16 +200,16 @@ class _Slot(threading.Thread):
 
     def _probe(self, part: Part) -> Probe:
         def probe(piece: Piece) -> None:
-            self._ask(Task("probe", part, (piece,)))
+            self._ask(PartTask("probe", part, (piece,)))
 
         return probe
 
-    def _written(self, task: Task) -> PartResult:
+    def _written(self, task: PartTask) -> PartResult:
         result = self._ask(task)
         assert result is not None
         return result
 
-    def _ask(self, task: Task) -> PartResult | None:
+    def _ask(self, task: PartTask) -> PartResult | None:
         with self._lock:
             if self._ended:
                 raise DiedError(None)

@@ -15,10 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 from rnnedge_runtime.errors import EngineError, MissingPackageError, RnnEdgeError, one_line
-from rnnedge_runtime.scoring.engines import Report, run_workers
+from rnnedge_runtime.scoring.engines import PartReport, run_workers
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Told
 from rnnedge_runtime.scoring.plan import Part
-from rnnedge_runtime.scoring.worker_process import DiedError, Task, described, do_task, raised
+from rnnedge_runtime.scoring.worker_process import DiedError, PartTask, described, do_task, raised
 
 _MOST_TASKS = 2048
 """Tasks at a time: each is waited for by a thread."""
@@ -34,7 +34,7 @@ _scorers: dict[str, PartScorer] = {}
 def run_ray(
     job: Job,
     parts: Sequence[Part],
-    report: Report,
+    report: PartReport,
     workers: int | None,
     *,
     address: str | None = None,
@@ -86,7 +86,7 @@ class _RayWorker:
         self._cluster, self._killed = cluster, threading.Event()
         self._running: Any = None
 
-    def ask(self, task: Task, told: Told | None = None) -> PartResult | None:
+    def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
         """Have a task done, as `WorkerProcess.ask` does; again where its node is gone."""
         ray = self._cluster.ray
         for _ in range(_MOST_LOST):
@@ -126,7 +126,7 @@ class _RayWorker:
                 self._cluster.ray.cancel(running, force=True)
 
 
-def _do_remotely(call: str, job: Job, task: Task) -> tuple[str, Any]:
+def _do_remotely(call: str, job: Job, task: PartTask) -> tuple[str, Any]:
     """Do a task in a process of the cluster, and return its result or its error."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:

@@ -28,7 +28,7 @@ _PROGRAM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PartTask:
     """What a worker is asked for.
 
     Attributes:
@@ -71,7 +71,7 @@ class WorkerProcess:
             pickle.dump([path or os.getcwd() for path in sys.path], self._to)
             self._send(job)
 
-    def ask(self, task: Task, told: Told | None = None) -> PartResult | None:
+    def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
         """Have a task done, and return its result; a probe has none.
 
         Args:
@@ -141,7 +141,7 @@ def main() -> None:
             send("done", result)
 
 
-def do_task(scorer: PartScorer, task: Task, told: Told | None) -> PartResult | None:
+def do_task(scorer: PartScorer, task: PartTask, told: Told | None) -> PartResult | None:
     """Do a task, and return its result; a probe has none."""
     if task.kind == "part":
         return scorer.do(task.part, told=told, pieces=task.pieces, errors=task.errors)
@@ -155,11 +155,11 @@ class _Tasks:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._task: Task | None = None
+        self._task: PartTask | None = None
         self._ready, self._taken = threading.Semaphore(0), threading.Semaphore(1)
         threading.Thread(target=self._read, daemon=True).start()
 
-    def next(self) -> Task:
+    def next(self) -> PartTask:
         self._ready.acquire()
         task = self._task
         self._taken.release()

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rnnedge.corpus.differences import EACH_STEP, Answers, Differences, bin_edge, step_ranges
+from rnnedge.corpus.differences import EACH_STEP, Differences, SideAnswers, bin_edge, step_ranges
 
 NONE = [None] * 40
 
@@ -25,7 +25,7 @@ def added(lengths, a, b, batches=1):
     stops = np.cumsum(lengths)
     for rows in np.array_split(np.arange(len(lengths)), batches):
         steps = slice(stops[rows[0]] - lengths[rows[0]], stops[rows[-1]])
-        one, two = (Answers(side[steps], lengths[rows]) for side in (a, b))
+        one, two = (SideAnswers(side[steps], lengths[rows]) for side in (a, b))
         none = [None] * len(rows)
         found.add([f"r{row}" for row in rows], {"y": one}, {"y": two}, (none, none))
     return found
@@ -103,7 +103,7 @@ def test_a_row_that_one_side_answered(answers):
     bad_a, bad_b = list(NONE), list(NONE)
     bad_a[3] = bad_b[3] = "empty"
     bad_b[5] = "too long"
-    one, two = ({"y": Answers(side, lengths)} for side in (a, b))
+    one, two = ({"y": SideAnswers(side, lengths)} for side in (a, b))
     found.add([str(row) for row in range(40)], one, two, (bad_a, bad_b))
     assert (found.rows, found.compared, found.one_sided, found.failed) == (40, 38, 1, 1)
     assert found.worst[0].id == "5"
@@ -114,7 +114,7 @@ def test_a_row_that_one_side_answered(answers):
 def test_a_row_with_other_steps_on_one_side():
     found = Differences(["y"])
     one, two = np.ones((5, 2), np.float32), np.ones((6, 2), np.float32)
-    a, b = Answers(one, np.array([2, 3])), Answers(two, np.array([2, 4]))
+    a, b = SideAnswers(one, np.array([2, 3])), SideAnswers(two, np.array([2, 4]))
     found.add(["x", "z"], {"y": a}, {"y": b}, ([None] * 2, [None] * 2))
     assert (found.compared, found.one_sided, found.outputs["y"].largest) == (1, 1, 0.0)
     assert found.worst[0].b == "y: 4 steps"
