@@ -1,7 +1,7 @@
 """Serve one model from several processes, with streams that are found again by their names.
 
-Each worker is the server of server.py with its own pool and port; the name of a stream decides which
-one has it. The first message of a client is
+Each worker is the server of server.py with its own pool and port; the name of a stream decides
+which one has it. The first message of a client is
 
     N  a name, 1 to 200 bytes; it gets N and JSON: {"port": 7001} if another worker has the stream,
        or {"steps": 12}, how many of its frames were answered: the next one is the 13th
