@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import rnnedge
+from rnnedge.cli.app_command import app
 from rnnedge.cli.bench_command import bench
 from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
@@ -40,7 +41,7 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, triton):
+for command in (export, validate, inspect, run, bench, tune, doctor, triton, app):
     commands.add_command(command)
 
 
