@@ -13,7 +13,7 @@ from typing import Any
 from rnnedge.app.vectors import answer_here, read_vectors, write_vectors
 from rnnedge.app.wasm_engine import why_not_wasm
 from rnnedge_runtime.atomic_file import atomic_folder
-from rnnedge_runtime.errors import MissingPackageError, ModelError, WriteError
+from rnnedge_runtime.errors import MissingPackageError, ModelError, OptionError, WriteError
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.write_target import check_folder
 
@@ -88,6 +88,7 @@ def write_site(
         ModelError: If the file cannot be opened, or has no contract.
         GoldenError: If the vectors cannot be read, or belong to another file.
         MissingPackageError: If the model needs onnxruntime-web and it is not there.
+        OptionError: If `onnxruntime_web` is another folder.
         WriteError: If the folder must not or cannot be written.
     """
     source = Path(model)
@@ -169,11 +170,15 @@ def _find_library(model: str, hindrance: str, given: str | os.PathLike[str] | No
     for folder in (place, place / "dist"):
         if all((folder / name).is_file() for name in _LIBRARY_FILES):
             return folder
-    where = f"in {place}" if given is None else f"in {given}"
+    if given is not None:
+        raise OptionError(
+            f"onnxruntime_web: expected the folder of the npm package, with dist/"
+            f"{_LIBRARY_FILES[0]}, found none in {given}"
+        )
     raise MissingPackageError(
-        f"a page for {model}",
-        f"{_LIBRARY}, since {hindrance}; {where} there is no {_LIBRARY_FILES[0]}; it",
-        f"npm install {_LIBRARY}, and give its folder (--onnxruntime-web node_modules/{_LIBRARY})",
+        f"a page for {model} ({hindrance}, which rnnedge's own engine leaves to it)",
+        _LIBRARY,
+        f"npm install {_LIBRARY}, or give its folder (--onnxruntime-web)",
     )
 
 

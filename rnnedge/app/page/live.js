@@ -233,14 +233,16 @@ export class Live {
         ...(states.length ? { state: states.map(({ input }) => inputs.get(input)) } : {}),
       };
       const start = performance.now();
-      const { outputs } = await this.#session.run(feeds, options);
-      const took = performance.now() - start;
+      let [runs, took, outputs] = [0, 0, /** @type {any} */ ({})];
+      for (; took < 10 * BURST_MS; took = performance.now() - start, runs++) {
+        ({ outputs } = await this.#session.run(feeds, options));
+      }
       this.#given.clear();
       this.#answered.clear();
       show(this.#given, dataInputs[0], feeds[dataInputs[0].name]);
       show(this.#answered, dataOutputs[0], outputs[dataOutputs[0].name]);
-      element("steps").textContent = "whole";
-      element("median").textContent = micro(took * 1000);
+      element("steps").textContent = String(runs);
+      element("median").textContent = micro((took / runs) * 1000);
     };
     element("start").textContent = "Run again";
     element("start").onclick = () => void run();
@@ -249,7 +251,7 @@ export class Live {
     this.#name("input-names", this.#session.interface.dataInputs[0]);
     this.#name("output-names", this.#session.interface.dataOutputs[0]);
     element("median").previousElementSibling.textContent = "the sequence";
-    for (const id of ["slowest", "factor"]) element(id).parentElement.hidden = true;
+    for (const id of ["steps", "slowest", "factor"]) element(id).parentElement.hidden = true;
     if (this.#inputs !== undefined) await run();
   }
 }

@@ -117,6 +117,11 @@ function describe(session, about) {
   element("model").hidden = false;
 }
 
+/** @param {import("./rnnedge/proof/golden.js").GoldenSet} set */
+function numbersOf(set) {
+  return [...set.inputs.values()].reduce((all, tensor) => all + tensor.size, 0);
+}
+
 async function main() {
   say("wait", "opening", "The model is opened.");
   const about = /** @type {About} */ (await (await fetch("about.json")).json());
@@ -128,7 +133,8 @@ async function main() {
   say("wait", "checking", "The vectors are run in this browser.");
   const golden = await readGolden(new URL(about.vectors, location.href), session.interface);
   await prove(session, about, golden);
-  await new Live(session, golden.sets[0]?.inputs).start();
+  const longest = golden.sets.reduce((a, b) => (numbersOf(b) > numbersOf(a) ? b : a));
+  await new Live(session, longest.inputs).start();
 }
 
 main().catch((error) => say("fail", "FAIL", String(error?.message ?? error)));
