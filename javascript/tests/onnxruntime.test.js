@@ -14,13 +14,15 @@ import { MODELS, cases, modelPath, read } from "./helpers/models.js";
 const asked = new URL(import.meta.url).searchParams.get("engine");
 const there = ["onnxruntime-web", ...(node === undefined ? [] : ["onnxruntime-node"])];
 const ENGINES = asked === null ? there : [asked];
-const CLOSE = 1e-6;
+/** What the URL of a page names. */
+const device = (node === undefined && new URL(location.href).searchParams.get("device")) || "cpu";
+const CLOSE = device === "cpu" ? 1e-6 : 1e-5;
 
 /** In Node, web opens bytes and node opens paths; a page opens URLs: each as it is used. */
 async function open(name, engine) {
   const place = modelPath(name);
   const model = node !== undefined && engine === "onnxruntime-web" ? await read(place) : place;
-  return Session.open(model, { engine, threads: 1 });
+  return Session.open(model, { engine, device, threads: 1 });
 }
 
 function largestDifference(given, expected) {
