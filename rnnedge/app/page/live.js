@@ -246,8 +246,9 @@ export class Live {
     };
     element("start").textContent = "Run again";
     element("start").onclick = () => void run();
+    const why = this.#session.hindrances.join("; ") || error.message;
     element("about-signal").textContent =
-      `It runs whole sequences here, the inputs of the vectors: ${error.message}`;
+      `This model cannot be run step by step (${why}): here it runs a whole sequence of the vectors.`;
     this.#name("input-names", this.#session.interface.dataInputs[0]);
     this.#name("output-names", this.#session.interface.dataOutputs[0]);
     element("median").previousElementSibling.textContent = "the sequence";
@@ -269,6 +270,7 @@ function show(plot, { axes }, tensor) {
   const batch = axes.indexOf("batch");
   const features = tensor.size / steps / (batch < 0 ? 1 : tensor.shape[batch]);
   const apart = tensor.shape.slice(time + 1).reduce((a, b) => a * b, 1);
+  plot.isWhole = true;
   for (let step = 0; step < steps; step++) {
     const from = step * apart;
     plot.add(Array.from(tensor.data.slice(from, from + features), Number));

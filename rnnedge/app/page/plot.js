@@ -3,8 +3,12 @@
 /** Lines that one plot has; of more features, the first. */
 export const MOST_LINES = 8;
 const STEPS = 400;
+/** Steps that a plot is wide at least. */
+const NARROWEST = 40;
 
 export class Plot {
+  /** Whether what there is fills the plot, instead of moving through it. */
+  isWhole = false;
   #canvas;
   #lines;
   #values;
@@ -78,9 +82,10 @@ export class Plot {
    */
   #trace(context, values, width, height) {
     context.beginPath();
+    const wide = this.isWhole ? Math.max(this.#count, NARROWEST) : STEPS;
     for (let step = 0; step < this.#count; step++) {
       const value = values[(this.#next - this.#count + step + STEPS) % STEPS];
-      const x = ((STEPS - this.#count + step) / (STEPS - 1)) * width;
+      const x = ((wide - this.#count + step) / (wide - 1)) * width;
       const y = height / 2 - (value / this.#range) * (height / 2 - 8);
       if (step === 0) context.moveTo(x, y);
       else context.lineTo(x, y);
