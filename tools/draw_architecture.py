@@ -31,7 +31,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/above",),
         ("cli",),
         ("reports", "measuring", "doctor", "triton"),
-        ("parity", "sources"),
+        ("parity", "sources", "app"),
         ("/below",),
     ),
     "rnnedge_exporters": (

@@ -9,7 +9,7 @@ from rnnedge_runtime.errors import PlanError
 from rnnedge_runtime.plan.known import check_operators, dtype_of
 from rnnedge_runtime.plan.model_file import read_model
 from rnnedge_runtime.plan.operators import FOLDS, OPERATORS
-from rnnedge_runtime.plan.packing import LayerWeights, IntegerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.tracer import Kept, Tracer
 
 

@@ -114,9 +114,10 @@ export class Live {
       else if (name === "vectors") this.#signal = vectorsAgain(this.#session, this.#inputs);
       else this.#signal = waves(features);
     } catch (error) {
-      element("remark").textContent = `The microphone cannot be used: ${error.message}`;
       element("source").value = element("source").options[0].value;
-      return this.#choose(element("source").value);
+      await this.#choose(element("source").value);
+      element("remark").textContent = `The microphone cannot be used: ${error.message}`;
+      return;
     }
     element("rate").disabled = this.#signal.live;
     element("about-signal").textContent = this.#signal.about;
