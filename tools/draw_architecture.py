@@ -30,8 +30,9 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("reports", "measuring", "doctor", "triton"),
-        ("parity", "sources", "app"),
+        ("corpus", "triton", "app"),
+        ("reports", "measuring", "doctor"),
+        ("parity", "sources"),
         ("/below",),
     ),
     "rnnedge_exporters": (

@@ -229,15 +229,15 @@ export class Stream {
   #chunk(frame) {
     const given = byName(this.#inputs, frame);
     for (const name of Object.keys(this.#constants)) {
-      if (name in given) {
+      if (Object.hasOwn(given, name)) {
         throw new InputError(`${name}: is a constant of the stream: leave it out of the frame`);
       }
     }
     /** @type {{ [name: string]: TensorLike }} */
-    const chunk = { ...given, ...this.#constants };
+    const chunk = Object.assign(Object.create(null), given, this.#constants);
     let single = false;
     for (const spec of this.#inputs) {
-      if (!(spec.name in given)) continue; // `Session.run` says what is missing
+      if (!Object.hasOwn(given, spec.name)) continue; // `Session.run` says what is missing
       let value = this.#framed(spec, asTensor(spec.name, given[spec.name], InputError), given);
       if (spec.axes.includes(TIME) && value.shape.length === spec.axes.length - 1) {
         checkFrame(spec, value);
