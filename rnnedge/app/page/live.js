@@ -224,7 +224,8 @@ export class Live {
    * @param {Error} error Why not.
    */
   async #whole(error) {
-    for (const id of ["reset", "source", "rate"]) element(id).closest("label, button").hidden = true;
+    for (const id of ["reset", "source", "rate"])
+      element(id).closest("label, button").hidden = true;
     const run = async () => {
       const inputs = new Map(this.#inputs);
       const { states, lengths, dataInputs, dataOutputs } = this.#session.interface;

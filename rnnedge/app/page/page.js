@@ -58,10 +58,9 @@ async function prove(session, about, golden) {
     "vectors allow.";
   const rows = findings.map(({ name, passed, detail }) => {
     const row = document.createElement("tr");
-    const [word, kind] = { true: ["passed", "pass"], false: ["failed", "fail"] }[String(passed)] ?? [
-      "not known",
-      "",
-    ];
+    const [word, kind] = { true: ["passed", "pass"], false: ["failed", "fail"] }[
+      String(passed)
+    ] ?? ["not known", ""];
     for (const [text, cell] of [
       [name, ""],
       [word, kind],

@@ -65,7 +65,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
-    """A function that serves a folder on this machine and returns its address."""
+    """Return the function that puts a folder on a server of this machine and gives its address."""
     with ExitStack() as stack:
 
         def start(folder: Path) -> str:
