@@ -90,7 +90,7 @@ def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> s
 
 
 def _offline(html: str, folder: str) -> str:
-    local = posixpath.relpath("vendor/iframe_worker.js", folder or ".")
+    local = posixpath.relpath("search_in_files.js", folder or ".")
     return html.replace("https://unpkg.com/iframe-worker/shim", local)
 
 

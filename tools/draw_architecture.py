@@ -45,7 +45,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "rnnedge_runtime": (
         ("/above",),
-        ("pool", "decoding", "proof"),
+        ("pool", "scoring", "decoding", "proof"),
         ("streaming", "foreign", "plan"),
         ("engine",),
         ("/below",),

@@ -16,6 +16,7 @@ from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
+from rnnedge.cli.score_command import score
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
@@ -36,11 +37,12 @@ def commands() -> None:
       an ONNX file             model.onnx, for export --quantize and what that wrote
       nothing                  --cell, --input-size, --hidden-size, ... build a layer
 
-    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model.
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model,
+    4 some rows of a corpus failed.
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, triton):
+for command in (export, validate, inspect, run, bench, tune, doctor, score, triton):
     commands.add_command(command)
 
 

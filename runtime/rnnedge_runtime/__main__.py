@@ -1,4 +1,4 @@
-"""`python -m rnnedge_runtime info|check|bench model.onnx`, for a device without PyTorch."""
+"""`python -m rnnedge_runtime info|check|bench|score model.onnx`, for a device without PyTorch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
+from rnnedge_runtime.scoring.command import add_arguments, from_arguments, summary, to_json
 from rnnedge_runtime.session import Session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 an error, 3 a check that failed."""
+    """Run one command and return its exit code.
+
+    Returns:
+        0 done, 1 an error, 3 a check that failed, 4 rows of a corpus that have errors.
+    """
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "score":
+            return _score(options)
         session = Session(
             options.model,
             device=options.device,
@@ -88,7 +95,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--time", type=_count, nargs="+", default=[1, 10, 100])
             command.add_argument("--batch", type=_count, nargs="+", default=[1, 8])
             command.add_argument("--seconds", type=float, default=0.5, help="for each shape")
+    text = "score every sequence of some files; needs pyarrow"
+    command = commands.add_parser("score", help=text, description=text)
+    command.add_argument("model", help="an .onnx file")
+    add_arguments(command)
     return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    result, code = from_arguments(options)
+    print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
+    return code
 
 
 def _count(text: str) -> int:
