@@ -37,6 +37,7 @@ from rnnedge_runtime.engine.info import SessionInfo
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.latency import Latency
 from rnnedge_runtime.proof.self_check import CheckResult
+from rnnedge_runtime.scoring.corpus import ScoreResult
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -360,11 +361,13 @@ COMMANDS = {
     "run": run_schema,
     "bench": bench_schema,
     "doctor": doctor_schema,
+    "score": lambda writer: writer.of(ScoreResult),
     "tune": tune_schema,
     "triton": triton_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
+    "device_score": lambda writer: writer.of(ScoreResult),
     "contract": lambda writer: writer.of(Contract),
 }
 """File in `docs/schemas/` to its schema; `device_` are those of `python -m rnnedge_runtime`."""
