@@ -9,6 +9,11 @@ const shared = [
   "performance",
   "setTimeout",
   "clearTimeout",
+  "Blob",
+  "DecompressionStream",
+  "FinalizationRegistry",
+  "Response",
+  "WebAssembly",
 ];
 const inTests = ["process", "Buffer", "console", "location"];
 

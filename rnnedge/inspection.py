@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import onnx
 
 from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
 from rnnedge.foreign_layers import RECURRENT, LayerSizes
+from rnnedge.measuring.memory import Memory, import_engine, with_memory
 from rnnedge.measuring.work import Work, WorkCounter
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
 from rnnedge_runtime.engine.options import Device
+from rnnedge_runtime.errors import EngineError, StateError
 from rnnedge_runtime.latency import random_inputs
 
 
@@ -67,6 +70,8 @@ class Inspection:
         contract: What rnnedge promised, or None.
         session: Where nodes run, what a stream keeps between calls, and its delay.
         work: Of one step with one row, or None where it cannot be counted.
+        memory: Resident memory of the process before and after the model was opened and run at
+            one step of one row, where it takes that; None where the system reports none.
         cuda_fallbacks: What CUDA would leave to the CPU.
     """
 
@@ -81,6 +86,7 @@ class Inspection:
     contract: Contract | None
     session: SessionInfo
     work: Work | None
+    memory: Memory | None
     cuda_fallbacks: tuple[Fallback, ...]
 
     def role(self, name: str) -> str:
@@ -108,7 +114,8 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
         ModelError: When it cannot be opened.
         DeviceError: When the device cannot be read.
     """
-    session = Session(path, device=device, engine="onnxruntime", threads=1)
+    import_engine()
+    session, memory = with_memory(lambda: _opened(path, device))
     model = onnx.load(path)
     nodes = list(all_nodes(model.graph))
     operators: dict[str, int] = {}
@@ -128,8 +135,17 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
         contract=contract,
         session=session.info,
         work=_work_of_a_step(session, path),
+        memory=memory,
         cuda_fallbacks=cuda_fallbacks(nodes),
     )
+
+
+def _opened(path: str | os.PathLike[str], device: Device) -> Session:
+    """Open a model, and run one step of one row where it takes that."""
+    session = Session(path, device=device, engine="onnxruntime", threads=1)
+    with suppress(InputError, StateError, EngineError):
+        session.run(random_inputs(session, 1, 1))
+    return session
 
 
 def _work_of_a_step(session: Session, path: str | os.PathLike[str]) -> Work | None:

@@ -18,6 +18,7 @@ from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, NamedSequence, read_sequences
+from rnnedge_exporters.call_advice import by_name
 from rnnedge_exporters.exporter import ExportResult, export
 from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.quantization.report import LayerQuantization
@@ -39,6 +40,7 @@ class _LayerError:
         return self.error / max(self.saved, 1)
 
 
+@by_name(2, "rnnedge.export_within(model, 'model.onnx', quantize='int8', max_error=0.01)")
 def export_within(
     model: nn.Module,
     path: str | os.PathLike[str],

@@ -30,7 +30,8 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("reports", "measuring", "doctor", "triton"),
+        ("corpus", "triton"),
+        ("reports", "measuring", "doctor"),
         ("parity", "sources"),
         ("/below",),
     ),

@@ -16,6 +16,7 @@ from rnnedge_exporters.c_source.program_folder import check_program_folder
 from rnnedge_exporters.c_source.target import CProgram, check_program_options, write_program
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.call_advice import TORCH_EXPORT, by_name, check_export_call
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exported_graph import ExportedGraph, ExportOptions, States, Trial
 from rnnedge_exporters.layers.weights import is_bare_layer
@@ -78,6 +79,7 @@ class ExportResult:
         )
 
 
+@by_name(2, "rnnedge.export(model, 'model.onnx', example_inputs=(x,))", TORCH_EXPORT)
 def export(  # noqa: PLR0913 - each is an option given by name
     model: nn.Module,
     path: str | os.PathLike[str],
@@ -109,7 +111,8 @@ def export(  # noqa: PLR0913 - each is an option given by name
         model: An `nn.RNN`, `nn.LSTM` or `nn.GRU`, or any module that contains such layers.
         path: The `.onnx` file to write; an existing one is replaced, a file that holds something
             else is not.
-        example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name.
+        example_inputs: For a module, the arguments of its forward: a tuple, or a dict by name, of
+            tensors or NumPy arrays.
         dynamic_axes: For a module, input name to axis to the name of the axis, such as
             `{"x": {0: "batch", 1: "time"}}`; None makes dynamic what the recurrent layers see as
             batch and time.
@@ -167,6 +170,7 @@ def export(  # noqa: PLR0913 - each is an option given by name
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
     """
+    check_export_call(model, path)
     protected = data_files(calibrate)
     _check_choices(opset, target, lowering)
     as_program = check_program_options(target, path, batch=batch, max_steps=max_steps)
@@ -174,8 +178,6 @@ def export(  # noqa: PLR0913 - each is an option given by name
         check_program_folder(path, force=force)
     else:
         check_target(path, ONNX, protected=protected, force=force)
-    if not isinstance(model, nn.Module):
-        raise ExportError(f"expected an nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
     check_options(quantize, dtype, target, lowering)
     if calibrate is not None and quantize is None:

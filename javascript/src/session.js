@@ -58,9 +58,9 @@ import { Stream } from "./streaming/stream.js";
  * How a model is opened.
  *
  * @typedef {object} OpenOptions
- * @property {EngineName | EngineFactory} [engine] `onnxruntime-node`, `onnxruntime-web`, or `auto`,
- *   which takes the first of them that is there; or what `onnxruntime(ort)` returns, for a page
- *   that imports the library itself.
+ * @property {EngineName | EngineFactory} [engine] `wasm`, rnnedge's own; `onnxruntime-node`;
+ *   `onnxruntime-web`; or `auto`, which takes the first that is there and knows the model; or what
+ *   `onnxruntime(ort)` returns, for a page that imports the library itself.
  * @property {"cpu" | "webgpu"} [device] `webgpu` is WebGPU or an error.
  * @property {number} [threads] Threads inside one operator, 1 or more. Streams are best with 1.
  *   onnxruntime-web keeps the number of the first model for all.

@@ -58,7 +58,16 @@ export class Tensor {
   static zeros(dtype, shape) {
     const known = dtypeOf(dtype);
     if (known === undefined) throw new InputError(`dtype: ${dtype} has no values in JavaScript`);
-    return new Tensor(dtype, new known.array(product(shape)), shape);
+    const size = product(shape);
+    try {
+      return new Tensor(dtype, new known.array(size), shape);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new InputError(
+        `expected a tensor that fits into memory, got ${dtype}[${shape.join(", ")}]`,
+        { cause: error },
+      );
+    }
   }
 
   /**

@@ -12,6 +12,7 @@ import click
 
 import rnnedge
 from rnnedge.cli.bench_command import bench
+from rnnedge.cli.compare_command import compare
 from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
@@ -42,7 +43,7 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, score, triton):
+for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton):
     commands.add_command(command)
 
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
+from rnnedge.cli.command import FILE, Command, advise, option, renamed
 from rnnedge.cli.options import (
+    OUTPUT,
+    SIZES,
     force_option,
     json_option,
     layer_options,
@@ -21,37 +24,80 @@ from rnnedge.measuring.peer_names import PEER_NAMES
 if TYPE_CHECKING:
     from rnnedge.measuring.shapes import Shape
 
+BESIDE = "What it is compared with"
 
-@click.command()
-@click.argument("model")
+
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge bench model.onnx",
+        "rnnedge bench model.onnx --shape 100x1 --against weights.pt --beside torch",
+        "rnnedge bench model.onnx --stream --rate 100",
+        "rnnedge bench small.onnx --beside model.onnx --json",
+    ),
+    extra="one MODEL is measured; another file next to it is --beside {extra}, and its source "
+    "--against {extra}",
+    update=lambda arguments: _old_spelling(arguments),
+)
+@click.argument("model", type=FILE)
 @shape_options
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Of each side [0.5].")
-@click.option("--count", type=click.IntRange(min=1), help="Calls of each side, not --seconds.")
-@click.option(
+@option(
+    "--seconds",
+    group=SIZES,
+    type=click.FloatRange(min=0, min_open=True),
+    shown="0.5",
+    help="Of each side.",
+)
+@option(
+    "--count",
+    group=SIZES,
+    type=click.IntRange(min=1),
+    help="Calls of each side, instead of --seconds.",
+)
+@option(
     "--warmup",
+    group=SIZES,
     type=click.IntRange(min=0),
     default=5,
-    show_default=True,
     help="Calls of each side that are not measured.",
 )
-@click.option(
+@option(
     "--rate",
+    group=SIZES,
     type=click.FloatRange(min=0, min_open=True),
     help="Steps of the signal in a second, for the real-time factor and missed deadlines.",
 )
-@click.option("--stream", is_flag=True, help="Steps of one through a stream, not sequences.")
-@click.option(
-    "--against",
+@option("--stream", group=SIZES, is_flag=True, help="Steps of one through a stream, not sequences.")
+@option(
+    "--beside",
+    group=BESIDE,
     callback=lambda context, option, given: _peers(given),
+    shown="torch, where there is a source",
     help="Measure next to it, in turns: another .onnx file, or what runs SOURCE: torch, "
-    "torchscript (torch's own ONNX export), openvino; several with commas between [torch, when "
-    "there is a source].",
+    "torchscript (torch's own ONNX export), openvino; several with commas between.",
 )
-@click.option("--source", help="The SOURCE; without it, the layer that options build.")
+@option(
+    "--against",
+    "source",
+    group=BESIDE,
+    type=FILE,
+    metavar="SOURCE",
+    help="The SOURCE that MODEL was exported from; without it, the layer that options build.",
+)
 @layer_options
 @session_options
-@click.option("--baseline", help="What --json printed earlier on this machine, to compare with.")
-@click.option("--plot", help="Draw latency over length: a .png, .svg or .pdf file.")
+@option(
+    "--baseline",
+    group=BESIDE,
+    type=FILE,
+    help="What --json printed earlier on this machine, to compare with.",
+)
+@option(
+    "--plot",
+    group=OUTPUT,
+    type=FILE,
+    help="Draw latency over length: a .png, .svg or .pdf file.",
+)
 @force_option
 @json_option
 def bench(
@@ -65,7 +111,7 @@ def bench(
     rate: float | None,
     *,
     stream: bool,
-    against: tuple[str, ...],
+    beside: tuple[str, ...],
     source: str | None,
     device: Any,
     threads: int | None,
@@ -90,15 +136,18 @@ def bench(
         raise click.UsageError("--count cannot be combined with --seconds")
     options = session_options_of(given)
     sourced = source is not None or any(value is not None for value in given.values())
-    if stream and (against or sourced or times or pairs or plot):
+    if stream and (beside or sourced or times or pairs or plot):
         raise click.UsageError(
-            "--stream cannot be combined with --time, --shape, --source, --against or --plot"
+            "--stream cannot be combined with --time, --shape, --against, --beside or --plot"
         )
-    if not sourced and any(name in PEER_NAMES for name in against):
-        raise click.UsageError("--against requires --source, or the options of a layer")
+    if not sourced and any(name in PEER_NAMES for name in beside):
+        raise click.UsageError(
+            "--beside torch, torchscript and openvino run a source: --against SOURCE, or the "
+            "options of a layer"
+        )
     shapes = () if stream else shapes_of(times, batches, pairs)
     streams = (batches or (1,)) if stream else ()
-    read = [model, source, baseline, *against]
+    read = [model, source, baseline, *beside]
     if plot is not None:
         check_plot_path(plot, protected=read, force=force)
     earlier = read_baseline(baseline) if baseline else None
@@ -118,7 +167,7 @@ def bench(
             found = bench_stream(model, streams, **settings)
         else:
             loaded = source_of(source, given, model) if sourced else None
-            peers = against or (("torch",) if sourced else ())
+            peers = beside or (("torch",) if sourced else ())
             is_asked = bool(times or batches or pairs)
             settings["only_fitting"] = not is_asked
             found = bench_shapes(model, shapes, source=loaded, against=peers, **settings)
@@ -143,6 +192,21 @@ def _peers(given: str | None) -> tuple[str, ...]:
         if name not in PEER_NAMES and not name.endswith(".onnx"):
             raise click.BadParameter(
                 f"expected a .onnx file or some of {', '.join(PEER_NAMES)}, got {name!r}; what "
-                "those run is --source"
+                "those run is --against"
             )
     return tuple(dict.fromkeys(names))
+
+
+def _old_spelling(arguments: list[str]) -> list[str]:
+    """Take `--source` for `--against`, and `--against` with what runs a model for `--beside`."""
+    words = list(arguments)
+    for number, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name != "--against":
+            continue
+        value = value if equals else "".join(arguments[number + 1 : number + 2])
+        others = [part.strip() for part in value.split(",")]
+        if value and all(part in PEER_NAMES or part.endswith(".onnx") for part in others):
+            advise(f"what is measured next to MODEL is called --beside {value} now")
+            words[number] = f"--beside{equals}{value if equals else ''}"
+    return renamed(words, {"--source": "--against"})

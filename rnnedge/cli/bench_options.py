@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rnnedge.cli.command import option
+from rnnedge.cli.options import SIZES
+
 if TYPE_CHECKING:
     from rnnedge.measuring.shapes import Shape
 
@@ -15,23 +18,28 @@ TIMES, BATCHES = (1, 10, 100), (1, 8)
 """What is measured when nobody says."""
 
 _SHAPES = (
-    click.option(
+    option(
         "--time",
         "times",
+        group=SIZES,
         type=click.IntRange(min=1),
         multiple=True,
-        help=f"Steps of a sequence; may be given again [{', '.join(map(str, TIMES))}].",
+        shown=", ".join(map(str, TIMES)),
+        help="Steps of a sequence; may be given again.",
     ),
-    click.option(
+    option(
         "--batch",
         "batches",
+        group=SIZES,
         type=click.IntRange(min=1),
         multiple=True,
-        help=f"Sequences side by side; may be given again [{', '.join(map(str, BATCHES))}].",
+        shown=", ".join(map(str, BATCHES)),
+        help="Sequences side by side; may be given again.",
     ),
-    click.option(
+    option(
         "--shape",
         "pairs",
+        group=SIZES,
         multiple=True,
         callback=lambda context, option, given: _parsed(given),
         help="Steps and sequences, such as 100x1, instead of each --time with each --batch; may be "
@@ -42,8 +50,8 @@ _SHAPES = (
 
 def shape_options(command: F) -> F:
     """Add `--time`, `--batch` and `--shape`."""
-    for option in reversed(_SHAPES):
-        command = option(command)
+    for decorate in reversed(_SHAPES):
+        command = decorate(command)
     return command
 
 

@@ -9,7 +9,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from rnnedge.cli.options import force_option, json_option
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import OUTPUT, force_option, json_option
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge.errors import UnhealthyError
 from rnnedge_runtime.printable import printable_lines
@@ -20,23 +21,39 @@ if TYPE_CHECKING:
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-@click.command()
-@click.argument("model")
-@click.option("--fix", "output", help="Repair what can be proven, and write it to this .onnx file.")
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge doctor model.onnx",
+        "rnnedge doctor model.onnx --runtime openvino --runtime webgpu",
+        "rnnedge doctor model.onnx --fix mended.onnx",
+    ),
+    extra="one MODEL is examined at a time; a repaired copy is --fix {extra}",
+)
+@click.argument("model", type=FILE)
+@option(
+    "--fix",
+    "output",
+    group=OUTPUT,
+    type=FILE,
+    help="Repair what can be proven, and write it to this .onnx file.",
+)
+@option(
     "--runtime",
     "runtimes",
+    group="The examination",
     multiple=True,
+    shown="all of them, as notes",
     callback=lambda context, option, given: _known(given),
     help="What the model is meant for, such as cuda, webgpu or openvino: what goes wrong there "
-    "counts; may be given again [all of them, as notes]. The model is run in openvino, tract, "
-    "onnx.reference and onnxruntime-node where they are installed.",
+    "counts; may be given again. The model is run in openvino, tract, onnx.reference and "
+    "onnxruntime-node where they are installed.",
 )
-@click.option(
+@option(
     "--time-limit",
+    group="The examination",
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
-    show_default=True,
     help="Seconds that one run of MODEL may take.",
 )
 @force_option
@@ -123,7 +140,7 @@ def _show(diagnosis: Examination) -> None:
 
 def _table(findings: Sequence[Finding]) -> Table:
     table = Table(title="findings", title_justify="left", show_lines=True)
-    table.add_column("")
+    table.add_column("severity")
     table.add_column("where", max_width=30)
     table.add_column("what is wrong -> what to do")
     table.add_column("--fix")

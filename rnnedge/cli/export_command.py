@@ -17,8 +17,12 @@ from rnnedge.cli.c_program import (
     program_options,
     write_c_program,
 )
+from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.export_target import default_output, next_command
 from rnnedge.cli.options import (
+    OUTPUT,
+    PROOF,
+    WEIGHTS,
     calibrate_option,
     force_option,
     interface_options,
@@ -28,7 +32,7 @@ from rnnedge.cli.options import (
     weight_options,
 )
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
-from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.cli.quantization_table import costs, quantization_table, reasons
 from rnnedge.file_kinds import is_onnx
 from rnnedge_exporters.option_values import FLOAT_LOWERINGS, INTEGER_LOWERINGS, TARGETS
 from rnnedge_runtime.atomic_file import write_file
@@ -40,62 +44,92 @@ if TYPE_CHECKING:
     from rnnedge_exporters.exporter import ExportResult
 
 
-@click.command()
-@click.argument("source", required=False)
-@click.option(
+_FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge export weights.pt -o model.onnx",
+        "rnnedge export package.module:Net --input x=float32[batch,time,40]",
+        "rnnedge export weights.pt --quantize int8 --golden vectors",
+        "rnnedge export model.onnx --quantize int8 -o small.onnx",
+        "rnnedge export --cell gru --input-size 8 --hidden-size 16 -o gru.onnx",
+        "rnnedge export weights.pt --target c -o keyword",
+    ),
+    extra="the file to write is -o {extra}; the weights of a class are --weights {extra}",
+)
+@click.argument("source", required=False, type=FILE)
+@option(
     "-o",
     "--output",
-    help="The .onnx file, with --target c the folder, to write [in the current folder, named "
-    "after SOURCE; never one that is there already].",
+    group=OUTPUT,
+    type=FILE,
+    shown="in the current folder, named after SOURCE; never one that is there already",
+    help="The .onnx file, with --target c the folder, to write.",
 )
 @force_option
 @layer_options
 @interface_options
-@click.option(
+@option(
     "--target",
+    group=WEIGHTS,
     type=click.Choice(TARGETS),
     default="cpu",
-    show_default=True,
     help="What the ONNX form of each layer is chosen for; c writes a folder of C99.",
 )
-@click.option(
+@option(
     "--batch",
+    group=WEIGHTS,
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="With --target c, rows of each call.",
 )
-@click.option(
+@option(
     "--max-steps",
+    group=WEIGHTS,
     type=click.IntRange(min=1),
     help="With --target c, write no step function, but whole sequences of so many steps, for a "
     "model that looks ahead.",
 )
-@click.option(
+@option(
     "--lowering",
-    type=click.Choice([*FLOAT_LOWERINGS, *INTEGER_LOWERINGS]),
-    help="The ONNX form of every layer [what --target asks for].",
+    group=WEIGHTS,
+    type=click.Choice(_FORMS),
+    metavar="FORM",
+    shown="what --target asks for",
+    help=f"The ONNX form of every layer: {', '.join(_FORMS)}.",
 )
 @weight_options
 @calibrate_option
-@click.option(
+@option(
     "--max-error",
+    group=PROOF,
     type=click.FloatRange(min=0, min_open=True),
     help="Keep in float32 the layers that make the outputs be off by more, on --calibrate or on "
     "random input.",
 )
-@click.option(
-    "--opset", type=int, help="ONNX operator set [the lowest that works; that of an .onnx file]."
+@option(
+    "--opset",
+    group=WEIGHTS,
+    type=int,
+    shown="the lowest that works; that of an .onnx file",
+    help="ONNX operator set.",
 )
-@click.option(
+@option(
     "--validate/--no-validate",
+    group=PROOF,
     default=True,
+    shown="validate",
     help="Run module and file at other sizes, and prove parity, before writing.",
 )
-@click.option(
-    "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
+@option(
+    "--golden",
+    group=PROOF,
+    type=FILE,
+    help="Folder for golden vectors, which the device checks without PyTorch.",
 )
-@click.option("--verbose", is_flag=True, help="Show torch's own remarks.")
+@option("--verbose", group=OUTPUT, is_flag=True, help="Show torch's own remarks.")
 @json_option
 def export(
     source: str | None,
@@ -169,13 +203,13 @@ def export(
     if as_json:
         _print_json(output, result, report)
     else:
-        _show(output, result, report, golden)
+        _show(output, result, report, golden, source)
 
 
 def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) -> None:
-    for option, value in (("--golden", golden), ("--calibrate", calibrate)):
+    for name, value in (("--golden", golden), ("--calibrate", calibrate)):
         if value and not validate:
-            raise click.UsageError(f"{option} requires validation: leave --no-validate out")
+            raise click.UsageError(f"{name} requires validation: leave --no-validate out")
     if golden is not None:
         from rnnedge.golden_vectors import check_golden_folder
 
@@ -247,13 +281,20 @@ def _print_json(output: str, result: ExportResult, report: Report | None) -> Non
     )
 
 
-def _show(output: str, result: ExportResult, report: Report | None, golden: str | None) -> None:
+def _show(
+    output: str,
+    result: ExportResult,
+    report: Report | None,
+    golden: str | None,
+    source: str | None,
+) -> None:
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
         if report.rounding and report.rounding.halves and report.device == "cpu":
             print_lines("this CPU computes in float32: on the GPU, rnnedge validate --device cuda")
     if result.quantization:
-        print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+        layers = result.quantization
+        print_lines(quantization_table(layers), *reasons(layers), *costs(layers, output, source))
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, the golden vectors")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from rnnedge.cli.command import FILE, Command
 from rnnedge.cli.options import device_option, json_option
 from rnnedge.cli.output import print_json, print_lines
 
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from rnnedge.inspection import Inspection
 
 
-@click.command()
-@click.argument("model")
+@click.command(
+    cls=Command,
+    examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device auto --json"),
+    extra="one MODEL is shown at a time",
+)
+@click.argument("model", type=FILE)
 @device_option
 @json_option
 def inspect(model: str, device: Any, *, as_json: bool) -> None:
@@ -36,14 +41,17 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
         f"IR version {found.ir_version}, made by {found.producer or 'nobody it names'}"
     )
     layers = Table(title="recurrent layers", title_justify="left")
-    for heading in ("layer", "cell", "input", "hidden", "layers", "directions", "options"):
+    for heading in ("layer", "cell"):
         layers.add_column(heading)
+    for heading in ("input", "hidden", "layers", "directions"):
+        layers.add_column(heading, justify="right")
+    layers.add_column("options")
     layers.add_column("lowering")
     layers.add_column("parameters", justify="right")
     for layer in found.layers:
         layers.add_row(*layer.row())
     tensors = Table(title="inputs and outputs", title_justify="left")
-    for heading in ("", "name", "dtype", "axes", "what it is"):
+    for heading in ("side", "name", "dtype", "axes", "what it is"):
         tensors.add_column(heading)
     for side, specs in (("in", found.interface.inputs), ("out", found.interface.outputs)):
         for spec in specs:
@@ -52,7 +60,7 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     print_lines(layers)
     print_lines(
         *(
-            f"{layer.name or 'the layer'} is a {layer.lowering}: {layer.reason}"
+            f"{layer.name or 'the layer'}: lowering {layer.lowering}: {layer.reason}"
             for layer in found.layers
             if layer.reason
         ),
@@ -67,18 +75,23 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     print_lines(
         f"contract: format {contract.format}, target {contract.target}, dtype {contract.dtype}, "
         f"quantization {contract.quantization or 'none'}",
-        f"weights:  {contract.weights_digest}",
+        f"digest:   {contract.weights_digest}, of the weights",
         f"made by:  {made}",
     )
 
 
 def _runs(found: Inspection) -> Iterator[str]:
     """Say how the model runs: its work, as a stream, and on which provider."""
+    from rnnedge.measuring.tables import weights_read
+
     session = found.session
     if found.work:
+        yield f"a step:   {found.work.flops:,} FLOPs a row"
+        yield f"weights:  {weights_read(found.work)}"
+    if found.memory:
         yield (
-            f"a step:   {found.work.flops:,} FLOPs a row, {found.work.weight_bytes:,} bytes of "
-            "weights read"
+            f"memory:   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
+            f"{found.memory.added / 1e6:,.1f} MB at the peak of that"
         )
     if session.delay is None:
         yield f"stream:   no, {'; '.join(session.hindrances)}"

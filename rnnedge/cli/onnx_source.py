@@ -17,7 +17,7 @@ from rnnedge.cli.c_program import (
 from rnnedge.cli.export_target import next_command
 from rnnedge.cli.options import refuse_others
 from rnnedge.cli.output import print_json, print_lines, progress_bar, refuse_unequal
-from rnnedge.cli.quantization_table import quantization_table, reasons
+from rnnedge.cli.quantization_table import costs, quantization_table, reasons
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import ONNX
 
@@ -103,7 +103,8 @@ def export_onnx(
         return
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
-    print_lines(quantization_table(result.quantization), *reasons(result.quantization))
+    layers = result.quantization
+    print_lines(quantization_table(layers), *reasons(layers), *costs(layers, output, source))
     if made is not None:
         print_lines(*program_lines(made))
         return

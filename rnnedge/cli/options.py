@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
+from rnnedge.cli.command import FILE, option
 from rnnedge_exporters.option_values import DTYPES, QUANTIZE
 from rnnedge_runtime.engine.options import Device
 
@@ -17,74 +18,108 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LAYER, CHOICE, INTERFACE, WEIGHTS, SIZES, OPENED, OUTPUT, PROOF = (
+    "The layer to build, or what a checkpoint does not say",
+    "Which weights of SOURCE",
+    "Inputs and states",
+    "Form and weights in the file",
+    "Sizes that are measured",
+    "How the model is opened",
+    "What is written and printed",
+    "The proof",
+)
+"""Headings of the help."""
+
+_layer = partial(option, group=LAYER)
 _LAYER = (
-    click.option("--cell", type=click.Choice(["rnn", "lstm", "gru"]), help="Kind of layer [rnn]."),
-    click.option("--input-size", type=int, help="Features of the input."),
-    click.option("--hidden-size", type=int, help="Features of the hidden state."),
-    click.option("--num-layers", type=int, help="Layers stacked [1]."),
-    click.option("--nonlinearity", type=click.Choice(["tanh", "relu"]), help="Of an rnn [tanh]."),
-    click.option("--bias/--no-bias", default=None, help="Whether the layers have biases [yes]."),
-    click.option(
-        "--batch-first/--time-first", default=None, help="Order of the axes [time first]."
+    _layer("--cell", type=click.Choice(["rnn", "lstm", "gru"]), shown="rnn", help="Kind of layer."),
+    _layer("--input-size", type=int, help="Features of the input."),
+    _layer("--hidden-size", type=int, help="Features of the hidden state."),
+    _layer("--num-layers", type=int, shown="1", help="Layers stacked."),
+    _layer("--nonlinearity", type=click.Choice(["tanh", "relu"]), shown="tanh", help="Of an rnn."),
+    _layer("--bias/--no-bias", default=None, shown="bias", help="Whether the layers have biases."),
+    _layer(
+        "--batch-first/--time-first",
+        default=None,
+        shown="time-first",
+        help="Order of the first two axes.",
     ),
-    click.option("--dropout", type=float, help="While training, between layers [0]."),
-    click.option("--bidirectional/--unidirectional", default=None, help="Directions [one]."),
-    click.option("--proj-size", type=int, help="Features an lstm projects its state to [none]."),
+    _layer("--dropout", type=float, shown="0", help="While training, between layers."),
+    _layer(
+        "--bidirectional/--unidirectional",
+        default=None,
+        shown="unidirectional",
+        help="Directions.",
+    ),
+    _layer("--proj-size", type=int, shown="none", help="Features an lstm projects its state to."),
 )
 _LAYER_NAMES = (
     *("cell", "input_size", "hidden_size", "num_layers", "nonlinearity"),
     *("bias", "batch_first", "dropout", "bidirectional", "proj_size"),
 )
+_choice = partial(option, group=CHOICE)
 _CHOICE = (
-    click.option("--key", help="Dictionary inside a training checkpoint, such as model_state."),
-    click.option("--prefix", help="What the layer's names begin with in a checkpoint."),
-    click.option(
+    _choice("--key", help="Dictionary inside a training checkpoint, such as model_state."),
+    _choice("--prefix", help="What the layer's names begin with in a checkpoint."),
+    _choice(
         "--layer-only",
         is_flag=True,
         default=None,
         help="Take the layer alone of a checkpoint that holds more.",
     ),
-    click.option(
+    _choice(
         "--arg",
         "arguments",
         multiple=True,
+        metavar="NAME=VALUE",
         callback=lambda context, option, given: _arguments(given),
-        help="Of a class package.module:Class: NAME=VALUE, such as hidden_size=20; may be given "
-        "again.",
+        help="Of a class package.module:Class, such as hidden_size=20; may be given again.",
     ),
-    click.option("--weights", help="Checkpoint of the whole module that a class makes."),
-    click.option(
-        "--seed", type=click.IntRange(0, 2**63 - 1), help="Of the weights where none are given [0]."
+    _choice("--weights", type=FILE, help="Checkpoint of the whole module that a class makes."),
+    _choice(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        shown="0",
+        help="Of the weights where none are given.",
     ),
 )
 _CHOICE_NAMES = ("key", "prefix", "layer_only", "arguments", "weights", "seed")
 _INTERFACE = (
-    click.option(
+    option(
         "--input",
         "inputs",
+        group=INTERFACE,
         multiple=True,
         help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are "
-        "dynamic.",
+        "dynamic; may be given again.",
     ),
-    click.option("--lengths", is_flag=True, help="Take the length of each row as an input."),
-    click.option(
+    option(
+        "--lengths",
+        group=INTERFACE,
+        is_flag=True,
+        help="Take the length of each row as an input.",
+    ),
+    option(
         "--states/--no-states",
+        group=INTERFACE,
         default=None,
-        help="Take initial states as inputs [yes; of a module, where streaming is exact].",
+        shown="states; of a module, where streaming is exact",
+        help="Take initial states as inputs.",
     ),
 )
 
 _WEIGHTS = (
-    click.option(
+    option(
         "--quantize",
+        group=WEIGHTS,
         type=click.Choice(QUANTIZE),
         help="Write weights in int8, and compute in it where that is faster, or in all layers.",
     ),
-    click.option(
+    option(
         "--dtype",
+        group=WEIGHTS,
         type=click.Choice(DTYPES),
         default="float32",
-        show_default=True,
         help="What weights are written in.",
     ),
 )
@@ -92,8 +127,10 @@ _WEIGHTS = (
 
 def calibrate_option(command: F) -> F:
     """Add `--calibrate`."""
-    return click.option(
+    return option(
         "--calibrate",
+        group=PROOF,
+        type=FILE,
         help="Your own sequences, to measure the error on, and with export --quantize to round by: "
         "a .npz of arrays by input name, with lengths for ragged rows; a folder of .npy or "
         ".npz files; or package.module:function.",
@@ -102,63 +139,71 @@ def calibrate_option(command: F) -> F:
 
 def weight_options(command: F) -> F:
     """Add the options that say what weights are written in."""
-    for option in reversed(_WEIGHTS):
-        command = option(command)
+    for decorate in reversed(_WEIGHTS):
+        command = decorate(command)
     return command
 
 
 def interface_options(command: F) -> F:
     """Add the options that say what an exported file takes."""
-    for option in reversed(_INTERFACE):
-        command = option(command)
+    for decorate in reversed(_INTERFACE):
+        command = decorate(command)
     return command
 
 
 def layer_options(command: F) -> F:
     """Add the options that describe a layer, or choose one in a checkpoint."""
-    for option in reversed(_LAYER + _CHOICE):
-        command = option(command)
+    for decorate in reversed(_LAYER + _CHOICE):
+        command = decorate(command)
     return command
 
 
 def json_option(command: F) -> F:
     """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+    return option("--json", "as_json", group=OUTPUT, is_flag=True, help="Print one JSON object.")(
+        command
+    )
 
 
 def force_option(command: F) -> F:
     """Add `--force`."""
-    return click.option(
+    return option(
         "--force",
+        group=OUTPUT,
         is_flag=True,
         help="Replace a file that holds something else than its name says.",
     )(command)
 
 
+_opened = partial(option, group=OPENED)
 _SESSION = (
-    click.option("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
-    click.option(
+    _opened("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
+    _opened(
         "--spinning/--no-spinning",
         default=True,
-        help="Whether waiting threads look for work instead of sleeping [yes].",
+        shown="spinning",
+        help="Whether waiting threads look for work instead of sleeping.",
     ),
-    click.option(
+    _opened(
         "--arena/--no-arena",
         default=True,
-        help="Whether memory is kept for the next call [yes].",
+        shown="arena",
+        help="Whether memory is kept for the next call.",
     ),
-    click.option(
+    _opened(
         "--memory-pattern/--no-memory-pattern",
         default=False,
-        help="Whether the memory of each shape is planned [no].",
+        shown="no-memory-pattern",
+        help="Whether the memory of each shape is planned.",
     ),
-    click.option("--tf32/--no-tf32", default=False, help="Whether CUDA may use TF32 [no]."),
-    click.option(
+    _opened("--tf32/--no-tf32", default=False, shown="no-tf32", help="Whether CUDA may use TF32."),
+    _opened(
         "--session-option",
         "options",
         multiple=True,
+        metavar="NAME=VALUE",
         callback=lambda context, option, given: _entries(given),
-        help="An entry of ONNX Runtime's session configuration as NAME=VALUE, such as "
+        help="An entry of ONNX Runtime's session configuration, such as "
         "session.disable_prepacking=1; may be given again.",
     ),
 )
@@ -167,18 +212,18 @@ _SESSION_NAMES = ("spinning", "arena", "memory_pattern", "tf32", "options")
 
 def session_options(command: F) -> F:
     """Add `--device` and what else says how a model is opened."""
-    for option in reversed(_SESSION):
-        command = option(command)
+    for decorate in reversed(_SESSION):
+        command = decorate(command)
     return device_option(command)
 
 
 def device_option(command: F) -> F:
     """Add `--device`."""
-    return click.option(
+    return option(
         "--device",
+        group=OPENED,
         type=click.Choice(get_args(Device)),
         default="cpu",
-        show_default=True,
         help="Where the model runs.",
     )(command)
 
@@ -225,6 +270,24 @@ def refuse_others(source: str, *taken: str) -> None:
             raise click.UsageError(f"{option}: requires a PyTorch source, got {source}")
 
 
+_MODELS = ("model", "subject")
+"""Parameters that name an .onnx file."""
+
+
+def no_source(context: click.Context) -> click.UsageError:
+    """Return the error for a command without a SOURCE: what to type instead."""
+    command = context.command_path
+    subject = next((str(context.params[n]) for n in _MODELS if context.params.get(n)), "")
+    output = " ".join(f"-o {v}" for v in (context.params.get("output"),) if v)
+    words = [command, subject, "--against weights.pt" if subject else "weights.pt", output]
+    return click.UsageError(
+        f"what PyTorch computes is missing: {' '.join(filter(None, words))}, where weights.pt is "
+        "a SOURCE: a checkpoint, a specification, or package.module:name (or give the options of "
+        "a layer, such as --cell gru --input-size 8 --hidden-size 16)",
+        context,
+    )
+
+
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:
     """Load SOURCE with the options that were given; takes them out of `given`.
 
@@ -235,6 +298,9 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
     """
     from rnnedge.sources.load import load_source
 
+    context = click.get_current_context(silent=True)
+    if source is None and context is not None and not any(given[n] for n in _LAYER_NAMES):
+        raise no_source(context)
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}
     choice = {name: given.pop(name) for name in _CHOICE_NAMES}

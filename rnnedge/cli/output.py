@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -36,9 +35,7 @@ def print_lines(*parts: str | Table) -> None:
         console = PlainConsole(width=_PIPE_WIDTH, color_system=None)
     for part in parts:
         if isinstance(part, Table):
-            if not console.is_terminal:
-                part.box = box.ASCII2
-            console.print(part)
+            console.print_table(part)
         else:
             console.print(part, soft_wrap=True)
 

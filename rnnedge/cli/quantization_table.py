@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from rnnedge.file_kinds import is_onnx
+
 if TYPE_CHECKING:
     from rnnedge_exporters.quantization.report import LayerQuantization
+
+_SIDES = ("before", "after")
 
 
 def quantization_table(layers: Iterable[LayerQuantization]) -> Table:
@@ -30,6 +35,37 @@ def quantization_table(layers: Iterable[LayerQuantization]) -> Table:
             output,
         )
     return table
+
+
+def costs(layers: Sequence[LayerQuantization], model: str, source: str | None) -> list[str]:
+    """Return what fewer bits cost and save, and what to type to measure it.
+
+    Args:
+        layers: What was done to each layer.
+        model: The file that was written.
+        source: What it was exported from; None where that is a layer that options build.
+    """
+    before, after = (sum(getattr(layer, f"bytes_{n}") for layer in layers) for n in _SIDES)
+    lines = [
+        f"weights: {after:,} bytes in the file, {after / before:.2f}x of {before:,} in float32"
+    ]
+    stored = [layer for layer in layers if layer.done.startswith("stored")]
+    if stored:
+        memory = sum(layer.bytes_before for layer in stored)
+        lines.append(
+            f"stored, not computed, in fewer bits: {len(stored)} of {len(layers)} layers become "
+            f"float32 when the file is opened: {memory:,} bytes of memory, and no speed is gained"
+        )
+        if any("int8" in layer.done and layer.output_error is not None for layer in stored):
+            lines.append("to compute all recurrent layers in int8: --quantize int8:all")
+    name, origin = shlex.quote(model), shlex.quote(source or "SOURCE")
+    if is_onnx(source):
+        lines.append(f"speed and memory: rnnedge bench {name} --beside {origin}")
+    else:
+        proof = f"rnnedge validate {name} --against {origin} --calibrate DATA"
+        lines.append(f"agreement on your data: {proof}")
+        lines.append(f"speed and memory: rnnedge bench {name} --beside FLOAT32.onnx")
+    return lines
 
 
 def reasons(layers: Iterable[LayerQuantization]) -> list[str]:

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.cli.options import force_option, json_option, session_options
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import INTERFACE, OUTPUT, force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.atomic_file import atomic_file
+from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, one_line
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.streaming.state_file import DIGEST, check_digest
 from rnnedge_runtime.write_target import NPZ, check_target
 
 Array = NDArray[Any]
+_TEXTS = (".csv", ".tsv", ".txt")
 
 
-@click.command()
-@click.argument("model")
-@click.option(
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge run model.onnx --input x.npy -o out.npz",
+        "rnnedge run model.onnx --input x.npy --state out.npz -o next.npz",
+        "rnnedge run model.onnx --input input=x.npy --json",
+    ),
+    extra="what MODEL is fed with is --input {extra}",
+)
+@click.argument("model", type=FILE)
+@option(
     "--input",
     "inputs",
+    group=INTERFACE,
+    type=FILE,
     multiple=True,
     required=True,
     help="An .npy file, an .npz of arrays by input name, or name=file.npy; may be given again.",
 )
-@click.option("--lengths", "lengths_file", help="An .npy file with the length of each row.")
-@click.option("--state", "state_file", help="An .npz with the initial state, as -o writes it.")
-@click.option("-o", "--output", help="The .npz file to write, with every output by name.")
+@option(
+    "--lengths",
+    "lengths_file",
+    group=INTERFACE,
+    type=FILE,
+    help="An .npy file with the length of each row.",
+)
+@option(
+    "--state",
+    "state_file",
+    group=INTERFACE,
+    type=FILE,
+    shown="zeros",
+    help="An .npz with the initial state, as -o writes it.",
+)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    help="The .npz file to write, with every output by name.",
+)
 @force_option
 @session_options
 @json_option
@@ -83,15 +115,30 @@ def run(
 
 def _read_input(given: str, session: Session) -> dict[str, Array]:
     name, equals, path = given.rpartition("=")
-    if equals:
-        return {name: _read_one(path)}
-    if given.endswith(".npz"):
+    specs = {spec.name: spec for spec in session.interface.data_inputs}
+    if not equals and given.endswith(".npz"):
         return _read_npz(given)
-    specs = session.interface.data_inputs
-    if len(specs) != 1:
-        names = ", ".join(spec.name for spec in specs)
+    if not equals and len(specs) != 1:
+        names = ", ".join(specs)
         raise InputError(f"--input {given}: the model has the inputs {names}: say name={given}")
-    return {specs[0].name: _read_one(given)}
+    name = name if equals else next(iter(specs))
+    if PurePath(path).suffix.lower() in _TEXTS and name in specs:
+        raise _no_array(path, specs[name], f"{name}=" if equals else "")
+    return {name: _read_one(path)}
+
+
+def _no_array(path: str, spec: TensorSpec, name: str) -> InputError:
+    """Return the error for a table of text: how an array is made of it."""
+    rows = len(spec.axes) == 3 and BATCH in spec.axes
+    index = f"[{', '.join('None' if a == BATCH else ':' for a in spec.axes)}]" if rows else ""
+    comma = ", delimiter=','" if path.lower().endswith(".csv") else ""
+    array = PurePath(path).with_suffix(".npy")
+    made = f"np.loadtxt('{path}'{comma}, dtype='{spec.dtype}', ndmin=2){index}"
+    program = f"import numpy as np; np.save('{array}', {made})"
+    return InputError(
+        f'{path}: expected an .npy file, got text: python -c "{program}" makes one, a row for '
+        f"each step (skiprows=1 leaves a heading out); then: --input {name}{array}"
+    )
 
 
 def _read_state(path: str, session: Session) -> dict[str, Array]:

@@ -8,64 +8,90 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import json_option
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import OUTPUT, json_option
 from rnnedge.cli.output import print_json, print_lines
 
+SERVER = "The server"
 
-@click.command()
-@click.argument("model")
-@click.option("-o", "--output", required=True, help="The folder of the model repository.")
-@click.option("--name", help="The name of the model on the server [that of the file].")
-@click.option(
+
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge triton model.onnx -o repository",
+        "rnnedge triton model.onnx -o repository --name words --streams 256",
+    ),
+    extra="one MODEL is written; the folder is -o {extra}",
+)
+@click.argument("model", type=FILE)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    required=True,
+    help="The folder of the model repository.",
+)
+@option(
+    "--name", group=SERVER, shown="that of the file", help="The name of the model on the server."
+)
+@option(
     "--constant",
     "constants",
+    group=SERVER,
     multiple=True,
     metavar="NAME=VALUE",
     callback=lambda context, option, given: _values(given),
     help="The value of an input without a batch axis, such as sr=16000, which is stored in the "
     "file; may be given again.",
 )
-@click.option(
+@option(
     "--max-batch",
+    group=SERVER,
     type=click.IntRange(min=1),
     default=64,
-    show_default=True,
     help="Sequences in one call of the model.",
 )
-@click.option(
+@option(
     "--streams",
+    group=SERVER,
     type=click.IntRange(min=1),
     default=1024,
-    show_default=True,
     help="Sequences whose state each instance keeps; later ones wait.",
 )
-@click.option(
+@option(
     "--idle-seconds",
+    group=SERVER,
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
-    show_default=True,
     help="How long a sequence may be idle before its state is given up.",
 )
-@click.option(
+@option(
     "--max-delay-ms",
+    group=SERVER,
     type=click.FloatRange(min=0),
     default=0.0,
-    show_default=True,
     help="How long a request waits for others to share a call with.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
+@option(
+    "--device",
+    group=SERVER,
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="Where the model runs.",
+)
+@option(
     "--instances",
+    group=SERVER,
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Sessions that run side by side, on each GPU with --device cuda.",
 )
-@click.option(
+@option(
     "--threads",
+    group=SERVER,
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
     help="Threads inside one operator on the CPU.",
 )
 @json_option

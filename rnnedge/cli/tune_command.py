@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rnnedge.cli.bench_options import shape_options, shapes_of
+from rnnedge.cli.command import FILE, Command, option, renamed
 from rnnedge.cli.options import (
+    CHOICE,
+    OUTPUT,
+    SIZES,
+    WEIGHTS,
     force_option,
     interface_options,
     json_option,
@@ -22,30 +27,51 @@ if TYPE_CHECKING:
     from rnnedge.measuring.shapes import Shape
 
 
-@click.command()
-@click.argument("subject", metavar="[SOURCE|MODEL]", required=False)
-@click.option("-o", "--output", required=True, help="The .onnx file to write.")
-@click.option("--source", help="The SOURCE of a MODEL, which determines how it is exported.")
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge tune weights.pt -o best.onnx",
+        "rnnedge tune weights.pt -o best.onnx --shape 100x1 --shape 1x8 --threads 1",
+        "rnnedge tune model.onnx --against weights.pt -o best.onnx",
+    ),
+    extra="the file to write is -o {extra}; the source of a MODEL is --against {extra}",
+    update=lambda arguments: renamed(arguments, {"--source": "--against"}),
+)
+@click.argument("subject", metavar="[SOURCE|MODEL]", required=False, type=FILE)
+@option("-o", "--output", group=OUTPUT, type=FILE, required=True, help="The .onnx file to write.")
+@option(
+    "--against",
+    "source",
+    group=CHOICE,
+    type=FILE,
+    metavar="SOURCE",
+    help="The SOURCE of a MODEL, which determines how it is exported.",
+)
 @shape_options
 @layer_options
 @interface_options
-@click.option(
+@option(
     "--quantize",
+    group=WEIGHTS,
     type=click.Choice(QUANTIZE),
     help="Write weights in int8, and measure the forms that compute in it too, or those alone.",
 )
-@click.option("--opset", type=int, help="ONNX operator set [the lowest that works].")
-@click.option(
+@option(
+    "--opset", group=WEIGHTS, type=int, shown="the lowest that works", help="ONNX operator set."
+)
+@option(
     "--threads",
+    group=SIZES,
     type=click.IntRange(min=1),
     multiple=True,
-    help="Threads inside one operator; may be given again [1, 2, ... up to the cores].",
+    shown="1, 2, ... up to the cores",
+    help="Threads inside one operator; may be given again.",
 )
-@click.option(
+@option(
     "--seconds",
+    group=SIZES,
     type=click.FloatRange(min=0, min_open=True),
     default=0.2,
-    show_default=True,
     help="Of each form and number of threads, for each shape.",
 )
 @force_option
@@ -72,12 +98,12 @@ def tune(
     """Write the form of SOURCE that is the fastest on this machine, for shapes that you name.
 
     Every ONNX form that its layers have is measured with several numbers of threads, in turns. Name
-    a MODEL and its --source to keep the options that it was exported with.
+    a MODEL and its source, with --against, to keep the options that it was exported with.
     """
     shapes = shapes_of(times, batches, pairs)
     model = subject if subject and subject.endswith(".onnx") else None
     if model is None and source is not None:
-        raise click.UsageError("--source requires a MODEL; without one, SOURCE comes first")
+        raise click.UsageError("--against requires a MODEL.onnx; without one, SOURCE comes first")
     told = (inputs, lengths, states is not None, quantize, opset is not None)
     if model and any(told):
         raise click.UsageError(f"{model} determines how it is exported: leave those options out")

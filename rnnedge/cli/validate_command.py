@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.options import (
+    OPENED,
+    OUTPUT,
+    PROOF,
     calibrate_option,
     device_option,
     force_option,
@@ -34,72 +38,103 @@ _OF_FILES = (
 """Parameters that can be combined with an `.onnx` file as the source."""
 
 
-@click.command()
-@click.argument("model")
-@click.option("--against", "source", help="The SOURCE; without it, the layer that options build.")
-@layer_options
-@click.option("--quick", is_flag=True, help="A few cases of each kind only.")
-@click.option(
-    "--atol",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Absolute error allowed near 1 [derived from the width of the layer].",
+@click.command(
+    cls=Command,
+    examples=(
+        "rnnedge validate model.onnx --against weights.pt",
+        "rnnedge validate model.onnx --against package.module:Net --weights net.pt",
+        "rnnedge validate small.onnx --against model.onnx",
+        "rnnedge validate model.onnx --against weights.pt --report parity.html --mutate",
+    ),
+    extra="the source is --against: rnnedge validate {given} --against {extra}",
 )
-@click.option(
+@click.argument("model", type=FILE)
+@option(
+    "--against",
+    "source",
+    group=PROOF,
+    type=FILE,
+    metavar="SOURCE",
+    help="The SOURCE; without it, the layer that options build.",
+)
+@option("--quick", group=PROOF, is_flag=True, help="A few cases of each kind only.")
+@option(
+    "--atol",
+    group=PROOF,
+    type=click.FloatRange(min=0, min_open=True),
+    shown="derived from the width of the layer",
+    help="Absolute error allowed near 1.",
+)
+@option(
     "--torch-factor",
+    group=PROOF,
     type=click.FloatRange(min=0),
     default=4.0,
-    show_default=True,
     help="How many times the rounding that PyTorch shows is allowed.",
 )
-@device_option
-@click.option(
-    "--engine",
-    type=click.Choice(["onnxruntime", "native"]),
-    default="onnxruntime",
-    show_default=True,
-    help="What runs the model; native needs rnnedge-native.",
-)
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds that one run of the model may take.",
-)
-@click.option(
-    "--diagnosis-time",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds that may be spent on finding out why a model fails.",
-)
-@click.option(
-    "--report",
-    "reports",
-    multiple=True,
-    help="Write a report: .html, .json, or .xml (JUnit); may be given several times.",
-)
-@click.option(
-    "--golden", help="Folder for golden vectors, which the device checks without PyTorch."
-)
-@click.option(
-    "--scores/--no-scores",
-    default=None,
-    help="Of rounded weights: compare the largest score too [of a module, where the last axis "
-    "alone has a fixed size, from 2 to 50,000].",
-)
 @calibrate_option
-@click.option(
+@option(
+    "--scores/--no-scores",
+    group=PROOF,
+    default=None,
+    shown="of a module, where the last axis alone has a fixed size, from 2 to 50,000",
+    help="Of rounded weights: compare the largest score too.",
+)
+@option(
     "--strict-coverage",
+    group=PROOF,
     is_flag=True,
     help="Fail unless every node ran, and every row of every table was looked up.",
 )
-@click.option(
+@option(
     "--mutate",
+    group=PROOF,
     is_flag=True,
     help="Disturb each weight tensor of a copy, and list the changes that go unnoticed.",
 )
-@click.option("--save-failing", help="An .npz file for the smallest case that fails.")
+@option(
+    "--time-limit",
+    group=PROOF,
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    help="Seconds that one run of the model may take.",
+)
+@option(
+    "--diagnosis-time",
+    group=PROOF,
+    type=click.FloatRange(min=0),
+    default=30.0,
+    help="Seconds that may be spent on finding out why a model fails.",
+)
+@option(
+    "--report",
+    "reports",
+    group=OUTPUT,
+    type=FILE,
+    multiple=True,
+    help="Write a report: .html, .json, or .xml (JUnit); may be given again.",
+)
+@option(
+    "--golden",
+    group=OUTPUT,
+    type=FILE,
+    help="Folder for golden vectors, which the device checks without PyTorch.",
+)
+@option(
+    "--save-failing",
+    group=OUTPUT,
+    type=FILE,
+    help="An .npz file for the smallest case that fails.",
+)
+@layer_options
+@device_option
+@option(
+    "--engine",
+    group=OPENED,
+    type=click.Choice(["onnxruntime", "native"]),
+    default="onnxruntime",
+    help="What runs the model; native needs rnnedge-native.",
+)
 @force_option
 @json_option
 def validate(

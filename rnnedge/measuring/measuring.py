@@ -101,7 +101,7 @@ def bench_shapes(  # noqa: PLR0913 - each is an option, given by name
         opened = {"threads": threads, **options}
         subject: MeasuredModel = _Alone(model, device, opened)
         if (source is not None or files) and device != "cpu":
-            raise InputError(f"--against: requires --device cpu, got {device}")
+            raise InputError(f"--against, --beside: require --device cpu, got {device}")
         if source is not None:
             from rnnedge.measuring.peer_comparison import Beside
             from rnnedge.measuring.peers import torch_threads

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from onnx import TensorProto, helper
+
+from rnnedge_runtime.errors import RnnEdgeError
+
 T = TypeVar("T")
 
 _STATUS = Path("/proc/self/status")
@@ -22,10 +26,17 @@ class Memory:
     Attributes:
         before: Before the work.
         peak: The most while it was done.
+        after: After it, with what it returned.
     """
 
     before: int
     peak: int
+    after: int
+
+    @property
+    def resident(self) -> int:
+        """Bytes that stay after the work, above what was there before."""
+        return max(self.after - self.before, 0)
 
     @property
     def added(self) -> int:
@@ -34,9 +45,19 @@ class Memory:
 
 
 def import_engine() -> None:
-    """Import ONNX Runtime, whose own memory is not that of a model."""
-    with suppress(ImportError):  # opening a model says what is missing
-        from rnnedge_runtime.engine import library  # noqa: F401
+    """Import ONNX Runtime and open a first model in it: that memory is not a model's own."""
+    with suppress(RnnEdgeError):  # opening a model says what is missing
+        from rnnedge_runtime.engine.inference_session import open_inference_session
+        from rnnedge_runtime.engine.options import EngineOptions
+
+        spec = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+        same = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+        graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [spec], [same])
+        opsets = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, ir_version=8, opset_imports=opsets)
+        open_inference_session(
+            model.SerializeToString(), device="cpu", options=EngineOptions(threads=1)
+        )
 
 
 def with_memory(work: Callable[[], T]) -> tuple[T, Memory | None]:
@@ -49,8 +70,10 @@ def with_memory(work: Callable[[], T]) -> tuple[T, Memory | None]:
         _RESET.write_text("5")
     before = _resident("VmRSS")
     done = work()
-    peak = _resident("VmHWM")
-    return done, None if before is None or peak is None else Memory(before, peak)
+    peak, after = _resident("VmHWM"), _resident("VmRSS")
+    if before is None or peak is None or after is None:
+        return done, None
+    return done, Memory(before, peak, after)
 
 
 def _resident(field: str) -> int | None:

@@ -128,6 +128,6 @@ def _check(
 ) -> None:
     if [(s.dtype, len(s.axes)) for s in own] != [(s.dtype, len(s.axes)) for s in other]:
         raise InputError(
-            f"--against {path}: expected the {kind} of {model}, {', '.join(map(str, own))}, got "
+            f"--beside {path}: expected the {kind} of {model}, {', '.join(map(str, own))}, got "
             f"{', '.join(map(str, other))}"
         )

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 PEER_NAMES = ("torch", "torchscript", "openvino")
-"""Engines that run the source of a model, as `--against` names them."""
+"""Engines that run the source of a model, as `--beside` names them."""

@@ -105,7 +105,7 @@ def check_peers(names: Sequence[str]) -> None:
         MissingPackageError: When a package is missing.
     """
     if "openvino" in names and find_spec("openvino") is None:
-        raise MissingPackageError("--against openvino", "openvino", "pip install openvino")
+        raise MissingPackageError("--beside openvino", "openvino", "pip install openvino")
 
 
 @contextmanager

@@ -152,6 +152,7 @@ class Benchmark:
             "real_time_factor": result.real_time_factor(self.rate),
             "flops": result.work.flops if result.work else None,
             "weight_bytes_per_step": result.work.weight_bytes if result.work else None,
+            "stored_weight_bytes": result.work.stored_bytes if result.work else None,
             "gflops": result.gflops,
             "share_of_peak": self.share_of_peak(result),
             "ratio": {side: result.ratio(side) for side in others},

@@ -9,6 +9,7 @@ from rich.table import Table
 from rnnedge.measuring.baseline import Row
 from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.results import OWN, Benchmark, ShapeResult
+from rnnedge.measuring.work import Work
 
 _UNDISTURBED = 0.95
 """Part of a core that a process which never waits has at least when nobody takes it away."""
@@ -34,15 +35,16 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
     """Say what is no number of a table: the machine, the memory, who was not timed and why."""
     yield from _sides(benchmark)
     if benchmark.memory:
-        added, peak = benchmark.memory.added / 1e6, benchmark.memory.peak / 1e6
+        memory = benchmark.memory
         also = ", with PyTorch in it" if "torch" in benchmark.machine.versions else ""
         yield (
-            f"memory: {added:,.1f} MB more once the model was opened and run, {peak:,.1f} MB of "
-            f"the process in all{also}"
+            f"memory: {memory.resident / 1e6:,.1f} MB more are resident once the model was opened "
+            f"and run, {memory.added / 1e6:,.1f} MB at the peak of that; the process takes "
+            f"{memory.after / 1e6:,.1f} MB{also}"
         )
     work = next((result.work for result in benchmark.shapes), None)
     if work:
-        yield f"weights: {work.weight_bytes:,} bytes are read for a step"
+        yield f"weights: {weights_read(work)}"
     if benchmark.peak_gflops:
         yield (
             f"peak: {benchmark.peak_gflops:,.1f} GFLOP/s in a large float32 MatMul, "
@@ -50,6 +52,14 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
         )
     yield f"machine: {benchmark.machine}"
     yield from _disturbed(benchmark)
+
+
+def weights_read(work: Work) -> str:
+    """Say how many bytes of weights a step reads, and how many that is in the file."""
+    said = f"{work.weight_bytes:,} bytes are read for a step"
+    if work.stored_bytes == work.weight_bytes:
+        return said
+    return f"{said}: {work.stored_bytes:,} in the file, widened to float32 when it is opened"
 
 
 def _sides(benchmark: Benchmark) -> Iterator[str]:

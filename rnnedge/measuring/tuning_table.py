@@ -17,7 +17,7 @@ def tuning_table(tuning: Tuning) -> Table:
     """Show every candidate, the default first."""
     shapes = [f"{shape.time}x{shape.batch} ms" for shape in tuning.shapes]
     title = f"{tuning.source}: medians, steps x rows"
-    table = numbers(title, ["form", "threads", *shapes, "geometric mean ms", "speed", ""])
+    table = numbers(title, ["form", "threads", *shapes, "geometric mean ms", "speed", "chosen"])
     for candidate in tuning.candidates:
         speed = f"{tuning.default.mean_ms / candidate.mean_ms:.2f}x"
         times = map(short, (*candidate.p50_ms, candidate.mean_ms))

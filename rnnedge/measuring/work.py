@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import onnx
 from numpy.typing import NDArray
@@ -33,7 +33,10 @@ _NOT_COUNTED = (
 )
 """Operators that multiply, or may hold what does."""
 _LSTM_INPUTS = 8
+_BRANCHES = ("then", "else")
 Shapes = dict[str, tuple[int | None, ...]]
+Counted: TypeAlias = tuple[int, dict[str, int]]
+"""Operations, and the bytes of each constant that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,15 @@ class Work:
 
     Attributes:
         flops: Operations in products, of integers too, all steps and rows together.
-        weight_bytes: Bytes of weights that one step reads; a table that rows are picked from is
-            not among them.
+        weight_bytes: Bytes of weights that one step reads, as they lie in memory: those that become
+            float32 when the model is opened have four bytes each. A table that rows are picked
+            from is not among them.
+        stored_bytes: Bytes of the same weights in the file.
     """
 
     flops: int
     weight_bytes: int
+    stored_bytes: int
 
 
 class _UnknownError(Exception):
@@ -100,30 +106,77 @@ class WorkCounter:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
             if inferred.functions:
                 return None
-            return _count(inferred.graph, {})
+            flops, read = _count(inferred.graph, {}, {})
+            return Work(flops, sum(read.values()), _stored(inferred.graph))
         except (_UnknownError, onnx.shape_inference.InferenceError):
             return None
 
 
-def _count(graph: GraphProto, outside: Shapes) -> Work:
+def _stored(graph: GraphProto) -> int:
+    """Return the bytes of weights in a file; tables that rows are picked from are left out."""
+    picked_from = {node.input[0] for node in all_nodes(graph) if node.op_type == "Gather"}
+    tensors = [tensor for inner in all_graphs(graph) for tensor in inner.initializer]
+    return sum(
+        math.prod(tensor.dims) * _width(tensor.data_type)
+        for tensor in tensors
+        if tensor.name not in picked_from
+    )
+
+
+def _count(graph: GraphProto, outside: Shapes, constants: Mapping[str, int]) -> Counted:
+    """Return the operations of a graph, and the bytes of each constant that its nodes read.
+
+    What is computed from constants alone is computed once, when the model is opened: it is a
+    constant too, of the type that it has then.
+
+    Args:
+        graph: The graph.
+        outside: Shapes of the values around it.
+        constants: Bytes of the constants around it.
+    """
     shapes = outside | {t.name: tuple(t.dims) for t in graph.initializer}
+    types = {t.name: t.data_type for t in graph.initializer}
     for spec in (*graph.input, *graph.value_info, *graph.output):
         kind = spec.type.tensor_type
+        types[spec.name] = kind.elem_type
         if kind.HasField("shape"):
             shapes[spec.name] = tuple(
                 axis.dim_value if axis.HasField("dim_value") else None for axis in kind.shape.dim
             )
-    picked_from = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    known = dict(constants)
+    known |= {t.name: math.prod(t.dims) * _width(t.data_type) for t in graph.initializer}
     flops = 0
-    weights = sum(_bytes(t) for t in graph.initializer if t.name not in picked_from)
+    read: dict[str, int] = {}
     for node in graph.node:
-        work = _count_node(node, shapes)
-        flops += work.flops
-        weights += work.weight_bytes
-    return Work(flops, weights)
+        if _is_folded(node, known):
+            for name in node.output:
+                width = _width(types.get(name, TensorProto.UNDEFINED))
+                known[name] = _size(shapes, name) * width if width else 0
+            continue
+        operations, inside = _count_node(node, shapes, known)
+        flops += operations
+        taken = node.input[1:] if node.op_type == "Gather" else node.input
+        read |= inside | {name: known[name] for name in taken if name in known}
+    return flops, read
 
 
-def _count_node(node: NodeProto, shapes: Shapes) -> Work:
+def _is_folded(node: NodeProto, constants: Mapping[str, int]) -> bool:
+    """Whether a node is computed when the model is opened; ONNX Runtime keeps DequantizeLinear."""
+    if node.op_type == "DequantizeLinear" or node.op_type.startswith("Random"):
+        return False
+    if any(attribute.HasField("g") for attribute in node.attribute):
+        return False
+    return all(name in constants for name in node.input if name)
+
+
+def _width(data_type: int) -> int:
+    """Return the bytes of an element of weights; 0 for other types."""
+    if data_type not in _WEIGHTS:
+        return 0
+    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
+
+
+def _count_node(node: NodeProto, shapes: Shapes, constants: Mapping[str, int]) -> Counted:
     kind = node.op_type
     if not is_standard(node) or kind in _NOT_COUNTED:
         raise _UnknownError(kind)
@@ -131,14 +184,14 @@ def _count_node(node: NodeProto, shapes: Shapes) -> Work:
     if kind == "Scan":
         scanned = given["num_scan_inputs"]
         axis = given.get("scan_input_axes", [0])[0]
-        step = _count(given["body"], shapes)
-        return Work(step.flops * _size(shapes, node.input[-scanned], axis), step.weight_bytes)
+        flops, read = _count(given["body"], shapes, constants)
+        return flops * _size(shapes, node.input[-scanned], axis), read
     if kind == "If":
-        one, other = (_count(given[f"{name}_branch"], shapes) for name in ("then", "else"))
-        if one.flops != other.flops:
+        one, other = (_count(given[f"{name}_branch"], shapes, constants) for name in _BRANCHES)
+        if one[0] != other[0]:
             raise _UnknownError(kind)
-        return Work(one.flops, max(one.weight_bytes, other.weight_bytes))
-    return Work(2 * _products(node, given, shapes), 0)
+        return max(one, other, key=lambda counted: sum(counted[1].values()))
+    return 2 * _products(node, given, shapes), {}
 
 
 def _products(node: NodeProto, given: Mapping[str, Any], shapes: Shapes) -> int:
@@ -171,14 +224,6 @@ def _known(length: int | None, name: str) -> int:
     if length is None:
         raise _UnknownError(name)
     return length
-
-
-def _bytes(tensor: TensorProto) -> int:
-    if tensor.data_type not in _WEIGHTS:
-        return 0
-    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    elements: int = math.prod(tensor.dims)
-    return elements * int(width)
 
 
 def _as_plain_operators(graph: GraphProto, tensors: Mapping[str, TensorProto]) -> None:

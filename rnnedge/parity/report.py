@@ -12,8 +12,8 @@ from rich.table import Table
 from rnnedge.parity.cases import Case
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.mutation.found import Mutation
-from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
+from rnnedge.plain_text import plain_text
 from rnnedge_runtime.contract import Contract
 
 
@@ -354,7 +354,7 @@ class Report:
         if eager:
             table.add_column("PyTorch float32", justify="right")
         table.add_column("worst at")
-        table.add_column("")
+        table.add_column("verdict")
         for output in self.outputs:
             table.add_row(
                 output.name,
@@ -363,7 +363,7 @@ class Report:
                 f"{output.max_rel:.1e}",
                 f"{output.tolerance:.1e}",
                 *[f"{output.torch_abs or 0:.1e}"] * eager,
-                f"{output.worst}: {output.problem[:100]}" if output.problem else output.worst,
+                f"{output.worst}: {output.problem}" if output.problem else output.worst,
                 "pass" if output else f"FAIL x{output.failed}",
                 style=None if output else "red",
             )

@@ -14,7 +14,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, OptionError, RefusedError, WeightsWarning
+from rnnedge.errors import ModelError, OptionError, RefusedError, SourceError, WeightsWarning
 from rnnedge.file_kinds import is_onnx
 from rnnedge.parity.cases import Case, default_cases, further_cases
 from rnnedge.parity.collect import Answers, Questioner, collect, collect_more
@@ -47,6 +47,7 @@ from rnnedge.parity.runners import ModelRunner
 from rnnedge.sources.load import Source, load_source, source_of_module
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
+from rnnedge_exporters.call_advice import by_name, check_model_path, not_a_module
 from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.threads import largest_weight, threads_for
@@ -58,6 +59,7 @@ DIAGNOSIS_TIME = 30.0
 """Seconds that a diagnosis may take, where nobody says otherwise."""
 
 
+@by_name(1, "rnnedge.validate('model.onnx', against=module)")
 def validate(  # noqa: PLR0913 - each is an option, given by name
     model: str | os.PathLike[str],
     *,
@@ -136,6 +138,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
     """
+    check_model_path(model)
     if is_onnx(against):
         _refuse_for_files(
             against, cases=cases, worker=worker, calibrate=calibrate, device=device != "cpu",
@@ -425,6 +428,8 @@ def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) ->
         return against
     if isinstance(against, nn.Module):
         return source_of_module(against)
+    if not isinstance(against, str | os.PathLike):
+        raise SourceError(f"against: expected an nn.Module or a path, {not_a_module(against)}")
     return load_source(against, choose=partial(layer_in_file, model))
 
 

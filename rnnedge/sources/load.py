@@ -24,6 +24,8 @@ from rnnedge_exporters.python_object import PythonObject, call_object, find_obje
 from rnnedge_runtime.errors import one_line
 
 _Kind: TypeAlias = Literal["options", "specification", "checkpoint", "Python object"]
+_SHOWN = 3
+"""Files of a folder that are named."""
 _REQUIRED = {"checkpoint": "a checkpoint", "Python object": "package.module:name"}
 
 
@@ -154,10 +156,24 @@ def _kind(
             f"{name}: is a folder of torch.distributed.checkpoint: make one file of it, "
             f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {name} weights.pt"
         )
+    if Path(name).is_dir():
+        raise SourceError(f"{name}: is a folder: name a file in it{_files_in(Path(name))}")
+    if suffix == ".onnx":
+        raise SourceError(
+            f"{name}: expected a source in PyTorch, got an ONNX file: rnnedge validate MODEL "
+            f"--against {name} compares two files, rnnedge bench MODEL --beside {name} their speed"
+        )
     raise SourceError(
         f"{name}: expected a specification (.toml, .json), a checkpoint ({', '.join(SUFFIXES)}, or "
         "any other name of a file that is there) or package.module:name"
     )
+
+
+def _files_in(folder: Path) -> str:
+    """Name a few files of a folder that a SOURCE may be."""
+    suffixes = (*SUFFIXES, ".toml", ".json", ".onnx")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    return f", such as {', '.join(map(str, found[:_SHOWN]))}" if found else ""
 
 
 def _is_file(name: str) -> bool:
@@ -194,7 +210,7 @@ def _from_spec(name: str | None, options: dict[str, Any], seed: int) -> Source:
     if missing:
         raise SourceError(
             "expected a SOURCE (a specification, a checkpoint or package.module:name), or the "
-            f"options of a layer to build; missing: {' and '.join(missing)}"
+            f"options of a layer to build, which lack {' and '.join(missing)}"
         )
     spec = RNNSpec.from_mapping(options, source="options")
     return Source(build(spec, seed), str(spec))

@@ -273,7 +273,7 @@ def bound(
             expected = axis if isinstance(axis, int) else sizes.setdefault(axis, size)
             fits = fits and size == expected
     if not fits:
-        raise error(_mismatch(spec, array, sizes))
+        raise error(_mismatch(spec, array, sizes, is_array=hasattr(value, "astype")))
     if array.flags.c_contiguous:
         return array
     return np.asarray(array, order="C")  # np.ascontiguousarray would give a scalar an axis
@@ -288,9 +288,10 @@ def bound_lengths(name: str, lengths: ArrayLike, batch: int | None, time: int | 
         )
     if values.ndim != 1 or (batch is not None and len(values) != batch):
         rows = "row" if batch is None else f"of the {batch} row(s)"
+        exchanged = values.ndim == 1 and len(values) == time
         raise InputError(
             f"{name}: expected one length for each {rows} of the batch, "
-            f"got shape {list(values.shape)}"
+            f"got shape {list(values.shape)}{EXCHANGED * exchanged}"
         )
     longest = time if time is not None else np.inf
     if values.size and (values.min() < 0 or values.max() > longest):
@@ -309,16 +310,43 @@ def dtype_of(name: str) -> np.dtype[Any]:
         return np.dtype("V")
 
 
-def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int]) -> str:
+EXCHANGED = "; time and batch of the input seem to be exchanged: x.swapaxes(0, 1)"
+"""Advice, as the end of a sentence."""
+
+
+def _mismatch(spec: TensorSpec, array: Array, sizes: dict[str, int], *, is_array: bool) -> str:
     message = f"{spec.name}: expected {spec.dtype}{_axes(spec, {})}"
     if array.ndim == len(spec.axes) and any(axis in sizes for axis in spec.axes):
         message += f" with {', '.join(f'{a}={sizes[a]}' for a in spec.axes if a in sizes)}"
     message += f", got {array.dtype}{list(array.shape)}"
     if str(array.dtype) != spec.dtype and array.dtype.kind in "fiu":
-        message += f"; convert it with .astype('{spec.dtype}')"
+        message += f"; {conversion(spec.dtype, is_array=is_array)}"
     elif array.ndim == len(spec.axes) - 1 and BATCH in spec.axes:
         message += f"; one sequence is a batch of 1: x[{_new_batch_axis(spec)}]"
+    elif array.ndim == len(spec.axes):
+        message += _moved(spec, array, sizes)
     return message
+
+
+def conversion(dtype: str, *, is_array: bool) -> str:
+    """Say how a value of another dtype becomes an array of `dtype`."""
+    if is_array:
+        return f"convert it with .astype('{dtype}')"
+    return f"make an array of it with np.asarray(x, '{dtype}')"
+
+
+def _moved(spec: TensorSpec, array: Array, sizes: Mapping[str, int]) -> str:
+    """Say how the axes would fit in another order, as the end of a sentence, or nothing."""
+    fixed = [n for n, axis in enumerate(spec.axes) if isinstance(axis, int)]
+    wrong = [n for n in fixed if spec.axes[n] != array.shape[n]]
+    if not wrong:  # a state, or a second input, of another batch than the first
+        rows = [size for axis, size in zip(spec.axes, array.shape, strict=True) if axis == BATCH]
+        return EXCHANGED * (TIME in sizes and rows == [sizes[TIME]] != [sizes.get(BATCH)])
+    to = wrong[0]
+    places = [n for n, size in enumerate(array.shape) if size == spec.axes[to] and n not in fixed]
+    if len(wrong) > 1 or not places:
+        return ""
+    return f"; to move its axis of {spec.axes[to]} there: np.moveaxis(x, {places[0]}, {to})"
 
 
 def _axes(spec: TensorSpec, sizes: Mapping[str, int]) -> str:

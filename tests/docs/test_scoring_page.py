@@ -1,5 +1,6 @@
 """The blocks of `docs/scoring.md` run, each where its packages are installed."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def test_block(block: Block, expected: dict[str, np.ndarray]) -> None:
             for given in words
         ]
     for program in programs:
-        ran = subprocess.run(program, capture_output=True, text=True)
+        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+        ran = subprocess.run(program, capture_output=True, text=True, env=environment)
         assert ran.returncode == 0, ran.stderr
         if "print(table.column_names)" in block.text:
             assert ran.stdout == "['utt', 'output', 'error']\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-NOTEBOOK = Path(__file__).parents[2] / "examples" / "11_notebook" / "from_training_to_stream.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "12_notebook" / "from_training_to_stream.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "helpers"))
+sys.path.append(str(Path(__file__).parents[1] / "native" / "helpers"))
 
 PACKAGE = Path(__file__).resolve().parents[2] / "javascript"
 OLDEST = (20, 16)

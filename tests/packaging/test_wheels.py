@@ -53,6 +53,7 @@ RUNTIME = {
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/json_record.py",
     "rnnedge_runtime/latency.py",
+    "rnnedge_runtime/not_a_model.py",
     "rnnedge_runtime/loaded_model.py",
     "rnnedge_runtime/machine.py",
     "rnnedge_runtime/plan/__init__.py",
@@ -101,6 +102,7 @@ RUNTIME = {
     "rnnedge_runtime/scoring/progress.py",
     "rnnedge_runtime/scoring/proving.py",
     "rnnedge_runtime/scoring/python_function.py",
+    "rnnedge_runtime/scoring/ray_engine.py",
     "rnnedge_runtime/scoring/row_layout.py",
     "rnnedge_runtime/scoring/rows.py",
     "rnnedge_runtime/scoring/corpus.py",
@@ -114,6 +116,7 @@ RUNTIME = {
     "rnnedge_runtime/streaming/__init__.py",
     "rnnedge_runtime/streaming/bound_step.py",
     "rnnedge_runtime/streaming/constant_inputs.py",
+    "rnnedge_runtime/streaming/one_row.py",
     "rnnedge_runtime/streaming/silence_and_nan.py",
     "rnnedge_runtime/streaming/state_file.py",
     "rnnedge_runtime/streaming/step_output.py",
@@ -189,8 +192,8 @@ def test_the_runtime_needs_numpy_only(runtime):
 
 def test_engines_are_extras_of_the_runtime(runtime):
     needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
-    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "score"]
-    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "pyarrow"]
+    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "ray", "score"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "ray", "pyarrow"]
 
 
 def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):

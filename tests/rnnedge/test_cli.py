@@ -71,7 +71,10 @@ def test_process_that_ends_on_an_error(shell: Callable[..., Done], tmp_path: Pat
 def test_process_that_is_used_wrongly(shell: Callable[..., Done]) -> None:
     done = shell("tune")
     assert (done.code, done.out) == (2, "")
-    assert done.err == ("rnnedge: Missing option '-o' / '--output'. (see rnnedge tune --help)\n")
+    assert done.err == (
+        "rnnedge: Missing option '-o' / '--output'. Such as: rnnedge tune weights.pt -o best.onnx "
+        "(see rnnedge tune --help)\n"
+    )
 
 
 def test_process_that_finds_a_difference(shell: Callable[..., Done], model: str) -> None:
@@ -286,7 +289,9 @@ def test_inspect(rnn: Callable[..., Done], model: str) -> None:
 
 def test_inspect_says_how_it_runs(rnn: Callable[..., Done], model: str) -> None:
     lines = rnn("inspect", model).out.splitlines()
-    assert "a step:   168 FLOPs a row, 432 bytes of weights read" in lines
+    assert "a step:   168 FLOPs a row" in lines
+    assert "weights:  432 bytes are read for a step" in lines
+    assert any(line.startswith("memory:   ") for line in lines)
     assert "stream:   16 bytes of state for a row, delay 0 step(s)" in lines
     assert any(line.startswith("nodes:    ") for line in lines)
 
@@ -306,7 +311,7 @@ def test_inspect_says_what_cuda_leaves_to_the_cpu(rnn: Callable[..., Done]) -> N
 
 def test_inspect_as_json_holds_what_the_session_tells(rnn: Callable[..., Done], model: str) -> None:
     values = rnn("inspect", model, "--json").json
-    assert values["work"] == {"flops": 168, "weight_bytes": 432}
+    assert values["work"] == {"flops": 168, "weight_bytes": 432, "stored_bytes": 432}
     assert (values["session"]["state_bytes"], values["session"]["delay"]) == (16, 0)
     assert (values["session"]["fell_back"], values["cuda_fallbacks"]) == ([], [])
     assert set(values["session"]["nodes_by_provider"]) <= {"CPUExecutionProvider"}

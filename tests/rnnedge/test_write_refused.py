@@ -47,7 +47,7 @@ WRITERS = {
     ),
     "export an ONNX file": Writer("export m.onnx --quantize int8 -o {}", ".onnx", ("m.onnx",)),
     "tune": Writer("tune w.pt -o {}", ".onnx", ("w.pt",)),
-    "tune a model": Writer("tune m.onnx --source w.pt -o {}", ".onnx", ("m.onnx", "w.pt")),
+    "tune a model": Writer("tune m.onnx --against w.pt -o {}", ".onnx", ("m.onnx", "w.pt")),
     "doctor": Writer("doctor sick.onnx --fix {}", ".onnx", ("sick.onnx",)),
     "run": Writer(
         "run m.onnx --input x.npz --lengths lengths.npy --state state.npz -o {}",
@@ -70,7 +70,7 @@ WRITERS = {
         ("m.onnx", "w.pt", "rec/a.npz"),
     ),
     "plot": Writer(
-        "bench m.onnx --against peer.onnx --baseline old.json --plot {}",
+        "bench m.onnx --beside peer.onnx --baseline old.json --plot {}",
         ".png",
         ("m.onnx", "peer.onnx", "old.json"),
     ),

@@ -16,6 +16,7 @@ from keyword import iskeyword
 from operator import is_
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +48,8 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
 
     Args:
         module: The module.
-        example_inputs: A tuple by position, a dict by name, or a tensor for a forward of one.
+        example_inputs: A tuple by position, a dict by name, or a tensor for a forward of one;
+            NumPy arrays count as tensors.
 
     Raises:
         ExportError: When they do not fit the signature.
@@ -59,6 +61,7 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
             "x=float32[batch,time,40])"
         )
     signature = inspect.signature(module.forward)
+    example_inputs = _as_tensors(example_inputs, type(module).__name__)
     try:
         if isinstance(example_inputs, Mapping):
             bound = signature.bind(**example_inputs)
@@ -82,7 +85,11 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
         values.update(given)
     arguments = Arguments({name: _as_float32(value) for name, value in values.items()})
     if not arguments.flat():
-        raise ExportError(f"{type(module).__name__}: expected a tensor among example_inputs")
+        given = ", ".join(f"{name} is a {type(value).__name__}" for name, value in values.items())
+        raise ExportError(
+            f"{type(module).__name__}: expected a tensor or a NumPy array among example_inputs, "
+            f"got none ({given}): torch.tensor(x) makes one"
+        )
     return arguments
 
 
@@ -192,6 +199,20 @@ def map_tensors(arguments: Arguments, tensors: Mapping[str, Any]) -> dict[str, A
         )
         for name, value in found.items()
     }
+
+
+def _as_tensors(value: Any, module: str) -> Any:
+    """Make tensors of NumPy arrays, wherever they are."""
+
+    def convert(leaf: Any) -> Any:
+        if not isinstance(leaf, np.ndarray):
+            return leaf
+        try:
+            return torch.from_numpy(np.ascontiguousarray(leaf))
+        except TypeError as error:
+            raise ExportError(f"{module}: expected numbers in example_inputs: {error}") from None
+
+    return torch.utils._pytree.tree_map(convert, value)
 
 
 def _as_float32(value: Any) -> Any:

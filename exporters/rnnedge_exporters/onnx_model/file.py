@@ -18,6 +18,7 @@ from rnnedge_exporters.onnx_model.axis_names import axes_of, relabel, spec_of
 from rnnedge_exporters.onnx_model.nodes import STANDARD, all_nodes, all_tensors, used
 from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
 from rnnedge_runtime.errors import ContractError, ModelError
+from rnnedge_runtime.not_a_model import not_a_model
 
 _LARGE = 1024
 """Bytes; what shape inference never needs the values of."""
@@ -157,18 +158,18 @@ class OnnxFile:
 
 def _read(path: Path) -> onnx.ModelProto:
     if not path.is_file():
-        raise ModelError(f"{path}: expected an ONNX file, found no such file")
+        raise not_a_model(path) or ModelError(f"{path}: expected an ONNX file")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError, of whichever implementation
-        raise ModelError(
+        raise not_a_model(path) or ModelError(
             f"{path}: expected an ONNX model: the file is of another kind, damaged, or cut short"
         ) from error
     if not model.ir_version or not (model.graph.node or model.graph.output):
-        raise ModelError(
+        raise not_a_model(path) or ModelError(
             f"{path}: expected an ONNX model: found no graph in it; it is of another kind, or empty"
         )
     return model

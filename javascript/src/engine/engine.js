@@ -29,7 +29,22 @@
  *   Promise<readonly Tensor[]>} run Run the model once: every input of the graph by name, the names
  *   of the outputs that are wanted, and these outputs in that order, in memory that the engine does
  *   not write again.
+ * @property {(shapes: readonly (readonly number[])[]) => Stepper | undefined} [stepper] Prepare
+ *   steps of a model of one input and one output, each followed by the states: by the shapes of the
+ *   inputs; undefined where the engine has none for it.
  * @property {() => void | Promise<void>} close Free what it holds.
+ */
+
+/**
+ * Steps of one frame with the state in the engine's own memory.
+ *
+ * @typedef {object} Stepper
+ * @property {(state: readonly Float32Array[]) => void} setState
+ * @property {() => Float32Array[]} state A copy.
+ * @property {(frame: Float32Array) => Float32Array | undefined} step Return a new answer;
+ *   undefined, with nothing changed, for a frame with NaN or infinity. Tiny numbers of the state,
+ *   and frames of nothing else, become zero.
+ * @property {() => void} close Free what it holds.
  */
 
 /**

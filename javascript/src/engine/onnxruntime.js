@@ -72,7 +72,7 @@ class OnnxRuntimeEngine {
    * @param {Tensors} feeds
    */
   async run(outputs, feeds) {
-    const given = /** @type {{ [name: string]: OrtTensor }} */ ({});
+    const given = /** @type {{ [name: string]: OrtTensor }} */ (Object.create(null));
     for (const [name, tensor] of Object.entries(feeds)) {
       given[name] = ortTensor(this.#library, tensor);
     }

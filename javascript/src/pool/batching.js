@@ -177,7 +177,7 @@ function refusal(who, error, streams) {
  * @returns {Group}
  */
 function joinedGroup(specs, members) {
-  const batch = /** @type {Tensors} */ ({});
+  const batch = /** @type {Tensors} */ (Object.create(null));
   let single = false;
   for (const spec of specs) {
     const rows = members.map(([, checked]) => /** @type {Tensor} */ (checked[spec.name]));
@@ -205,12 +205,12 @@ function joinedGroup(specs, members) {
 function checkedFrame(specs, frame) {
   const given = byName(specs, frame);
   const names = Object.keys(given);
-  if (names.length !== specs.length || !specs.every((spec) => spec.name in given)) {
+  if (names.length !== specs.length || !specs.every((spec) => Object.hasOwn(given, spec.name))) {
     throw new InputError(
       `expected the inputs ${specs.map((spec) => spec.name).join(", ")}; got ${names.join(", ")}`,
     );
   }
-  const checked = /** @type {Tensors} */ ({});
+  const checked = /** @type {Tensors} */ (Object.create(null));
   const sizes = /** @type {Map<Axis, number>} */ (new Map());
   for (const spec of specs) {
     const tensor = fitting(spec, given[spec.name]);

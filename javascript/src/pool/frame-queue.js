@@ -32,6 +32,8 @@ export class FrameQueue {
   #maxWaiting;
   /** @type {Waiting[]} */
   #frames = [];
+  /** How many frames of each stream are waiting. @type {Map<number, number>} */
+  #of = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #closing = false;
@@ -59,6 +61,7 @@ export class FrameQueue {
   put(stream, frame) {
     return new Promise((resolve, reject) => {
       this.#frames.push({ stream, frame, since: performance.now(), resolve, reject });
+      this.#of.set(stream, (this.#of.get(stream) ?? 0) + 1);
       this.lookAgain();
     });
   }
@@ -87,9 +90,8 @@ export class FrameQueue {
 
   /** Whether waiting longer would add nothing to the next batch. */
   #complete() {
-    const streams = new Set(this.#frames.map((waiting) => waiting.stream));
     const full = this.#frames.length >= this.#maxWaiting;
-    return full || this.#closing || streams.size >= this.#pool.size;
+    return full || this.#closing || this.#of.size >= this.#pool.size;
   }
 
   async #work() {
@@ -97,9 +99,14 @@ export class FrameQueue {
     const taken = /** @type {Map<number, Waiting>} */ (new Map());
     const later = /** @type {Waiting[]} */ ([]);
     for (const waiting of this.#frames) {
-      const fits = !taken.has(waiting.stream) && taken.size < this.#maxWaiting;
-      if (fits) taken.set(waiting.stream, waiting);
-      else later.push(waiting);
+      if (taken.has(waiting.stream) || taken.size >= this.#maxWaiting) {
+        later.push(waiting);
+        continue;
+      }
+      taken.set(waiting.stream, waiting);
+      const left = (this.#of.get(waiting.stream) ?? 0) - 1;
+      if (left > 0) this.#of.set(waiting.stream, left);
+      else this.#of.delete(waiting.stream);
     }
     this.#frames = later;
     await this.#answer(taken);

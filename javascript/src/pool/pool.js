@@ -228,7 +228,8 @@ export class StreamPool {
           at,
         ),
       );
-      results.push(await this.#session.run({ ...group.batch, ...this.#constants }, { state }));
+      const inputs = Object.assign(Object.create(null), group.batch, this.#constants);
+      results.push(await this.#session.run(inputs, { state }));
     }
     const answers = /** @type {Map<number, Answer>} */ (new Map());
     const specs = this.#session.interface.dataOutputs;
@@ -302,7 +303,7 @@ function checkNumbers(counts, maxDelayMs) {
  */
 function checkAxes(face, inputs, constants) {
   for (const spec of face.dataInputs) {
-    if (spec.name in constants && spec.axes.includes(BATCH)) {
+    if (Object.hasOwn(constants, spec.name) && spec.axes.includes(BATCH)) {
       throw new InputError(
         `constants: ${spec} has a ${BATCH} axis: pass it with the frames of each stream`,
       );

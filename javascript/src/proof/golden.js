@@ -50,6 +50,7 @@ import { readTensor } from "./tensor-file.js";
 const RECORD = "golden.json";
 const SET = "test_data_set_";
 const FORMAT_VERSION = 1;
+const SET_NAME = /^test_data_set_[0-9]+$/u;
 const FILE = /^(test_data_set_[0-9]+)\/(input|output)_([0-9]+)\.pb$/u;
 
 /**
@@ -102,14 +103,19 @@ async function collectFiles(place, face) {
 /** @param {string} folder */
 async function filesOfFolder(folder) {
   const files = /** @type {Files} */ (new Map());
-  const list = await node?.fs.readdir(folder, { recursive: true }).catch(() => undefined);
-  if (list === undefined) {
+  const list = async (/** @type {string} */ path) => node?.fs.readdir(path).catch(() => undefined);
+  const names = await list(folder);
+  if (names === undefined) {
     throw new GoldenError(`${folder}: expected a folder with ${SET}0, found no such folder`);
   }
-  for (const entry of list.map((one) => one.replaceAll("\\", "/"))) {
-    if (entry !== RECORD && !FILE.test(entry)) continue;
-    const [, content] = await readPlace(`${folder}/${entry}`, "the file", GoldenError);
-    files.set(entry, content);
+  const wanted = names.includes(RECORD) ? [RECORD] : [];
+  for (const name of names.filter((one) => SET_NAME.test(one))) {
+    const inside = (await list(`${folder}/${name}`)) ?? [];
+    wanted.push(...inside.map((one) => `${name}/${one}`).filter((one) => FILE.test(one)));
+  }
+  for (const name of wanted) {
+    const [, content] = await readPlace(`${folder}/${name}`, "the file", GoldenError);
+    files.set(name, content);
   }
   return files;
 }
@@ -207,7 +213,7 @@ function setsOf(record, path) {
   if (!Array.isArray(sets)) throw damaged(path, "sets: expected a list");
   return sets.map((item) => {
     const directory = take(item, "directory", "string", path);
-    if (!/^test_data_set_[0-9]+$/u.test(directory)) {
+    if (!SET_NAME.test(directory)) {
       throw damaged(path, `directory: expected ${SET}0 or another number, got ${ascii(directory)}`);
     }
     return [

@@ -79,7 +79,7 @@ export function readTensor(content, source) {
  * @param {Uint8Array} content
  * @returns {[string, Tensor]}
  */
-function parseTensor(content) {
+export function parseTensor(content) {
   const fields = /** @type {Fields} */ (new Map());
   for (const [number, payload] of readFields(content, WIRES)) {
     const before = fields.get(number);

@@ -5,6 +5,7 @@ import { BATCH, TIME } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
 import { asTensor, product } from "../tensor.js";
 import { takeConstants } from "./constant-inputs.js";
+import { QuickSteps } from "./quick-steps.js";
 import { FLUSHED_EVERY, checkFinite, flushTiny, silence } from "./silence-and-nan.js";
 import { readState, writeState } from "./state-file.js";
 import { only, withoutTime } from "./step-output.js";
@@ -33,8 +34,9 @@ export class Stream {
   #batch;
   #inputs;
   #constants;
+  #quick;
   /** @type {readonly Tensor[]} */
-  #state;
+  #kept;
   #steps = 0;
   #busy = false;
   #closed = false;
@@ -54,7 +56,19 @@ export class Stream {
     this.#batch = batch;
     const sizes = new Map([[BATCH, batch]]);
     [this.#inputs, this.#constants] = takeConstants(session.interface, constants, sizes);
-    this.#state = session.zeroState(batch);
+    this.#kept = session.zeroState(batch);
+    this.#quick = constants === undefined ? QuickSteps.of(session, batch) : undefined;
+  }
+
+  /** The newest state, which the engine may hold. */
+  get #state() {
+    if (this.#quick?.holdsState) this.#kept = this.#quick.takeState();
+    return this.#kept;
+  }
+
+  set #state(state) {
+    if (this.#quick !== undefined) this.#quick.holdsState = false;
+    this.#kept = state;
   }
 
   /** Rows that run side by side. */
@@ -149,6 +163,7 @@ export class Stream {
     this.#checkFree();
     this.#closed = true;
     this.#state = [];
+    this.#quick?.close();
   }
 
   /**
@@ -166,6 +181,8 @@ export class Stream {
    */
   async step(frame) {
     this.#checkFree();
+    const answer = this.#quick?.step(frame, this.#kept);
+    if (answer !== undefined) return answer;
     const [chunk, single] = this.#chunk(frame);
     this.#busy = true;
     try {
@@ -183,6 +200,8 @@ export class Stream {
    */
   stepSync(frame) {
     this.#checkFree();
+    const answer = this.#quick?.step(frame, this.#kept);
+    if (answer !== undefined) return answer;
     this.#session.checkSynchronous("stepSync", "step");
     const [chunk, single] = this.#chunk(frame);
     return this.#keep(this.#session.runSync(chunk, { state: this.#state }), single);
@@ -210,15 +229,15 @@ export class Stream {
   #chunk(frame) {
     const given = byName(this.#inputs, frame);
     for (const name of Object.keys(this.#constants)) {
-      if (name in given) {
+      if (Object.hasOwn(given, name)) {
         throw new InputError(`${name}: is a constant of the stream: leave it out of the frame`);
       }
     }
     /** @type {{ [name: string]: TensorLike }} */
-    const chunk = { ...given, ...this.#constants };
+    const chunk = Object.assign(Object.create(null), given, this.#constants);
     let single = false;
     for (const spec of this.#inputs) {
-      if (!(spec.name in given)) continue; // `Session.run` says what is missing
+      if (!Object.hasOwn(given, spec.name)) continue; // `Session.run` says what is missing
       let value = this.#framed(spec, asTensor(spec.name, given[spec.name], InputError), given);
       if (spec.axes.includes(TIME) && value.shape.length === spec.axes.length - 1) {
         checkFrame(spec, value);

@@ -86,3 +86,20 @@ export async function openWithZeros(name, options) {
   const engine = zeroEngine(options);
   return { engine, session: await Session.open(modelPath(name), { engine }) };
 }
+
+/** The bytes of a file that has a contract and no graph, for an engine that computes nothing. */
+export function fileWith(contract) {
+  const [key, value] = ["rnnedge.contract", JSON.stringify(contract)];
+  const text = (field, content) => {
+    const bytes = new TextEncoder().encode(content);
+    return [8 * field + 2, ...varint(bytes.length), ...bytes];
+  };
+  const entry = [...text(1, key), ...text(2, value)];
+  return Uint8Array.from([8 * 14 + 2, ...varint(entry.length), ...entry]);
+}
+
+function varint(number) {
+  const bytes = [];
+  for (; number > 0x7f; number >>>= 7) bytes.push((number & 0x7f) | 0x80);
+  return [...bytes, number];
+}

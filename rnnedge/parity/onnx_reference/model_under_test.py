@@ -14,6 +14,7 @@ from rnnedge_exporters.sandbox.onnx_runtime import Answer, ModelBytes, Sandbox
 from rnnedge_runtime.contract import Interface, TensorSpec
 from rnnedge_runtime.errors import EngineError
 from rnnedge_runtime.foreign.probe_axes import interfaces_to_try, probe_axes
+from rnnedge_runtime.not_a_model import not_a_model
 
 Array: TypeAlias = NDArray[Any]
 Values: TypeAlias = Mapping[str, Array]
@@ -44,7 +45,8 @@ class OpenedFile:
         found = sandbox.interface(self._model)
         if isinstance(found, Answer):
             said = found.error or f"{self.name} cannot be opened by ONNX Runtime: {_death(found)}"
-            raise ModelError(said.replace(os.path.abspath(self.name), self.name))
+            known = None if isinstance(model, bytes) else not_a_model(model)
+            raise known or ModelError(said.replace(os.path.abspath(self.name), self.name))
         self._reading = found
         self.interface: Interface = found.interface
         self.values = found.values

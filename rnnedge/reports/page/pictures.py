@@ -29,7 +29,7 @@ def over_time(report: Report) -> Element | None:
     ]
     limits = _limits(curves, [one for one in tolerances if one is not None])
     figures = [
-        _figure(
+        figure(
             curve.name if curve.name in outputs else f"{curve.name}, inside",
             f"{curve.case}" + (f"; allowed {scientific(line)}" if line is not None else ""),
             time_chart(f"time-{number}", curve, line, limits),
@@ -48,8 +48,8 @@ def over_time(report: Report) -> Element | None:
             "the same in every picture. Zero error is drawn on the bottom line; ✕ marks NaN.",
             class_="lead",
         ),
-        _legend(keys),
-        *_grid(figures),
+        legend(keys),
+        *grid(figures),
     )
 
 
@@ -86,14 +86,14 @@ def over_shapes(report: Report) -> Element | None:
             "not run.",
             class_="lead",
         ),
-        _grid([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],
+        grid([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],
     )
 
 
 def histograms(report: Report) -> Element | None:
     """Return how far off all values are in units in the last place, or None without counts."""
     figures = [
-        _figure(
+        figure(
             output.name,
             f"{sum(output.histogram.model):,} values in {output.cases} cases",
             ulps_chart(f"ulps-{number}", output.name, output.histogram),
@@ -114,22 +114,24 @@ def histograms(report: Report) -> Element | None:
             f"holds what is exact, and a bar that ends at 2^{top} all that is beyond.",
             class_="lead",
         ),
-        _legend([("model bar", "model"), ("torch", "PyTorch float32")]),
-        *_grid(figures),
+        legend([("model bar", "model"), ("torch", "PyTorch float32")]),
+        *grid(figures),
     )
 
 
-def _figure(name: str, detail: str, picture: Element) -> Element:
+def figure(name: str, detail: str, picture: Element) -> Element:
+    """Return a picture under its name and a detail."""
     caption = tag("figcaption", tag("b", name), " ", tag("span", detail))
     return tag("figure", caption, picture)
 
 
-def _legend(keys: Sequence[tuple[str, str]]) -> Element:
+def legend(keys: Sequence[tuple[str, str]]) -> Element:
+    """Return what the colours mean: a class of the style sheet, and words."""
     items = [tag("li", tag("i", class_=f"key {name}"), words) for name, words in keys]
     return tag("ul", *items, class_="legend")
 
 
-def _grid(figures: Sequence[Child], kind: str = "") -> list[Element]:
+def grid(figures: Sequence[Child], kind: str = "") -> list[Element]:
     """Return pictures side by side, those beyond the first ones folded away."""
     shown = tag("div", *figures[:_SHOWN], class_=f"grid {kind}".strip())
     rest = figures[_SHOWN:]

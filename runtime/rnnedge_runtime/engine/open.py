@@ -13,6 +13,7 @@ from rnnedge_runtime.errors import (
     OptionError,
     one_line,
 )
+from rnnedge_runtime.not_a_model import not_a_model
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.native import NativeEngine
@@ -45,6 +46,16 @@ def open_engine(
     """
     if engine not in _ENGINES:
         raise OptionError(f"engine: expected {', '.join(_ENGINES)}, got {engine!r}")
+    try:
+        return _open(model, device, options, engine)
+    except (ModelError, TypeError) as error:
+        known = not_a_model(model)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _open(model: Model, device: Device, options: EngineOptions, engine: EngineName) -> Engine:
     if engine == "native":
         return _native(model, device, options)
     reason = "it was asked for"

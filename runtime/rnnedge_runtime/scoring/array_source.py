@@ -1,4 +1,4 @@
-"""Arrays as a `Source`: npz files, and files of one row each that numpy or a function reads."""
+"""Arrays as a `RowSource`: npz files, and files of one row each that numpy or a function reads."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FilesSource:
         return arrow().schema([field for field in batch.schema if field.name != READ_ERROR])
 
     def read(self, file: int, start: int, stop: int, *, ids_only: bool = False) -> Iterator[Batch]:
-        """Yield the row of a file, as `Source.read` describes."""
+        """Yield the row of a file, as `RowSource.read` describes."""
         path = self.paths[file]
         name = path.relative_to(self._folder).as_posix()
         if ids_only:
@@ -152,7 +152,7 @@ class NpzSource:
         return arrow().schema([field for field in batch.schema if field.name != READ_ERROR])
 
     def read(self, file: int, start: int, stop: int, *, ids_only: bool = False) -> Iterator[Batch]:
-        """Yield a range of the rows of a file, as `Source.read` describes."""
+        """Yield a range of the rows of a file, as `RowSource.read` describes."""
         rows = self._rows(self.paths[file])[start:stop]
         if ids_only:
             rows = [ArrayRow(row.id, {}, "not read") for row in rows]

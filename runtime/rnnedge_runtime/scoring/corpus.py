@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -15,13 +16,12 @@ from typing import Any, Literal
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError, WriteError, one_line
-from rnnedge_runtime.machine import usable_cores
 from rnnedge_runtime.scoring.engines import ScoringEngine, run_local
 from rnnedge_runtime.scoring.job import Job, PartResult, open_source, read_model, stamp_of
 from rnnedge_runtime.scoring.plan import (
     DataFile,
     Part,
-    Plan,
+    ScoringPlan,
     content_digest,
     cut,
     file_digest,
@@ -29,6 +29,7 @@ from rnnedge_runtime.scoring.plan import (
     stat_digest,
 )
 from rnnedge_runtime.scoring.progress import Progress, Watch
+from rnnedge_runtime.scoring.ray_engine import run_ray
 from rnnedge_runtime.scoring.scorer import Scorer
 from rnnedge_runtime.write_target import Kinds, cannot_write, check_folder
 
@@ -108,7 +109,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
         runtime: The engine that computes the model, as `Scorer` takes it.
         engine: What runs the parts: `local` processes, or `ray`.
         address: Of a Ray cluster; None starts one on this machine.
-        workers: Processes; None is one for each usable core.
+        workers: Processes; None is one for each usable core of this machine, or of the cluster.
         only: One share of several, such as `3/16`, counted from 1: any scheduler can run the shares
             on as many machines.
         part_rows: Rows of a part, 1 or more; None cuts parts by bytes.
@@ -146,7 +147,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
     _check_count("part_rows", part_rows)
     job = make_job(model, data, out, options, part_rows=part_rows, strict=strict, reader=reader)
     _claim(job)
-    return _run(job, share, run, workers or usable_cores(), progress, began)
+    return _run(job, share, run, workers, progress, began)
 
 
 def make_job(  # noqa: PLR0913 - what a job is made of
@@ -196,7 +197,7 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     parts = cut([group for found in groups for group in found], part_rows)
     planned = {**options, "budget": scorer.budget, "reader": reader, "part_rows": part_rows}
     planned["runtime"] = scorer.session.engine.name
-    plan = Plan(content_digest(content), planned, files, parts)
+    plan = ScoringPlan(content_digest(content), planned, files, parts)
     stamps = {str(path): stamp_of(path) for path in source.paths}
     return Job(paths[0], paths[1], str(folder), plan, options, reader, strict, stamps)
 
@@ -207,11 +208,13 @@ def engine_named(name: str, address: str | None) -> ScoringEngine:
     Raises:
         OptionError: If there is none, or it takes no address.
     """
-    if name == "local":
-        if address is not None:
-            raise OptionError(f"address: requires engine='ray', got {name!r}")
-        return run_local
-    raise OptionError(f"engine: expected local, got {name!r}")
+    if name == "ray":
+        return partial(run_ray, address=address)
+    if name != "local":
+        raise OptionError(f"engine: expected local or ray, got {name!r}")
+    if address is not None:
+        raise OptionError(f"address: requires engine='ray', got {name!r}")
+    return run_local
 
 
 def read_share(only: str | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -280,7 +283,7 @@ def _run(
     job: Job,
     share: tuple[int, int] | None,
     engine: ScoringEngine,
-    workers: int,
+    workers: int | None,
     watch: Watch | None,
     began: float,
 ) -> ScoreResult:

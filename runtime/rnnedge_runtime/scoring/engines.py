@@ -15,12 +15,13 @@ from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from rnnedge_runtime.errors import EngineError
-from rnnedge_runtime.scoring.job import Job, PartResult, Piece
+from rnnedge_runtime.machine import usable_cores
+from rnnedge_runtime.scoring.job import Job, PartResult, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
-from rnnedge_runtime.scoring.worker_process import DiedError, Task, WorkerProcess
+from rnnedge_runtime.scoring.worker_process import DiedError, PartTask, WorkerProcess
 
 
-class Report(Protocol):
+class PartReport(Protocol):
     """Takes what is done. It may be called from any thread."""
 
     def told(self, part: Part, rows: int, steps: int, failed: int) -> None:
@@ -33,27 +34,58 @@ class Report(Protocol):
         """Take the result of a part, which is written."""
 
 
-ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], Report, int], None]
-"""Does parts, the first ones first: job, parts, report, workers."""
+class PartWorker(Protocol):
+    """Does one task at a time, in a process that may end."""
+
+    def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
+        """Have a task done, as `WorkerProcess.ask` does."""
+
+    def stop(self) -> object:
+        """End when nothing is done."""
+
+    def kill(self) -> None:
+        """End at once, from another thread."""
 
 
-def run_local(job: Job, parts: Sequence[Part], report: Report, workers: int) -> None:
+ScoringEngine: TypeAlias = Callable[[Job, Sequence[Part], PartReport, "int | None"], None]
+"""Does parts, the first ones first: job, parts, report, workers (None for as many as there are
+cores)."""
+
+
+def run_local(job: Job, parts: Sequence[Part], report: PartReport, workers: int | None) -> None:
     """Do parts in child processes of this machine.
 
     Args:
         job: The job.
         parts: Its open parts, in the order in which they are begun.
         report: Takes what is done.
-        workers: How many processes, 1 or more.
+        workers: How many processes, 1 or more; None is one for each usable core.
 
     Raises:
         RnnEdgeError: What a part raised; the others are stopped.
         EngineError: If a part ends its process, whichever rows are left out.
     """
+    run_workers(lambda: WorkerProcess(job), parts, report, workers or usable_cores())
+
+
+def run_workers(
+    start: Callable[[], PartWorker], parts: Sequence[Part], report: PartReport, workers: int
+) -> None:
+    """Do parts with workers, one thread for each.
+
+    Args:
+        start: Starts a worker.
+        parts: The parts, in the order in which they are begun.
+        report: Takes what is done.
+        workers: How many, 1 or more.
+
+    Raises:
+        RnnEdgeError: As `run_local` raises it.
+    """
     waiting: queue.SimpleQueue[Part] = queue.SimpleQueue()
     for part in parts:
         waiting.put(part)
-    slots = [_Slot(job, waiting, report) for _ in range(min(workers, len(parts)))]
+    slots = [_Slot(start, waiting, report) for _ in range(min(workers, len(parts)))]
     try:
         for slot in slots:
             slot.start()
@@ -106,12 +138,14 @@ def halve(piece: Piece, probe: Probe, died: DiedError) -> tuple[list[Piece], dic
 
 
 class _Slot(threading.Thread):
-    """One worker: its process, and a new one where that ends."""
+    """One worker, and a new one where its process ends."""
 
-    def __init__(self, job: Job, waiting: queue.SimpleQueue[Part], report: Report) -> None:
+    def __init__(
+        self, make: Callable[[], PartWorker], waiting: queue.SimpleQueue[Part], report: PartReport
+    ) -> None:
         super().__init__(daemon=True)
-        self._job, self._waiting, self._report = job, waiting, report
-        self._process: WorkerProcess | None = None
+        self._make, self._waiting, self._report = make, waiting, report
+        self._worker: PartWorker | None = None
         self._ended = False
         self._lock = threading.Lock()
         self.error: Exception | None = None
@@ -129,19 +163,19 @@ class _Slot(threading.Thread):
             if not self._ended:
                 self.error = error
         finally:
-            if self._process is not None:
-                self._process.stop()
+            if self._worker is not None:
+                self._worker.stop()
 
     def end(self) -> None:
         """Stop at once."""
         with self._lock:
             self._ended = True
-            if self._process is not None:
+            if self._worker is not None:
                 with suppress(OSError):
-                    self._process.kill()
+                    self._worker.kill()
 
     def _do(self, part: Part) -> PartResult:
-        task = Task("part", part)
+        task = PartTask("part", part)
         try:
             return self._written(task)
         except DiedError:
@@ -157,7 +191,7 @@ class _Slot(threading.Thread):
         if not part.rows or len(bad) == part.rows > 1:
             raise EngineError(f"part {part.number}: each row of it ends its process: {died}")
         try:
-            return self._written(Task("part", part, tuple(good), bad))
+            return self._written(PartTask("part", part, tuple(good), bad))
         except DiedError as again:
             raise EngineError(
                 f"part {part.number}: ended its process with every row that does so alone left "
@@ -166,28 +200,28 @@ class _Slot(threading.Thread):
 
     def _probe(self, part: Part) -> Probe:
         def probe(piece: Piece) -> None:
-            self._ask(Task("probe", part, (piece,)))
+            self._ask(PartTask("probe", part, (piece,)))
 
         return probe
 
-    def _written(self, task: Task) -> PartResult:
+    def _written(self, task: PartTask) -> PartResult:
         result = self._ask(task)
         assert result is not None
         return result
 
-    def _ask(self, task: Task) -> PartResult | None:
+    def _ask(self, task: PartTask) -> PartResult | None:
         with self._lock:
             if self._ended:
                 raise DiedError(None)
-            if self._process is None:
-                self._process = WorkerProcess(self._job)
-            process = self._process
+            if self._worker is None:
+                self._worker = self._make()
+            worker = self._worker
 
         def told(rows: int, steps: int, failed: int) -> None:
             self._report.told(task.part, rows, steps, failed)
 
         try:
-            return process.ask(task, told)
+            return worker.ask(task, told)
         except DiedError:
-            self._process = None
+            self._worker = None
             raise

@@ -14,9 +14,9 @@ from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.errors import InputError, ModelError, one_line
 from rnnedge_runtime.scoring.array_source import FilesSource, NpzSource
 from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow, parquet
-from rnnedge_runtime.scoring.plan import Part, Plan, content_digest
+from rnnedge_runtime.scoring.plan import Part, ScoringPlan, content_digest
 from rnnedge_runtime.scoring.scorer import ERROR, ID, Scorer
-from rnnedge_runtime.scoring.sources import Source, find_files
+from rnnedge_runtime.scoring.sources import RowSource, find_files
 from rnnedge_runtime.scoring.table_source import TableSource
 from rnnedge_runtime.write_target import Kinds
 
@@ -69,7 +69,7 @@ class Job:
     model: str
     data: str
     out: str
-    plan: Plan
+    plan: ScoringPlan
     options: Mapping[str, Any]
     reader: str | None = None
     strict: bool = False
@@ -111,7 +111,7 @@ class PartScorer:
         self._scorer = Scorer(job.model, **job.options)
 
     @cached_property
-    def _source(self) -> Source:
+    def _source(self) -> RowSource:
         return open_source(self._job.data, self._scorer, self._job.reader)
 
     def do(
@@ -272,7 +272,7 @@ class PartScorer:
         )
 
 
-def open_source(data: str, scorer: Scorer, reader: str | None) -> Source:
+def open_source(data: str, scorer: Scorer, reader: str | None) -> RowSource:
     """Open DATA for a scorer.
 
     Args:

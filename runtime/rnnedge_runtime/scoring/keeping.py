@@ -13,7 +13,7 @@ from rnnedge_runtime.scoring.arrow_package import Column, DataType, arrow
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.python_function import find_function, is_function
 from rnnedge_runtime.scoring.row_layout import RowOutput
-from rnnedge_runtime.scoring.rows import Rows
+from rnnedge_runtime.scoring.rows import CheckedRows
 
 EXAMPLE_STEPS = 8
 """Of the row that shows what a function answers."""
@@ -30,7 +30,7 @@ class Keeper(Protocol):
     every_step: bool
     types: dict[str, DataType]
 
-    def columns(self, collector: Collector, rows: Rows) -> dict[str, Column]:
+    def columns(self, collector: Collector, rows: CheckedRows) -> dict[str, Column]:
         """Return the columns of a batch, null for rows with errors.
 
         Args:
@@ -75,7 +75,7 @@ class StepKeeper:
         self._outputs, self.every_step = outputs, every_step
         self.types = {output.spec.name: self._type(output) for output in outputs}
 
-    def columns(self, collector: Collector, rows: Rows) -> dict[str, Column]:
+    def columns(self, collector: Collector, rows: CheckedRows) -> dict[str, Column]:
         """Return a column for each output."""
         return {output.spec.name: self._column(output, collector, rows) for output in self._outputs}
 
@@ -86,7 +86,7 @@ class StepKeeper:
             kind = arrow().list_(kind)
         return kind
 
-    def _column(self, output: RowOutput, collector: Collector, rows: Rows) -> Column:
+    def _column(self, output: RowOutput, collector: Collector, rows: CheckedRows) -> Column:
         name = output.spec.name
         if output.kind == "own":
             return self._own(output, collector.ragged[name], rows)
@@ -95,7 +95,7 @@ class StepKeeper:
             return _with_null(_nested(values, output.features), rows, rows.lengths)
         return _scattered(_nested(values, output.features), rows)
 
-    def _own(self, output: RowOutput, arrays: list[Array], rows: Rows) -> Column:
+    def _own(self, output: RowOutput, arrays: list[Array], rows: CheckedRows) -> Column:
         if not self.every_step:
             kept = [array[-1:] for array in arrays]
             for place, array in zip(rows.places.tolist(), kept, strict=True):
@@ -136,7 +136,7 @@ class FunctionKeeper:
         if not answer:
             raise OptionError(f"keep: expected one or more columns from {name}, got none")
 
-    def columns(self, collector: Collector, rows: Rows) -> dict[str, Column]:
+    def columns(self, collector: Collector, rows: CheckedRows) -> dict[str, Column]:
         """Return a column for each answer of the function."""
         found: dict[str, list[Any]] = {column: [None] * rows.total for column in self.types}
         starts = collector.stops - rows.lengths
@@ -211,7 +211,7 @@ def _nested(values: Array, features: Sequence[int]) -> Column:
     return column
 
 
-def _with_null(items: Column, rows: Rows, counts: Array) -> Column:
+def _with_null(items: Column, rows: CheckedRows, counts: Array) -> Column:
     """Return lists of items, so many for each good row, and null for the others."""
     pa = arrow()
     widths = np.zeros(rows.total, np.int64)
@@ -226,7 +226,7 @@ def _with_null(items: Column, rows: Rows, counts: Array) -> Column:
     return pa.ListArray.from_arrays(pa.array(offsets), items, mask=mask)
 
 
-def _scattered(items: Column, rows: Rows) -> Column:
+def _scattered(items: Column, rows: CheckedRows) -> Column:
     """Return an item for each good row, and null for the others."""
     if not rows.errors:
         return items

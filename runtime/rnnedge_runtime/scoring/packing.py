@@ -18,7 +18,7 @@ from rnnedge_runtime.contract import BATCH
 from rnnedge_runtime.loaded_model import LoadedModel
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.row_layout import RowInput, RowLayout
-from rnnedge_runtime.scoring.rows import Places, Rows
+from rnnedge_runtime.scoring.rows import CheckedRows, Places
 
 _SHORTEST_CHUNK = 8
 """Steps: shorter chunks spend more on the call than they save of padding."""
@@ -66,7 +66,11 @@ class PackOptions:
 
 
 def pack(
-    model: LoadedModel, layout: RowLayout, rows: Rows, options: PackOptions, collector: Collector
+    model: LoadedModel,
+    layout: RowLayout,
+    rows: CheckedRows,
+    options: PackOptions,
+    collector: Collector,
 ) -> Tally:
     """Run rows, and give what comes out to a collector.
 
@@ -136,7 +140,7 @@ class _Packer:
     """Runs rows that are named by their number."""
 
     def __init__(
-        self, model: LoadedModel, layout: RowLayout, rows: Rows, collector: Collector
+        self, model: LoadedModel, layout: RowLayout, rows: CheckedRows, collector: Collector
     ) -> None:
         self.model, self.layout, self.rows, self.tally = model, layout, rows, Tally()
         self.collector = collector

@@ -1,4 +1,4 @@
-"""`Plan`: which rows of which files are scored with which model, cut into parts.
+"""`ScoringPlan`: which rows of which files are scored with which model, cut into parts.
 
 Whoever makes it of the same model, options and files gets the same plan, with the same digest:
 that is how a job goes on where it stopped, and how many machines share one without talking.
@@ -65,7 +65,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScoringPlan:
     """What is scored.
 
     Attributes:

@@ -14,7 +14,7 @@ from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import EXAMPLE_STEPS
 from rnnedge_runtime.scoring.packing import PackOptions, pack
 from rnnedge_runtime.scoring.row_layout import Packing, RowInput, RowLayout, row_layout
-from rnnedge_runtime.scoring.rows import Rows
+from rnnedge_runtime.scoring.rows import CheckedRows
 
 _LENGTHS = (EXAMPLE_STEPS, 3, 21, 5, 3)
 """Steps of the rows that are compared: one takes several chunks, and two have as many."""
@@ -56,7 +56,7 @@ def prove_packing(
     return replace(layout, packing="alone"), _example(layout, alone, rows)
 
 
-def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, Rows]:
+def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, CheckedRows]:
     """Run each of the examples alone."""
     alone = replace(layout, packing="alone")
     options = PackOptions(1, max(_LENGTHS), max(_LENGTHS) * 1000)
@@ -74,7 +74,9 @@ def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, Rows]:
     raise error
 
 
-def _agree(model: LoadedModel, layout: RowLayout, rows: Rows, alone: Collector, slots: int) -> bool:
+def _agree(
+    model: LoadedModel, layout: RowLayout, rows: CheckedRows, alone: Collector, slots: int
+) -> bool:
     """Whether packed rows answer what each answers alone."""
     packed = Collector(layout.outputs, rows.lengths, every_step=True)
     options = PackOptions(min(slots, len(_LENGTHS) - 1), _CHUNK, 2 * sum(_LENGTHS))
@@ -97,7 +99,7 @@ def _close(found: Array, expected: Array) -> bool:
     return bool(np.allclose(found, expected, rtol=0, atol=_TOLERANCE * max(largest, 1e-6)))
 
 
-def _examples(layout: RowLayout, fewest: int, *, numbers: bool) -> Rows:
+def _examples(layout: RowLayout, fewest: int, *, numbers: bool) -> CheckedRows:
     """Make rows of random values, or of zeros."""
     random = np.random.default_rng(0)
     fixed = next((given.steps for given in layout.inputs if given.steps), None)
@@ -115,7 +117,7 @@ def _examples(layout: RowLayout, fewest: int, *, numbers: bool) -> Rows:
 
     timed = [given for given in layout.inputs if given.timed]
     starts = np.cumsum(lengths) - lengths
-    return Rows(
+    return CheckedRows(
         {given.spec.name: made(given, total) for given in timed},
         {g.spec.name: made(g, len(lengths)) for g in layout.inputs if not g.timed},
         {given.spec.name: starts for given in timed},
@@ -126,7 +128,7 @@ def _examples(layout: RowLayout, fewest: int, *, numbers: bool) -> Rows:
     )
 
 
-def _example(layout: RowLayout, alone: Collector, rows: Rows) -> dict[str, Array]:
+def _example(layout: RowLayout, alone: Collector, rows: CheckedRows) -> dict[str, Array]:
     """Return the outputs of the first row, as a function of the user gets them."""
     found = {}
     for output in layout.outputs:

@@ -1,8 +1,8 @@
-"""`Rows`: the rows of Arrow columns as arrays, each checked before it shares a call with others."""
+"""`CheckedRows`: the rows of Arrow columns as arrays, checked before they share a call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,7 +22,7 @@ _DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
 @dataclass(slots=True)
-class Rows:
+class CheckedRows:
     """Good rows, one after another.
 
     Attributes:
@@ -43,9 +43,9 @@ class Rows:
     errors: Errors = field(default_factory=dict)
     total: int = 0
 
-    def only(self, kept: Places) -> Rows:
+    def only(self, kept: Places) -> CheckedRows:
         """Return some of the rows, by their number here."""
-        return Rows(
+        return CheckedRows(
             self.values,
             {name: array[kept] for name, array in self.constants.items()},
             {name: starts[kept] for name, starts in self.starts.items()},
@@ -72,7 +72,22 @@ class _Read:
     errors: Errors
 
 
-def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int) -> Rows:
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """Items that do not fit.
+
+    Attributes:
+        items: Their places, in order.
+        text: Returns what is wrong with one of them: a row needs that of its first one alone.
+    """
+
+    items: Places
+    text: Callable[[int], str]
+
+
+def read_rows(
+    batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, longest: int
+) -> CheckedRows:
     """Read and check the rows of a batch.
 
     Args:
@@ -97,7 +112,7 @@ def read_rows(batch: Batch, layout: RowLayout, columns: Mapping[str, str], *, lo
     good = np.ones(batch.num_rows, bool)
     good[list(errors)] = False
     places = np.flatnonzero(good)
-    return Rows(
+    return CheckedRows(
         {name: read[name].values for name in timed},
         {name: r.values[r.starts[places]] for name, r in read.items() if name not in timed},
         {name: read[name].starts[places] for name in timed},
@@ -153,7 +168,7 @@ def _read_column(name: str, column: Column, given: RowInput) -> _Read:
     if leaf is None or not _fits(leaf, given.dtype):
         return _all_wrong(name, column, given, errors)
     if not given.timed:
-        values, inner = _features(column, given)
+        values, wrong = _features(column, given)
         starts = np.arange(len(column))
         lengths = np.ones(len(column), np.int64)
     else:
@@ -162,15 +177,16 @@ def _read_column(name: str, column: Column, given: RowInput) -> _Read:
         lengths = stops - starts
         for row in np.flatnonzero(lengths == 0).tolist():
             errors.setdefault(row, f"{name}: expected 1 or more steps, got 0")
-        low = int(starts[lengths > 0].min(initial=np.iinfo(np.int64).max)) if len(starts) else 0
-        low, high = min(low, int(stops.max(initial=0))), int(stops.max(initial=0))
+        high = int(stops.max(initial=0))
+        low = int(starts[lengths > 0].min(initial=high))
         starts = starts - low
-        values, inner = _features(column.values.slice(low, high - low), given)
-    if inner:
-        _spread(name, inner, starts, lengths, errors, given)
+        values, wrong = _features(column.values.slice(low, high - low), given)
+    read = _Read(values, starts, lengths, errors)
+    if wrong is not None:
+        _spread(name, wrong, read, given)
         return _without_bad(name, column, given, errors, lengths)
-    _add_nan(name, values, starts, lengths, errors, given)
-    return _Read(values, starts, lengths, errors)
+    _add_nan(name, read, given)
+    return read
 
 
 def _without_bad(
@@ -194,70 +210,72 @@ def _all_wrong(name: str, column: Column, given: RowInput, errors: Errors) -> _R
     return _Read(np.zeros((1, *given.features), given.dtype), nothing, nothing.copy(), errors)
 
 
-def _features(items: Column, given: RowInput) -> tuple[Array, dict[int, str]]:
-    """Return the items of a column as one array, or which of them do not fit, and why."""
-    wrong: dict[int, str] = {}
+def _features(items: Column, given: RowInput) -> tuple[Array, _Wrong | None]:
+    """Return the items of a column as one array, or which of them do not fit."""
     count, column = len(items), _plain(items)
     each = 1  # items of `column` for one of `items`
     for size in given.features:
-        valid = _valid(column)
+        even = _start_of_even(column, size)
+        if even is not None:
+            column = _plain(column.values.slice(even, len(column) * size))
+            each *= size
+            continue
         starts, stops = _bounds(column)
-        widths = np.where(valid, stops - starts, -1)
-        for at in np.flatnonzero(widths != size).tolist():
-            got = "null" if widths[at] < 0 else f"{widths[at]}"
-            wrong.setdefault(at // each, f"got {got} where {size} number(s) belong")
-        if wrong:
-            return np.zeros(0), wrong
-        if _is_view(column.type):  # in any order, with gaps
-            places = (starts[:, None] + np.arange(size)).ravel()
-            column = _plain(column.values.take(arrow().array(places)))
-        else:
-            first = int(starts[0]) if len(starts) else 0
-            column = _plain(column.values.slice(first, len(column) * size))
+        widths = np.where(_valid(column), stops - starts, -1)
+        wrong = np.flatnonzero(widths != size)
+        if len(wrong):
+            found = widths[wrong]
+
+            def width(at: int, found: Places = found, size: int = size) -> str:
+                got = "null" if found[at] < 0 else str(found[at])
+                return f"got {got} where {size} number(s) belong"
+
+            return np.zeros(0), _Wrong(wrong // each, width)
+        places = (starts[:, None] + np.arange(size)).ravel()  # a view: in any order, with gaps
+        column = _plain(column.values.take(arrow().array(places)))
         each *= size
     if column.null_count:
-        for at in np.flatnonzero(~_valid(column)).tolist():
-            wrong.setdefault(at // each, "got null where a number belongs")
-        return np.zeros(0), wrong
+        missing = np.flatnonzero(~_valid(column))
+        return np.zeros(0), _Wrong(missing // each, lambda at: "got null where a number belongs")
     array = np.asarray(column.to_numpy(zero_copy_only=False)).astype(given.dtype, copy=False)
-    return array.reshape(count, *given.features), wrong
+    return array.reshape(count, *given.features), None
 
 
-def _spread(
-    name: str,
-    items: Mapping[int, str],
-    starts: Places,
-    lengths: Places,
-    errors: Errors,
-    given: RowInput,
-) -> None:
-    """Add an error to the row of each wrong item."""
-    bad = np.fromiter(items, np.int64, len(items))
-    bad.sort()
-    first = np.searchsorted(bad, starts)
-    for row in np.flatnonzero(first < np.searchsorted(bad, starts + lengths)).tolist():
-        at = int(bad[first[row]])
-        where = f" at step {at - starts[row]}" * given.timed
-        errors.setdefault(row, f"{name}: expected {given}, {items[at]}{where}")
+def _start_of_even(column: Column, size: int) -> int | None:
+    """Return where the items of lists begin, if each list has so many, one after another.
+
+    A window has millions of steps, so that nothing is made for each of them.
+    """
+    types = arrow().types
+    if column.null_count or _is_view(column.type):
+        return None
+    if types.is_fixed_size_list(column.type):
+        return column.offset * size if column.type.list_size == size else None
+    offsets = column.offsets.to_numpy(zero_copy_only=False)
+    return int(offsets[0]) if (np.diff(offsets) == size).all() else None
 
 
-def _add_nan(
-    name: str,
-    values: Array,
-    starts: Places,
-    lengths: Places,
-    errors: Errors,
-    given: RowInput,
-) -> None:
+def _spread(name: str, wrong: _Wrong, read: _Read, given: RowInput) -> None:
+    """Add an error to each row that has a wrong item: about the first one."""
+    first = np.searchsorted(wrong.items, read.starts)
+    beyond = np.searchsorted(wrong.items, read.starts + read.lengths)
+    for row in np.flatnonzero(first < beyond).tolist():
+        at = int(first[row])
+        where = f" at step {wrong.items[at] - read.starts[row]}" * given.timed
+        read.errors.setdefault(row, f"{name}: expected {given}, {wrong.text(at)}{where}")
+
+
+def _add_nan(name: str, read: _Read, given: RowInput) -> None:
+    values = read.values
     if is_finite(values):
         return
-    finite = np.isfinite(values.reshape(len(values), -1)).all(1)
-    wrong = np.flatnonzero(~finite)
-    texts = {
-        at: f"got {values[at].ravel()[~np.isfinite(values[at].ravel())][0]}"
-        for at in wrong.tolist()
-    }
-    _spread(name, texts, starts, lengths, errors, given)
+    wrong = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))
+
+    def number(at: int) -> str:
+        item = values[wrong[at]].ravel()
+        return f"got {item[~np.isfinite(item)][0]}"
+
+    _spread(name, _Wrong(wrong, number), read, given)
 
 
 def _plain(column: Column) -> Column:

@@ -18,7 +18,7 @@ from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
 from rnnedge_runtime.scoring.proving import prove_packing
 from rnnedge_runtime.scoring.row_layout import RowLayout
-from rnnedge_runtime.scoring.rows import Rows, read_rows
+from rnnedge_runtime.scoring.rows import CheckedRows, read_rows
 from rnnedge_runtime.scoring.sizes import bytes_of
 from rnnedge_runtime.scoring.windows import windows
 from rnnedge_runtime.session import Session
@@ -31,6 +31,8 @@ _MOST_ROWS = 65_536
 """Rows of a window."""
 _WINDOW = 16
 """The part of the budget that the values of a window may take."""
+_OFFSETS = 8
+"""Bytes of a step that say where it lies."""
 _WHOLE = 8
 """The part of it that a call with whole rows may take, with what the engine needs inside."""
 _INSIDE = 6
@@ -278,7 +280,7 @@ class Scorer:
         self.failed += len(rows.errors)
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _run(self, opened: _Opened, rows: Rows) -> Collector:
+    def _run(self, opened: _Opened, rows: CheckedRows) -> Collector:
         """Run rows; those on which the engine fails are taken out, and get its message."""
         while True:
             collector = Collector(
@@ -293,7 +295,7 @@ class Scorer:
                 self.tally.add(tally)
                 return collector
 
-    def _take_out_failing(self, opened: _Opened, rows: Rows) -> bool:
+    def _take_out_failing(self, opened: _Opened, rows: CheckedRows) -> bool:
         """Move the rows on which the engine fails to the errors; return whether there are some."""
         good = np.ones(len(rows.places), bool)
         for row in range(len(rows.places)):
@@ -322,7 +324,7 @@ class Scorer:
             names = ", ".join(given.spec.name for given in layout.inputs)
             raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")
         keeper = make_keeper(self.keep, layout.outputs, example)
-        step = layout.bytes_in + layout.bytes_out * keeper.every_step
+        step = layout.bytes_in + _OFFSETS + layout.bytes_out * keeper.every_step
         whole = _INSIDE * (layout.bytes_in + layout.bytes_out)
         self._opened = _Opened(
             session,

@@ -32,7 +32,7 @@ class RowGroup:
     bytes: int
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Files of one kind, whose rows follow each other in the order of the files."""
 
     @property

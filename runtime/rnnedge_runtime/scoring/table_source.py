@@ -1,9 +1,10 @@
-"""Parquet and Arrow files as a `Source`."""
+"""Parquet and Arrow files as a `RowSource`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,7 +51,7 @@ class TableSource:
         self.id_name = id_of(self._opened(self.paths[0]).schema)
 
     def groups(self) -> list[list[RowGroup]]:
-        """Return the groups of rows of each file, as `Source.groups` describes."""
+        """Return the groups of rows of each file, as `RowSource.groups` describes."""
         found = []
         for path in self.paths:
             table = self._opened(path)
@@ -72,7 +73,7 @@ class TableSource:
         return arrow().schema([first.field(name) for name in self._wanted])
 
     def read(self, file: int, start: int, stop: int, *, ids_only: bool = False) -> Iterator[Batch]:
-        """Yield a range of rows, as `Source.read` describes."""
+        """Yield a range of rows, as `RowSource.read` describes."""
         path = self.paths[file]
         table = self._opened(path)
         self._check(path, table.schema)
@@ -122,6 +123,23 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: {one_line(error)}") from error
 
 
+@dataclass(slots=True)
+class _Cursor:
+    """Where the reading of a Parquet file stands.
+
+    Attributes:
+        key: The columns.
+        at: The next row.
+        batches: What follows `rest`.
+        rest: Rows that were decoded and not yet asked for.
+    """
+
+    key: tuple[str, ...]
+    at: int
+    batches: Iterator[Batch]
+    rest: Batch | None = None
+
+
 class _ParquetTable:
     """A Parquet file; a range that starts where the last one ended reads nothing twice."""
 
@@ -131,7 +149,7 @@ class _ParquetTable:
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         self._rows = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
-        self._cursor: tuple[tuple[str, ...], int, Iterator[Batch]] | None = None
+        self._cursor: _Cursor | None = None
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
         return [RowGroup(rows, self._bytes(n, columns)) for n, rows in enumerate(self._rows)]
@@ -143,26 +161,23 @@ class _ParquetTable:
 
     def read(self, columns: Sequence[str], start: int, stop: int) -> Iterator[Batch]:
         key = tuple(columns)
-        if self._cursor is not None and (self._cursor[0] != key or self._cursor[1] > start):
+        if self._cursor is not None and (self._cursor.key != key or self._cursor.at > start):
             self._cursor = None
         group, first = 0, 0
         while group < len(self._rows) - 1 and first + self._rows[group] <= start:
             first += self._rows[group]
             group += 1
-        if self._cursor is None or self._cursor[1] < first:
-            self._cursor = (key, first, self._batches(group, key))
-        _, at, batches = self._cursor
-        self._cursor = None
-        while at < stop:
-            batch = next(batches)
-            low, high = max(start, at) - at, min(stop, at + len(batch)) - at
-            rest = batch.slice(high) if high < len(batch) else None
+        if self._cursor is None or self._cursor.at < first:
+            self._cursor = _Cursor(key, first, self._batches(group, key))
+        cursor = self._cursor
+        while cursor.at < stop:
+            batch = next(cursor.batches) if cursor.rest is None else cursor.rest
+            low, high = max(start, cursor.at) - cursor.at, min(stop, cursor.at + len(batch))
+            high -= cursor.at
+            cursor.at += high
+            cursor.rest = batch.slice(high) if high < len(batch) else None
             if low < high:
                 yield batch.slice(low, high - low)
-            at += high
-            if rest is not None:
-                batches = _chained(rest, batches)
-        self._cursor = (key, at, batches)
 
     def _batches(self, group: int, columns: Sequence[str]) -> Iterator[Batch]:
         for number in range(group, len(self._rows)):
@@ -191,13 +206,24 @@ class _ArrowTable:
         self._counts: list[int] | None = None
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
-        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._batches(0)]
+        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._mapped(columns)]
         self._counts = [group.rows for group in found]
         return found
 
+    def _mapped(self, columns: Sequence[str]) -> Iterator[Batch]:
+        """Yield all batches from mapped memory, where only what is compressed is read for it."""
+        fields = [self.schema.get_field_index(name) for name in columns]
+        options = arrow().ipc.IpcReadOptions(included_fields=sorted(fields))
+        with arrow().memory_map(str(self._path)) as mapped:
+            if self._file is None:
+                yield from arrow().ipc.open_stream(mapped, options=options)
+                return
+            with arrow().ipc.open_file(mapped, options=options) as file:
+                yield from (file.get_batch(number) for number in range(file.num_record_batches))
+
     def read(self, columns: Sequence[str], start: int, stop: int) -> Iterator[Batch]:
         if self._counts is None:
-            self._counts = [len(batch) for batch in self._batches(0)]
+            self._counts = [len(batch) for batch in self._mapped(columns[:1])]
         first, number = 0, 0
         while number < len(self._counts) - 1 and first + self._counts[number] <= start:
             first += self._counts[number]
@@ -228,8 +254,3 @@ _Table: TypeAlias = "_ParquetTable | _ArrowTable"
 def _root(path: str, columns: Sequence[str]) -> bool:
     """Whether a leaf of a Parquet file belongs to one of some columns."""
     return any(path == name or path.startswith(f"{name}.") for name in columns)
-
-
-def _chained(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -28,7 +28,7 @@ _PROGRAM = (
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PartTask:
     """What a worker is asked for.
 
     Attributes:
@@ -47,9 +47,9 @@ class Task:
 class DiedError(Exception):
     """The process of a worker ended while it worked."""
 
-    def __init__(self, code: int | None) -> None:
-        """Describe its exit code."""
-        super().__init__(_ended(code))
+    def __init__(self, ended: int | str | None) -> None:
+        """Describe its exit code, or say in words how it ended."""
+        super().__init__(ended if isinstance(ended, str) else _ended(ended))
 
 
 class WorkerProcess:
@@ -71,7 +71,7 @@ class WorkerProcess:
             pickle.dump([path or os.getcwd() for path in sys.path], self._to)
             self._send(job)
 
-    def ask(self, task: Task, told: Told | None = None) -> PartResult | None:
+    def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
         """Have a task done, and return its result; a probe has none.
 
         Args:
@@ -90,7 +90,7 @@ class WorkerProcess:
                     if told is not None:
                         told(*content)
                 elif kind == "error":
-                    raise _raised(*content)
+                    raise raised(*content)
                 else:
                     result: PartResult | None = content
                     return result
@@ -134,14 +134,15 @@ def main() -> None:
         task = tasks.next()
         try:
             scorer = PartScorer(job) if scorer is None else scorer
-            result = _done(scorer, task, lambda *counts: send("told", counts))
+            result = do_task(scorer, task, lambda *counts: send("told", counts))
         except Exception as error:  # it is raised again in the parent
-            send("error", _described(error))
+            send("error", described(error))
         else:
             send("done", result)
 
 
-def _done(scorer: PartScorer, task: Task, told: Callable[..., None]) -> PartResult | None:
+def do_task(scorer: PartScorer, task: PartTask, told: Told | None) -> PartResult | None:
+    """Do a task, and return its result; a probe has none."""
     if task.kind == "part":
         return scorer.do(task.part, told=told, pieces=task.pieces, errors=task.errors)
     for start, stop in task.pieces or ():
@@ -154,11 +155,11 @@ class _Tasks:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._task: Task | None = None
+        self._task: PartTask | None = None
         self._ready, self._taken = threading.Semaphore(0), threading.Semaphore(1)
         threading.Thread(target=self._read, daemon=True).start()
 
-    def next(self) -> Task:
+    def next(self) -> PartTask:
         self._ready.acquire()
         task = self._task
         self._taken.release()
@@ -175,13 +176,15 @@ class _Tasks:
             self._ready.release()
 
 
-def _described(error: Exception) -> tuple[type[RnnEdgeError], str]:
+def described(error: Exception) -> tuple[type[RnnEdgeError], str]:
+    """Return an error as what can be sent to another process."""
     if isinstance(error, RnnEdgeError):
         return type(error), str(error)
     return EngineError, f"{type(error).__name__}: {one_line(error)}"
 
 
-def _raised(kind: type[RnnEdgeError], text: str) -> RnnEdgeError:
+def raised(kind: type[RnnEdgeError], text: str) -> RnnEdgeError:
+    """Return the error that another process described."""
     error = kind.__new__(kind)  # some are made of other arguments than their text
     error.args = (text,)
     return error

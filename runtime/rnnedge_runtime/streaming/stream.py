@@ -11,12 +11,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnnedge_runtime.argument import whole_number
-from rnnedge_runtime.binding import Array, State, as_array, by_name, dtype_of
+from rnnedge_runtime.binding import (
+    EXCHANGED,
+    Array,
+    State,
+    as_array,
+    by_name,
+    conversion,
+    dtype_of,
+)
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
 from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.one_row import OneRow
 from rnnedge_runtime.streaming.silence_and_nan import check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
 from rnnedge_runtime.streaming.stream_state import StreamState
@@ -65,6 +74,8 @@ class Stream:
         self._state = StreamState(self._zeros(), model.engine)
         self._free = [True]  # whose only item the thread that is inside holds: a list is atomic
         self._closed = False
+        outputs = model.interface.data_outputs
+        self._one_row = OneRow(self._inputs, outputs) if self._batch == 1 else None
         self._bound: dict[object, BoundStep] = {}
         self._last: object = None
         self._usual = self._warm_up()
@@ -199,17 +210,17 @@ class Stream:
         """Run one step, or a chunk of steps, and keep the state.
 
         Args:
-            frame: float32 [batch, features] for one step; with a time axis, as `Session.run` takes
-                it, for a chunk. For a model of several inputs, a mapping by name, without the
-                constants.
+            frame: float32 [batch, features] for one step, or [features] in a stream of one row;
+                with a time axis, as `Session.run` takes it, for a chunk. For a model of several
+                inputs, a mapping by name, without the constants.
             out: An array of the output's shape and dtype that the output is written into; for a
                 model of several outputs, a mapping by name. It is returned.
             copy: Whether the output is a new array. With False it may be a read-only view that is
                 valid until the next step, which saves the one allocation of a step.
 
         Returns:
-            The output, without its time axis for one step, with it for a chunk; for a model of
-            several outputs, a dict by name.
+            The output, without its time axis for one step, with it for a chunk, and without its
+            batch axis where the frame had none; for a model of several outputs, a dict by name.
 
         Raises:
             InputError: If the frame does not fit, or holds NaN or infinity, or `out` does not fit;
@@ -240,6 +251,17 @@ class Stream:
         self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
     ) -> Answer:
         """Check everything; a shape that comes twice in a row is bound for the next time."""
+        rows = None if self._one_row is None else self._one_row.rows(frame)
+        if rows is not None and self._one_row is not None:
+            answer = self._step_of_rows(rows, self._one_row.into(out), copy=copy)
+            if out is not None:
+                return dict(out) if isinstance(out, Mapping) else out
+            return self._one_row.answer(answer)
+        return self._step_of_rows(frame, out, copy=copy)
+
+    def _step_of_rows(
+        self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
+    ) -> Answer:
         chunk, single = self._chunk(frame)
         key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
         bound = self._bound.get(key)
@@ -277,8 +299,8 @@ class Stream:
             value = chunk.get(spec.name)
             if value is None:
                 continue  # `Session.run` says what is missing
-            if TIME in spec.axes and value.ndim == len(spec.axes) - 1:
-                _check_frame(spec, value)
+            if TIME in spec.axes and value.ndim < len(spec.axes):
+                _check_frame(spec, value, self._batch, is_array=hasattr(given[spec.name], "astype"))
                 chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
                 single = True
             self._check_batch(spec, value)
@@ -290,8 +312,10 @@ class Stream:
             return  # `Session.run` says what is wrong with it
         rows = value.shape[spec.axes.index(BATCH)]
         if rows != self._batch:
+            exchanged = TIME in spec.axes and value.shape[spec.axes.index(TIME)] == self._batch
             raise InputError(
                 f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
+                f"{EXCHANGED * exchanged}"
             )
 
     def _zeros(self) -> tuple[Array, ...]:
@@ -339,21 +363,26 @@ class Stream:
             self._free.append(True)
 
 
-def _check_frame(spec: TensorSpec, frame: Array) -> None:
+def _check_frame(spec: TensorSpec, frame: Array, rows: int, *, is_array: bool) -> None:
     """Check a frame with the shape that the caller passed, before it gets a time axis."""
     axes = [axis for axis in spec.axes if axis != TIME]
-    sizes = zip(axes, frame.shape, strict=True)
-    if frame.dtype != dtype_of(spec.dtype) or any(
-        size != axis for axis, size in sizes if isinstance(axis, int)
+    right_type = frame.dtype == dtype_of(spec.dtype)
+    if (
+        right_type
+        and frame.ndim == len(axes)
+        and all(
+            n == axis for axis, n in zip(axes, frame.shape, strict=True) if isinstance(axis, int)
+        )
     ):
-        one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
-        convert = (
-            f"; convert it with .astype('{spec.dtype}')" if frame.dtype.name != spec.dtype else ""
-        )
-        raise InputError(
-            f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
-            f"got {frame.dtype}{list(frame.shape)}{convert}"
-        )
+        return
+    one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
+    remedy = "" if right_type else f"; {conversion(spec.dtype, is_array=is_array)}"
+    if right_type and rows > 1 and BATCH in axes and frame.ndim == len(axes) - 1:
+        remedy = f"; the stream has {rows} rows, and takes a frame of each in one array"
+    raise InputError(
+        f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
+        f"got {frame.dtype}{list(frame.shape)}{remedy}"
+    )
 
 
 def _busy() -> StreamError:

@@ -114,7 +114,7 @@ def test_refused_in_one_line(
         ((X, X), "too many positional arguments"),
         ({"y": X}, "missing a required argument: 'x'"),
         ((torch.zeros(3, 7, 6),), r"does not run on the example inputs x \[3, 7, 6\]"),
-        ((1.5,), "expected a tensor among example_inputs"),
+        ((1.5,), r"or a NumPy array among example_inputs, got none \(x is a float\): torch.tensor"),
     ],
     ids=["none", "too few", "too many", "wrong name", "wrong size", "no tensor"],
 )

@@ -19,10 +19,10 @@ from rnnedge.doctor.reading.versions import ONNX_RUNTIME, first_release
 Found = Callable[..., dict[str, Finding]]
 
 NO_MODELS = {
-    "text": (b"no model at all", "expected an ONNX model: "),
-    "empty": (b"", "expected an ONNX model: found no graph in it"),
+    "text": (b"no model at all", "expected an ONNX file, got a text file"),
+    "empty": (b"", "expected an ONNX file, got an empty file"),
     "half": (handmade.plain("LSTM").SerializeToString()[:600], "expected an ONNX model: the file"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "expected an ONNX model: "),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "expected an ONNX file, got a picture"),
 }
 
 
@@ -35,10 +35,14 @@ def test_what_is_no_model(content: bytes, words: str, tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["no.onnx", "."])
-def test_missing_file(name: str, tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"expected an ONNX file, found no such file$"):
-        examine(tmp_path / name)
+        examine(tmp_path / "no.onnx")
+
+
+def test_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"expected an ONNX file, got a folder without \.onnx"):
+        examine(tmp_path)
 
 
 @pytest.fixture

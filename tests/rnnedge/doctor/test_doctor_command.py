@@ -154,7 +154,7 @@ def test_what_was_repaired_is_told_from_what_may_be(doctor: Run) -> None:
 
 REFUSED = {
     "missing": (("no.onnx",), 1, "no.onnx: expected an ONNX file, found no such file"),
-    "text": (("text.onnx",), 1, "text.onnx: expected an ONNX model: "),
+    "text": (("text.onnx",), 1, "text.onnx: expected an ONNX file, got a text file"),
     "folder": (("sick.onnx", "--fix", "no/out.onnx"), 1, "no/out.onnx: expected an existing folde"),
     "runtime": (("well.onnx", "--runtime", "abacus"), 2, "Invalid value for '--runtime': expected"),
     "limit": (("well.onnx", "--time-limit", "0"), 2, "Invalid value for '--time-limit'"),

@@ -25,7 +25,7 @@ def test_tables(rnn: Callable[..., Done]) -> None:
 
 
 def test_tables_fit_a_pipe(rnn: Callable[..., Done]) -> None:
-    out = rnn("bench", "model.onnx", *FAST, "--source", "w.pt", "--rate", "5").out
+    out = rnn("bench", "model.onnx", *FAST, "--against", "w.pt", "--rate", "5").out
     assert out.isascii()
     rows = [line for line in out.splitlines() if line.startswith("|")]
     assert len(rows) == 3 * 3
@@ -55,7 +55,7 @@ def test_stream_as_json(rnn: Callable[..., Done]) -> None:
 
 OPTIONS = ("--no-spinning", "--no-arena", "--session-option", "session.disable_prepacking=1")
 KINDS = {"shapes": FAST, "stream": ("--stream", "--count", "2")}
-SIDES = {**KINDS, "beside": (*FAST, "--source", "w.pt")}
+SIDES = {**KINDS, "beside": (*FAST, "--against", "w.pt")}
 
 
 @pytest.mark.parametrize("kind", SIDES.values(), ids=SIDES)
@@ -92,13 +92,13 @@ def test_wrong_option_of_the_session(kind: tuple[str, ...], rnn: Callable[..., D
 
 
 def test_source_without_peers_is_pytorch(rnn: Callable[..., Done]) -> None:
-    done = rnn("bench", "model.onnx", *FAST, "--source", "w.pt")
+    done = rnn("bench", "model.onnx", *FAST, "--against", "w.pt")
     assert "torch ms" in done.out
     assert "torch: PyTorch " in done.out
 
 
 def test_peers(rnn: Callable[..., Done]) -> None:
-    given = ("--source", "w.pt", "--against", "torchscript, torch,torch")
+    given = ("--against", "w.pt", "--beside", "torchscript, torch,torch")
     row = rnn("bench", "model.onnx", *FAST, *given, "--json").json["shapes"][0]
     assert list(row["latency"]) == ["rnnedge", "torchscript", "torch"]
     assert set(row["ratio"]) == {"torchscript", "torch"}
@@ -114,7 +114,7 @@ def test_reason_is_said_once_for_all_shapes(
         raise peers.PeerError("no such operator")
 
     monkeypatch.setattr(peers, "PEERS", {"torch": refuse})
-    done = rnn("bench", "model.onnx", *FAST, "--source", "w.pt")
+    done = rnn("bench", "model.onnx", *FAST, "--against", "w.pt")
     assert done.code == 0
     assert (
         "torch: not timed at time 2, batch 1 and 1 more: no such operator" in done.out.splitlines()
@@ -129,7 +129,7 @@ def test_another_source_is_a_difference(rnn: Callable[..., Done]) -> None:
 
 
 def test_source_that_is_another_module(rnn: Callable[..., Done]) -> None:
-    done = rnn("bench", "model.onnx", *FAST, "--source", "torch.nn:Identity")
+    done = rnn("bench", "model.onnx", *FAST, "--against", "torch.nn:Identity")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith(
         "rnnedge: model.onnx does not compute what torch.nn:Identity computes, at time 2, batch 1: "
@@ -162,13 +162,16 @@ def test_plot(rnn: Callable[..., Done]) -> None:
 
 
 WRONG = {
-    "peer": ("--against onnx", "Invalid value for '--against': expected a .onnx file or some of"),
-    "no_source": ("--against torch", "--against requires --source, or the options of a layer"),
+    "peer": ("--beside onnx", "Invalid value for '--beside': expected a .onnx file or some of"),
+    "no_source": (
+        "--beside torch",
+        "--beside torch, torchscript and openvino run a source: --against",
+    ),
     "both": ("--count 3 --seconds 1", "--count cannot be combined with --seconds"),
     "shape": ("--shape 3", "Invalid value for '--shape': 3: expected steps and rows"),
     "shapes": ("--shape 3x1 --time 3", "--shape cannot be combined with --time or --batch"),
     "stream": ("--stream --time 3", "--stream cannot be combined with --time"),
-    "stream_beside": ("--stream --source w.pt", "--stream cannot be combined with --time"),
+    "stream_beside": ("--stream --against w.pt", "--stream cannot be combined with --time"),
     "rate": ("--rate 0", "Invalid value for '--rate'"),
     "count": ("--count 0", "Invalid value for '--count'"),
 }
@@ -183,10 +186,13 @@ def test_wrong_usage(given: str, words: str, rnn: Callable[..., Done]) -> None:
 
 
 REFUSED = {
-    "device": ("--source w.pt --device auto", "--against: requires --device cpu, got auto"),
+    "device": (
+        "--against w.pt --device auto",
+        "--against, --beside: require --device cpu, got auto",
+    ),
     "plot": ("--plot a.jpg", "a.jpg: expected a name that ends in .png, .svg or .pdf"),
     "baseline": ("--baseline no.json", "no.json: expected what rnnedge bench --json printed"),
-    "source": ("--source no.pt", "no.pt: expected a checkpoint, found no such file"),
+    "source": ("--against no.pt", "no.pt: expected a checkpoint, found no such file"),
 }
 
 

@@ -92,7 +92,7 @@ def test_file_that_takes_something_else(model: Path, tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opset), path)
     with pytest.raises(
         InputError,
-        match=r"^--against \S+other.onnx: expected the inputs of \S+model.onnx, input "
+        match=r"^--beside \S+other.onnx: expected the inputs of \S+model.onnx, input "
         r"float32\[time, batch, 3\], got x float32\[a\]$",
     ):
         bench_shapes(model, SHAPES, against=[str(path)], **FAST)
@@ -100,20 +100,20 @@ def test_file_that_takes_something_else(model: Path, tmp_path: Path) -> None:
 
 def test_command(rnn: Callable[..., Done], model: Path, small: str) -> None:
     given = ("--shape", "4x2", "--count", "2")
-    done = rnn("bench", "small.onnx", "--against", "model.onnx", *given)
+    done = rnn("bench", "small.onnx", "--beside", "model.onnx", *given)
     assert done.code == 0
     assert "model.onnx: its answers differ by up to " in done.out
-    done = rnn("bench", "small.onnx", "--against", "model.onnx", *given, "--json")
+    done = rnn("bench", "small.onnx", "--beside", "model.onnx", *given, "--json")
     assert set(done.json["shapes"][0]["differences"]) == {"model.onnx"}
 
 
 def test_command_needs_a_source_for_torch(rnn: Callable[..., Done], model: Path) -> None:
-    done = rnn("bench", "model.onnx", "--against", "model.onnx,torch")
+    done = rnn("bench", "model.onnx", "--beside", "model.onnx,torch")
     assert done.code == 2
-    assert "--against requires --source" in done.err
+    assert "run a source: --against SOURCE" in done.err
 
 
 def test_file_that_is_not_there(rnn: Callable[..., Done], model: Path) -> None:
-    done = rnn("bench", "model.onnx", "--against", "no.onnx")
+    done = rnn("bench", "model.onnx", "--beside", "no.onnx")
     assert (done.code, len(done.err.splitlines())) == (1, 1)
     assert done.err.startswith("rnnedge: no.onnx: ")

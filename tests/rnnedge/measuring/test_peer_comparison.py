@@ -199,7 +199,7 @@ def test_missing_package(model: Path, source: Source, monkeypatch: pytest.Monkey
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
     with pytest.raises(
         MissingPackageError,
-        match=r"^--against openvino needs openvino, which is not installed: pip install openvino$",
+        match=r"^--beside openvino needs openvino, which is not installed: pip install openvino$",
     ):
         bench_shapes(model, SHAPES, source=source, against=["openvino"], **FAST)
 

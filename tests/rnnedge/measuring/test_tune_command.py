@@ -89,7 +89,7 @@ def test_model_tells_the_options(
     options: dict[str, object], rnn: Callable[..., Done], layer: nn.GRU, model: Path
 ) -> None:
     rnnedge.export(layer, "model.onnx", **options)  # type: ignore[arg-type]
-    assert rnn("tune", "model.onnx", "--source", "w.pt", "-o", "best.onnx", *FAST).code == 0
+    assert rnn("tune", "model.onnx", "--against", "w.pt", "-o", "best.onnx", *FAST).code == 0
     before, after = Session("model.onnx").contract, Session("best.onnx").contract
     assert before is not None
     assert after is not None
@@ -100,7 +100,7 @@ def test_model_tells_the_options(
 
 def test_model_of_a_module_tells_its_inputs(rnn: Callable[..., Done], user: str) -> None:
     rnn("export", user, "--input", "x=float32[batch,time,3]", "-o", "model.onnx", "--no-validate")
-    assert rnn("tune", "model.onnx", "--source", user, "-o", "best.onnx", *FAST).code == 0
+    assert rnn("tune", "model.onnx", "--against", user, "-o", "best.onnx", *FAST).code == 0
     before, after = Session("model.onnx").contract, Session("best.onnx").contract
     assert before is not None
     assert after is not None
@@ -109,7 +109,7 @@ def test_model_of_a_module_tells_its_inputs(rnn: Callable[..., Done], user: str)
 
 def test_source_that_is_not_the_models(rnn: Callable[..., Done], model: Path) -> None:
     torch.save(nn.GRU(3, 4).state_dict(), "other.pt")
-    done = rnn("tune", "model.onnx", "--source", "other.pt", "-o", "best.onnx", *FAST)
+    done = rnn("tune", "model.onnx", "--against", "other.pt", "-o", "best.onnx", *FAST)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("rnnedge: other.pt gru(3->4): its weights are not those of")
     assert not Path("best.onnx").exists()
@@ -133,16 +133,16 @@ def test_model_of_others(rnn: Callable[..., Done], model: Path) -> None:
     proto = onnx.load("model.onnx")
     del proto.metadata_props[:]
     onnx.save(proto, "theirs.onnx")
-    done = rnn("tune", "theirs.onnx", "--source", "w.pt", "-o", "best.onnx", *FAST)
+    done = rnn("tune", "theirs.onnx", "--against", "w.pt", "-o", "best.onnx", *FAST)
     assert done.code == 1
     assert done.err.startswith("rnnedge: theirs.onnx: rnnedge did not export this model")
 
 
 WRONG = {
     "no_output": ("w.pt", "Missing option '-o'"),
-    "source": ("w.pt --source w.pt -o b.onnx", "--source requires a MODEL"),
+    "source": ("w.pt --against w.pt -o b.onnx", "--against requires a MODEL"),
     "told": (
-        "model.onnx --source w.pt --lengths -o b.onnx",
+        "model.onnx --against w.pt --lengths -o b.onnx",
         "model.onnx determines how it is exported",
     ),
     "shape": ("w.pt --shape 3x0 -o b.onnx", "Invalid value for '--shape'"),
@@ -160,11 +160,10 @@ def test_wrong_usage(given: str, words: str, rnn: Callable[..., Done]) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("model.onnx -o b.onnx", "expected a SOURCE"),
         ("no.pt -o b.onnx", "no.pt: expected a checkpoint, found no such file"),
         ("w.pt -o no/b.onnx", "no/b.onnx: expected an existing folder"),
     ],
-    ids=["model_alone", "missing", "folder"],
+    ids=["missing", "folder"],
 )
 def test_refused(given: str, words: str, rnn: Callable[..., Done], model: Path) -> None:
     done = rnn("tune", *given.split(), *FAST)

@@ -156,7 +156,19 @@ WRONG_FRAMES = {
         "input: expected a time axis of 1 or more steps, got 0",
     ),
     "float64": (np.zeros((2, 2)), "got float64[2, 2]; convert it with .astype('float32')"),
-    "rank": (np.zeros(2, np.float32), "input: expected float32[time, batch, 2], got float32[2]"),
+    "rank": (
+        np.zeros(2, np.float32),
+        "input: expected float32[batch, 2] for one step, or [time, batch, 2] for a chunk, got "
+        "float32[2]; the stream has 2 rows, and takes a frame of each in one array",
+    ),
+    "list": (
+        [[0.0, 0.0], [0.0, 0.0]],
+        "got float64[2, 2]; make an array of it with np.asarray(x, 'float32')",
+    ),
+    "exchanged": (
+        np.zeros((2, 5, 2), np.float32),
+        "got 5; time and batch of the input seem to be exchanged: x.swapaxes(0, 1)",
+    ),
     "ragged-lists": ([[1.0], [1.0, 2.0]], "input: expected an array, got list: "),
     "unknown-name": ({"x": np.zeros((2, 2), np.float32)}, "the inputs input; unknown: x"),
     "missing-name": ({}, "expected the inputs input; missing: input"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from io import StringIO
 
-from rich import box
 from rich.table import Table
 
 from rnnedge.plain_console import PlainConsole
@@ -17,8 +16,7 @@ def plain_text(table: Table, lines: Iterable[str]) -> str:
     """Return a table, and lines under it that are not folded."""
     text = StringIO()
     console = PlainConsole(file=text, width=_WIDTH, color_system=None)
-    table.box = box.ASCII2  # a file or a pipe may not be UTF-8
-    console.print(table)
+    console.print_table(table)
     for line in lines:
         console.print(line, soft_wrap=True)
     return text.getvalue().rstrip()
