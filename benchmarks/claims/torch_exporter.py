@@ -153,11 +153,22 @@ def warm_up(exporter: str) -> None:
         outcome(linear, EXPORTERS[exporter])
 
 
+OTHERS = {
+    "raises": "raise an error",
+    "writes an invalid file": "become invalid files",
+    "refuses other sizes": "become files that refuse other sizes",
+    "answers in wrong shapes": "become files that answer in wrong shapes",
+    "answers wrong values": "become files that answer wrong values",
+    "ends the process": "end the process",
+}
+"""What happens to those that are not right, in a sentence."""
+
+
 def sentence(exporter: str, found: dict[str, str]) -> str:
     """Return the claim."""
     counts = Counter(found.values())
     right = counts.pop("right", 0)
-    rest = ", ".join(f"{number} {kind}" for kind, number in counts.most_common())
+    rest = ", ".join(f"{number} {OTHERS[kind]}" for kind, number in counts.most_common())
     return (
         f"{CALLS[exporter]} with torch {torch.__version__.partition('+')[0]} gets {right} of "
         f"{len(found)} recurrent modules right, with batch and time dynamic"

@@ -39,6 +39,7 @@ COMMANDS = [
     ("bench", "bench gru.onnx --stream --rate 100 --count 2", 0),
     ("doctor", "doctor theirs.onnx --fix new.onnx", 0),
     ("tune", f"tune {LAYER} -o new.onnx --shape 1x1 --seconds 0.001 --threads 1", 0),
+    ("compare", "compare gru.onnx small.onnx x.npz", 0),
     ("score", "score gru.onnx x.npz -o scored", 0),
     ("device_score", "score gru.onnx x.npz -o scored_there", 0),
     ("triton", "triton gru.onnx -o repository", 0),
@@ -79,8 +80,8 @@ def test_output(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    if command.startswith("score"):
-        pytest.importorskip("pyarrow", reason="scoring writes Parquet files")
+    if command.startswith(("score", "compare")):
+        pytest.importorskip("pyarrow", reason="a corpus is read as Arrow tables")
     monkeypatch.chdir(folder)
     main: Callable[[list[str]], Any] = runtime if name.startswith("device_") else toolkit
     try:
