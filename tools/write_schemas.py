@@ -320,6 +320,20 @@ def triton_schema(writer: Writer) -> Schema:
     )
 
 
+def app_schema(writer: Writer) -> Schema:
+    """`rnnedge app`."""
+    return writer.object(
+        {
+            "written": (str, "The folder to serve."),
+            "engine": (Literal["wasm", "onnxruntime"], "What computes the model in the page."),
+            "why": (str, "Why that engine."),
+            "reference": (str, "What gave the expected answers of the vectors."),
+            "sets": (int, "How many calls the page proves."),
+            "bytes": (int, "Of all files."),
+        }
+    )
+
+
 def _on_device(writer: Writer, **properties: tuple[Any, str]) -> Schema:
     schema = writer.object({**properties, "machine": (dict[str, Any], "What it ran on.")})
     schema["properties"]["machine"] = writer.object(_ENGINE)
@@ -374,6 +388,7 @@ COMMANDS = {
     "score": lambda writer: writer.of(ScoreResult),
     "tune": tune_schema,
     "triton": triton_schema,
+    "app": app_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
