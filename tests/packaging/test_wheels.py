@@ -30,6 +30,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/node.py",
     "rnnedge_runtime/engine/onnx_runtime.py",
     "rnnedge_runtime/engine/open.py",
+    "rnnedge_runtime/engine/opening_cost.py",
     "rnnedge_runtime/engine/options.py",
     "rnnedge_runtime/engine/protocol.py",
     "rnnedge_runtime/engine/tensor_info.py",
