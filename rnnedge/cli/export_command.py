@@ -49,6 +49,7 @@ _FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
 
 @click.command(
     cls=Command,
+    short_help="Export SOURCE to ONNX or C, and prove it.",
     examples=(
         "rnnedge export weights.pt -o model.onnx",
         "rnnedge export package.module:Net --input x=float32[batch,time,40]",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
+    short_help="Show what MODEL holds, and how it runs.",
     examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device auto --json"),
     extra="one MODEL is shown at a time",
 )

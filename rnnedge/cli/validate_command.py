@@ -40,6 +40,7 @@ _OF_FILES = (
 
 @click.command(
     cls=Command,
+    short_help="Check that MODEL computes what SOURCE computes.",
     examples=(
         "rnnedge validate model.onnx --against weights.pt",
         "rnnedge validate model.onnx --against package.module:Net --weights net.pt",
