@@ -50,6 +50,7 @@ RUNTIME = {
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/json_record.py",
+    "rnnedge_runtime/info_lines.py",
     "rnnedge_runtime/latency.py",
     "rnnedge_runtime/not_a_model.py",
     "rnnedge_runtime/loaded_model.py",
