@@ -12,6 +12,7 @@ from rnnedge.cli.command import FILE, Command
 from rnnedge.cli.options import device_option, json_option
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.info_lines import contract_lines, run_lines
+from rnnedge_runtime.user_metadata import metadata_lines
 
 if TYPE_CHECKING:
     from rnnedge.inspection import Inspection
@@ -69,7 +70,7 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
         tensors,
         *_runs(found),
     )
-    print_lines(*contract_lines(found.contract))
+    print_lines(*contract_lines(found.contract), *metadata_lines(found.metadata))
 
 
 def _runs(found: Inspection) -> Iterator[str]:

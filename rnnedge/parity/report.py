@@ -11,10 +11,13 @@ from rich.table import Table
 
 from rnnedge.parity.cases import Case
 from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.evidence import Evidence
 from rnnedge.parity.mutation.found import Mutation
+from rnnedge.parity.not_run import not_run
 from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.notebook import html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,7 @@ class Report:
         strict_coverage: Whether the file fails when they have not seen all of it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
+        evidence: When it was made, of which files, and by which command.
         against: What the file was compared with, in words.
     """
 
@@ -255,6 +259,7 @@ class Report:
     strict_coverage: bool = False
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    evidence: Evidence | None = None
     against: ComparedWith = PYTORCH
 
     def __bool__(self) -> bool:
@@ -334,7 +339,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
-        values = {"passed": bool(self), "verdict": self.verdict, **asdict(self)}
+        said = {"passed": bool(self), "verdict": self.verdict, "not_run": not_run(self)}
+        values = said | asdict(self)
         if self.coverage is not None:
             values["coverage"] |= {
                 "full": self.coverage.full,
@@ -368,6 +374,41 @@ class Report:
                 style=None if output else "red",
             )
         return table
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the report to a file, whole or not at all.
+
+        Args:
+            path: `.html`, one page that needs no network; `.json`, every number; `.xml`, JUnit.
+            force: Whether a file that holds something else may be replaced.
+
+        Raises:
+            WriteError: When the file must not or cannot be written.
+            MissingPackageError: When the report is a page, and matplotlib is not installed.
+        """
+        from rnnedge.reports import write_report
+
+        write_report(self, path, force=force)
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"Report({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and the worst case of each output."""
+        headings = ("output", "verdict", "cases", "max abs error", "tolerance", "worst at")
+        rows = [
+            (
+                output.name,
+                "pass" if output else f"FAIL x{output.failed}",
+                str(output.cases),
+                output.problem or f"{output.max_abs:.1e}",
+                f"{output.tolerance:.1e}",
+                output.worst,
+            )
+            for output in self.outputs
+        ]
+        return html_table(self.verdict, headings, rows)
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""

@@ -28,6 +28,7 @@ from rnnedge.parity.compare import (
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
+from rnnedge.parity.evidence import gather, now
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
@@ -162,7 +163,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             force=force,
             progress=progress,
         )
-    began = time.perf_counter()
+    began, date = time.perf_counter(), now()
     seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force=force)
@@ -250,6 +251,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
+        evidence=gather(opened.path, source.origin, date=date, files=source.files, module=original),
     )
 
 

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 from rnnedge.parity.report import Report
 from rnnedge.reports.page.markup import tag
 from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
-from rnnedge.reports.page.provenance import contract, machine, reproduce
-from rnnedge.reports.page.tables import all_cases, coverage, latency, notes, outputs
+from rnnedge.reports.page.provenance import contract, evidence, left_out, machine, reproduce
+from rnnedge.reports.page.tables import all_cases, coverage, latency, mutation, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
 
 # With this policy, a browser cannot load anything: the page is proof of itself.
@@ -57,6 +57,8 @@ def _page(report: Report, command: str) -> Element:
                 diagnosis(report),
                 outputs(report),
                 coverage(report),
+                mutation(report),
+                left_out(report),
                 notes(report),
                 over_time(report),
                 over_shapes(report),
@@ -65,7 +67,8 @@ def _page(report: Report, command: str) -> Element:
                 all_cases(report),
                 contract(report),
                 machine(report),
-                reproduce(report, command),
+                evidence(report),
+                reproduce(report, report.evidence.command if report.evidence else command),
             ),
         ),
         lang="en",

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.not_run import not_run
 from rnnedge.parity.report import CaseResult, ComparedWith, Report
 from rnnedge.reports.text import finding, printable, scientific
 
@@ -57,6 +58,15 @@ def _properties(report: Report) -> dict[str, str]:
     }
     if report.contract is not None:
         properties["weights_digest"] = report.contract.weights_digest
+    if report.evidence is not None:
+        properties["date"] = report.evidence.date
+        properties["model_sha256"] = report.evidence.model_sha256
+        for name, digest in report.evidence.source_sha256.items():
+            properties[f"source_sha256.{name}"] = digest
+        properties["command"] = report.evidence.command
+    properties["not_run"] = "; ".join(not_run(report))
+    if report.mutation is not None:
+        properties["mutation"] = report.mutation.lines()[0].removeprefix("mutation: ")
     if report.coverage is not None:
         properties["coverage"] = report.coverage.seen
     if report.diagnosis is not None:

@@ -23,6 +23,7 @@ from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.user_metadata import metadata_lines
 
 _HELPS = {
     "info": (
@@ -210,7 +211,10 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
         words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
         lines.append(f"layer    {' '.join(words)}, lowering {layer.lowering}")
     lines += contract_lines(session.contract)
-    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()}, lines
+    lines += metadata_lines(session.metadata)
+    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()} | {
+        "metadata": dict(session.metadata)
+    }, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:

@@ -85,6 +85,24 @@ class Session(LoadedModel):
         outputs = ", ".join(map(str, self.interface.outputs))
         return f"Session({inputs} -> {outputs}, device={self.device!r})"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from rnnedge_runtime.notebook import html_table
+
+        pairs = {pair.input: pair.output for pair in self.interface.states}
+        froms = {output: state for state, output in pairs.items()}
+        roles = {name: f"initial state, from {output}" for name, output in pairs.items()}
+        roles |= {name: f"final state, to {state}" for name, state in froms.items()}
+        roles |= {self.interface.lengths: "length of each row"} if self.interface.lengths else {}
+        rows = [
+            (side, str(spec), roles.get(spec.name, "data"))
+            for side, specs in (("in", self.interface.inputs), ("out", self.interface.outputs))
+            for spec in specs
+        ]
+        rows += [("metadata", name, str(value)) for name, value in self.metadata.items()]
+        where = f"Session on {self.device}, {self.engine.name}"
+        return html_table(where, ("side", "name, dtype and axes", "what it is"), rows)
+
     @cached_property
     def info(self) -> SessionInfo:
         """Where each node runs and whether one fell back, the states, and the delay of a stream."""

@@ -110,6 +110,12 @@ class StreamPool:
         self._shut = False
         self._row_steps = self._engine_steps()
 
+    def __repr__(self) -> str:
+        """Say how many streams are open, and what a frame is."""
+        inputs = ", ".join(map(str, self._inputs))
+        open_streams = "closed" if self._shut else f"{len(self._slots)} of {self._capacity} streams"
+        return f"StreamPool({open_streams}, frames of {inputs})"
+
     def __len__(self) -> int:
         """Return how many streams are open."""
         return len(self._slots)

@@ -82,6 +82,15 @@ class Stream:
             # A call of a Python method takes as long as a step of a small layer.
             self.step = self._stepper.step  # type: ignore[method-assign, assignment]
 
+    def __repr__(self) -> str:
+        """Say how many rows it has, how far it is, and what a frame is."""
+        frames = ", ".join(
+            f"{spec.name} {spec.dtype}[{', '.join(str(a) for a in spec.axes if a != TIME)}]"
+            for spec in self._inputs
+        )
+        steps = "closed" if self._closed else f"{self._state.position.steps} steps"
+        return f"Stream({steps}, batch={self._batch}, frames {frames})"
+
     @property
     def batch(self) -> int:
         """Rows that run side by side."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
@@ -17,7 +18,7 @@ from rnnedge_exporters.lowerings import choose_int8
 from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
-from rnnedge_exporters.onnx_model.serialize import serialize_model
+from rnnedge_exporters.onnx_model.serialize import serialize_model, user_entry
 from rnnedge_exporters.option_values import (
     DType,
     Quantize,
@@ -101,6 +102,7 @@ def quantize(
     target: Target = "cpu",
     keep_float32: Collection[str] = (),
     opset: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> QuantizeResult:
     """Write the weights of an ONNX file of any exporter in fewer bits.
@@ -121,6 +123,7 @@ def quantize(
             `result.quantization`.
         opset: A later version of the operator set to convert the file to first; what computes in
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
+        metadata: As in `export`: replaces what the file keeps; None leaves that as it is.
         force: Whether a file that holds something else than a model may be replaced.
 
     Returns:
@@ -132,11 +135,13 @@ def quantize(
             compute in int8.
         WeightsError: When a weight cannot be written in the type that was asked for.
         WriteError: When the file must not or cannot be written.
+        OptionError: When `metadata` holds what a file cannot keep.
     """
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
     check_target_option(target)
+    kept = user_entry(metadata)
     if quantize is None and dtype == "float32":
         raise ExportError(
             f"{source}: is an ONNX file already: say what to do with it, quantize='int8' or "
@@ -190,6 +195,7 @@ def quantize(
     if contract is not None:
         contract = _updated(contract, forms, report, quantize, dtype, opset)
         read.metadata_props[METADATA_KEY] = contract.to_json()
+    read.metadata_props.update(kept)
     content = serialize_model(read)
     write_file(path, content, ONNX, protected=[source], force=force)
     sha256 = hashlib.sha256(content).hexdigest()
