@@ -169,7 +169,7 @@ def export(  # noqa: PLR0913 - each is an option given by name
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
         metadata: What you want to keep in the file, by name, such as `{"labels": ["yes", "no"],
-            "sample_rate": 16000}`: text, numbers, lists and dicts. `Session.metadata` gives it back.
+            "sample_rate": 16000}`: text, numbers, lists, dicts. `Session.metadata` gives it back.
         batch: With `target="c"`, the rows of each call.
         max_steps: With `target="c"`, the steps of the whole sequences that the program runs, for a
             model that cannot run step by step; None writes a step function.
@@ -197,7 +197,9 @@ def export(  # noqa: PLR0913 - each is an option given by name
     user_entry(metadata)  # refused before any work is done
     protected = data_files(calibrate)
     _check_choices(opset, target, lowering)
-    as_program = check_program_options(target, path, batch=batch, max_steps=max_steps)
+    as_program = check_program_options(
+        target, path, batch=batch, max_steps=max_steps, metadata=metadata
+    )
     if as_program:
         check_program_folder(path, force=force)
     else:

@@ -11,6 +11,7 @@ from rnnedge.parity.report import Report
 from rnnedge.reports.page.markup import tag
 from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
 from rnnedge.reports.page.provenance import contract, evidence, left_out, machine, reproduce
+from rnnedge.reports.page.rounding import rounding
 from rnnedge.reports.page.tables import all_cases, coverage, latency, mutation, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
 
@@ -56,6 +57,7 @@ def _page(report: Report, command: str) -> Element:
                 verdict(report),
                 diagnosis(report),
                 outputs(report),
+                rounding(report),
                 coverage(report),
                 mutation(report),
                 left_out(report),

@@ -48,6 +48,7 @@ from rnnedge_exporters.quantization.other_weights import (
     weights_in,
 )
 from rnnedge_exporters.quantization.report import (
+    HEADINGS,
     LayerQuantization,
     describe_layer,
     kept_in_float32,
@@ -55,6 +56,7 @@ from rnnedge_exporters.quantization.report import (
 from rnnedge_exporters.versions import versions
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.notebook import html_table
 from rnnedge_runtime.write_target import ONNX, check_target
 
 _PROJECTION = re.compile(r"(^|/)l\d+/(forward|backward)/W$")
@@ -92,8 +94,16 @@ class QuantizeResult:
             f"sha256 {self.sha256[:12]})"
         )
 
+    def __repr__(self) -> str:
+        """Return the line of `str`."""
+        return f"QuantizeResult({self})"
 
-def quantize(
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the file, and what was done to weights."""
+        return html_table(str(self), HEADINGS, [layer.cells() for layer in self.quantization])
+
+
+def quantize(  # noqa: PLR0913 - each is an option given by name
     model: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
