@@ -192,6 +192,14 @@ def export(  # noqa: PLR0913 - each is an option given by name
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
+
+    Example:
+        >>> layer = torch.nn.GRU(8, 16)
+        >>> rnnedge.export(layer, "model.onnx")
+        ExportResult(model.onnx (...))
+        >>> kept = {"labels": ["yes", "no"], "sample_rate": 16000}
+        >>> rnnedge.export(layer, "small.onnx", quantize="int8", metadata=kept).path.name
+        'small.onnx'
     """
     check_export_call(model, path)
     user_entry(metadata)  # refused before any work is done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 from rich.table import Table
@@ -337,10 +338,24 @@ class Report:
             return f"; not covered: {missing[0]}{more}"
         return f"; {self.coverage.seen}" if self.coverage else ""
 
+    def not_run(self) -> list[str]:
+        """Return what the comparison left out, each with the way to run it where there is one."""
+        return not_run(
+            {result.case for result in self.results},
+            self.contract.interface if self.contract else None,
+            device=self.device,
+            mutated=self.mutation is not None,
+            calibrated=bool(self.calibration),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
-        said = {"passed": bool(self), "verdict": self.verdict, "not_run": not_run(self)}
-        values = said | asdict(self)
+        values = {
+            "passed": bool(self),
+            "verdict": self.verdict,
+            "not_run": self.not_run(),
+            **asdict(self),
+        }
         if self.coverage is not None:
             values["coverage"] |= {
                 "full": self.coverage.full,
@@ -386,9 +401,8 @@ class Report:
             WriteError: When the file must not or cannot be written.
             MissingPackageError: When the report is a page, and matplotlib is not installed.
         """
-        from rnnedge.reports import write_report
-
-        write_report(self, path, force=force)
+        # The writers read reports, and are no part of one: they load when one is written.
+        import_module("rnnedge.reports").write_report(self, path, force=force)
 
     def __repr__(self) -> str:
         """Return the verdict."""

@@ -138,6 +138,12 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
+
+    Example:
+        >>> report = rnnedge.validate("model.onnx", against=layer)
+        >>> report
+        Report(PASS: model.onnx computes what gru(8->16) computes in PyTorch, in ...)
+        >>> report.save("parity.json")
     """
     check_model_path(model)
     if is_onnx(against):

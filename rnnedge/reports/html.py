@@ -70,7 +70,7 @@ def _page(report: Report, command: str) -> Element:
                 contract(report),
                 machine(report),
                 evidence(report),
-                reproduce(report, report.evidence.command if report.evidence else command),
+                reproduce(report, command or (report.evidence.command if report.evidence else "")),
             ),
         ),
         lang="en",

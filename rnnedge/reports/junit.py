@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from rnnedge.parity.coverage.found import Coverage
-from rnnedge.parity.not_run import not_run
 from rnnedge.parity.report import CaseResult, ComparedWith, Report
 from rnnedge.reports.text import finding, printable, scientific
 
@@ -64,7 +63,7 @@ def _properties(report: Report) -> dict[str, str]:
         for name, digest in report.evidence.source_sha256.items():
             properties[f"source_sha256.{name}"] = digest
         properties["command"] = report.evidence.command
-    properties["not_run"] = "; ".join(not_run(report))
+    properties["not_run"] = "; ".join(report.not_run())
     if report.mutation is not None:
         properties["mutation"] = report.mutation.lines()[0].removeprefix("mutation: ")
     if report.coverage is not None:

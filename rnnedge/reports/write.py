@@ -54,7 +54,7 @@ def write_report(
         report: What `validate` returned.
         path: The file to write: `.html`, one page that needs no network; `.json`, every number;
             `.xml`, JUnit XML. An existing file of the same kind is replaced.
-        command: The command line that makes the report again, where the report has none.
+        command: The command line that makes the report again, in place of the report's own.
         protected: Files that it must not replace, besides the model that it is about.
         force: Whether a file that holds something else may be replaced.
 

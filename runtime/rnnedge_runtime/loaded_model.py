@@ -167,11 +167,7 @@ class LoadedModel:
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:
-        """What the exporter's user kept in the file, by name; empty where that is nothing.
-
-        Raises:
-            ContractError: If it is damaged.
-        """
+        """What the exporter's user kept in the file, by name; damaged, it is a ContractError."""
         from rnnedge_runtime.user_metadata import USER_KEY, from_json
 
         text = self.engine.metadata.get(USER_KEY)
@@ -251,6 +247,12 @@ class LoadedModel:
                 not fit, and for a sequence without steps.
             StateError: For a state that does not fit, or a model that takes none.
             EngineError: If the engine fails.
+
+        Example:
+            >>> first = session.run(np.zeros((5, 1, 8), np.float32))
+            >>> second = session.run(np.zeros((3, 1, 8), np.float32), state=first.state)
+            >>> second.output.shape
+            (3, 1, 16)
         """
         feeds = self._seen_before(input, state) if lengths is None else None
         if feeds is None:

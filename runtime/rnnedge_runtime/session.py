@@ -28,6 +28,13 @@ class Session(LoadedModel):
         interface: The inputs, outputs, states and lengths of the model.
         contract: What the exporter promised, or None for a model that rnnedge did not make.
         device: The device in use, `cpu` or `cuda`.
+        metadata: What the exporter's user kept in the file, such as labels.
+
+    Example:
+        >>> session = Session("model.onnx", threads=1)
+        >>> x = np.zeros((5, 1, 8), np.float32)  # time, batch, features
+        >>> session.run(x).output.shape
+        (5, 1, 16)
     """
 
     def __init__(  # noqa: PLR0913 - each is a separate option, given by name
@@ -124,6 +131,13 @@ class Session(LoadedModel):
         Raises:
             StateError: If the model has no states to keep, or reads the future.
             InputError: If `batch` is not 1 or more, or a constant does not fit.
+
+        Example:
+            >>> stream = session.stream()
+            >>> stream.step(np.zeros(8, np.float32)).shape
+            (16,)
+            >>> stream
+            Stream(1 steps, batch=1, frames input float32[batch, 8])
         """
         from rnnedge_runtime.streaming.stream import Stream
 
@@ -154,6 +168,13 @@ class Session(LoadedModel):
                 output without a batch axis.
             InputError: If a number is out of its range, an input has no batch axis and is no
                 constant, or a constant has one or does not fit.
+
+        Example:
+            >>> pool = session.pool(capacity=8)
+            >>> one, other = pool.open(), pool.open()
+            >>> frames = {one: np.zeros(8, np.float32), other: np.ones(8, np.float32)}
+            >>> sorted(pool.step(frames)) == [one, other]
+            True
         """
         from rnnedge_runtime.pool.pool import StreamPool
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from xml.etree.ElementTree import Element
 
-from rnnedge.parity.not_run import not_run
 from rnnedge.parity.report import Report
 from rnnedge.reports.page.markup import Child, Column, facts, section, table, tag
 from rnnedge_runtime.contract import Contract, LayerInfo, TensorSpec
@@ -130,7 +129,7 @@ def left_out(report: Report) -> Element:
         "not-run",
         "Not run",
         tag("p", "What this comparison says nothing of, and how to include it.", class_="lead"),
-        tag("ul", *(tag("li", what) for what in not_run(report))),
+        tag("ul", *(tag("li", what) for what in report.not_run())),
     )
 
 

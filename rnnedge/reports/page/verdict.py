@@ -34,6 +34,7 @@ def verdict(report: Report) -> Element:
                 "Cases": _cases(report),
                 "Coverage": report.coverage.seen if report.coverage else None,
                 "Nearest to its tolerance" if report else "Furthest outside": _margin(report),
+                "Date": report.evidence.date if report.evidence else None,
                 "Took": f"{report.seconds:.1f} s" if report.seconds else None,
             }
         ),
@@ -65,7 +66,7 @@ def _two_verdicts(report: Report) -> Element | None:
         tag(
             "div",
             tag("dt", "What does the rounding cost?"),
-            tag("dd", f"{cost}, on {measured_on(report)}; no limit decides on it"),
+            tag("dd", f"{cost}, on {measured_on(report)}; the verdict sets no limit to it"),
         ),
         class_="facts two",
     )

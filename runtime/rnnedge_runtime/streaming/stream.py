@@ -213,6 +213,13 @@ class Stream:
                 the state does not change.
             EngineError: If the engine fails; the state does not change.
             StreamError: If the stream is closed, or in use by another thread.
+
+        Example:
+            >>> stream = session.stream(batch=2)
+            >>> stream.step(np.zeros((2, 8), np.float32)).shape
+            (2, 16)
+            >>> stream.step(np.zeros((10, 2, 8), np.float32)).shape  # a chunk of 10 steps
+            (10, 2, 16)
         """
         return self._step_in_python(frame, out=out, copy=copy)
 

@@ -146,6 +146,10 @@ def quantize(  # noqa: PLR0913 - each is an option given by name
         WeightsError: When a weight cannot be written in the type that was asked for.
         WriteError: When the file must not or cannot be written.
         OptionError: When `metadata` holds what a file cannot keep.
+
+    Example:
+        >>> rnnedge.quantize("model.onnx", "small.onnx")
+        QuantizeResult(small.onnx (...))
     """
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
