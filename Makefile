@@ -9,7 +9,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick test test-all lint types device-test benchmarks wheels clean need-python
+.PHONY: demo quick wasm test test-all lint types device-test test-javascript benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -36,6 +36,10 @@ types: .venv/native
 device-test: .venv-device/installed  ## the runtime's own tests, from its wheel, without torch and onnx
 	cd tests/runtime && ../../$(DEVICE)/python -m pytest -q -c pytest.ini .
 
+test-javascript: .venv/native  ## the JavaScript package, with npm's packages, in Node and browsers
+	cd javascript && npm ci --silent
+	$(BIN)/python -m pytest -q tests/javascript
+
 benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.export_time
 	$(BIN)/python -m benchmarks.speed
@@ -46,15 +50,22 @@ benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.denormals
 	$(BIN)/python -m benchmarks.native
 
+docs: .venv/installed  ## the documentation, in build/site; opens without a server
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 wheels: .venv/installed  ## the wheels, in dist/; rnnedge-native where there is a C compiler
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./runtime .
 	@if command -v cc >/dev/null; then $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./native; fi
 	@ls dist/*.whl
 
+wasm:  ## compile the engine of the JavaScript package, which is committed; needs clang and lld
+	$(PYTHON) tools/build_wasm.py
+
 .venv/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip $(PIP) torch
-	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,examples]"
+	$(BIN)/pip $(PIP) --editable "./runtime[cpu]" --editable ".[dev,docs,examples]"
 	touch $@
 
 .venv/native: $(wildcard native/* native/src/* native/rnnedge_native/*.*) .venv/installed

@@ -32,7 +32,7 @@ for name in "${!integer_sets[@]}"; do
         -o "$folder/integers_$name.o" &
 done
 wait
-gcc $flags -shared -I"$include" native/src/{dispatch,module,program,rows,sequences,weights}.c \
+gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,sequences,weights}.c \
     "$folder"/*.o -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
 
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.

@@ -30,7 +30,8 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("reports", "measuring", "doctor", "triton"),
+        ("corpus", "triton"),
+        ("reports", "measuring", "doctor"),
         ("parity", "sources"),
         ("/below",),
     ),
@@ -45,7 +46,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "rnnedge_runtime": (
         ("/above",),
-        ("pool", "decoding", "proof"),
+        ("pool", "scoring", "decoding", "proof"),
         ("streaming", "foreign", "plan"),
         ("engine",),
         ("/below",),

@@ -39,6 +39,7 @@ struct block {
 #define ROWS 1
 #define PANELS 4
 #include "block.h"
+#if !defined(COMPACT)
 #define ROWS 1
 #define PANELS 8
 #include "block.h"
@@ -66,6 +67,7 @@ struct block {
 #define ROWS 6
 #define PANELS 2
 #include "block.h"
+#endif
 #if REGISTERS == 32
 #define ROWS 2
 #define PANELS 8
@@ -78,16 +80,23 @@ struct block {
 #include "block.h"
 #endif
 
+#if defined(COMPACT)
+#define MOST_ROWS 1
+#else
 #define MOST_ROWS 6
+#endif
 
 /* By rows and the logarithm of panels. */
 static const struct block *const blocks[MOST_ROWS + 1][4] = {
+#if defined(COMPACT)
+    [1] = {&block_1_1, &block_1_2, &block_1_4},
+#elif REGISTERS == 32
     [1] = {&block_1_1, &block_1_2, &block_1_4, &block_1_8},
-#if REGISTERS == 32
     [2] = {&block_2_1, &block_2_2, &block_2_4, &block_2_8},
     [3] = {&block_3_1, &block_3_2, &block_3_4, &block_3_8},
     [6] = {&block_6_1, &block_6_2, &block_6_4},
 #else
+    [1] = {&block_1_1, &block_1_2, &block_1_4, &block_1_8},
     [2] = {&block_2_1, &block_2_2, &block_2_4},
     [3] = {&block_3_1, &block_3_2, &block_3_4},
     [6] = {&block_6_1, &block_6_2},
@@ -96,7 +105,11 @@ static const struct block *const blocks[MOST_ROWS + 1][4] = {
 
 /* Panels that one block of so many rows covers, of one gate and of three or four, as a logarithm.
    Zero panels (-1) where the registers do not hold one. */
-#if REGISTERS == 32
+#if defined(COMPACT)
+static const int narrow[MOST_ROWS + 1] = {[1] = 2};
+static const int gated[MOST_ROWS + 1] = {[1] = 1};
+#define GATED_ROWS 1
+#elif REGISTERS == 32
 static const int narrow[MOST_ROWS + 1] = {[1] = 3, [2] = 3, [3] = 3, [6] = 2};
 static const int gated[MOST_ROWS + 1] = {[1] = 1, [2] = 1, [3] = 1, [6] = 0};
 #define GATED_ROWS 6

@@ -68,6 +68,7 @@ void free_matrix(struct matrix *matrix) {
   matrix->weights = matrix->bias = NULL;
 }
 
+#if !defined(WITHOUT_INTEGERS)
 int pack_integers(struct integer_matrix *matrix, const struct kernels *kernels,
                   const int8_t *values, const float *scales, const float *bias, int64_t units,
                   int64_t inputs, int64_t gates) {
@@ -112,6 +113,7 @@ void free_integers(struct integer_matrix *matrix) {
   matrix->sums = NULL;
   matrix->scales = matrix->bias = NULL;
 }
+#endif
 
 /* --- checking -------------------------------------------------------------------------------- */
 

@@ -17,6 +17,11 @@
 #include <emmintrin.h>
 #define WIDTH 4
 #define REGISTERS 16
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#define WIDTH 4
+#define REGISTERS 16
+#define COMPACT 1 /* what a page loads has fewer shapes of blocks, and functions that are called */
 #else
 #define WIDTH 4
 #define REGISTERS 32
@@ -26,6 +31,11 @@ typedef float vector __attribute__((vector_size(WIDTH * 4)));
 typedef int32_t integers __attribute__((vector_size(WIDTH * 4)));
 
 #define INLINE static inline __attribute__((always_inline))
+#if defined(COMPACT)
+#define CALLED static __attribute__((noinline))
+#else
+#define CALLED INLINE
+#endif
 #define UNROLL _Pragma("GCC unroll 16")
 
 INLINE vector load(const float *from) {
@@ -39,10 +49,15 @@ INLINE void store(float *to, vector v) { memcpy(to, &v, sizeof v); }
 INLINE vector all(float x) { return (vector){0} + x; }
 
 /* The first `count` numbers, 1 to WIDTH; nothing past them is touched. */
-INLINE vector load_some(const float *from, int64_t count) {
+CALLED vector load_some(const float *from, int64_t count) {
   if (count >= WIDTH) return load(from);
 #if defined(__AVX512F__)
   return (vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#elif defined(__wasm_simd128__)
+  v128_t v = wasm_v128_load32_zero(from);
+  if (count > 1) v = wasm_f32x4_replace_lane(v, 1, from[1]);
+  if (count > 2) v = wasm_f32x4_replace_lane(v, 2, from[2]);
+  return (vector)v;
 #else
   vector v = {0};
   for (int64_t i = 0; i < count; i++) v[i] = from[i];
@@ -50,13 +65,17 @@ INLINE vector load_some(const float *from, int64_t count) {
 #endif
 }
 
-INLINE void store_some(float *to, vector v, int64_t count) {
+CALLED void store_some(float *to, vector v, int64_t count) {
   if (count >= WIDTH) {
     store(to, v);
     return;
   }
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)v);
+#elif defined(__wasm_simd128__)
+  to[0] = v[0];
+  if (count > 1) to[1] = v[1];
+  if (count > 2) to[2] = v[2];
 #else
   for (int64_t i = 0; i < count; i++) to[i] = v[i];
 #endif
@@ -70,6 +89,8 @@ INLINE vector smaller(vector limit, vector x) {
   return (vector)_mm256_min_ps((__m256)limit, (__m256)x);
 #elif defined(__SSE2__)
   return (vector)_mm_min_ps((__m128)limit, (__m128)x);
+#elif defined(__wasm_simd128__)
+  return (vector)wasm_f32x4_pmin((v128_t)x, (v128_t)limit);
 #else
   integers take = limit < x;
   return (vector)((take & (integers)limit) | (~take & (integers)x));
@@ -83,6 +104,8 @@ INLINE vector larger(vector limit, vector x) {
   return (vector)_mm256_max_ps((__m256)limit, (__m256)x);
 #elif defined(__SSE2__)
   return (vector)_mm_max_ps((__m128)limit, (__m128)x);
+#elif defined(__wasm_simd128__)
+  return (vector)wasm_f32x4_pmax((v128_t)x, (v128_t)limit);
 #else
   integers take = limit > x;
   return (vector)((take & (integers)limit) | (~take & (integers)x));
@@ -122,7 +145,7 @@ INLINE vector reduce_exponential(vector x, vector *power) {
   return r + r * r * q;
 }
 
-INLINE vector exponential(vector x) {
+CALLED vector exponential(vector x) {
   /* Past the upper limit: infinity, in two factors since 2**128 is not a float. */
   vector clipped = smaller(all(88.8f), larger(all(-87.3f), x));
   vector power, half = clipped * 0.5f;
@@ -137,14 +160,14 @@ INLINE vector exponential(vector x) {
 }
 
 /* Within 1e-7; relatively too, down to the smallest normal number. */
-INLINE vector sigmoid(vector x) {
+CALLED vector sigmoid(vector x) {
   x = smaller(all(87.3f), larger(all(-87.3f), x));
   vector power, rest = reduce_exponential(-x, &power);
   return 1.0f / (1.0f + (power + power * rest));
 }
 
 /* Within 2e-7, relatively too: exp(-2|x|) - 1 is formed without a difference of near numbers. */
-INLINE vector hyperbolic_tangent(vector x) {
+CALLED vector hyperbolic_tangent(vector x) {
   vector power, size = smaller(all(10.0f), absolute(x));
   vector rest = reduce_exponential(size * -2.0f, &power);
   vector below = power * rest + (power - 1.0f); /* exp(-2|x|) - 1, from -1 to 0 */

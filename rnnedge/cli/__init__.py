@@ -13,11 +13,13 @@ import click
 
 import rnnedge
 from rnnedge.cli.bench_command import bench
+from rnnedge.cli.compare_command import compare
 from rnnedge.cli.completion_command import VARIABLE, completion
 from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
+from rnnedge.cli.score_command import score
 from rnnedge.cli.sign_of_life import sign_of_life
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
@@ -39,11 +41,15 @@ def commands() -> None:
       an ONNX file             model.onnx, for export --quantize and what that wrote
       nothing                  --cell, --input-size, --hidden-size, ... build a layer
 
-    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model.
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 3 parity outside tolerance, or a sick model,
+    4 some rows of a corpus failed.
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, triton, completion):
+for command in (
+    *(export, validate, inspect, run, bench, tune, doctor, score, compare, triton),
+    completion,
+):
     commands.add_command(command)
 commands.add_command(inspect, "info")  # as `python -m rnnedge_runtime info`
 

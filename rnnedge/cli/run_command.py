@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -14,10 +12,12 @@ from numpy.typing import NDArray
 from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.options import INTERFACE, OUTPUT, force_option, json_option, session_options
 from rnnedge.cli.output import print_json, print_lines
+from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.contract import BATCH, TensorSpec
-from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.errors import InputError, one_line
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.streaming.state_file import DIGEST, check_digest
 from rnnedge_runtime.write_target import NPZ, check_target
 
 Array = NDArray[Any]
@@ -98,6 +98,8 @@ def run(
     result = session.run(data, lengths=lengths, state=state)
     if output is not None:
         arrays: dict[str, Any] = dict(result.outputs)
+        if session.interface.states:  # the file may be given to --state
+            arrays[DIGEST] = np.array(session.digest)
         with atomic_file(output, NPZ, protected=read, force=force) as file:
             np.savez(file, **arrays)
     if as_json:
@@ -143,6 +145,8 @@ def _no_array(path: str, spec: TensorSpec, name: str) -> InputError:
 def _read_state(path: str, session: Session) -> dict[str, Array]:
     """Read a state by the names of the inputs, or of the outputs that feed them."""
     arrays = _read_npz(path)
+    if DIGEST in arrays:  # arrays that the user has made belong to no model
+        check_digest(path, arrays, session)
     state = {}
     for pair in session.interface.states:
         found = [name for name in (pair.input, pair.output) if name in arrays]
@@ -155,32 +159,23 @@ def _read_state(path: str, session: Session) -> dict[str, Array]:
 
 
 def _read_one(path: str) -> Array:
-    with _loaded(path, "an .npy file") as array:
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
-        return array
+    array = _loaded(path, "an .npy file")
+    if isinstance(array, dict):
+        raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
+    return array
 
 
 def _read_npz(path: str) -> dict[str, Array]:
-    with _loaded(path, "an .npz file") as archive:
-        if isinstance(archive, np.ndarray):
-            raise InputError(f"{path}: expected arrays by name (.npz), got one array")
-        return {name: archive[name] for name in archive.files}
+    arrays = _loaded(path, "an .npz file")
+    if not isinstance(arrays, dict):
+        raise InputError(f"{path}: expected arrays by name (.npz), got one array")
+    return arrays
 
 
-@contextmanager
-def _loaded(path: str, kind: str) -> Iterator[Any]:
+def _loaded(path: str, kind: str) -> Array | dict[str, Array]:
     if not Path(path).is_file():
         raise InputError(f"{path}: expected {kind}, found no such file")
     try:
-        with Path(path).open("rb") as file:  # numpy leaves a damaged archive open
-            yield np.load(file, allow_pickle=False)
-    except InputError:
-        raise
-    except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
-        reason = " ".join(str(error).split())
-        if reason.startswith("Object arrays"):
-            reason = "it holds pickled objects, which can run code and are not read"
-        elif "pickle" in reason:  # what numpy takes for a pickle is just anything else
-            reason = "it is not one"
-        raise InputError(f"{path}: expected {kind}: {reason}") from error
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected {kind}: {one_line(error)}") from error

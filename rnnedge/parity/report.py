@@ -15,8 +15,8 @@ from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.evidence import Evidence
 from rnnedge.parity.mutation.found import Mutation
 from rnnedge.parity.not_run import not_run
-from rnnedge.parity.plain_text import plain_text
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
+from rnnedge.plain_text import plain_text
 from rnnedge_runtime.contract import Contract
 from rnnedge_runtime.notebook import html_table
 

@@ -1,4 +1,4 @@
-"""`python -m rnnedge_runtime info|check|bench model.onnx`, for a device without PyTorch."""
+"""`python -m rnnedge_runtime info|check|bench|score model.onnx`, for a device without PyTorch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
+from rnnedge_runtime.scoring.command import add_arguments, from_arguments, summary, to_json
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.user_metadata import metadata_lines
 
@@ -55,9 +56,15 @@ _SWITCHES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 an error, 3 a check that failed."""
+    """Run one command and return its exit code.
+
+    Returns:
+        0 done, 1 an error, 3 a check that failed, 4 rows of a corpus that have errors.
+    """
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "score":
+            return _score(options)
         session = Session(
             options.model,
             device=options.device,
@@ -101,7 +108,17 @@ def _parser() -> argparse.ArgumentParser:
         _add_opening(command.add_argument_group("how the model is opened"))
         printed = command.add_argument_group("what is printed")
         printed.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "score every sequence of some files; needs pyarrow"
+    command = commands.add_parser("score", help=text, description=text)
+    command.add_argument("model", help="an .onnx file")
+    add_arguments(command)
     return parser
+
+
+def _score(options: argparse.Namespace) -> int:
+    result, code = from_arguments(options)
+    print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
+    return code
 
 
 def _add_sizes(group: argparse._ArgumentGroup) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
-from rnnedge_runtime.errors import InputError, StateError, one_line
+from rnnedge_runtime.errors import InputError, StateError, one_line, pass_on_interruption
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -18,6 +18,7 @@ Array: TypeAlias = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 State: TypeAlias = "Sequence[ArrayLike] | Mapping[str, ArrayLike] | Array"
 """(h,) or (h, c) in the order of `Interface.states`, a mapping by input name, or the only one."""
 
+_vdot = np.vdot
 _MOST_SEEN = 64
 """How many shapes of calls are remembered, each with zeros for the states that it left out."""
 _MOST_ZEROS = 1 << 16
@@ -25,10 +26,15 @@ _MOST_ZEROS = 1 << 16
 
 
 class Binder:
-    """Checks the inputs of a call against an interface, and returns what the engine is fed."""
+    """Checks the inputs of a call against an interface, and returns what the engine is fed.
 
-    def __init__(self, interface: Interface) -> None:
+    Attributes:
+        takes_nan: Whether a state may hold NaN, for who compares what becomes of it.
+    """
+
+    def __init__(self, interface: Interface, *, takes_nan: bool = False) -> None:
         """Work out once what every call needs: streams call it for every step of a signal."""
+        self.takes_nan = takes_nan
         self._inputs, self._states = interface.data_inputs, interface.state_inputs
         self._lengths = interface.lengths
         self._lengths_dtype = next(
@@ -76,7 +82,7 @@ class Binder:
             feeds[name] = array
             shapes.append(array.shape)
         rest = self._seen.get(tuple(shapes))
-        if rest is None:
+        if rest is None or (state is not None and not self.takes_nan and has_nan(state)):
             return None
         if rest:
             feeds.update(rest)
@@ -141,10 +147,17 @@ class Binder:
         if not specs:
             raise StateError("the model takes no state: export it with states (--states)")
         values = self._in_order(state)
-        return {
+        arrays = {
             spec.name: bound(spec, value, sizes, StateError)
             for spec, value in zip(specs, values, strict=True)
         }
+        for name, array in arrays.items():
+            if not self.takes_nan and has_nan([array]):
+                raise StateError(
+                    f"{name}: expected a state without NaN, got {int(np.isnan(array).sum())} of "
+                    f"{array.size} value(s): NaN would stay in the state"
+                )
+        return arrays
 
     def lengths(self, lengths: ArrayLike | None, sizes: Mapping[str, int]) -> dict[str, Array]:
         """Check the lengths of the rows, or make full ones if they are None.
@@ -183,7 +196,12 @@ class Binder:
                     f"expected the states {', '.join(names)}, got {', '.join(map(str, state))}"
                 )
             return [state[name] for name in names]
-        values: list[ArrayLike] = [state] if isinstance(state, np.ndarray) else list(state)
+        try:
+            values: list[ArrayLike] = [state] if isinstance(state, np.ndarray) else list(state)
+        except TypeError as error:
+            raise StateError(
+                f"expected the states {', '.join(names)}, got {type(state).__name__}"
+            ) from error
         if len(values) != len(names):
             raise StateError(
                 f"expected {len(names)} state(s) ({', '.join(names)}), got {len(values)} array(s)"
@@ -192,13 +210,40 @@ class Binder:
 
 
 def as_array(name: str, value: ArrayLike, error: type[InputError | StateError]) -> Array:
-    """Return `value` as an array; raise `error` if numpy cannot convert it."""
+    """Return `value` as an array; raise `error` if numpy cannot convert it, or drops a mask."""
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as raised:
+        array = np.asarray(value)
+    except Exception as raised:  # what an object raises that numpy asks to convert itself
+        pass_on_interruption(raised)
         raise error(
             f"{name}: expected an array, got {type(value).__name__}: {one_line(raised)}"
         ) from raised
+    if array is not value and isinstance(value, np.ndarray) and _is_masked(value):
+        raise error(
+            f"{name}: expected an array, got a masked array whose masked values mean nothing to a "
+            "model: replace them with .filled(0), for example"
+        )
+    return array
+
+
+def has_nan(arrays: Iterable[Array]) -> bool:
+    """Whether one of the arrays holds NaN.
+
+    A sum of squares is NaN if and only if one of them is, and takes a third of the time of a check
+    of each number.
+    """
+    for array in arrays:
+        if array.dtype.kind == "f":
+            energy = _vdot(array, array)
+            if energy != energy:
+                return True
+    return False
+
+
+def _is_masked(array: Array) -> bool:
+    from numpy.ma import is_masked  # few programs import it
+
+    return bool(is_masked(array))
 
 
 def by_name(
@@ -321,4 +366,9 @@ def zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> Array:
             f"{spec.name}: the size of its axis {missing} does not follow from the inputs: "
             "pass the state"
         ) from missing
-    return np.zeros(shape, spec.dtype)
+    try:
+        return np.zeros(shape, spec.dtype)
+    except (MemoryError, ValueError, OverflowError) as error:  # ValueError: past what numpy counts
+        raise StateError(
+            f"{spec.name}: zeros of {spec.dtype}{shape} do not fit in memory"
+        ) from error

@@ -22,6 +22,8 @@ leaf is also the built-in exception that a caller would expect to catch.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import CodeType
+from typing import Any
 
 from rnnedge_runtime.printable import printable_line
 
@@ -157,4 +159,50 @@ def engine_errors(doing: str, error: type[RnnEdgeError] = EngineError) -> Iterat
     except RnnEdgeError:
         raise
     except Exception as raised:
+        pass_on_interruption(raised)
         raise error(f"{doing}: {one_line(raised)}") from raised
+
+
+def pass_on_interruption(raised: BaseException) -> None:
+    """Raise an exception again if a signal handler of the application raised it.
+
+    Python runs a handler between any two calls of the main thread, such as one that a timer set to
+    end what takes too long. Its exception is not one of the call that it came after.
+
+    Args:
+        raised: The exception that was caught.
+
+    Raises:
+        BaseException: `raised` itself, if it comes from a handler.
+    """
+    import threading  # errors alone need it
+
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python runs handlers in the main thread only
+    frame = raised.__traceback__
+    codes = set()
+    while frame is not None:
+        codes.add(frame.tb_frame.f_code)
+        frame = frame.tb_next
+    if codes & _handlers():
+        raise raised
+
+
+def _handlers() -> set[CodeType]:
+    """Return the code of every signal handler that was written in Python."""
+    import signal
+
+    found = set()
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        if not callable(handler):  # such as SIG_DFL
+            continue
+        while hasattr(handler, "func"):  # functools.partial
+            handler = handler.func
+        handler = getattr(handler, "__func__", handler)  # a method
+        if not hasattr(handler, "__code__"):  # an object that can be called
+            handler = type(handler).__call__
+        code = getattr(handler, "__code__", None)
+        if isinstance(code, CodeType):
+            found.add(code)
+    return found

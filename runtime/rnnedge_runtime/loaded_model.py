@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from rnnedge_runtime.binding import Array, Binder, State, zeros
 from rnnedge_runtime.contract import BATCH, METADATA_KEY, TIME, Contract, Interface, TensorSpec
 from rnnedge_runtime.engine.options import Model
-from rnnedge_runtime.errors import EngineError, InputError, ModelError, StateError, one_line
+from rnnedge_runtime.errors import (
+    EngineError,
+    InputError,
+    ModelError,
+    StateError,
+    one_line,
+    pass_on_interruption,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -152,7 +159,8 @@ class LoadedModel:
         def run(feeds: dict[str, Array]) -> dict[str, Array] | None:
             try:
                 return dict(zip(names, self.engine.run(names, feeds), strict=True))
-            except Exception:  # whatever the engine raises for sizes that it does not take
+            except Exception as raised:  # whatever the engine raises for sizes it does not take
+                pass_on_interruption(raised)
                 return None
 
         try:
@@ -162,7 +170,7 @@ class LoadedModel:
         if found is not None:
             self.interface = found.interface
             self.fewest_steps, self.frame_sizes = found.steps, found.sizes
-            self.binder = Binder(self.interface)
+            self.binder = Binder(self.interface, takes_nan=self.binder.takes_nan)
             self._seen_before = self.binder.seen_before
 
     @cached_property
@@ -272,6 +280,7 @@ class LoadedModel:
         try:
             values = self._run(self._output_names, feeds)
         except Exception as raised:
+            pass_on_interruption(raised)
             raise EngineError(f"{self.engine.title} failed: {one_line(raised)}") from raised
         outputs = dict(zip(self._output_names, values, strict=True))
         return RunResult(outputs, tuple(values[self._first_final :]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnedge_runtime.engine.open import open_engine
-from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model
+from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
+from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.loaded_model import LoadedModel
 
 if TYPE_CHECKING:
@@ -82,9 +84,35 @@ class Session(LoadedModel):
             StateError: If `states` does not fit the model.
             OptionError: For an option that ONNX Runtime does not know, or a wrong value.
         """
-        entries = EngineOptions(threads, spinning, arena, memory_pattern, tf32, options or {})
+        model = as_model(model)
+        entries = EngineOptions(
+            threads, spinning, arena, memory_pattern, tf32, {} if options is None else options
+        )
         opened = open_engine(model, device=device, options=entries, engine=engine)
         super().__init__(opened, model, states=states)
+        self._options = {
+            "device": device,
+            "engine": engine,
+            "threads": threads,
+            "spinning": spinning,
+            "arena": arena,
+            "memory_pattern": memory_pattern,
+            "tf32": tf32,
+            "options": None if options is None else dict(options),
+            "states": None if states is None else dict(states),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path and the options: the model is opened again where it is unpickled.
+
+        Raises:
+            ModelError: If the session was opened from bytes, which are not kept.
+        """
+        if self.path is None:
+            raise ModelError(
+                "a session of a model given as bytes cannot be pickled: open it from a path"
+            )
+        return _opened, (type(self), os.path.abspath(self.path), self._options)
 
     def __repr__(self) -> str:
         """List the inputs and outputs with their axes."""
@@ -109,6 +137,14 @@ class Session(LoadedModel):
         rows += [("metadata", name, str(value)) for name, value in self.metadata.items()]
         where = f"Session on {self.device}, {self.engine.name}"
         return html_table(where, ("side", "name, dtype and axes", "what it is"), rows)
+
+    def __copy__(self) -> Session:
+        """Return the session itself: it does not change, and any number of users may share it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Session:
+        """Return the session itself, likewise."""
+        return self
 
     @cached_property
     def info(self) -> SessionInfo:
@@ -298,3 +334,7 @@ class Session(LoadedModel):
             symbol=symbol,
             logits=logits,
         )
+
+
+def _opened(kind: type[Session], path: str, options: Mapping[str, Any]) -> Session:
+    return kind(path, **options)

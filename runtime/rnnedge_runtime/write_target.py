@@ -20,7 +20,8 @@ from rnnedge_runtime.protobuf_wire import BYTES, VARINT, Bytes, read_fields
 Target: TypeAlias = "str | os.PathLike[str]"
 Kinds: TypeAlias = Mapping[str, Callable[[BinaryIO], bool]]
 """The suffixes that a writer accepts, in lower case, each with a function that checks whether an
-existing file with that suffix has the content that the suffix promises."""
+existing file with that suffix has the content that the suffix promises. An empty suffix accepts any
+name."""
 
 _LONGEST_NAME = 255
 """Bytes; used if the system does not report the limit of a folder."""
@@ -73,7 +74,7 @@ def check_target(
                 "too: choose another name"
             )
     suffix = suffix_of(target, kinds)
-    if not suffix:
+    if not suffix and "" not in kinds:
         such = f", such as {Path(path).with_suffix(next(iter(kinds)))}" if len(kinds) == 1 else ""
         raise WriteError(f"{path}: expected a name that ends in {_listed(kinds)}{such}")
     if not replace and os.path.lexists(target):

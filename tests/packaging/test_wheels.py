@@ -9,6 +9,8 @@ import pytest
 RUNTIME = {
     "rnnedge_runtime/__init__.py",
     "rnnedge_runtime/__main__.py",
+    "rnnedge_runtime/argument.py",
+    "rnnedge_runtime/array_file.py",
     "rnnedge_runtime/atomic_file.py",
     "rnnedge_runtime/axis_sizes.py",
     "rnnedge_runtime/binding.py",
@@ -79,6 +81,7 @@ RUNTIME = {
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
+    "rnnedge_runtime/pool/process_ends.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
@@ -87,6 +90,30 @@ RUNTIME = {
     "rnnedge_runtime/printable.py",
     "rnnedge_runtime/protobuf_wire.py",
     "rnnedge_runtime/py.typed",
+    "rnnedge_runtime/scoring/__init__.py",
+    "rnnedge_runtime/scoring/array_rows.py",
+    "rnnedge_runtime/scoring/array_source.py",
+    "rnnedge_runtime/scoring/arrow_package.py",
+    "rnnedge_runtime/scoring/collecting.py",
+    "rnnedge_runtime/scoring/command.py",
+    "rnnedge_runtime/scoring/engines.py",
+    "rnnedge_runtime/scoring/job.py",
+    "rnnedge_runtime/scoring/keeping.py",
+    "rnnedge_runtime/scoring/packing.py",
+    "rnnedge_runtime/scoring/plan.py",
+    "rnnedge_runtime/scoring/progress.py",
+    "rnnedge_runtime/scoring/proving.py",
+    "rnnedge_runtime/scoring/python_function.py",
+    "rnnedge_runtime/scoring/ray_engine.py",
+    "rnnedge_runtime/scoring/row_layout.py",
+    "rnnedge_runtime/scoring/rows.py",
+    "rnnedge_runtime/scoring/corpus.py",
+    "rnnedge_runtime/scoring/scorer.py",
+    "rnnedge_runtime/scoring/sizes.py",
+    "rnnedge_runtime/scoring/sources.py",
+    "rnnedge_runtime/scoring/table_source.py",
+    "rnnedge_runtime/scoring/windows.py",
+    "rnnedge_runtime/scoring/worker_process.py",
     "rnnedge_runtime/session.py",
     "rnnedge_runtime/streaming/__init__.py",
     "rnnedge_runtime/streaming/bound_step.py",
@@ -103,7 +130,7 @@ RUNTIME = {
 }
 """What a device receives; a new file is added here on purpose."""
 INFO = {"METADATA", "RECORD", "WHEEL", "licenses/LICENSE"}
-MAY_IMPORT = {"numpy", "onnxruntime", "rnnedge_native", "rnnedge_runtime"}
+MAY_IMPORT = {"numpy", "onnxruntime", "pyarrow", "rnnedge_native", "rnnedge_runtime"}
 MAY_IMPORT |= set(sys.stdlib_module_names)
 
 
@@ -168,8 +195,8 @@ def test_the_runtime_needs_numpy_only(runtime):
 
 def test_engines_are_extras_of_the_runtime(runtime):
     needs = [re.split("[>=]", need)[0] for need in runtime.metadata.get_all("Requires-Dist")]
-    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native"]
-    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native"]
+    assert runtime.metadata.get_all("Provides-Extra") == ["cpu", "gpu", "native", "ray", "score"]
+    assert needs[1:] == ["onnxruntime", "onnxruntime-gpu", "rnnedge-native", "ray", "pyarrow"]
 
 
 def test_each_wheel_shows_its_own_readme(toolkit, runtime, root):

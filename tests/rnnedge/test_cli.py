@@ -354,9 +354,30 @@ def test_run_writes_what_the_session_answers(rnn: Callable[..., Done], model: st
     rnn("run", model, "--input", "x.npy", "-o", "out.npz")
     expected = Session(model).run(_input()).outputs
     with np.load("out.npz") as written:
-        assert set(written.files) == set(expected)
+        assert set(written.files) == {*expected, "rnnedge.digest"}
         for name, value in expected.items():
             assert np.array_equal(written[name], value)
+
+
+def test_run_refuses_the_state_of_another_model(rnn: Callable[..., Done], model: str) -> None:
+    rnn("export", *GRU, "--seed", "1", "-o", "other.onnx", "--no-validate")
+    np.save("x.npy", _input())
+    rnn("run", model, "--input", "x.npy", "-o", "first.npz")
+    done = rnn("run", "other.onnx", "--input", "x.npy", "--state", "first.npz", "-o", "second.npz")
+    assert done.code == 1
+    assert "first.npz: the state belongs to the model sha256:" in done.err
+    assert not Path("second.npz").exists()
+
+
+def test_run_goes_on_from_what_a_stream_saved(rnn: Callable[..., Done], model: str) -> None:
+    x = _input()[:, :1]
+    stream = Session(model).stream()
+    stream.step(x[:3])
+    stream.save("state.npz")
+    np.save("x.npy", x[3:])
+    rnn("run", model, "--input", "x.npy", "--state", "state.npz", "-o", "out.npz")
+    with np.load("out.npz") as written:
+        assert np.abs(written["output"] - Session(model).run(x).output[3:]).max() < 1e-6
 
 
 def test_run_without_an_output_says_so(rnn: Callable[..., Done], model: str) -> None:

@@ -37,6 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imports")
     rnnedge.export(nn.GRU(3, 4), folder / "model.onnx")
     np.save(folder / "x.npy", np.zeros((2, 1, 3), np.float32))
+    (folder / "rows").mkdir()
+    np.save(folder / "rows" / "a.npy", np.zeros((2, 3), np.float32))
     return folder
 
 
@@ -53,8 +55,10 @@ def test_import_brings_in_nothing_heavy(package: str) -> None:
         ("inspect", "model.onnx"),
         ("run", "model.onnx", "--input", "x.npy"),
         ("bench", "model.onnx", "--time", "1", "--batch", "1", "--seconds", "0.001"),
+        ("triton", "model.onnx", "-o", "repository"),
+        ("compare", "model.onnx", "model.onnx", "rows"),
     ],
-    ids=["help", "help_of_export", "inspect", "run", "bench"],
+    ids=["help", "help_of_export", "inspect", "run", "bench", "triton", "compare"],
 )
 def test_command_without_torch(arguments: tuple[str, ...], folder: Path) -> None:
     assert _python(COMMAND, *arguments, folder=folder) == "False"

@@ -49,11 +49,13 @@ def no_cuda() -> None:
 def python(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Run this interpreter with the given arguments, in a folder of the test's own."""
 
+    given = [path for path in [os.environ.get("PYTHONPATH")] if path]
+
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(HELPERS)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HELPERS), *given])},
             capture_output=True,
             text=True,
             timeout=120,

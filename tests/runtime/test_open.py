@@ -170,9 +170,9 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda_and_says_so():
     assert Session(GRU.content, device="auto").device == "cpu"
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 1025, 10**20])
 def test_a_wrong_number_of_threads(threads):
-    message = f"threads: expected None or an integer of 1 or more, got {threads!r}"
+    message = f"threads: expected None or an integer from 1 to 1024, got {threads!r}"
     with pytest.raises(OptionError, match=re.escape(message)):
         Session(GRU.content, threads=threads)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnedge_exporters.python_object import call_object, find_object, parse_object
+from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError, one_line
 
@@ -122,11 +123,8 @@ def _error(words: str) -> InputError:
 
 def _read(path: Path, interface: Interface) -> Arrays:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {interface.data_inputs[0].name: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        loaded = read_arrays(path)
+        return loaded if isinstance(loaded, dict) else {interface.data_inputs[0].name: loaded}
     except (OSError, ValueError) as error:
         raise InputError(
             f"calibration data {path}: expected numpy's .npy or .npz, got {one_line(error)}"

@@ -315,19 +315,21 @@ def _expand_loop(
     """Put a `Scan` in the place of the opaque node of a loop."""
     given = [_given(made) for made in node.inputs]
     count = loop.shape.states
+    name = path if loop.shape.label is None else loop.shape.label
     zeros = all(is_zeros(state) for state in given[:count])
     initial = given[:count]
     if zeros:
+        called = loop.shape.names or letters(count)
         initial = [
-            value(name_state(path, letter), _dtype(state), _tidied_axes(state))
-            for letter, state in zip(letters(count), given[:count], strict=True)
+            value(name_state(name, letter), _dtype(state), _tidied_axes(state))
+            for letter, state in zip(called, given[:count], strict=True)
         ]
     builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given))
     starts = initial if lift else given[:count]
     made = add_rolled_loop(builder, loop, translate, [*starts, *given[count:]])
-    info = loop_info(loop, path, given)
+    info = loop_info(loop, name, given)
     _replace(graph, node, builder, [*made])
-    return _Call(path, path, info, None, zeros, *_tidied(builder), initial, list(made[:count]))
+    return _Call(path, name, info, None, zeros, *_tidied(builder), initial, list(made[:count]))
 
 
 def _axes_of_loop(loop: RolledLoop, given: list[ir.Value]) -> tuple[Axis, Axis]:

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+Kept: TypeAlias = "Mapping[str, tuple[nn.Module, str]]"
+"""Attributes that hold a state: the module that has each, and its name, by path."""
+
+_ABSENT = object()
+"""Stands for the value of an attribute that a module gets when its forward runs."""
+
+
+def held(kept: Kept) -> list[Any]:
+    """Return what attributes hold, as `put` takes it."""
+    return [getattr(inner, name, _ABSENT) for inner, name in kept.values()]
+
+
+def nothing(kept: Kept) -> list[Any]:
+    """Return what attributes hold when a sequence starts from nothing, as `put` takes it."""
+    return [None if hasattr(inner, name) else _ABSENT for inner, name in kept.values()]
+
+
+def put(kept: Kept, values: Sequence[Any]) -> None:
+    """Set attributes, or take away those that the module did not have."""
+    for (inner, name), value in zip(kept.values(), values, strict=True):
+        inner._buffers.pop(name, None)  # a state that starts from nothing is no buffer
+        if value is not _ABSENT:
+            setattr(inner, name, value)
+        elif hasattr(inner, name):
+            delattr(inner, name)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ Packed sequences are carried as what they came from, the padded tensor and its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -19,13 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.layers.recurrent import Recurrent, join
+from rnnedge_exporters.layers.recurrent import CellStep, Recurrent, join
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
-from rnnedge_exporters.modules.loops.rolled import RolledLoop
+from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
 from rnnedge_exporters.modules.packed_functions import packing_traced
-from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume
+from rnnedge_exporters.modules.packing import DOMAIN, PackedSequences, assume, count_steps
 from rnnedge_exporters.modules.source_lines import calling_line
 
 Layer: TypeAlias = nn.RNNBase | Recurrent | RolledLoop
@@ -33,6 +35,7 @@ Layer: TypeAlias = nn.RNNBase | Recurrent | RolledLoop
 RECURRENT = "Recurrent"
 LAYER = "layer"
 LENGTHS_GIVEN = "lengths_given"
+"""Which input has the lengths; 0 where every row is full."""
 
 
 @dataclass
@@ -96,7 +99,7 @@ def observed(module: nn.Module) -> Iterator[Capture]:
             if isinstance(x, PackedSequence):
                 capture.time.append(len(x.batch_sizes))
                 capture.batch.append(int(x.batch_sizes[0]))
-            elif x.dim() == 3:
+            elif isinstance(layer, Recurrent) or x.dim() == 3:
                 axis = 1 if layer.batch_first else 0
                 capture.time.append(x.shape[axis])
                 capture.batch.append(x.shape[1 - axis])
@@ -248,7 +251,10 @@ def _emit_own_cell(
     input: Tensor,
     state: Any = None,
     lengths: Tensor | None = None,
+    **inputs: Tensor,
 ) -> Any:
+    if not layer.is_plain(input, inputs):
+        return _emit_structured_cell(capture, layer, path, input, state, lengths, inputs)
     states = [] if state is None else [state] if isinstance(state, Tensor) else list(state)
     batch, features = input.shape[0 if layer.batch_first else 1], int(input.shape[2])
     example = [input.new_zeros(batch, size) for size in (features, *layer.state_sizes)]
@@ -260,14 +266,104 @@ def _emit_own_cell(
     return output, join(finals)
 
 
+def _emit_structured_cell(
+    capture: Capture,
+    layer: Recurrent,
+    path: str,
+    input: Tensor,
+    state: Any,
+    lengths: Tensor | None,
+    inputs: Mapping[str, Tensor],
+) -> Any:
+    """Add the nodes of a cell whose states have any structure: a loop for each direction."""
+    for name, given in inputs.items():
+        if not isinstance(given, Tensor):
+            raise ExportError(f"{path}: {name}: expected a tensor, got {type(given).__name__}")
+    earlier = capture.calls.count(path)
+    label = f"{path}.call{earlier}" if earlier else path
+    capture.note_call(path)
+    axis = 1 if layer.batch_first else 0
+    capture.time.append(input.shape[axis])
+    capture.batch.append(input.shape[1 - axis])
+
+    def walk(
+        step: CellStep,
+        x: Tensor,
+        states: list[Tensor],
+        lengths: Tensor | None,
+        inputs: Mapping[str, Tensor],
+        *,
+        backwards: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        scanned, others = [x], list(inputs.values())
+        if lengths is not None:
+            scanned, others = [x, count_steps(x)], [lengths, *others]
+        with disable_proxy_modes_tracing():  # lets torch know which axes are one
+            made = step(*states, *(one[0] for one in scanned), *others)
+        rows = str(x.shape[1])
+        way = -1 if backwards else 1
+        shape = LoopShape(
+            states=len(states),
+            directions=(way,) * len(scanned),
+            batch=(
+                *[0] * len(states),
+                0,
+                *[None] * (len(scanned) - 1),
+                *(0 if one.dim() and str(one.shape[0]) == rows else None for one in others),
+            ),
+            results=(0,) * len(made),
+            may_be_empty=False,
+            site=_site(type(step.cell)),
+            names=_state_names(step),
+            cell=type(step.cell).__name__,
+            label=label,
+        )
+        loop = RolledLoop(step, shape)
+        key = f"{label}/{'reverse_cell' if backwards else 'cell'}"
+        capture.layers[key] = loop
+        given = 0 if lengths is None else len(states) + len(scanned)
+        *finals, output = _add_loop(
+            capture, loop, key, (*states, *scanned, *others), lengths_given=given
+        )
+        return output.flip(0) if backwards else output, finals
+
+    return layer.walked(walk, input, state, lengths, inputs)
+
+
+def _state_names(step: CellStep) -> tuple[str, ...]:
+    """Return the keys of the states of a cell whose state is one dict of tensors, else nothing."""
+    example = pytree.tree_unflatten(range(step.structure.num_leaves), step.structure)
+    keys = list(example[0]) if len(example) == 1 and isinstance(example[0], dict) else []
+    return tuple(map(str, keys)) if len(keys) == step.structure.num_leaves else ()
+
+
+def _site(cell: type) -> tuple[str, int]:
+    try:
+        return inspect.getsourcefile(cell) or "", inspect.getsourcelines(cell)[1]
+    except (OSError, TypeError):
+        return "", 0
+
+
 def _emit_loop(capture: Capture, loop: RolledLoop, path: str, *given: Tensor) -> tuple[Tensor, ...]:
+    _, scanned, _ = loop.split(given)
+    capture.note_call(path)
+    capture.time.append(scanned[0].shape[0])
+    capture.batch += loop.rows(given)
+    return _add_loop(capture, loop, path, given)
+
+
+def _add_loop(
+    capture: Capture,
+    loop: RolledLoop,
+    path: str,
+    given: Sequence[Tensor],
+    *,
+    lengths_given: int = 0,
+) -> tuple[Tensor, ...]:
     """Add the node of a rolled loop; each turn gives what the first one would."""
     states, scanned, others = loop.split(given)
     with disable_proxy_modes_tracing():  # the body is translated apart
         news, made = loop.step(states, [x[0] for x in scanned], others)
-    capture.note_call(path)
-    capture.time.append(scanned[0].shape[0])
-    capture.batch += loop.rows(given)
     for before, after in zip(states, news, strict=True):
         if before.dtype != after.dtype or before.dim() != after.dim():
             raise ExportError(
@@ -278,7 +374,7 @@ def _emit_loop(capture: Capture, loop: RolledLoop, path: str, *given: Tensor) ->
         torch.onnx.ops.symbolic_multi_out(
             f"{DOMAIN}::{RECURRENT}",
             list(given),
-            {LAYER: list(capture.layers).index(path), LENGTHS_GIVEN: 0},
+            {LAYER: list(capture.layers).index(path), LENGTHS_GIVEN: lengths_given},
             dtypes=[one.dtype for one in (*states, *made)],
             shapes=[
                 *(list(state.shape) for state in states),

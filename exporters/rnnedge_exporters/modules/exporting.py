@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -20,7 +20,14 @@ from rnnedge_exporters.layers.weights import RecurrentLayer, digest
 from rnnedge_exporters.lowerings import INT8_LOWERINGS, choose
 from rnnedge_exporters.modules.arguments import Arguments, bind, name_results
 from rnnedge_exporters.modules.assembly import Assembled, assemble, with_own_names
-from rnnedge_exporters.modules.attributes import kept_in_attributes, unchanged
+from rnnedge_exporters.modules.attributes import (
+    Kept,
+    held,
+    kept_in_attributes,
+    nothing,
+    put,
+    unchanged,
+)
 from rnnedge_exporters.modules.call_structure import describe, fixed_values
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.forwards import refuse_exchanged
@@ -108,8 +115,8 @@ def build_module_graph(
                 refused=rolling.why,
             )
     with unchanged(copied), quiet(verbose=options.verbose):
-        start = [getattr(inner, name) for inner, name in kept.values()]
-        _set(kept, [None] * len(kept))  # starts from nothing, as a layer without a state does
+        start = held(kept)
+        put(kept, nothing(kept))  # starts from nothing, as a layer without a state does
         try:
             with rolling.telling():
                 traced = _trace(copied, rolling.module, arguments, dynamic_axes)
@@ -208,9 +215,6 @@ def _training_notes(module: nn.Module) -> list[str]:
     return [f"exported in eval mode: {', '.join(active)} would act otherwise in training mode"]
 
 
-Kept: TypeAlias = dict[str, tuple[nn.Module, str]]
-
-
 def _state_attributes(copied: nn.Module, arguments: Arguments) -> Kept:
     """Return the attributes that `copied` keeps its state in, by path.
 
@@ -246,7 +250,7 @@ def _traced_from(
     error: ExportError,
 ) -> Traced:
     """Trace with the zeros that the attributes hold; they fix the batch to their own."""
-    _set(kept, start)
+    put(kept, start)
     try:
         return trace(copied, arguments, dynamic_axes)
     except ExportError:
@@ -282,7 +286,7 @@ def _roll(
     copied: nn.Module, arguments: Arguments, dynamic_axes: DynamicAxes | None, kept: Kept
 ) -> _Rolling:
     with unchanged(copied):
-        _set(kept, [None] * len(kept))
+        put(kept, nothing(kept))
         try:
             return _Rolling(roll(copied, arguments, dynamic_axes))
         except LoopError as error:
@@ -303,12 +307,6 @@ def _trace(
     with unchanged(copied), seeded(0), torch.inference_mode():
         outputs = name_results(copied, copied(**arguments.values), list(flat))
     return replace(traced, outputs=outputs)
-
-
-def _set(kept: Kept, values: list[Any]) -> None:
-    for (inner, name), value in zip(kept.values(), values, strict=True):
-        inner._buffers.pop(name, None)  # a state that starts from nothing is no buffer
-        setattr(inner, name, value)
 
 
 def _shown(kept: Kept) -> list[str]:

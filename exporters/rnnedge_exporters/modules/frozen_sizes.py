@@ -128,7 +128,7 @@ def refuse_constant_lengths(program: ExportedProgram) -> None:
         given = dict(zip(keys, numbers, strict=True)).get(LENGTHS_GIVEN, node.args[1] == POSITIONS)
         if not given:
             continue
-        padded, lengths = node.args[0][:2]
+        padded, lengths = node.args[0][max(0, int(given) - 2)], node.args[0][int(given)]
         waiting, seen = [lengths], {lengths}
         while waiting:
             fresh = set(waiting.pop().all_input_nodes) - seen

@@ -39,9 +39,10 @@ def origin(made: ir.Value) -> ir.Value:
 
 def input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
     """Return the graph input that the lengths of a packed sequence are, sorted or as given."""
-    if not node.attributes[LENGTHS_GIVEN].as_int():
+    place = node.attributes[LENGTHS_GIVEN].as_int()
+    if not place:
         return None
-    found = node.inputs[1]
+    found = node.inputs[place]
     while found is not None and (producer := found.producer()) is not None:
         sorted_or_bounded = producer.op_type in _SORTED_OR_BOUNDED
         before = producer.inputs[:1] if sorted_or_bounded else moved(producer)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError, LoopError
 from rnnedge_exporters.modules.arguments import Arguments
-from rnnedge_exporters.modules.attributes import unchanged
+from rnnedge_exporters.modules.attributes import Kept, held, put, unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.python_loops import AxisLoop, loop_over_an_axis
@@ -20,7 +20,7 @@ from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_st
 def check_source(
     module: nn.Module,
     arguments: Arguments,
-    kept: Mapping[str, tuple[nn.Module, str]],
+    kept: Kept,
     *,
     dynamic_axes: DynamicAxes | None,
     rolled: bool = False,
@@ -70,13 +70,8 @@ def check_source(
     if seen.weights:
         _refuse_weights_of_inputs(seen, look(_moved(arguments)))
     _refuse_draws(name, module, afresh)
-    start = [getattr(inner, attribute, None) for inner, attribute in kept.values()]
-
-    def reset() -> None:
-        for (inner, attribute), value in zip(kept.values(), start, strict=True):
-            setattr(inner, attribute, value)
-
-    notes = _notes_on_state(name, kept_state(module, run, reset), kept)
+    start = held(kept)
+    notes = _notes_on_state(name, kept_state(module, run, lambda: put(kept, start)), kept)
     return notes + _notes_on_draws(name, module, afresh)
 
 

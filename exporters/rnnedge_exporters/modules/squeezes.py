@@ -54,6 +54,32 @@ def check_squeezes(program: ExportedProgram, names: Mapping[str, str]) -> list[s
     return list(dict.fromkeys(notes))
 
 
+def drop_idle_squeezes(program: ExportedProgram) -> None:
+    """Leave out `squeeze(dim)` of axes whose fixed size is not 1, which PyTorch keeps as they are.
+
+    torch's translation is a `Squeeze`, which refuses them (torch 2.13, onnxscript 0.7.2).
+
+    Args:
+        program: The exported program; its graph is changed.
+    """
+    for node in list(program.graph.nodes):
+        if not str(node.target).startswith("aten.squeeze.dim"):
+            continue
+        source, axes = node.args
+        shape = source.meta["val"].shape
+        given = list(axes) if isinstance(axes, list | tuple) else [axes]
+        dropped = [axis for axis in given if len(shape) == 0 or not _is_larger(shape[axis])]
+        if not dropped:
+            node.replace_all_uses_with(source)
+            program.graph.erase_node(node)
+        elif len(dropped) < len(given):
+            node.args = (source, dropped)
+
+
+def _is_larger(size: Any) -> bool:
+    return isinstance(size, int) and size != 1
+
+
 def _dynamic_axes(node: fx.Node, names: Mapping[str, str]) -> dict[int, str]:
     """Return the dynamic axes of what a node squeezes, with a word for each."""
     source: Any = node.args[0]

@@ -120,18 +120,18 @@ def _layer_looks_across(node: fx.Node, times: set[str], capture: Capture) -> Ite
         return
     numbers: Any = node.kwargs["attr_ints"]
     path = list(capture.layers)[numbers[keys.index(LAYER)]]
-    label = path or "it"
     layer = capture.layers[path]
+    place = numbers[keys.index(LENGTHS_GIVEN)]
     if isinstance(layer, RolledLoop):
-        yield from _loop_looks_across(node, label, layer, times)
+        yield from _loop_looks_across(node, layer.shape.label or path, layer, times, place)
         return
+    label = path or "it"
     if layer.bidirectional:
         yield f"{label} is bidirectional"
     x, *rest = tensor_nodes(node.args[0])
-    given = numbers[keys.index(LENGTHS_GIVEN)]
-    if given and not _given_or_full(rest[0], x, times):
+    if place and not _given_or_full(rest[0], x, times):
         yield f"the lengths of {label} are computed"
-    if any(_comes_from_a_layer(state) for state in rest[given:]):
+    if any(_comes_from_a_layer(state) for state in rest[place:]):
         yield f"{label} starts from a state that is computed from the same chunk"
 
 
@@ -173,9 +173,11 @@ def _over_an_axis(node: fx.Node, name: str, shapes: list[Shape], times: set[str]
 
 
 def _loop_looks_across(
-    node: fx.Node, label: str, loop: RolledLoop, times: set[str]
+    node: fx.Node, label: str, loop: RolledLoop, times: set[str], lengths: int
 ) -> Iterator[str]:
     given: Any = node.args[0]
+    if lengths and not _given_or_full(given[lengths], given[loop.shape.states], times):
+        yield f"the lengths of {label} are computed"
     last = loop.shape.states + len(loop.shape.directions)
     if any(way < 0 for way in loop.shape.directions):
         yield f"{label} runs backwards over time"

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.floor_division import round_down
 from rnnedge_exporters.modules.simplify import simplify
+from rnnedge_exporters.modules.squeezes import drop_idle_squeezes
 from rnnedge_exporters.modules.streaming import line_of
 from rnnedge_exporters.modules.translations import kept_translations
 
@@ -32,6 +33,7 @@ def translate(program: ExportedProgram) -> ir.Model:
         ExportError: When an operator has no translation.
     """
     round_down(program)
+    drop_idle_squeezes(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(

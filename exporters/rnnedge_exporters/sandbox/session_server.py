@@ -47,6 +47,7 @@ class SessionServer:
         key = f"{model} {sorted(options.items())}"
         if key not in self._sessions:
             self._sessions[key] = Session(model, **options)
+            self._sessions[key].binder.takes_nan = True  # what becomes of it is compared
         return self._sessions[key]
 
     def _open(self, model: str, options: Options) -> tuple[Interface, Contract | None, str]:

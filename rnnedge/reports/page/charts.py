@@ -58,7 +58,7 @@ def time_chart(
             axes.axhline(allowed, color=drawing.LIMIT, linewidth=1.4, linestyle=(0, (5, 3)))
         axes.set_yscale("log")
         axes.set_ylim(limits[0] / 1.5, limits[1] * 1.5)
-        _label_decades(axes, limits)
+        label_decades(axes, limits)
         axes.locator_params("x", integer=True, nbins=7)
 
     words = f"{curve.name}: model {_range(curve.model)}"
@@ -67,7 +67,7 @@ def time_chart(
     return draw(name, f"Error at each of {len(curve.model)} steps of {words}", _SIZE, paint)
 
 
-def _label_decades(axes: Axes, limits: tuple[float, float]) -> None:
+def label_decades(axes: Axes, limits: tuple[float, float]) -> None:
     """Label powers of ten as the tables write them."""
     low, high = (round(math.log10(limit)) for limit in limits)
     powers = range(low, high + 1, max(1, math.ceil((high - low) / 6)))

@@ -30,7 +30,7 @@ def over_time(report: Report) -> Element | None:
     errors = [values for curve in curves for values in (curve.model, curve.torch)]
     limits = limits_of(errors, [one for one in tolerances if one is not None])
     figures = [
-        figure_of(
+        figure(
             curve.name if curve.name in outputs else f"{curve.name}, inside",
             f"{curve.case}" + (f"; allowed {scientific(line)}" if line is not None else ""),
             time_chart(f"time-{number}", curve, line, limits),
@@ -49,8 +49,8 @@ def over_time(report: Report) -> Element | None:
             "the same in every picture. Zero error is drawn on the bottom line; ✕ marks NaN.",
             class_="lead",
         ),
-        _legend(keys),
-        *grid_of(figures),
+        legend(keys),
+        *grid(figures),
     )
 
 
@@ -89,14 +89,14 @@ def over_shapes(report: Report) -> Element | None:
             "shapes that were run have a cell; no other was meant to run.",
             class_="lead",
         ),
-        grid_of([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],
+        grid([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],
     )
 
 
 def histograms(report: Report) -> Element | None:
     """Return how far off all values are in units in the last place, or None without counts."""
     figures = [
-        figure_of(
+        figure(
             output.name,
             f"{sum(output.histogram.model):,} values in {output.cases} cases",
             ulps_chart(f"ulps-{number}", output.name, output.histogram),
@@ -117,23 +117,24 @@ def histograms(report: Report) -> Element | None:
             f"holds what is exact, and a bar that ends at 2^{top} all that is beyond.",
             class_="lead",
         ),
-        _legend([("model bar", "model"), ("torch", "PyTorch float32")]),
-        *grid_of(figures),
+        legend([("model bar", "model"), ("torch", "PyTorch float32")]),
+        *grid(figures),
     )
 
 
-def figure_of(name: str, detail: str, picture: Element) -> Element:
-    """Return a picture with its caption."""
+def figure(name: str, detail: str, picture: Element) -> Element:
+    """Return a picture under its name and a detail."""
     caption = tag("figcaption", tag("b", name), " ", tag("span", detail))
     return tag("figure", caption, picture)
 
 
-def _legend(keys: Sequence[tuple[str, str]]) -> Element:
+def legend(keys: Sequence[tuple[str, str]]) -> Element:
+    """Return what the colours mean: a class of the style sheet, and words."""
     items = [tag("li", tag("i", class_=f"key {name}"), words) for name, words in keys]
     return tag("ul", *items, class_="legend")
 
 
-def grid_of(figures: Sequence[Child], kind: str = "") -> list[Element]:
+def grid(figures: Sequence[Child], kind: str = "") -> list[Element]:
     """Return pictures side by side, those beyond the first ones folded away."""
     shown = tag("div", *figures[:_SHOWN], class_=f"grid {kind}".strip())
     rest = figures[_SHOWN:]

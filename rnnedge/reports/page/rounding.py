@@ -9,7 +9,7 @@ from rnnedge.parity.report import Curve, Report
 from rnnedge.parity.rounding.cost import OutputCost
 from rnnedge.reports.page.charts import time_chart
 from rnnedge.reports.page.markup import Child, Column, section, table, tag
-from rnnedge.reports.page.pictures import figure_of, grid_of, limits_of
+from rnnedge.reports.page.pictures import figure, grid, limits_of
 from rnnedge.reports.text import scientific
 
 
@@ -40,7 +40,7 @@ def rounding(report: Report) -> Element | None:
         Column("Worst sequence"),
     )
     figures = [
-        figure_of(
+        figure(
             cost.name,
             f"{cost.sequences} sequences",
             time_chart(
@@ -69,7 +69,7 @@ def rounding(report: Report) -> Element | None:
             columns,
             [_row(cost) for cost in costs],
         ),
-        *(grid_of(figures) if figures else ()),
+        *(grid(figures) if figures else ()),
     )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from rnnedge.errors import SourceError
 from rnnedge.sources.checkpoints.torch_files import check_sizes, read_legacy, read_zip
+from rnnedge_runtime.array_file import check_expansion
 from rnnedge_runtime.errors import one_line
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".bin")
@@ -115,6 +116,12 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _unreadable(path, f"it is damaged, or cut short ({_short(error)})") from error
     with archive:
+        for info in archive.infolist():
+            check_sizes(info)
+        try:
+            check_expansion(archive, path.stat().st_size)
+        except ValueError as error:
+            raise SourceError(f"is not read: it has {error}") from error
         yield archive
 
 
@@ -161,7 +168,6 @@ def _package(path: Path, inside: set[str]) -> str:
 def _in_npz(archive: zipfile.ZipFile) -> dict[str, Any]:
     weights = {}
     for info in archive.infolist():
-        check_sizes(info)
         with archive.open(info) as file:
             shape, dtype = _npy_header(file)
             if dtype.hasobject:

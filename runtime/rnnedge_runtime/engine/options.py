@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from rnnedge_runtime.argument import whole_number
+from rnnedge_runtime.errors import ModelError, OptionError
+
 Device: TypeAlias = Literal["cpu", "cuda", "auto"]
 EngineName: TypeAlias = Literal["auto", "native", "onnxruntime"]
 Model: TypeAlias = "str | os.PathLike[str] | bytes"
+
+_MOST_THREADS = 1024
+"""ONNX Runtime starts as many threads as it is asked for, and the system may not have them."""
 
 CPU = "CPUExecutionProvider"
 """The execution provider of ONNX Runtime that every device has."""
@@ -50,9 +56,49 @@ class EngineOptions:
     tf32: bool = False
     entries: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the number of threads, and the entries as far as any engine can.
+
+        Raises:
+            OptionError: If `threads` is not an integer from 1 to 1024, or an entry is not text.
+        """
+        if self.threads is not None:
+            threads = whole_number(
+                "threads", self.threads, OptionError, most=_MOST_THREADS, otherwise="None or "
+            )
+            object.__setattr__(self, "threads", threads)
+        if not isinstance(self.entries, Mapping):
+            raise OptionError(
+                f"options: expected a mapping of names to text, got {type(self.entries).__name__}"
+            )
+        for name, value in self.entries.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                raise OptionError(f"options: expected text for {name!r}, got {value!r}")
+
     @property
     def changed(self) -> tuple[str, ...]:
         """The options that are not at their default, in words; without the threads."""
         words = ["no spinning"] * (not self.spinning) + ["no arena"] * (not self.arena)
         words += ["memory pattern"] * self.memory_pattern + ["TF32"] * self.tf32
         return (*words, *(f"{name}={value}" for name, value in self.entries.items()))
+
+
+def as_model(model: object) -> Model:
+    """Return a model as a path, or as bytes that the caller cannot change any more.
+
+    Args:
+        model: A path, or bytes of any kind: `bytes`, `bytearray` or `memoryview`.
+
+    Raises:
+        ModelError: If it is anything else, or a path with a null character.
+    """
+    if isinstance(model, bytes):
+        return model
+    if isinstance(model, bytearray | memoryview):
+        return bytes(model)
+    if not isinstance(model, str | os.PathLike):
+        raise ModelError(f"expected a path or the bytes of a model, got {type(model).__name__}")
+    path = os.fsdecode(model)
+    if "\0" in path:
+        raise ModelError(f"{path!r}: expected a path, got a null character in it")
+    return path if isinstance(model, str) else model

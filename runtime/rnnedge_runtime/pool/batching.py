@@ -170,9 +170,13 @@ def stacked(
     Raises:
         InputError: If they do not fit, hold NaN or infinity, or a stream comes twice.
     """
-    members = list(streams)
-    if not members or len(set(members)) < len(members):
-        raise InputError(f"streams: expected one or more different streams, got {members}")
+    try:
+        members = list(streams)
+        different = len(set(members)) == len(members)
+    except TypeError:  # not a sequence, or of lists
+        members, different = [], False
+    if not members or not different:
+        raise InputError(f"streams: expected one or more different streams, got {streams!r}")
     given = by_name(specs, frames)
     arrays = {name: as_array(name, value, InputError) for name, value in given.items()}
     for name, array in arrays.items():

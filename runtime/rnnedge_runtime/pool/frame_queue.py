@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Condition, Event, Thread, current_thread
+from threading import (
+    TIMEOUT_MAX,
+    Condition,
+    Event,
+    ExceptHookArgs,
+    Thread,
+    current_thread,
+    excepthook,
+)
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -40,6 +49,7 @@ class _Waiting:
     """One frame.
 
     Attributes:
+        pool: The pool of its stream, which lives as long as one of its frames waits.
         stream: Its stream.
         frame: A checked copy.
         since: When it was submitted, by `time.monotonic`.
@@ -47,6 +57,7 @@ class _Waiting:
         admitted: Set when it has a place among the `max_waiting`; None if nobody waits for that.
     """
 
+    pool: Steps
     stream: int
     frame: Frame
     since: float
@@ -66,11 +77,14 @@ class FrameQueue:
     A batch runs when each open stream has a frame in it, when its oldest frame has waited for
     `max_delay_ms`, or when `max_waiting` frames are waiting. A stream has one frame in a batch; its
     next frame waits for the next batch.
+
+    The thread keeps no pool alive: it holds one by its frames that wait, and by nothing else.
     """
 
-    def __init__(self, pool: Steps, max_delay_ms: float, max_waiting: int) -> None:
+    def __init__(self, max_delay_ms: float, max_waiting: int) -> None:
         """Start the thread."""
-        self._pool, self._max_delay, self._max_waiting = pool, max_delay_ms / 1e3, max_waiting
+        self._max_delay = min(max_delay_ms / 1e3, TIMEOUT_MAX)
+        self._max_waiting = max_waiting
         self._frames: deque[_Waiting] = deque()
         self._outside: deque[_Waiting] = deque()
         self._of: Counter[int] = Counter()
@@ -79,43 +93,56 @@ class FrameQueue:
         self._thread = Thread(target=self._work, name="rnnedge pool", daemon=True)
         self._thread.start()
 
-    def put(self, stream: int, frame: Frame, timeout: float | None) -> Future[Answer]:
+    def put(self, pool: Steps, stream: int, frame: Frame, timeout: float | None) -> Future[Answer]:
         """Add a frame; wait for a place for `timeout` seconds, or without a limit for None.
+
+        A frame whose caller is interrupted is not run, unless it runs already.
 
         Raises:
             StreamError: If there was no place, or the pool was shut down.
         """
         answer: Future[Answer] = Future()
         admitted = Event()
-        waiting = _Waiting(stream, frame, monotonic(), answer, admitted)
-        self._add(waiting)
-        if current_thread() is self._thread:
-            return answer  # called by a callback of a future: it would wait for itself
-        if not admitted.wait(timeout):
-            with self._changed:
-                if waiting in self._outside:
-                    self._outside.remove(waiting)
-                    raise StreamError(
-                        f"stream {stream}: {self._max_waiting} frame(s) are waiting, and none "
-                        f"finished in {timeout} s: submit them slower, or raise max_waiting"
-                    )
+        waiting = _Waiting(pool, stream, frame, monotonic(), answer, admitted)
+        try:
+            self._add(waiting)
+            if current_thread() is not self._thread:  # a callback of a future would wait for itself
+                self._wait_for_a_place(waiting, admitted, timeout)
+        except BaseException:
+            answer.cancel()
+            raise
         return answer
 
-    def line_up(self, stream: int, frame: Frame) -> asyncio.Future[Answer]:
+    def _wait_for_a_place(self, waiting: _Waiting, admitted: Event, timeout: float | None) -> None:
+        if admitted.wait(None if timeout is None else min(timeout, TIMEOUT_MAX)):
+            return
+        with self._changed:
+            if waiting in self._outside:
+                self._outside.remove(waiting)
+                raise StreamError(
+                    f"stream {waiting.stream}: {self._max_waiting} frame(s) are waiting, and none "
+                    f"finished in {timeout:g} s: submit them slower, or raise max_waiting"
+                )
+
+    def line_up(self, pool: Steps, stream: int, frame: Frame) -> asyncio.Future[Answer]:
         """Add a frame, which waits for a place if there is none; call it in an event loop.
 
         Raises:
             StreamError: If the pool was shut down.
         """
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._add(_Waiting(stream, frame, monotonic(), answer))
+        self._add(_Waiting(pool, stream, frame, monotonic(), answer))
         return answer
 
-    def close(self) -> None:
-        """Run the waiting frames, and end the thread."""
+    def end(self) -> None:
+        """Let the thread end as soon as nothing waits."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Run the waiting frames, and end the thread."""
+        self.end()
         if current_thread() is self._thread:
             self._work()  # called by a callback of a future: the frames run here
         else:
@@ -148,11 +175,18 @@ class FrameQueue:
     def _complete(self) -> bool:
         """Whether waiting longer would add nothing to the next batch."""
         full = len(self._frames) >= self._max_waiting
-        return full or self._closing or len(self._of) >= len(self._pool)
+        return full or self._closing or len(self._of) >= len(self._frames[0].pool)
 
     def _work(self) -> None:
-        while batch := self._next():
+        while self._run_next():
+            pass  # with no batch in a variable, which would keep the pool alive
+
+    def _run_next(self) -> bool:
+        """Run the next batch; False if the queue is closed and nothing waits."""
+        batch = self._next()
+        if batch:
             self._run(batch)
+        return bool(batch)
 
     def _next(self) -> list[_Waiting]:
         """Return the next batch; an empty one if the queue is closed and nothing waits."""
@@ -182,28 +216,30 @@ class FrameQueue:
 
     def _run(self, batch: list[_Waiting]) -> None:
         batch = [each for each in batch if each.wanted()]  # a cancelled frame changes no state
-        results = self._answered({each.stream: each.frame for each in batch})
-        _hand_over([(each.answer, results[each.stream]) for each in batch])
+        if batch:
+            results = _answered(batch[0].pool, {each.stream: each.frame for each in batch})
+            _hand_over([(each.answer, results[each.stream]) for each in batch])
 
-    def _answered(self, frames: Mapping[int, Frame]) -> dict[int, _Result]:
-        """Step; if the model fails, step each stream alone, so that one does not affect others."""
-        answers: dict[int, _Result] = {
-            stream: StreamError(f"stream {stream}: was closed while its frame waited")
-            for stream in frames
-            if stream not in self._pool
-        }
-        if answers:
-            return answers | self._answered({s: f for s, f in frames.items() if s not in answers})
-        try:
-            return {**self._pool.step(frames)}
-        except StreamError:  # a stream was closed meanwhile
-            return self._answered(frames)
-        except Exception as error:  # the thread goes on, for the others
-            if len(frames) == 1:
-                return dict.fromkeys(frames, error)
-        for stream, frame in frames.items():
-            answers |= self._answered({stream: frame})
-        return answers
+
+def _answered(pool: Steps, frames: Mapping[int, Frame]) -> dict[int, _Result]:
+    """Step; if the model fails, step each stream alone, so that one does not affect others."""
+    answers: dict[int, _Result] = {
+        stream: StreamError(f"stream {stream}: was closed while its frame waited")
+        for stream in frames
+        if stream not in pool
+    }
+    if answers:
+        return answers | _answered(pool, {s: f for s, f in frames.items() if s not in answers})
+    try:
+        return {**pool.step(frames)}
+    except StreamError:  # a stream was closed meanwhile
+        return _answered(pool, frames)
+    except Exception as error:  # the thread goes on, for the others
+        if len(frames) == 1:
+            return dict.fromkeys(frames, error)
+    for stream, frame in frames.items():
+        answers |= _answered(pool, {stream: frame})
+    return answers
 
 
 def _hand_over(results: list[tuple[_Promise, _Result]]) -> None:
@@ -212,8 +248,13 @@ def _hand_over(results: list[tuple[_Promise, _Result]]) -> None:
     for promise, result in results:
         if isinstance(promise, asyncio.Future):
             by_loop.setdefault(promise.get_loop(), []).append((promise, result))
-        else:
+            continue
+        try:
             _keep(promise, result)
+        except BaseException:  # such as SystemExit of a callback; `Future` keeps exceptions itself
+            kind, error, trace = sys.exc_info()
+            assert kind is not None
+            excepthook(ExceptHookArgs((kind, error, trace, current_thread())))
     for loop, own in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed, and nobody waits anymore
             loop.call_soon_threadsafe(_keep_all, own)

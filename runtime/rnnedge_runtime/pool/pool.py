@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from operator import setitem
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rnnedge_runtime.argument import duration, whole_number
 from rnnedge_runtime.binding import Array, State
 from rnnedge_runtime.contract import BATCH
 from rnnedge_runtime.engine.protocol import PoolRows
@@ -27,6 +30,7 @@ from rnnedge_runtime.pool.batching import (
     taken_apart,
     to_front,
 )
+from rnnedge_runtime.pool.process_ends import end_with_the_process
 from rnnedge_runtime.streaming.constant_inputs import take_constants
 from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, TINY, flush_tiny
 from rnnedge_runtime.streaming.step_output import Answer, only
@@ -81,11 +85,11 @@ class StreamPool:
             InputError: If a number is out of its range, an input has no batch axis and is not a
                 constant, or a constant has a batch axis or does not fit.
         """
-        for name, number in (("capacity", capacity), ("max_waiting", max_waiting)):
-            if not isinstance(number, int | np.integer) or number < 1:
-                raise InputError(f"{name}: expected an integer of 1 or more, got {number!r}")
-        if not isinstance(max_delay_ms, int | float) or not 0 <= max_delay_ms < np.inf:
-            raise InputError(f"max_delay_ms: expected 0 or more, got {max_delay_ms!r}")
+        capacity = whole_number("capacity", capacity)
+        self._limits = (
+            duration("max_delay_ms", max_delay_ms),
+            whole_number("max_waiting", max_waiting),
+        )
         model.check_streamable()
         model.probe_axes()
         interface = model.interface
@@ -99,7 +103,7 @@ class StreamPool:
         check_batch_axes(self._inputs, InputError, remedy)
         check_batch_axes((*interface.state_inputs, *interface.data_outputs), StateError)
         self._model = model
-        self._capacity = int(capacity)
+        self._capacity = capacity
         self._outputs = interface.data_outputs
         self._blocks = model.zero_state(self._capacity)
         self._rows = [
@@ -107,17 +111,18 @@ class StreamPool:
             for spec, block in zip(interface.state_inputs, self._blocks, strict=True)
         ]
         self._axes = [spec.axes.index(BATCH) for spec in interface.state_inputs]
-        self._free = list(range(self._capacity))[::-1]
+        self._free: list[int] = []  # slots of streams that were closed
+        self._used = 0  # slots that were ever taken, the first ones
         self._left: list[int] | None = None  # slots of streams that were closed during this step
         self._slots: dict[int, int] = {}
         self._opened = 0
         self._steps = np.zeros(self._capacity, np.int64)
         self._stepping = RLock()  # one step at a time
         self._lock = RLock()  # never held while the model runs: an event loop may wait for it
-        self._limits = (float(max_delay_ms), int(max_waiting))
         self._queue: FrameQueue | None = None
-        self._shut = False
+        self._shut = ""  # why, once it is
         self._row_steps = self._engine_steps()
+        end_with_the_process(self)
 
     def __repr__(self) -> str:
         """Say how many streams are open, and what a frame is."""
@@ -148,21 +153,36 @@ class StreamPool:
             StateError: If the state does not fit.
         """
         rows = None if state is None else self._checked_state(state)
-        if not self._free and self._left:
+        if self._left and not self._has_room():
             with self._stepping:
-                pass  # slots of streams that were closed during a step are free at its end
-        with self._lock:
-            self._check_not_shut()
-            if not self._free:
-                raise StreamError(
-                    f"the pool is full with {self._capacity} stream(s): close one, or make a "
-                    "larger pool with Session.pool(capacity=...)"
-                )
-            stream, slot = self._opened, self._free.pop()
-            self._opened += 1
-            self._slots[stream] = slot
-            self._steps[slot] = 0
-            self._put(slot, rows)
+                self._free_slots()  # of streams that were closed during a step that has ended
+        stream, opened = -1, False
+        try:
+            with self._lock:
+                self._check_not_shut()
+                if not self._has_room():
+                    raise StreamError(
+                        f"the pool is full with {self._capacity} stream(s): close one, or make a "
+                        "larger pool with Session.pool(capacity=...)"
+                    )
+                again = bool(self._free)
+                slot = self._free[-1] if again else self._used
+                self._steps[slot] = 0
+                self._put(slot, rows)
+                # Python runs signal handlers, which may raise, after calls: from here on there is
+                # none, so that a stream has its slot and its number, or neither.
+                stream = self._opened
+                self._slots[stream] = slot
+                self._opened += 1
+                if again:
+                    del self._free[-1]
+                else:
+                    self._used += 1
+                opened = True
+        except BaseException:  # the caller is not given the number
+            if opened:
+                self.close(stream)
+            raise
         return stream
 
     def close(self, stream: int) -> None:
@@ -243,6 +263,10 @@ class StreamPool:
                 has the streams. No state changes.
             EngineError: If the engine fails; no state changes.
         """
+        if type(frames) is not dict and not isinstance(frames, Mapping):
+            raise InputError(
+                f"expected a mapping of streams to frames, got {type(frames).__name__}"
+            )
         streams = list(frames)
         at_once = self._run_at_once(streams, list(frames.values()))
         if at_once is not None:
@@ -300,9 +324,10 @@ class StreamPool:
             StreamError: If the stream is not open, or there was no place.
             InputError: If the frame does not fit, or holds NaN or infinity.
         """
+        seconds = None if timeout is None else duration("timeout", timeout, endless=True)
         frames = self._waiting()
         self._slot(stream)
-        return frames.put(stream, owned(self._inputs, stream, frame), timeout)
+        return frames.put(self, stream, owned(self._inputs, stream, frame), seconds)
 
     async def step_async(self, stream: int, frame: Frame) -> Answer:
         """Do the same as `submit` in asyncio, and await the output.
@@ -324,16 +349,52 @@ class StreamPool:
         frames = self._waiting()
         self._slot(stream)
         frame = owned(self._inputs, stream, frame)
-        return await frames.line_up(stream, frame)
+        return await frames.line_up(self, stream, frame)
 
     def shutdown(self) -> None:
         """Run the waiting frames, and close all streams."""
-        with self._lock:
-            frames, self._queue, self._shut = self._queue, None, True
-        if frames is not None:
-            frames.close()
+        self._run_what_waits()
         with self._lock:
             self._slots.clear()
+
+    def end(self) -> None:
+        """Run the waiting frames, and let no other thread step after them, for ever.
+
+        Called at the end of the process: a thread that is inside the engine while the interpreter
+        ends may abort it.
+        """
+        self._run_what_waits()
+        self._stepping.acquire()  # never released
+
+    def _run_what_waits(self) -> None:
+        with self._lock:
+            self._shut = self._shut or "the pool was shut down: make another with Session.pool"
+            frames = self._queue
+        if frames is not None:
+            frames.close()
+        self._queue = None
+
+    def start_in_child(self) -> None:
+        """Make a copy of the pool usable in a forked process, which has one thread.
+
+        Frames that waited run in the original process. A copy that was made during a step may hold
+        half of its states: it is shut down.
+        """
+        quiet = self._stepping.acquire(blocking=False) and self._lock.acquire(blocking=False)
+        self._stepping, self._lock = RLock(), RLock()  # threads that hold the old ones are gone
+        self._queue = None
+        if not quiet:
+            self._shut = (
+                "the process was forked during a step of this pool: make another with Session.pool"
+            )
+            self._slots.clear()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied and pickled: two pools never share states."""
+        raise StreamError(
+            "a pool cannot be copied or pickled: make another with Session.pool, and pass the "
+            "states to its streams: other.open(pool.state(stream))"
+        )
 
     def __enter__(self) -> StreamPool:
         """Return the pool itself."""
@@ -369,12 +430,24 @@ class StreamPool:
         if self._row_steps is None:
             return None
         with self._stepping:
-            with self._lock:
-                self._left = []
             try:
+                if self._left is None:  # as `_begin` does it, which would cost as much again
+                    self._left = []
                 return self._row_steps(streams, frames)
             finally:
                 self._free_slots()
+
+    def _has_room(self) -> bool:
+        return bool(self._free) or self._used < self._capacity
+
+    def _begin(self) -> None:
+        """Keep the slots of streams that are closed from now on, until `_free_slots`.
+
+        Those of a step that was interrupted before its end are free now.
+        """
+        if self._left is not None:
+            self._free_slots()
+        self._left = []
 
     def _free_slots(self) -> None:
         """Free the slots of streams that were closed during a step."""
@@ -385,12 +458,15 @@ class StreamPool:
     def _run(self, groups: Sequence[Group]) -> list[dict[str, Array]]:
         """Run each group and keep its states; returns the outputs."""
         results = []
-        with self._stepping, self._states_of(groups) as (places, before):
-            for group, state in zip(groups, before, strict=True):
-                results.append(self._model.run(self._with_constants(group.batch), state=state))
-            with self._lock:
-                for slots, result in zip(places, results, strict=True):
-                    self._keep(slots, result.state)
+        with self._stepping:
+            try:
+                places, before = self._states_of(groups)
+                for group, state in zip(groups, before, strict=True):
+                    results.append(self._model.run(self._with_constants(group.batch), state=state))
+                with self._lock:
+                    self._keep(places, [result.state for result in results])
+            finally:
+                self._free_slots()
         return [result.outputs for result in results]
 
     def _with_constants(self, batch: dict[str, Array]) -> dict[str, Array]:
@@ -400,39 +476,45 @@ class StreamPool:
         given = batch | self._constants
         return {spec.name: given[spec.name] for spec in self._model.interface.data_inputs}
 
-    @contextmanager
     def _states_of(
         self, groups: Sequence[Group]
-    ) -> Iterator[tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]]:
-        """Yield the slots and states of each group; no slot is reused before the block ends."""
+    ) -> tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]:
+        """Return the slots and states of each group; no slot is reused before `_free_slots`."""
         with self._lock:
             places = [self._places(group.streams) for group in groups]
             pairs = list(zip(self._blocks, self._axes, strict=True))
             states = [
                 tuple([np.take(block, slots, axis) for block, axis in pairs]) for slots in places
             ]
-            self._left = []
-        try:
-            yield places, states
-        finally:
-            self._free_slots()
+            self._begin()
+            return places, states
 
-    def _keep(self, slots: NDArray[np.intp], state: Iterable[Array]) -> None:
-        """Store the states of a group; every few steps of a stream, tiny numbers become zero.
+    def _keep(self, places: Sequence[NDArray[np.intp]], states: Sequence[Sequence[Array]]) -> None:
+        """Store the states of all groups; every few steps of a stream, tiny numbers become zero.
 
         The steps of each stream are counted, so that its state does not depend on other streams.
         """
-        steps = self._steps[slots] + 1
-        self._steps[slots] = steps
-        due = steps % FLUSHED_EVERY == 0
-        some = bool(due.any())
-        for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
-            after = to_front(array, axis)
-            if some:
-                picked = after[due]
-                flush_tiny(picked)
-                after[due] = picked
-            rows[slots] = after
+        targets: list[Array] = []
+        slots_of: list[NDArray[np.intp]] = []
+        values: list[Array] = []
+        for slots, state in zip(places, states, strict=True):
+            steps = self._steps[slots] + 1
+            due = steps % FLUSHED_EVERY == 0
+            some = bool(due.any())
+            targets.append(self._steps)
+            slots_of.append(slots)
+            values.append(steps)
+            for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
+                after = to_front(array, axis)
+                if some:
+                    picked = after[due]
+                    flush_tiny(picked)
+                    after[due] = picked
+                targets.append(rows)
+                slots_of.append(slots)
+                values.append(after)
+        # One call of C code, within which no signal handler raises: all states are stored, or none.
+        deque(map(setitem, targets, slots_of, values), maxlen=0)  # type: ignore[arg-type]
 
     def _places(self, streams: list[int]) -> NDArray[np.intp]:
         try:
@@ -443,12 +525,12 @@ class StreamPool:
     def _slot(self, stream: int) -> int:
         try:
             return self._slots[stream]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: a list, for example
             raise _not_open(stream) from None
 
     def _check_not_shut(self) -> None:
         if self._shut:
-            raise StreamError("the pool was shut down: make another with Session.pool")
+            raise StreamError(self._shut)
 
     def _waiting(self) -> FrameQueue:
         """Return the queue; its thread starts with the first frame."""
@@ -457,7 +539,8 @@ class StreamPool:
         with self._lock:
             if self._queue is None:
                 self._check_not_shut()
-                self._queue = FrameQueue(self, *self._limits)
+                self._queue = frames = FrameQueue(*self._limits)
+                finalize(self, frames.end).atexit = False  # `end_with_the_process` waits for it
             return self._queue
 
 

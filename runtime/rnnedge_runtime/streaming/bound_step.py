@@ -14,7 +14,7 @@ import numpy as np
 
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import TIME, TensorSpec
-from rnnedge_runtime.errors import EngineError, one_line
+from rnnedge_runtime.errors import EngineError, one_line, pass_on_interruption
 from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, TINY, check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, written_into
@@ -156,6 +156,7 @@ class BoundStep:
         try:
             self._runs[state.half]()
         except Exception as raised:
+            pass_on_interruption(raised)
             raise EngineError(f"{self._title} failed: {one_line(raised)}") from raised
         state.swap()
         if out is not None:

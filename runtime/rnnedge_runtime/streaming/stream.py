@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.binding import (
     EXCHANGED,
     Array,
@@ -28,6 +30,7 @@ from rnnedge_runtime.streaming.silence_and_nan import check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
 from rnnedge_runtime.streaming.stream_state import StreamState
 
+_T = TypeVar("_T")
 _MOST_BOUND = 4
 """How many shapes keep their buffers."""
 
@@ -60,12 +63,11 @@ class Stream:
             StateError: If the model has no states to keep, or reads the future.
             InputError: If `batch` is not 1 or more, or a constant does not fit.
         """
-        if not isinstance(batch, int | np.integer) or batch < 1:
-            raise InputError(f"batch: expected an integer of 1 or more, got {batch!r}")
+        rows = whole_number("batch", batch)
         model.check_streamable()
         model.probe_axes()
         self._model = model
-        self._batch = int(batch)
+        self._batch = rows
         self._inputs, self._constants, self._sizes = take_constants(
             model.interface, constants, {BATCH: self._batch}
         )
@@ -99,14 +101,12 @@ class Stream:
     @property
     def state(self) -> tuple[Array, ...]:
         """The state after the last step, (h,) or (h, c), each [layers, batch, hidden]; a copy."""
-        with self._alone():
-            return self._state.read()
+        return self._alone(self._state.read)
 
     @state.setter
     def state(self, state: State) -> None:
         arrays = self._model.binder.state(state, dict(self._sizes))
-        with self._alone():
-            self._state.write(list(arrays.values()))
+        self._alone(self._state.write, list(arrays.values()))
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
         """Set the state to zeros.
@@ -118,10 +118,9 @@ class Stream:
             StateError: For a row that the stream does not have, or a state without a batch axis.
         """
         if rows is None:
-            with self._alone():
-                self._state.write(self._zeros())
+            self._alone(self._state.write, self._zeros())
             return
-        picked = np.asarray(rows)
+        picked = as_array("rows", rows, StateError)
         whole = picked.dtype.kind in "iu" or not picked.size
         if not whole or (picked.size and not 0 <= picked.min() <= picked.max() < self._batch):
             raise StateError(f"rows: expected integers from 0 to {self._batch - 1}, got {rows!r}")
@@ -131,19 +130,40 @@ class Stream:
                 raise StateError(
                     f"rows: {spec} has no {BATCH} axis: use reset() for the whole state"
                 )
-        with self._alone():
+
+        def set_to_zero() -> None:
             state = self._state.read()
             for spec, array in zip(specs, state, strict=True):
                 np.moveaxis(array, spec.axes.index(BATCH), 0)[picked.astype(np.intp)] = 0
             self._state.write(state)
 
+        self._alone(set_to_zero)
+
     def clone(self) -> Stream:
         """Return a second stream that continues from the same state."""
         twin = Stream(self._model, self._batch, constants=self._constants)
-        with self._alone():
+
+        def copy_state() -> None:
             twin._state.write(self._state.read())
             twin._state.position.steps = self._state.position.steps
+
+        self._alone(copy_state)
         return twin
+
+    def __copy__(self) -> Stream:
+        """Return a clone: two streams never share a state."""
+        return self.clone()
+
+    def __deepcopy__(self, memo: object) -> Stream:
+        """Return a clone, over the same model."""
+        return self.clone()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled."""
+        raise StreamError(
+            "a stream cannot be pickled: write its state with Stream.save, and continue from it "
+            "with Session.stream().load in the other process"
+        )
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the state to a file, from which any process can continue, bit for bit.
@@ -175,11 +195,14 @@ class Stream:
 
     def close(self) -> None:
         """Free the buffers; later calls are refused."""
-        with self._alone():
+
+        def free() -> None:
             self._closed = True
             self._bound, self._usual = {}, None
             if self._stepper is not None:
                 self._stepper.guard(self._step_in_python, [])  # all that is left is the error
+
+        self._alone(free)
 
     def __enter__(self) -> Stream:
         """Return the stream itself."""
@@ -227,7 +250,7 @@ class Stream:
         self, frame: ArrayLike | Mapping[str, ArrayLike], *, out: Out = None, copy: bool = True
     ) -> Answer:
         try:
-            self._free.pop()  # as `_alone` does it, which would cost another microsecond
+            del self._free[0]  # as `_alone` does it, which would cost another microsecond
         except IndexError:
             raise _busy() from None
         try:
@@ -338,17 +361,20 @@ class Stream:
             self._model, self._state, chunk, result, constants=self._constants, single=single
         )
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out, and closed streams closed."""
+    def _alone(self, call: Callable[..., _T], *arguments: object) -> _T:
+        """Return what a call returns; keep other threads out, and closed streams closed.
+
+        Python runs signal handlers after calls, and a handler may raise. So the item is taken
+        without a call right before the `try`: it can only be gone where it comes back.
+        """
         try:
-            self._free.pop()
+            del self._free[0]
         except IndexError:
             raise _busy() from None
         try:
             if self._closed:
                 raise _closed()
-            yield
+            return call(*arguments)
         finally:
             self._free.append(True)
 

@@ -53,9 +53,11 @@ class StreamState:
         return tuple(tensor.read() for tensor in self.halves[self.half])
 
     def write(self, state: Sequence[Array]) -> None:
-        """Set the state."""
-        for tensor, array in zip(self.halves[self.half], state, strict=True):
+        """Set the state; all of it or, if a signal handler raises meanwhile, nothing."""
+        other: Literal[0, 1] = 0 if self.half else 1
+        for tensor, array in zip(self.halves[other], state, strict=True):
             tensor.write(array)
+        self.position.half = other
 
     def swap(self) -> None:
         """Make the half that was written the state."""

@@ -5,6 +5,7 @@ import types
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.onnx._internal.exporter import _registration
 
 import rnnedge
 from rnnedge_exporters.modules import translations
+from rnnedge_runtime import Session
 
 REGISTRY = _registration.ONNXRegistry
 MODULE = nn.Sequential(nn.GRU(3, 4))
@@ -38,6 +40,26 @@ def test_the_first_export_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(REGISTRY, "from_torchlib", read_again)
     with pytest.raises(rnnedge.ExportError, match="the table was read again"):
         exported(tmp_path / "m.onnx")
+
+
+class Squeezes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y, h = self.rnn(x)
+        return y.squeeze(2), h.squeeze(0).squeeze(-1), y[None].squeeze((0, 3))
+
+
+def test_squeezing_an_axis_of_more_than_one_changes_nothing(tmp_path: Path) -> None:
+    module, x = Squeezes().eval(), torch.randn(3, 5, 3)
+    rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(torch.zeros(2, 6, 3),))
+    session = Session(tmp_path / "m.onnx", threads=1)
+    answers = session.run(x.numpy()).outputs
+    for spec, wanted in zip(session.interface.outputs, module(x), strict=False):
+        assert answers[spec.name].shape == wanted.shape
+        assert np.abs(answers[spec.name] - wanted.detach().numpy()).max() < 1e-6
 
 
 def test_torch_has_its_own_back(tmp_path: Path) -> None:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from browser import NAMES, Browser, find_browser
 from torch import nn
 
 import rnnedge
 from rnnedge.parity.report import Diagnosis, Report, Timing
 from rnnedge.reports import write_report
-
-# `--import-mode=importlib` puts no folder on sys.path: this one is for `import browser`.
-sys.path.append(str(Path(__file__).parent))
-
-from browser import NAMES, Browser, find_browser
 
 AWKWARD = "a <b>&\"ö'状\udcff\x1b[1m"
 """What a name may hold: markup, quotes, letters of other alphabets, bytes that are no text."""

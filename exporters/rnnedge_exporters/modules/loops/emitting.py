@@ -18,6 +18,7 @@ from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Pool, aten
 from rnnedge_exporters.modules.loops.parts import LoopParts
 from rnnedge_exporters.modules.loops.programs import Item, Merged
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.loops.sizes import (
     SizeWriter,
     drop_axis,
@@ -137,6 +138,8 @@ class Writer:
         x, *states = self.value(item.args[0])
         path = list(self._layers)[told[LAYER]]
         layer = self._layers[path]
+        if isinstance(layer, RolledLoop):
+            return self._cell_loop(layer, (x, *states))
         count = _state_count(layer)
         hx = () if not states else (states[0] if count == 1 else tuple(states),)
         called = self.graph.call_module(path, (x, *hx))
@@ -145,6 +148,21 @@ class Writer:
             self.call(operator.getitem, finals, number) for number in range(count)
         ]  # fmt: skip
         return _LayerResults([self.call(operator.getitem, called, 0), *parts])
+
+    def _cell_loop(self, loop: RolledLoop, given: tuple[fx.Node, ...]) -> _LayerResults:
+        """Call the loop of a cell that `Recurrent` runs."""
+        called = self.graph.call_module(self._add_module("cell", loop), given)
+        count = len(loop.shape.results)
+        return _LayerResults([self.call(operator.getitem, called, n) for n in range(count)])
+
+    def _add_module(self, name: str, made: nn.Module) -> str:
+        """Add a module under a name that is free, and return the name."""
+        free, number = name, 0
+        while hasattr(self._module, free) or free in self.holder._modules:
+            number += 1
+            free = f"{name}_{number}"
+        self.holder._modules[free] = made
+        return free
 
     def value(self, described: Described) -> Any:
         """Return the node, or the plain value, of a description."""
@@ -322,11 +340,7 @@ class Writer:
         parts = LoopParts(item, self._wanted(number))
         writer = BodyWriter(self, parts, self._merged, self._root, self._module)
         loop, given = writer.write()
-        name = f"{LOOP_NAME}_{len(self._loops)}" if self._loops else LOOP_NAME
-        while hasattr(self._module, name):
-            name += "_"
-        self.holder._modules[name] = loop
-        parts.node = self.graph.call_module(name, tuple(given))
+        parts.node = self.graph.call_module(self._add_module(LOOP_NAME, loop), tuple(given))
         self._loops[number] = parts
         node: fx.Node = parts.node
         return node

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnedge_exporters.modules.loops.marks import Site
+from rnnedge_exporters.modules.source_lines import shown_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class LoopShape:
         results: The same for the results: the states, then what is collected.
         may_be_empty: Whether it has no turn at the shortest sequence.
         site: Where it is in the user's source.
-        names: What the states are called in the source, where that is known.
+        names: What the states are called, where that is known.
+        cell: The class of a cell that `Recurrent` runs; empty for a loop in the user's source.
+        label: What stands before the names of its states; None for its path.
     """
 
     states: int
@@ -34,6 +37,15 @@ class LoopShape:
     may_be_empty: bool
     site: Site
     names: tuple[str, ...] = ()
+    cell: str = ""
+    label: str | None = None
+
+    @property
+    def described(self) -> str:
+        """What it is, for messages."""
+        if self.cell:
+            return f"Recurrent({self.cell}): the cell"
+        return f"the loop at {shown_line(*self.site)}"
 
 
 class RolledLoop(nn.Module):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from rnnedge_exporters.errors import LoopError
+from rnnedge_exporters.layers.recurrent import CellStep
 from rnnedge_exporters.modules.loops.rolled import MaskedBody, RolledLoop
 from rnnedge_exporters.modules.own_cell import Translate, leave_once, put_in_scope
-from rnnedge_exporters.modules.source_lines import shown_line
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 from rnnedge_runtime.contract import LayerInfo
 
@@ -80,7 +80,7 @@ def loop_info(loop: RolledLoop, name: str, given: Sequence[ir.Value]) -> LayerIn
         bidirectional=False,
         proj_size=0,
         lowering="scan",
-        reason="a Python loop in forward",
+        reason="a cell of the user's own" if loop.shape.cell else "a Python loop in forward",
         weights=sum(p.numel() for p in loop.parameters()),
     )
 
@@ -97,12 +97,12 @@ def _shape(made: ir.Value, *, scanned: bool) -> list[int | str]:
 def _export_body(
     loop: RolledLoop, given: Sequence[ir.Value], shapes: Sequence[Sequence[int | str]]
 ) -> ExportedProgram:
-    where = shown_line(*loop.shape.site)
+    where = loop.shape.described
     names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
     fixed = {size for shape in shapes for size in shape if isinstance(size, int)}
     free = [size for size in _SIZES if size not in fixed]
     if len(names) > len(free):
-        raise LoopError(f"the loop at {where} reads tensors of {len(names)} open axes")
+        raise LoopError(f"{where} reads tensors of {len(names)} open axes")
     sizes = dict(zip(names, free, strict=False))
     examples = [
         _zeros(made, [sizes[size] if isinstance(size, str) else size for size in shape])
@@ -112,14 +112,15 @@ def _export_body(
         {axis: Dim.AUTO for axis, size in enumerate(shape) if isinstance(size, str)}
         for shape in shapes
     )
-    named = (hints,) if isinstance(loop.body, MaskedBody) else hints  # it takes *given
+    star = isinstance(loop.body, MaskedBody | CellStep)  # it takes *given
+    named = (hints,) if star else hints
     try:
         program = torch.export.export(
             loop.body, tuple(examples), dynamic_shapes=named, strict=False
         )
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise LoopError(f"the loop at {where} cannot be traced: {reason}") from error
+        raise LoopError(f"{where} cannot be traced: {reason}") from error
     _check_open(program, shapes, where)
     return program
 
@@ -135,7 +136,7 @@ def _check_open(
     for value, shape in zip(values, shapes, strict=True):
         for size, axis in zip(value.shape, shape, strict=True):
             if isinstance(axis, str) and isinstance(size, int):
-                raise LoopError(f"the body of the loop at {where} fixes {axis} to {size}")
+                raise LoopError(f"{where} fixes {axis} to {size}")
 
 
 def _zeros(made: ir.Value, sizes: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +34,14 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+WEBGPU = (
+    *(flag for flag in _FLAGS if flag != "--disable-gpu"),
+    "--enable-unsafe-webgpu",
+    "--enable-features=Vulkan",
+    "--use-vulkan=swiftshader",
+    "--use-webgpu-adapter=swiftshader",
+)
+"""For WebGPU that is computed on the CPU."""
 # The two ends may have any numbers here, and have to be 3 and 4 there.
 _START = """
 import os, sys
@@ -89,11 +97,11 @@ class Page:
 class Browser:
     """One Chromium, ended when the block ends."""
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, flags: Sequence[str] = _FLAGS) -> None:
         there, self._write = _pipe()
         self._read, back = _pipe()
         self._log = profile.with_suffix(".log")
-        arguments = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        arguments = [program, *flags, f"--user-data-dir={profile}", "about:blank"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, str(there), str(back), *arguments],

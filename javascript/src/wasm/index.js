@@ -1,0 +1,3 @@
+/** The engine of rnnedge's own kernels. */
+
+export { wasm } from "./engine.js";

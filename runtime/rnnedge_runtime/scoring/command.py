@@ -1,0 +1,153 @@
+"""The command `score`, as `rnnedge` and `python -m rnnedge_runtime` have it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rnnedge_runtime.errors import OptionError
+from rnnedge_runtime.scoring.corpus import ScoreResult, score
+from rnnedge_runtime.scoring.progress import ProgressLine
+
+SOME_FAILED = 4
+"""The exit code when rows have errors."""
+
+
+def score_command(
+    model: str,
+    data: str,
+    out: str,
+    *,
+    column: Sequence[str] = (),
+    memory: str = "512MB",
+    **options: Any,
+) -> tuple[ScoreResult, int]:
+    """Score files, with the progress on stderr.
+
+    Args:
+        model: As `score` takes it.
+        data: As `score` takes it.
+        out: As `score` takes it.
+        column: `input=column` for each input, or a column alone for the only one.
+        memory: The budget.
+        options: What else `score` takes, by name.
+
+    Returns:
+        What was done, and the exit code.
+
+    Raises:
+        RnnEdgeError: As `score` raises it.
+    """
+    line = ProgressLine()
+    try:
+        result = score(
+            model,
+            data,
+            out,
+            columns=_columns(column),
+            budget=memory,
+            progress=line,
+            **options,
+        )
+    finally:
+        line.close()
+    return result, SOME_FAILED if result.failed_rows else 0
+
+
+def summary(result: ScoreResult) -> list[str]:
+    """Return what was done, in lines."""
+    padding = 1 - result.steps / result.computed_steps if result.computed_steps else 0.0
+    lines = [
+        f"rows     {result.rows:,}",
+        f"errors   {result.failed_rows:,}",
+        f"steps    {result.steps:,}, padding {padding:.1%}",
+        f"seconds  {result.seconds:.1f}",
+        f"parts    {result.parts:,}"
+        + (f", {result.parts_kept:,} of them kept" if result.parts_kept else ""),
+        f"wrote    {result.out}" if result.finished else f"share    done in {result.out}",
+    ]
+    if not result.finished:
+        lines.append("others   not all shares are done: _SUCCESS is not written yet")
+    return lines
+
+
+def to_json(result: ScoreResult) -> str:
+    """Return what was done as one line of JSON."""
+    return json.dumps(asdict(result))
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    command.add_argument("data", help="a .parquet, .arrow, .feather or .npz file, or a folder")
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write")
+    for name, keywords in OPTIONS.items():
+        command.add_argument(f"--{name.replace('_', '-')}", **keywords)
+
+
+def from_arguments(options: argparse.Namespace) -> tuple[ScoreResult, int]:
+    """Run the command with parsed options."""
+    given = {
+        name: getattr(options, name) for name in OPTIONS if name not in ("json", "output_name")
+    }
+    given["outputs"] = options.output_name
+    return score_command(options.model, options.data, options.output, **given)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _columns(given: Sequence[str]) -> Mapping[str, str]:
+    columns: dict[str, str] = {}
+    for text in given:
+        name, equals, column = text.partition("=")
+        if not (name and equals and column):
+            raise OptionError(f"--column: expected input=column, got {text!r}")
+        columns[name] = column
+    return columns
+
+
+HELP = {
+    "column": "the column that holds an input; may be given again [default: its name]",
+    "id": "the column that is passed on [default: id, else the number of the row]",
+    "keep": "of each output: last, all, or package.module:function [default: last]",
+    "output_name": "an output to keep, also a final state; may be given again [default: all]",
+    "slots": "rows that share a call [default: 32]",
+    "chunk": "the most steps of a call [default: 64]",
+    "memory": "how much each worker may use [default: 512MB]",
+    "runtime": "what computes the model [default: auto]",
+    "engine": "what runs the parts: processes of this machine, or Ray [default: local]",
+    "address": "the address of a Ray cluster",
+    "workers": "processes [default: one for each usable core]",
+    "only": "one share of several, such as 3/16",
+    "part_rows": "rows of a part [default: parts are cut by bytes]",
+    "reader": "a function package.module:function that reads a file, such as WAV",
+    "strict": "stop at the first row with an error",
+    "json": "print one JSON object",
+}
+"""What each option says of itself, here and in `rnnedge`."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "column": {"action": "append", "default": [], "metavar": "INPUT=COLUMN"},
+    "id": {},
+    "keep": {"default": "last"},
+    "output_name": {"action": "append", "metavar": "NAME"},
+    "slots": {"type": _count, "default": 32},
+    "chunk": {"type": _count, "default": 64},
+    "memory": {"default": "512MB"},
+    "runtime": {"choices": ("auto", "native", "onnxruntime"), "default": "auto"},
+    "engine": {"choices": ("local", "ray"), "default": "local"},
+    "address": {},
+    "workers": {"type": _count},
+    "only": {"metavar": "I/N"},
+    "part_rows": {"type": _count},
+    "reader": {},
+    "strict": {"action": "store_true"},
+    "json": {"action": "store_true"},
+}
+for _name, _keywords in OPTIONS.items():
+    _keywords["help"] = HELP[_name].replace("%", "%%")

@@ -1,0 +1,80 @@
+"""The blocks of `docs/scoring.md` run, each where its packages are installed."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doc_blocks import ROOT, Block, read_blocks, read_commands
+
+import rnnedge
+from rnnedge_runtime import Session
+
+pa = pytest.importorskip("pyarrow")
+
+import pyarrow.parquet as pq  # noqa: E402 - pyarrow may be missing
+
+PAGE = ROOT / "docs" / "scoring.md"
+BLOCKS = [block for block in read_blocks(PAGE) if block.language in ("python", "console")]
+ENGINES = ("ray", "pyspark", "daft")
+LENGTHS = (5, 1, 30, 9)
+
+
+def needs(block: Block) -> str:
+    """Return the data engine of a block, or nothing."""
+    return next((name for name in ENGINES if f"import {name}" in block.text), "") or next(
+        (name for name in ENGINES if f"from {name}" in block.text), ""
+    )
+
+
+@pytest.fixture
+def expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    """Make the files that the page names, and return the answer to each row by its id."""
+    monkeypatch.chdir(tmp_path)
+    layer = rnnedge.build(rnnedge.RNNSpec(cell="gru", input_size=3, hidden_size=4), seed=0)
+    rnnedge.export(layer, "model.onnx", validate=False)
+    random = np.random.default_rng(0)
+    rows = [random.standard_normal((n, 3)).astype(np.float32) for n in LENGTHS]
+    names = [f"u{number}" for number in range(len(rows))]
+    kind = pa.list_(pa.list_(pa.float32()))
+    frames = pa.array([row.tolist() for row in rows], kind)
+    pq.write_table(pa.table({"utt": names, "frames": frames}), "corpus.parquet")
+    session = Session("model.onnx", threads=1)
+    answers = [session.run(row[:, None]).output[-1, 0] for row in rows]
+    return dict(zip(names, answers, strict=True))
+
+
+def read(folder: str) -> dict[str, list[float]]:
+    found = {}
+    for row in pq.read_table(folder).to_pylist():
+        row |= row.pop("answer", {})
+        assert row["error"] is None
+        found[row["utt"]] = row["output"]
+    return found
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: needs(block) or f"line-{block.line}")
+def test_block(block: Block, expected: dict[str, np.ndarray]) -> None:
+    if needs(block):
+        pytest.importorskip(needs(block))
+    programs = [[sys.executable, "-c", block.text]]
+    if block.language == "console":
+        words = [shlex.split(command.words) for command in read_commands(block)]
+        programs = [
+            [sys.executable, *(given[1:] if given[0] == "python" else ["-m", *given])]
+            for given in words
+        ]
+    for program in programs:
+        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+        ran = subprocess.run(program, capture_output=True, text=True, env=environment)
+        assert ran.returncode == 0, ran.stderr
+        if "print(table.column_names)" in block.text:
+            assert ran.stdout == "['utt', 'output', 'error']\n"
+            continue
+        found = read("answers")
+        assert found.keys() == expected.keys()
+        for name, answer in expected.items():
+            assert np.array_equal(np.float32(found[name]), answer)

@@ -1,0 +1,87 @@
+"""The JavaScript package: its own tests in Node, its types and lint, and what npm packs of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rnnedge
+from rnnedge_runtime import Session
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+PACKAGE = Path(__file__).resolve().parents[2] / "javascript"
+FILES = sorted(path.name for path in (PACKAGE / "tests").glob("*.test.js"))
+NEED_MODULES = {"onnxruntime.test.js"}
+"""Files of tests that run models: the others need Node alone."""
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_in_node(file: str, node: str, in_package: Run, request: pytest.FixtureRequest) -> None:
+    if file in NEED_MODULES:
+        request.getfixturevalue("modules")
+    done = in_package(node, "--test", "--test-reporter=tap", f"tests/{file}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n# fail 0\n" in done.stdout
+    assert "\n# pass 0\n" not in done.stdout
+
+
+def test_python_goes_on_from_a_state_of_javascript(
+    node: str, in_package: Run, models: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "state.npz"
+    code = """
+        import { Tensor } from "./src/index.js";
+        import { openWithZeros } from "./tests/helpers/models.js";
+        const { session } = await openWithZeros("projected");
+        const stream = session.stream();
+        stream.state = [new Tensor("float32", Float32Array.of(1, 2, 3, 4), [2, 1, 2]),
+                        new Tensor("float32", Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8), [2, 1, 4])];
+        await stream.save(process.argv[1]);
+    """
+    done = in_package(node, "--input-type=module", "-e", code, str(target))
+    assert done.returncode == 0, done.stderr
+    stream = Session(models / "projected" / "model.onnx").stream()
+    stream.load(target)
+    h, c = stream.state
+    np.testing.assert_array_equal(h, np.arange(1, 5, dtype=np.float32).reshape(2, 1, 2))
+    np.testing.assert_array_equal(c, np.arange(1, 9, dtype=np.float32).reshape(2, 1, 4))
+    again = tmp_path / "again.npz"
+    stream.save(again)
+    assert again.read_bytes() == target.read_bytes()
+
+
+@pytest.mark.parametrize("script", ["types", "lint", "format"])
+def test_the_sources_are_clean(script: str, modules: Path, in_package: Run) -> None:
+    done = in_package("npm", "run", "--silent", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_npm_packs(modules: Path, in_package: Run) -> None:
+    built = in_package("npm", "run", "--silent", "build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    done = in_package("npm", "pack", "--dry-run", "--json", "--silent")
+    assert done.returncode == 0, done.stderr
+    packed = json.loads(done.stdout)
+    (about,) = packed.values() if isinstance(packed, dict) else packed
+    files = {file["path"] for file in about["files"]}
+    sources = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "src").rglob("*.js")}
+    public = {name for name in sources if not name.startswith(("src/plan/", "src/wasm/"))}
+    types = {f"types/{name.removeprefix('src/').removesuffix('.js')}.d.ts" for name in public}
+    wasm = {"src/wasm/rnnedge.wasm.gz", "src/wasm/index.d.ts"}
+    assert files == sources | types | wasm | {"package.json", "README.md", "LICENSE"}
+
+
+def test_its_version_is_that_of_the_toolkit() -> None:
+    about = json.loads((PACKAGE / "package.json").read_text(encoding="utf-8"))
+    assert about["version"] == rnnedge.__version__
+
+
+def test_its_lock_file_names_no_registry() -> None:
+    lock = json.loads((PACKAGE / "package-lock.json").read_text(encoding="utf-8"))
+    assert lock["packages"][""]["name"] == "rnnedge"
+    assert not [name for name, about in lock["packages"].items() if "resolved" in about]
