@@ -125,9 +125,9 @@ class Session(LoadedModel):
         from rnnedge_runtime.notebook import html_table
 
         pairs = {pair.input: pair.output for pair in self.interface.states}
-        froms = {output: state for state, output in pairs.items()}
+        final = {output: state for state, output in pairs.items()}
         roles = {name: f"initial state, from {output}" for name, output in pairs.items()}
-        roles |= {name: f"final state, to {state}" for name, state in froms.items()}
+        roles |= {name: f"final state, to {state}" for name, state in final.items()}
         roles |= {self.interface.lengths: "length of each row"} if self.interface.lengths else {}
         rows = [
             (side, str(spec), roles.get(spec.name, "data"))
