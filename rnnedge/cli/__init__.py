@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import rnnedge
+from rnnedge.cli.app_command import app
 from rnnedge.cli.bench_command import bench
 from rnnedge.cli.compare_command import compare
 from rnnedge.cli.completion_command import VARIABLE, completion
@@ -47,7 +48,7 @@ def commands() -> None:
 
 
 for command in (
-    *(export, validate, inspect, run, bench, tune, doctor, score, compare, triton),
+    *(export, validate, inspect, run, bench, tune, doctor, score, compare, triton, app),
     completion,
 ):
     commands.add_command(command)

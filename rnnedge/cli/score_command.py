@@ -42,6 +42,7 @@ def _help(name: str) -> dict[str, str]:
     help="The folder to write.",
 )
 @option("--column", multiple=True, metavar="INPUT=COLUMN", **_help("column"))
+@option("--constant", multiple=True, metavar="INPUT=NUMBER", **_help("constant"))
 @option("--id", **_help("id"))
 @option("--keep", default="last", **_help("keep"))
 @option("--output-name", "outputs", multiple=True, **_help("output_name"))

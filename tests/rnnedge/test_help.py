@@ -121,6 +121,8 @@ def test_examples_run(name: str, line: str, folder: Path, rnn: Callable[..., Don
         words += SIZES if not {"--shape", "--stream"} & {*words} else []
     done = rnn(*words[1:])
     assert words[0] == "rnnedge"
+    if name == "app" and done.code and "onnxruntime-web" in done.err:
+        pytest.skip("neither a built engine of ours for browsers nor onnxruntime-web is here")
     healthy = "--fix" in words and "nothing of what was found can be repaired" in done.err
     assert done.code == 0 or healthy, done.err
     assert "now" not in done.err  # no old spelling

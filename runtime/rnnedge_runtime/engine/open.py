@@ -48,7 +48,7 @@ def open_engine(
     try:
         return _open(model, device, options, engine)
     except (ModelError, TypeError) as error:
-        from rnnedge_runtime.not_a_model import not_a_model  # for what went wrong alone
+        from rnnedge_runtime.not_a_model import not_a_model  # errors alone need it
 
         known = not_a_model(model)
         if known is None:
