@@ -56,10 +56,9 @@ def test_import_brings_in_nothing_heavy(package: str) -> None:
         ("run", "model.onnx", "--input", "x.npy"),
         ("bench", "model.onnx", "--time", "1", "--batch", "1", "--seconds", "0.001"),
         ("triton", "model.onnx", "-o", "repository"),
-        ("slim", "model.onnx", "-o", "slim"),
         ("compare", "model.onnx", "model.onnx", "rows"),
     ],
-    ids=["help", "help_of_export", "inspect", "run", "bench", "triton", "slim", "compare"],
+    ids=["help", "help_of_export", "inspect", "run", "bench", "triton", "compare"],
 )
 def test_command_without_torch(arguments: tuple[str, ...], folder: Path) -> None:
     assert _python(COMMAND, *arguments, folder=folder) == "False"
