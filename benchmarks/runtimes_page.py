@@ -57,7 +57,7 @@ def _shown(result: Result | None) -> str:
     if result is None:
         return "unknown"
     if result.status == "right":
-        return f"{result.error:.0e}"
+        return f"{result.error:.0e}" if result.error else "0"
     if result.status == "wrong":
         return f"**wrong: {result.error:.1g}**"
     return result.status

@@ -21,8 +21,8 @@ from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
 from rnnedge.cli.score_command import score
-from rnnedge.cli.slim_command import slim
 from rnnedge.cli.sign_of_life import sign_of_life
+from rnnedge.cli.slim_command import slim
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate

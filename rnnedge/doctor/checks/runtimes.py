@@ -111,6 +111,11 @@ _RULES = (
         "use tanh, or export with --target portable",
     ),
     _Rule(
+        *("mnn", _not_tanh, "wrong"),
+        "silently wrong: activations of an RNN run as tanh, off by 0.8 (3.6.1)",
+        "use tanh, or export with --target portable",
+    ),
+    _Rule(
         *("tract", _open_lengths, "refuses", "sequence_lens only as a constant (0.23.9)"),
         _NO_LENGTHS,
     ),
