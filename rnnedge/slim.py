@@ -6,6 +6,7 @@ kernel: https://onnxruntime.ai/docs/build/custom.html.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import tempfile
@@ -150,8 +151,8 @@ def _list_operators(made: Path, config: Path) -> str:
     """Return the list of the operators in an ORT-format file, with the types that they take."""
     from rnnedge_runtime.engine.library import onnxruntime
 
-    try:
-        from onnxruntime.tools.ort_format_model import create_config_from_models
+    try:  # a part of the package that `library` has imported
+        tools = importlib.import_module("onnxruntime.tools.ort_format_model")
     except ImportError as error:
         raise MissingPackageError(
             "rnnedge slim", str(error.name), f"pip install {error.name}"
@@ -159,7 +160,7 @@ def _list_operators(made: Path, config: Path) -> str:
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file to be closed later
-        create_config_from_models([made], config, enable_type_reduction=True)
+        tools.create_config_from_models([made], config, enable_type_reduction=True)
     lines = config.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not line.startswith("#")]
     head = f"{MARK} from {made.stem}.onnx, with ONNX Runtime {onnxruntime.__version__}."
@@ -184,9 +185,10 @@ def _operators(config: str) -> Iterator[str]:
 
 def _known_operators() -> int:
     """Return how many operators the ONNX Runtime here has kernels or functions for."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    from rnnedge_runtime.engine.library import onnxruntime
 
-    return len({(schema.domain, schema.name) for schema in state.get_all_operator_schema()})
+    schemas = onnxruntime.capi.onnxruntime_pybind11_state.get_all_operator_schema()
+    return len({(schema.domain, schema.name) for schema in schemas})
 
 
 def _prove(session: Session, made: Path) -> float:
