@@ -48,6 +48,7 @@ COMPUTED: Mapping[type, Mapping[str, tuple[Any, str]]] = {
     Report: {
         "passed": (bool, "Whether every output was inside tolerance in every case."),
         "verdict": (str, "One sentence, which the command also prints."),
+        "not_run": (list[str], "What was not compared, and what compares it."),
     },
     Coverage: {
         "full": (bool, "Whether the cases have seen all of the file."),
@@ -341,12 +342,13 @@ def _on_device(writer: Writer, **properties: tuple[Any, str]) -> Schema:
 
 
 def info_schema(writer: Writer) -> Schema:
-    """`python -m rnnedge_runtime info`."""
+    """`rnnedge info` and `python -m rnnedge_runtime info`."""
     return _on_device(
         writer,
         interface=(Interface, "Inputs, outputs, states and lengths."),
         contract=(Contract | None, "Null in files of other exporters."),
         session=(SessionInfo, "Where nodes run, and what a stream keeps."),
+        metadata=(dict[str, str], "What the exporter was told to keep in the file."),
     )
 
 
@@ -389,6 +391,7 @@ COMMANDS = {
     "tune": tune_schema,
     "triton": triton_schema,
     "app": app_schema,
+    "info": info_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
