@@ -3,7 +3,7 @@
     python -m benchmarks.browser [--print-only]
 
 Needs Chromium, and `npm ci` in `javascript/`. Steps of a stream and whole sequences, one thread;
-both sides take turns, and the least disturbed block of each counts: a page cannot tell the time
+both sides take turns, and the least disturbed block of each counts: a page does not know the time
 that its processor spent. Its clock is coarse, so that a few milliseconds are timed as one.
 """
 
