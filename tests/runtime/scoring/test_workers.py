@@ -204,3 +204,32 @@ def test_an_error_in_a_worker_is_raised_as_it_is(job):
         part.mkdir()
     with pytest.raises(WriteError, match="expected the name of a file to write, found a folder"):
         score(*arguments, out, columns={"input": "frames"}, part_rows=20, workers=1)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from rnnedge_runtime.__main__ import main
+from rnnedge_runtime.scoring import command
+
+class Line(command.ProgressLine):
+    def __call__(self, progress):
+        os.killpg(0, signal.SIGINT)
+
+command.ProgressLine = Line
+sys.exit(main(["score", *sys.argv[1:3], "-o", sys.argv[3], "--column", "input=frames",
+               "--part-rows", "9", "--workers", "1"]))
+"""
+
+
+def test_an_interrupt_ends_the_job_in_one_line(job):
+    """A terminal interrupts the workers too."""
+    _, arguments = job
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert ran.returncode == 130
+    assert ran.stderr.splitlines()[-1:] == ["rnnedge_runtime: interrupted"]
+    assert "Traceback" not in ran.stderr
