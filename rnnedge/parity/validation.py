@@ -28,7 +28,9 @@ from rnnedge.parity.compare import (
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
+from rnnedge.parity.evidence import gather, now
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
+from rnnedge.parity.golden_sets import golden_sets, save_failing
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
@@ -54,6 +56,7 @@ from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
+from rnnedge_runtime.proof.golden import GoldenSet
 
 DIAGNOSIS_TIME = 30.0
 """Seconds that a diagnosis may take, where nobody says otherwise."""
@@ -137,6 +140,12 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
+
+    Example:
+        >>> report = rnnedge.validate("model.onnx", against=layer)
+        >>> report
+        Report(PASS: model.onnx computes what gru(8->16) computes in PyTorch, in ...)
+        >>> report.save("parity.json")
     """
     check_model_path(model)
     if is_onnx(against):
@@ -162,7 +171,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             force=force,
             progress=progress,
         )
-    began = time.perf_counter()
+    began, date = time.perf_counter(), now()
     seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force=force)
@@ -226,10 +235,13 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         results += exact
         if diagnosis is not None:
             _save_failing(failing, ask, diagnosis, read, force=force)
+        moved = runner.moved_by_threads if integers else None
+        kept = collected if golden is not None and diagnosis is None else []
+        sets = golden_sets(kept, results, moved)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""
-        _write_golden(golden, opened.path, collected, results, reference)
+        _write_golden(golden, opened.path, sets, reference)
     notes += _remarked(results)
     return Report(
         model=opened.path,
@@ -250,6 +262,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
+        evidence=gather(opened.path, source.origin, date=date, files=source.files, module=original),
     )
 
 
@@ -332,23 +345,15 @@ def _save_failing(
     force: bool,
 ) -> None:
     if path is not None:
-        from rnnedge.parity.golden_sets import save_failing
-
         save_failing(path, ask(diagnosis.smallest), protected=read, force=force)
 
 
 def _write_golden(
-    folder: str | os.PathLike[str] | None,
-    model: str,
-    collected: Sequence[Answers],
-    results: Sequence[CaseResult],
-    reference: str,
+    folder: str | os.PathLike[str] | None, model: str, sets: Sequence[GoldenSet], reference: str
 ) -> None:
     if folder is not None:
         from rnnedge.golden_vectors import write_golden
-        from rnnedge.parity.golden_sets import golden_sets
 
-        sets = golden_sets(collected, results)
         write_golden(folder, model=model, sets=sets, reference=reference)
 
 

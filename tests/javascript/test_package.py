@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,50 @@ def test_python_goes_on_from_a_state_of_javascript(
     again = tmp_path / "again.npz"
     stream.save(again)
     assert again.read_bytes() == target.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "package"),
+    [
+        ("onnxruntime-node", "gru", "onnxruntime-node"),
+        ("onnxruntime-web", "gru", "onnxruntime-web"),
+        ("auto", "int8-all", "onnxruntime-node"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_named_with_its_command(
+    engine: str, model: str, package: str, node: str, run_in: Run, models: Path, tmp_path: Path
+) -> None:
+    found = opened_alone(models / model / "model.onnx", engine, node, run_in, tmp_path)
+    assert found.startswith(
+        f"MissingPackageError: engine: '{engine}' needs {package}, which is not installed: "
+        f"npm install {package}, "
+    ), found
+    if engine == "auto":
+        assert found.rstrip().endswith("ONNX Runtime runs the model")
+
+
+def test_its_own_engine_needs_no_package(
+    node: str, run_in: Run, models: Path, tmp_path: Path
+) -> None:
+    found = opened_alone(models / "gru" / "model.onnx", "auto", node, run_in, tmp_path)
+    assert found == "wasm: onnxruntime-node is not installed\n"
+
+
+def opened_alone(model: Path, engine: str, node: str, run_in: Run, folder: Path) -> str:
+    """Open a model with the package where no other one is installed; return what is printed."""
+    shutil.copytree(PACKAGE / "src", folder / "src")
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    code = """
+        import { Session } from "./src/index.js";
+        const [model, name] = process.argv.slice(1);
+        const { engine } = await Session.open(model, { engine: name }).catch(
+          (error) => ({ engine: { name: error.name, reason: error.message } }),
+        );
+        console.log(`${engine.name}: ${engine.reason}`);
+    """
+    done = run_in(folder, node, "--input-type=module", "-e", code, str(model), engine)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("script", ["types", "lint", "format"])

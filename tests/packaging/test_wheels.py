@@ -54,8 +54,10 @@ RUNTIME = {
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/json_record.py",
+    "rnnedge_runtime/info_lines.py",
     "rnnedge_runtime/latency.py",
     "rnnedge_runtime/not_a_model.py",
+    "rnnedge_runtime/notebook.py",
     "rnnedge_runtime/loaded_model.py",
     "rnnedge_runtime/machine.py",
     "rnnedge_runtime/plan/__init__.py",
@@ -124,6 +126,7 @@ RUNTIME = {
     "rnnedge_runtime/streaming/step_output.py",
     "rnnedge_runtime/streaming/stream.py",
     "rnnedge_runtime/streaming/stream_state.py",
+    "rnnedge_runtime/user_metadata.py",
     "rnnedge_runtime/version.py",
     "rnnedge_runtime/write_target.py",
 }
@@ -149,15 +152,21 @@ def test_files_of_the_runtime(runtime):
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """Its packages are the two source folders: modules, style sheets, `py.typed`, nothing else."""
+    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    package = root / "javascript" / "src"
+    scripts = {
+        f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"
+        for path in package.rglob("*")
+        if path.suffix in (".js", ".gz", ".ts", ".json")
+    }
     sources = {
         path.relative_to(folder.parent).as_posix()
         for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".css") or path.name == "py.typed"
+        if path.suffix in (".py", ".css", ".html", ".js") or path.name == "py.typed"
     }
     info = {f"{toolkit.info}/{name}" for name in {*INFO, "entry_points.txt"}}
-    assert set(toolkit.files) == sources | info
+    assert set(toolkit.files) == sources | scripts | info
 
 
 @pytest.mark.parametrize("package", ["rnnedge", "rnnedge_exporters"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
@@ -69,6 +70,7 @@ class Scorer:
         id: str | None = None,
         keep: str = "last",
         outputs: Sequence[str] | None = None,
+        constants: Mapping[str, ArrayLike] | None = None,
         slots: int = 32,
         chunk: int = 64,
         budget: str | int = "512MB",
@@ -80,7 +82,8 @@ class Scorer:
             model: Path of an `.onnx` file, or its bytes.
             columns: Input name to the column that holds it; an input that is left out is in the
                 column of its own name. A row has a list of steps, each a list of features, or a
-                number where the input has no axis for features.
+                number where the input has no axis for features. By the name of the lengths, or
+                `lengths`, a column of integers may say after how many steps each row ends.
             id: The column that is passed on as it is; None passes on a column `id` where there is
                 one.
             keep: `last`: each output's last step; `all`: all of its steps;
@@ -89,6 +92,7 @@ class Scorer:
                 text or an array, or several by name.
             outputs: The outputs to keep, final states among them; None keeps all but the final
                 states.
+            constants: Inputs that are the same for every row, by name, such as `{"sr": 16000}`.
             slots: How many rows share a call, 1 or more.
             chunk: The most steps of a call in which rows carry their state on, 1 or more.
             budget: How much memory may be used, such as `512MB`, or bytes.
@@ -103,6 +107,7 @@ class Scorer:
         self.model = model if isinstance(model, bytes) else os.path.abspath(model)
         self.columns, self.id, self.keep = dict(columns or {}), id, check_keep(keep)
         self.outputs = None if outputs is None else tuple(outputs)
+        self.constants = dict(constants or {})
         self.slots, self.chunk, self.runtime = slots, chunk, runtime
         self.budget = bytes_of("budget", budget)
         self.tally, self.failed = Tally(), 0
@@ -117,6 +122,7 @@ class Scorer:
                 "id": self.id,
                 "keep": self.keep,
                 "outputs": self.outputs,
+                "constants": self.constants,
                 "slots": self.slots,
                 "chunk": self.chunk,
                 "budget": self.budget,
@@ -138,6 +144,14 @@ class Scorer:
     def layout(self) -> RowLayout:
         """How rows are packed."""
         return self._open().layout
+
+    def input_columns(self) -> dict[str, str]:
+        """Return the column of each input, and that of the lengths where one is named."""
+        layout = self._open().layout
+        columns = {given.spec.name: self.column_of(given.spec.name) for given in layout.inputs}
+        if layout.lengths_name in self.columns:
+            columns[layout.lengths_name] = self.columns[layout.lengths_name]
+        return columns
 
     def column_of(self, name: str) -> str:
         """Return the column that holds an input."""
@@ -221,7 +235,7 @@ class Scorer:
         Raises:
             InputError: If one is missing.
         """
-        wanted = [self.column_of(g.spec.name) for g in self._open().layout.inputs]
+        wanted = [*self.input_columns().values()]
         wanted += [self.id] if self.id is not None else []
         for name in wanted:
             count = given.names.count(name)
@@ -255,7 +269,7 @@ class Scorer:
 
     def _window(self, opened: _Opened, window: Batch, schema: Schema) -> Batch:
         pa = arrow()
-        columns = {g.spec.name: self.column_of(g.spec.name) for g in opened.layout.inputs}
+        columns = self.input_columns()
         longest = opened.options.most_steps
         if opened.layout.packing == "continuous":
             longest = np.iinfo(np.int64).max
@@ -318,8 +332,9 @@ class Scorer:
             return self._opened
         arrow()
         session = Session(self.model, threads=1, engine=self.runtime)
-        layout, example = prove_packing(session, self.outputs, slots=self.slots)
-        unknown = set(self.columns) - {given.spec.name for given in layout.inputs}
+        layout, example = prove_packing(session, self.outputs, self.constants, slots=self.slots)
+        known = {given.spec.name for given in layout.inputs}
+        unknown = set(self.columns) - known - {layout.lengths_name}
         if unknown:
             names = ", ".join(given.spec.name for given in layout.inputs)
             raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")
