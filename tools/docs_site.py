@@ -37,10 +37,11 @@ OUTSIDE = (
     "native/README.md",
     "runtime/README.md",
     "examples/**/README.md",
-    "benchmarks/results/*",
+    "benchmarks/results/*.*",
+    "benchmarks/results/claims/*.md",
 )
 """What is part of the site, and does not lie in `docs/`."""
-_LINK = re.compile(r"(?<!\\)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"(?<!\\)\[([^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 _SETUP = re.compile(r"^<!-- (?:setup\n.*?^|not run: [^\n]*)-->\n", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
 
@@ -104,27 +105,20 @@ def _links(text: str, source: str, file: File, files: Files) -> str:
     """Turn links between files of the repository into links between pages."""
 
     def replaced(found: re.Match[str]) -> str:
-        link, anchor = found[1], found[2] or ""
+        label, link, anchor = found[1], found[2], found[3] or ""
         if re.match(r"[a-z]+:", link):
             return found[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-        if (ROOT / path).is_dir() and (ROOT / path / "README.md").is_file():
+        if (ROOT / path / "README.md").is_file():
             path = f"{path}/README.md"
         target = site_path(path)
-        if files.get_file_from_path(target) is None and not (ROOT / path).exists():
-            return found[0]  # a dead link: the strict build names it
-        if files.get_file_from_path(target) is None:
-            return "]"  # code of the repository, which is not a page
-        here = posixpath.dirname(file.src_uri)
-        return f"]({posixpath.relpath(target, here or '.')}{anchor})"
+        if files.get_file_from_path(target) is not None:
+            here = posixpath.dirname(file.src_uri)
+            return f"[{label}]({posixpath.relpath(target, here or '.')}{anchor})"
+        # What is in the repository and is no page is text; a dead link is left to the strict build.
+        return label if (ROOT / path).exists() else found[0]
 
-    linked = _LINK.sub(replaced, text)
-    return re.sub(r"(?<!!)\[([^\]\[]+)\](?![\[(:\]])", _plain, linked)
-
-
-def _plain(found: re.Match[str]) -> str:
-    """A label that lost its link is text; brackets in tables and prose stay."""
-    return found[1] if found[1].startswith("`") and found[1].endswith("`") else found[0]
+    return _LINK.sub(replaced, text)
 
 
 def _admonition(found: re.Match[str]) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from rnnedge.corpus.comparison import CorpusComparison
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.fixing import Treatment
 from rnnedge.inspection import Inspection
@@ -37,6 +38,7 @@ from rnnedge_runtime.engine.info import SessionInfo
 from rnnedge_runtime.engine.options import EngineOptions
 from rnnedge_runtime.latency import Latency
 from rnnedge_runtime.proof.self_check import CheckResult
+from rnnedge_runtime.scoring.corpus import ScoreResult
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -56,6 +58,13 @@ COMPUTED: Mapping[type, Mapping[str, tuple[Any, str]]] = {
     SessionInfo: {
         "nodes_by_provider": (dict[str, int], "How many nodes run on each provider."),
         "fell_back": (list[Any], "Nodes that run on the CPU although the device is another."),
+    },
+    CorpusComparison: {
+        "passed": (bool, "Whether all is inside the limits."),
+        "verdict": (str, "One sentence, which the command also prints."),
+        "disagreement": (float | None, "Part of the rows whose largest score differs."),
+        "difference": (float | None, "The largest difference."),
+        "written": (str | None, "The report, with `-o`."),
     },
     Candidate: {"geometric_mean_ms": (float, "Geometric mean of `p50_ms`.")},
 }
@@ -237,6 +246,7 @@ def bench_schema(writer: Writer) -> Schema:
             "real_time_factor": (float | None, "Below 1 keeps up; null without `--rate`."),
             "flops": (int | None, "Operations in products of one call."),
             "weight_bytes_per_step": (int | None, "Bytes of weights that a step reads."),
+            "stored_weight_bytes": (int | None, "Bytes of these weights in the file."),
             "gflops": (float | None, "1e9 operations for each second."),
             "share_of_peak": (float | None, "Part of `peak_gflops`."),
             "ratio": (dict[str, float | None], "How many times as long another side takes."),
@@ -310,6 +320,20 @@ def triton_schema(writer: Writer) -> Schema:
     )
 
 
+def app_schema(writer: Writer) -> Schema:
+    """`rnnedge app`."""
+    return writer.object(
+        {
+            "written": (str, "The folder to serve."),
+            "engine": (Literal["wasm", "onnxruntime"], "What computes the model in the page."),
+            "why": (str, "Why that engine."),
+            "reference": (str, "What gave the expected answers of the vectors."),
+            "sets": (int, "How many calls the page proves."),
+            "bytes": (int, "Of all files."),
+        }
+    )
+
+
 def _on_device(writer: Writer, **properties: tuple[Any, str]) -> Schema:
     schema = writer.object({**properties, "machine": (dict[str, Any], "What it ran on.")})
     schema["properties"]["machine"] = writer.object(_ENGINE)
@@ -360,11 +384,15 @@ COMMANDS = {
     "run": run_schema,
     "bench": bench_schema,
     "doctor": doctor_schema,
+    "compare": lambda writer: writer.of(CorpusComparison),
+    "score": lambda writer: writer.of(ScoreResult),
     "tune": tune_schema,
     "triton": triton_schema,
+    "app": app_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
+    "device_score": lambda writer: writer.of(ScoreResult),
     "contract": lambda writer: writer.of(Contract),
 }
 """File in `docs/schemas/` to its schema; `device_` are those of `python -m rnnedge_runtime`."""

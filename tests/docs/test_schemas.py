@@ -39,7 +39,11 @@ COMMANDS = [
     ("bench", "bench gru.onnx --stream --rate 100 --count 2", 0),
     ("doctor", "doctor theirs.onnx --fix new.onnx", 0),
     ("tune", f"tune {LAYER} -o new.onnx --shape 1x1 --seconds 0.001 --threads 1", 0),
+    ("compare", "compare gru.onnx small.onnx x.npz", 0),
+    ("score", "score gru.onnx x.npz -o scored", 0),
+    ("device_score", "score gru.onnx x.npz -o scored_there", 0),
     ("triton", "triton gru.onnx -o repository", 0),
+    ("app", "app gru.onnx -o site", 0),
     ("device_info", "info gru.onnx", 0),
     ("device_info", "info theirs.onnx", 0),
     ("device_check", "check gru.onnx", 0),
@@ -64,6 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         example = (torch.zeros(3, 1, 8),)
         torch.onnx.export(gru.eval(), example, str(folder / "theirs.onnx"), dynamo=False)
     np.save(folder / "x.npy", np.zeros((5, 1, 8), np.float32))
+    np.savez(folder / "x.npz", first=np.zeros((5, 8), np.float32))
     return folder
 
 
@@ -76,6 +81,8 @@ def test_output(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    if command.startswith(("score", "compare")):
+        pytest.importorskip("pyarrow", reason="a corpus is read as Arrow tables")
     monkeypatch.chdir(folder)
     main: Callable[[list[str]], Any] = runtime if name.startswith("device_") else toolkit
     try:
