@@ -48,7 +48,7 @@ COMPUTED: Mapping[type, Mapping[str, tuple[Any, str]]] = {
     Report: {
         "passed": (bool, "Whether every output was inside tolerance in every case."),
         "verdict": (str, "One sentence, which the command also prints."),
-        "not_run": (list[str], "What was not compared, and what compares it."),
+        "not_run": (list[str], "What the comparison left out, each with the way to run it."),
     },
     Coverage: {
         "full": (bool, "Whether the cases have seen all of the file."),
@@ -342,13 +342,13 @@ def _on_device(writer: Writer, **properties: tuple[Any, str]) -> Schema:
 
 
 def info_schema(writer: Writer) -> Schema:
-    """`rnnedge info` and `python -m rnnedge_runtime info`."""
+    """`python -m rnnedge_runtime info`."""
     return _on_device(
         writer,
         interface=(Interface, "Inputs, outputs, states and lengths."),
         contract=(Contract | None, "Null in files of other exporters."),
         session=(SessionInfo, "Where nodes run, and what a stream keeps."),
-        metadata=(dict[str, str], "What the exporter was told to keep in the file."),
+        metadata=(dict[str, Any], "What the exporter's user keeps in the file."),
     )
 
 
