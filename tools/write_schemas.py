@@ -391,7 +391,6 @@ COMMANDS = {
     "tune": tune_schema,
     "triton": triton_schema,
     "app": app_schema,
-    "info": info_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
