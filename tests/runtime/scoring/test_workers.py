@@ -28,6 +28,7 @@ FATAL = 13
 """The row at which the functions below end their process."""
 FUNCTIONS = """
 import os, pathlib, signal
+import numpy as np
 
 ONCE = pathlib.Path(__file__).with_name("died")
 
@@ -44,6 +45,11 @@ def dies_once(output):
         ONCE.write_text("")
         os._exit(3)
     return float(output.sum())
+
+def dies_reading(path):
+    if path.endswith("b.wav"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.ones((3, 2), np.float32)
 
 def talks(output):
     print("this is no answer")
@@ -108,6 +114,19 @@ def test_a_row_that_ends_its_process_is_found_and_marked(job):
     expected = sums(rows)
     assert np.allclose([found["output"][n] for n in good], [expected[n] for n in good])
     assert seen[-1] == (60, 1)
+
+
+def test_a_file_that_ends_its_reader_is_marked(job, tmp_path):
+    _, (model, _, out) = job
+    (tmp_path / "wav").mkdir()
+    for name in "abc":
+        (tmp_path / "wav" / f"{name}.wav").write_bytes(b"")
+    score(model, tmp_path / "wav", out, reader="of_rows:dies_reading", workers=1)
+    found = answers(out).to_pydict()
+    assert found["id"] == ["a.wav", "b.wav", "c.wav"]
+    error = "ended the process that scored it: signal SIGKILL"
+    assert found["error"] == [None, error, None]
+    assert found["output"][0] == found["output"][2] is not None
 
 
 def test_what_a_function_prints_is_no_answer(job, capfd):
