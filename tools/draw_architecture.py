@@ -30,7 +30,7 @@ PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "rnnedge": (
         ("/above",),
         ("cli",),
-        ("corpus", "triton"),
+        ("corpus", "triton", "app"),
         ("reports", "measuring", "doctor"),
         ("parity", "sources"),
         ("/below",),

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import rnnedge
+from rnnedge.cli.app_command import app
 from rnnedge.cli.bench_command import bench
 from rnnedge.cli.compare_command import compare
 from rnnedge.cli.doctor_command import doctor
@@ -43,7 +44,7 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton):
+for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton, app):
     commands.add_command(command)
 
 

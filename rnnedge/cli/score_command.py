@@ -21,6 +21,7 @@ def _help(name: str) -> str:
 @click.argument("data")
 @click.option("-o", "--output", required=True, metavar="OUT", help="The folder to write.")
 @click.option("--column", multiple=True, metavar="INPUT=COLUMN", help=_help("column"))
+@click.option("--constant", multiple=True, metavar="INPUT=NUMBER", help=_help("constant"))
 @click.option("--id", help=_help("id"))
 @click.option("--keep", default="last", help=_help("keep"))
 @click.option("--output-name", "outputs", multiple=True, help=_help("output_name"))

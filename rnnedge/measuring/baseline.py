@@ -94,7 +94,7 @@ def read_baseline(path: str | os.PathLike[str]) -> Baseline:
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise InputError(f"{name}: expected what rnnedge bench --json printed: {said}") from error
     try:

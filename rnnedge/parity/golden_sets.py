@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.report import CaseResult
 from rnnedge_runtime.atomic_file import atomic_file
@@ -18,24 +19,30 @@ _VALUES = 200_000
 """Numbers that the inputs and outputs of one set may hold, so that vectors stay small."""
 
 
-def golden_sets(collected: Sequence[Answers], results: Sequence[CaseResult]) -> list[GoldenSet]:
+def golden_sets(
+    collected: Sequence[Answers],
+    results: Sequence[CaseResult],
+    moved: Callable[[Inputs, Case], Mapping[str, float]] | None = None,
+) -> list[GoldenSet]:
     """Choose cases that a device can run by itself, of each kind the smallest and the largest.
 
     Args:
         collected: What was run.
         results: How each output compared.
+        moved: Returns how far each output may move besides on a device with other threads.
     """
     allowed = {(result.case, result.output): result.allowed for result in results}
     sets = []
     for answers in _chosen(collected):
         outputs, errors = {}, {}
+        further = moved(answers.inputs, answers.case) if moved else {}
         for name, reference in answers.reference.items():
             dtype = answers.torch.get(name, reference).dtype
             outputs[name] = reference.astype(dtype)
             # Rounding the reference to the dtype of the model moves it by half a unit more.
             size = float(np.abs(outputs[name]).max(initial=0.0))
             half = float(np.spacing(np.asarray(size, dtype))) / 2 if dtype.kind == "f" else 0.0
-            errors[name] = allowed[answers.case, name] + half
+            errors[name] = allowed[answers.case, name] + half + further.get(name, 0.0)
         sets.append(GoldenSet(str(answers.case), answers.inputs, outputs, errors))
     return sets
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rnnedge.errors import SourceError
+from rnnedge.parity.lifted_states import LiftedStates
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.arguments import Arguments
@@ -100,22 +101,28 @@ class RolledSource:
         pairs: The states of its loops, by the name of the loop.
         with_states: Wraps the forward of a recurrent layer, by its path, so that it starts from
             its own lifted states.
+        pairs_of: Returns the states that were lifted from a layer, by its name.
     """
 
     def __init__(
         self,
         rolled: nn.Module,
         pairs: Mapping[str, list[StatePair]],
-        with_states: Callable[[str, Any], Any],
+        with_states: Callable[[nn.Module, str, Any], Any],
+        pairs_of: Callable[[nn.Module, str], list[StatePair]],
     ) -> None:
         """Exchange the forward of its loops."""
         self._module, self._pairs = rolled, pairs
         self._given: Mapping[str, Tensor] = {}
         self._finals: dict[str, Tensor] = {}
         for path, layer in recurrent_layers(rolled).items():
-            started = self._from_states if path in pairs else with_states
-            if path in pairs or not isinstance(layer, RolledLoop):
-                exchange_forward(layer, partial(started, path))
+            if not isinstance(layer, RolledLoop):
+                exchange_forward(layer, partial(with_states, layer, path))
+                continue
+            label = layer.shape.label  # of a cell, which has no loop in the source
+            own = pairs.get(path, []) if label is None else pairs_of(layer, label)
+            if own:
+                exchange_forward(layer, partial(self._from_states, layer, own))
 
     def starts_elsewhere(self, given: Mapping[str, Tensor]) -> bool:
         """Whether a state of a loop is not the zeros that the module itself starts from."""
@@ -129,12 +136,12 @@ class RolledSource:
         results = self._module(**arguments.flat())
         return list(results), self._finals
 
-    def _from_states(self, path: str, forward: Any) -> Any:
+    def _from_states(self, loop: RolledLoop, pairs: list[StatePair], forward: Any) -> Any:
         def run(*given: Tensor) -> Any:
-            pairs = self._pairs[path]
-            results = forward(*(self._given[pair.input] for pair in pairs), *given[len(pairs) :])
-            for pair, final in zip(pairs, results, strict=False):
-                self._finals[pair.output] = final
+            lifted, count = LiftedStates(pairs, self._given), loop.shape.states
+            axes = [axis or 0 for axis in loop.shape.batch[:count]]
+            results = forward(*lifted.begun(given[:count], axes), *given[count:])
+            self._finals |= lifted.finals(results[:count])
             return results
 
         return run

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnedge.parity.cases import Case, Inputs, chunks
+from rnnedge.parity.lifted_states import LiftedStates
 from rnnedge.parity.rolled_source import (
     RolledSource,
     roll_source,
@@ -25,12 +26,14 @@ from rnnedge.parity.rolled_source import (
 from rnnedge.parity.rounding.dynamic_quantization import Integers, StepRunner
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.copying import private_copy
-from rnnedge_exporters.layers.recurrent import join
+from rnnedge_exporters.layers.recurrent import Recurrent, as_arguments, flatten, join, rebuild
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.modules.constant_starts import STARTED
 from rnnedge_exporters.modules.forwards import exchange_forward
+from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_runtime import ModelError
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair
 from rnnedge_runtime.loaded_model import RunResult
@@ -88,8 +91,8 @@ class ModelRunner:
         session = self._opened(2 if case.way == "threads" else 1)
         if case.way == "permuted":
             order = np.arange(case.batch)[::-1]
-            answers = self._run(session, self._reordered(inputs, order, "inputs"), case)
-            return self._reordered(answers, np.argsort(order), "outputs")
+            answers = self._run(session, self._take(inputs, order, case.batch, "inputs"), case)
+            return self._take(answers, np.argsort(order), case.batch, "outputs")
         outputs = self._run(session, inputs, case)
         if case.way == "repeated":
             for _ in range(2):
@@ -99,11 +102,36 @@ class ModelRunner:
                         raise ModelError(f"{name} differs between two runs of the same inputs")
         return outputs
 
-    def _reordered(self, arrays: Outputs, order: NDArray[np.int64], kind: str) -> Outputs:
+    def moved_by_threads(self, inputs: Inputs, case: Case) -> dict[str, float]:
+        """Return how far each output moves where threads share the rows of a batch.
+
+        ONNX Runtime gives each thread the same number of rows, the last one what is left. A file
+        that rounds a batch to integers over its range then rounds over the range of each part.
+        """
+        session = self._opened(1)
+        whole = self._run(session, inputs, case)
+        moved = dict.fromkeys(whole, 0.0)
+        for count in range(1, case.batch):
+            parts = []
+            for first in range(0, case.batch, count):
+                rows = np.arange(first, min(first + count, case.batch))
+                parts.append(
+                    self._run(session, self._take(inputs, rows, case.batch, "inputs"), case)
+                )
+            for spec in self.interface.outputs:
+                if BATCH in spec.axes and spec.name in whole:
+                    axis = spec.axes.index(BATCH)
+                    joined = np.concatenate([part[spec.name] for part in parts], axis)
+                    difference = np.abs(joined.astype(np.float64) - whole[spec.name])
+                    moved[spec.name] = max(moved[spec.name], float(difference.max(initial=0.0)))
+        return moved
+
+    def _take(self, arrays: Outputs, rows: NDArray[np.int64], batch: int, kind: str) -> Outputs:
+        """Return rows of what has a batch axis."""
         axes = {spec.name: spec.axes for spec in getattr(self.interface, kind)}
         return {
-            name: np.take(array, order, axes[name].index(BATCH))
-            if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == len(order)
+            name: np.take(array, rows, axes[name].index(BATCH))
+            if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == batch
             else array
             for name, array in arrays.items()
         }
@@ -261,13 +289,13 @@ class ModuleRunner:
         self._finals: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         for path, layer in recurrent_layers(self._module).items():
-            exchange_forward(layer, partial(self._with_states, path))
+            exchange_forward(layer, partial(self._with_states, layer, path))
         loops = states_of_loops(self._module, interface)
         self.rolled, self._loops = rolled, None
         if loops:
             self.rolled = rolled or roll_source(module, interface, loops)
             twin = with_weights(self.rolled, self._module, dtype)
-            self._loops = RolledSource(twin, loops, self._with_states)
+            self._loops = RolledSource(twin, loops, self._with_states, self._pairs_of)
         for path, conv in self._module.named_modules():
             if f"{path}.context_0" in {pair.input for pair in interface.states}:
                 assert isinstance(conv, nn.Conv1d)  # no other has a context
@@ -316,23 +344,59 @@ class ModuleRunner:
         # Else the module cuts off the end, which padding on both sides would have made.
         return y if in_front else nn.functional.pad(y, (0, context))
 
-    def _with_states(self, path: str, forward: Any) -> Any:
+    def _pairs_of(self, layer: nn.Module, name: str) -> list[StatePair]:
+        """Return the states that were lifted from one call of a layer."""
+        letter = r"[^.]+" if isinstance(layer, Recurrent | RolledLoop) else rf"h|c|s\d+|{STARTED}"
+        return [pair for pair in self.interface.states if _lifted_from(pair, name, letter)]
+
+    def _with_states(self, layer: nn.Module, path: str, forward: Any) -> Any:
+        if isinstance(layer, Recurrent):
+            return self._cell_with_states(layer, path, forward)
+
         @wraps(forward)  # keeps the signature, by which arguments are bound
         def with_states(input: Any, hx: Any = None, *rest: Any, **more: Any) -> Any:
             number = self._calls.get(path, 0)
             self._calls[path] = number + 1
             name = f"{path}.call{number}" if number else path
-            pairs = [pair for pair in self.interface.states if _lifted_from(pair, name)]
+            lifted = LiftedStates(self._pairs_of(layer, name), self._given)
+            pairs = lifted.pairs
             if not pairs:
                 return forward(input, hx, *rest, **more)
-            states = [self._given[pair.input] for pair in pairs]
+            own = [] if hx is None else list(hx) if isinstance(hx, tuple) else [hx]
+            states = lifted.begun(own, [1] * len(pairs))
             unbatched = isinstance(input, Tensor) and input.dim() == 2
             if unbatched:
                 states = [state.squeeze(1) for state in states]
             output, last = forward(input, _joined(states), *rest, **more)
             finals = last if isinstance(last, tuple) else (last,)
-            for pair, final in zip(pairs, finals, strict=True):
-                self._finals[pair.output] = final.unsqueeze(1) if unbatched else final
+            finals = tuple(final.unsqueeze(1) if unbatched else final for final in finals)
+            self._finals |= lifted.finals(finals)
+            return output, last
+
+        return with_states
+
+    def _cell_with_states(self, layer: Recurrent, path: str, forward: Any) -> Any:
+        @wraps(forward)
+        def with_states(
+            input: Tensor, state: Any = None, lengths: Tensor | None = None, **inputs: Tensor
+        ) -> Any:
+            number = self._calls.get(path, 0)
+            self._calls[path] = number + 1
+            name = f"{path}.call{number}" if number else path
+            lifted = LiftedStates(self._pairs_of(layer, name), self._given)
+            if not lifted.pairs:
+                return forward(input, state, lengths, **inputs)
+            x = input.transpose(0, 1) if layer.batch_first else input
+            own, structure = layer.split(state, x, inputs)
+            if layer.is_plain(input, inputs):
+                states = lifted.begun(own, [1] * len(own))
+            else:  # the file has no axis of directions there
+                begun = lifted.begun([one.squeeze(0) for one in own], [0] * len(own))
+                states = [one.unsqueeze(0) for one in begun]
+            output, last = forward(input, rebuild(states, structure), lengths, **inputs)
+            finals, _ = flatten(as_arguments(last))
+            shaped = zip(finals, lifted.given, strict=True)
+            self._finals |= lifted.finals([one.reshape(like.shape) for one, like in shaped])
             return output, last
 
         return with_states
@@ -362,11 +426,11 @@ def runner_like(
     return ModuleRunner(module, known.interface, dtype, integers, known.rolled)
 
 
-def _lifted_from(pair: StatePair, layer: str) -> bool:
+def _lifted_from(pair: StatePair, layer: str, letter: str) -> bool:
     """Whether a pair is a state lifted from a layer, whose names have no other dots behind it."""
     start = f"{layer}." if layer else ""
     name = pair.input.removeprefix(start)
-    return pair.input.startswith(start) and re.fullmatch(r"(h|c|s\d+)_0", name) is not None
+    return pair.input.startswith(start) and re.fullmatch(rf"({letter})_0", name) is not None
 
 
 def _joined(states: list[Tensor]) -> Any:

@@ -29,6 +29,7 @@ from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
+from rnnedge.parity.golden_sets import golden_sets, save_failing
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
@@ -54,6 +55,7 @@ from rnnedge_exporters.threads import largest_weight, threads_for
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
+from rnnedge_runtime.proof.golden import GoldenSet
 
 DIAGNOSIS_TIME = 30.0
 """Seconds that a diagnosis may take, where nobody says otherwise."""
@@ -226,10 +228,13 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         results += exact
         if diagnosis is not None:
             _save_failing(failing, ask, diagnosis, read, force=force)
+        moved = runner.moved_by_threads if integers else None
+        kept = collected if golden is not None and diagnosis is None else []
+        sets = golden_sets(kept, results, moved)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""
-        _write_golden(golden, opened.path, collected, results, reference)
+        _write_golden(golden, opened.path, sets, reference)
     notes += _remarked(results)
     return Report(
         model=opened.path,
@@ -332,23 +337,15 @@ def _save_failing(
     force: bool,
 ) -> None:
     if path is not None:
-        from rnnedge.parity.golden_sets import save_failing
-
         save_failing(path, ask(diagnosis.smallest), protected=read, force=force)
 
 
 def _write_golden(
-    folder: str | os.PathLike[str] | None,
-    model: str,
-    collected: Sequence[Answers],
-    results: Sequence[CaseResult],
-    reference: str,
+    folder: str | os.PathLike[str] | None, model: str, sets: Sequence[GoldenSet], reference: str
 ) -> None:
     if folder is not None:
         from rnnedge.golden_vectors import write_golden
-        from rnnedge.parity.golden_sets import golden_sets
 
-        sets = golden_sets(collected, results)
         write_golden(folder, model=model, sets=sets, reference=reference)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnedge.errors import SpecError
 from rnnedge.sources.weight_names import NamedWeights, find_layer
+from rnnedge_runtime.json_record import LONGEST_TEXT, parse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+_LONGEST = 1 << 16
+"""Characters of a specification."""
+_MOST_LAYERS = 10_000
 
 
 class Shaped(Protocol):
@@ -70,8 +73,9 @@ class RNNSpec:
             raise SpecError(f"cell: expected 'rnn', 'lstm' or 'gru', got {self.cell!r}")
         for name in ("input_size", "hidden_size", "num_layers"):
             self._check_type(name, int)
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+            self._check_at_least_1(name)
+        if self.num_layers > _MOST_LAYERS:
+            raise SpecError(f"num_layers: expected {_MOST_LAYERS:,} or less, got {self.num_layers}")
         for name in ("bias", "batch_first", "bidirectional"):
             self._check_type(name, bool)
         self._check_type("dropout", float)
@@ -96,6 +100,10 @@ class RNNSpec:
                 f"proj_size: expected 0 to {self.hidden_size - 1}, below hidden_size, "
                 f"got {self.proj_size}"
             )
+
+    def _check_at_least_1(self, name: str) -> None:
+        if getattr(self, name) < 1:
+            raise SpecError(f"{name}: expected 1 or more, got {getattr(self, name)}")
 
     def _check_type(self, name: str, kind: type[int | float | str]) -> None:
         given = getattr(self, name)
@@ -277,8 +285,11 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     kind = path.suffix.lstrip(".").lower()
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if kind == "toml" else json.loads(text)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise ValueError(f"expected at most {_LONGEST:,} characters")
+        values = _parse_toml(text) if kind == "toml" else parse(text, longest=_LONGEST)
     except FileNotFoundError:
         raise SpecError(f"{path}: expected a specification, found no such file") from None
     except (OSError, ValueError) as error:
@@ -287,6 +298,16 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SpecError(f"{path}: expected keys and values, got {type(values).__name__}")
     return values
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    if max(map(len, text.splitlines()), default=0) > LONGEST_TEXT:
+        # The parser takes memory by the square of the parts of a dotted key.
+        raise ValueError(f"expected lines of at most {LONGEST_TEXT:,} characters")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _read_shapes(layer: NamedWeights[Shaped]) -> dict[str, Any]:

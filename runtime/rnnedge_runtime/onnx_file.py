@@ -11,16 +11,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
 from rnnedge_runtime.tensor_file import dtype_name, parse_tensor
 
-Array: TypeAlias = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 _Fields: TypeAlias = dict[int, list[Bytes]]
 
 _GRAPH, _OPSETS, _METADATA, _FUNCTIONS = 7, 8, 14, 25  # of a ModelProto
@@ -30,6 +31,7 @@ _FUNCTION_NODES, _FUNCTION_DOMAIN = 7, 10
 _INPUT, _OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  # of a NodeProto
 _ATTRIBUTE_NAME, _FLOAT, _NUMBER, _TEXT, _TENSOR, _INNER = 1, 2, 3, 4, 5, 6
 _FLOATS, _INTEGERS, _TEXTS, _INNERS, _KIND = 7, 8, 9, 11, 20  # of an AttributeProto
+_SPARSE_TENSOR, _SPARSE_DIMS = 22, 3  # of an AttributeProto, and of a SparseTensorProto
 _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_INT32, _TENSOR_INT64 = 1, 2, 5, 7
 _TENSOR_NAME, _TENSOR_RAW = 8, 9
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT, _SHAPE, _DIM = 1, 2, 1, 1, 2, 1
@@ -63,6 +65,7 @@ class LazyTensor:
     Attributes:
         name: Its name, which may be empty.
         dtype: The element type, by ONNX's numbers.
+        shape: Its sizes, as they are stated.
         integers: The values of a tensor of a few integers; None of any other.
     """
 
@@ -71,7 +74,8 @@ class LazyTensor:
         fields = _fields(content)
         self.name = _text(fields, _TENSOR_NAME)
         self.dtype = _integer(fields, _TENSOR_DTYPE)
-        self.integers = _few_integers(fields, self.dtype)
+        self.shape = tuple(map(int, read_numbers(fields.get(_TENSOR_DIMS, []))))
+        self.integers = _few_integers(fields, self.dtype, math.prod(self.shape))
         self._content = content
 
     @cached_property
@@ -95,6 +99,17 @@ class Attribute:
         self._tensors = [LazyTensor(payload) for payload in fields.get(_TENSOR, [])[-1:]]
         inner = fields.get(_INNER, []) + fields.get(_INNERS, [])
         self.graphs = tuple(_graph(payload, depth - 1) for payload in inner)
+
+    @property
+    def tensor(self) -> LazyTensor | None:
+        """The tensor that it is; None for any other."""
+        return self._tensors[0] if self._tensors else None
+
+    @property
+    def sparse_shape(self) -> tuple[int, ...] | None:
+        """The sizes of the sparse tensor that it is; None for any other."""
+        held = self._fields.get(_SPARSE_TENSOR)
+        return _sparse_shape(held[-1]) if held else None
 
     @property
     def text(self) -> str:
@@ -194,7 +209,7 @@ class Graph:
         outputs: Its outputs.
         initializers: Its constants by name.
         declared: What it declares of other values, by name.
-        is_sparse: Whether it has sparse constants, which are not read.
+        sparse: The sizes of its sparse constants, whose values are not read.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -202,7 +217,7 @@ class Graph:
     outputs: tuple[ValueInfo, ...] = ()
     initializers: Mapping[str, LazyTensor] = field(default_factory=dict)
     declared: Mapping[str, ValueInfo] = field(default_factory=dict)
-    is_sparse: bool = False
+    sparse: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def input_names(self) -> tuple[str, ...]:
@@ -254,13 +269,15 @@ def read_graph(model: str | os.PathLike[str] | bytes) -> GraphFile:
         ONNX Runtime's own.
     """
     try:
-        content = model if isinstance(model, bytes) else Path(os.fspath(model)).read_bytes()
-        return parse_model(content)
+        if isinstance(model, bytes):
+            return parse_model(model)
+        with open(model, "rb") as file:
+            return parse_model(file.read())
     except (OSError, ValueError):
         return GraphFile(Graph())
 
 
-def parse_model(content: bytes) -> GraphFile:
+def parse_model(content: Bytes) -> GraphFile:
     """Read a serialized ModelProto.
 
     Args:
@@ -304,7 +321,7 @@ def _graph(content: Bytes, depth: int) -> Graph:
         outputs,
         {tensor.name: tensor for tensor in tensors},
         {info.name: info for info in (*inputs, *outputs, *others)},
-        _SPARSE in fields,
+        tuple(map(_sparse_shape, fields.get(_SPARSE, []))),
     )
 
 
@@ -333,10 +350,9 @@ def _node(content: Bytes, depth: int) -> Node:
     )
 
 
-def _few_integers(tensor: _Fields, dtype: int) -> tuple[int, ...] | None:
-    """Return the values of a tensor of a few integers; None of any other."""
+def _few_integers(tensor: _Fields, dtype: int, count: int) -> tuple[int, ...] | None:
+    """Return the `count` values of a tensor of a few integers; None of any other."""
     width = _INT_WIDTHS.get(dtype)
-    count = math.prod(map(int, read_numbers(tensor.get(_TENSOR_DIMS, []))))
     if width is None or not 0 <= count <= _MOST_NUMBERS:
         return None
     if _TENSOR_RAW in tensor:
@@ -345,6 +361,10 @@ def _few_integers(tensor: _Fields, dtype: int) -> tuple[int, ...] | None:
     else:
         found = read_numbers(tensor.get(_TENSOR_INT64) or tensor.get(_TENSOR_INT32, []))
     return tuple(map(int, found)) if len(found) == count else None
+
+
+def _sparse_shape(content: Bytes) -> tuple[int, ...]:
+    return tuple(map(int, read_numbers(_fields(content).get(_SPARSE_DIMS, []))))
 
 
 def _value_info(content: Bytes) -> ValueInfo:

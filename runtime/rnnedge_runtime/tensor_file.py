@@ -54,6 +54,8 @@ _WIRES = {
 _VALUES = {_FLOATS, _INT32S, _STRINGS, _INT64S, _RAW, _DOUBLES, _UINT64S}
 _MOST_AXES = 32
 """The limit of numpy 1."""
+_MOST_FIELDS = 1 << 20
+"""A file that writes each value as a field has few; each takes 60 bytes of memory."""
 
 
 def dtype_name(kind: int) -> str:
@@ -86,7 +88,9 @@ def read_tensor(content: bytes, source: str) -> tuple[str, Array]:
 def parse_tensor(content: bytes) -> tuple[str, Array]:
     """Read one tensor as `read_tensor` does; raises a `ValueError` that names no file."""
     fields: dict[int, list[bytes]] = {}
-    for number, payload in read_fields(content, _WIRES):
+    for count, (number, payload) in enumerate(read_fields(content, _WIRES)):
+        if count >= _MOST_FIELDS:
+            raise ValueError(f"more than {_MOST_FIELDS:,} fields: write its values in raw_data")
         fields.setdefault(number, []).append(bytes(payload))
     if _EXTERNAL in fields or any(read_numbers(fields.get(_LOCATION, []))):
         raise ValueError("expected the values in the file itself, found external data")

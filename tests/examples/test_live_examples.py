@@ -197,6 +197,17 @@ def test_who_finds_the_server_full_is_told(gru: Path) -> None:
         server.terminate()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_streams_are_found_again_on_their_workers(gru: Path) -> None:
+    """Connections are lost, and one of three workers is killed."""
+    done = run(gru, f"{MANY}/wander.py", "model.onnx", "--clients", "20", "--workers", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 named streams, " in done.stdout
+    for what in ("connections lost", "sent to the worker", "begun again, since a worker was"):
+        assert what in done.stdout
+    assert "compared with a run of its sequence alone: off by " in done.stdout
+
+
 def test_clients_without_a_model_say_so(tmp_path: Path) -> None:
     done = run(tmp_path, f"{MANY}/clients.py", "nowhere.onnx")
     assert done.returncode == 1

@@ -32,6 +32,7 @@ _FLAGS = (
     "--disable-sync",
     "--no-first-run",
     "--hide-scrollbars",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
     "--remote-debugging-pipe",
 )
 WEBGPU = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_python_goes_on_from_a_state_of_javascript(
     again = tmp_path / "again.npz"
     stream.save(again)
     assert again.read_bytes() == target.read_bytes()
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime-node", "onnxruntime-web"])
+def test_an_engine_that_is_not_installed_is_named_with_its_command(
+    engine: str, node: str, run_in: Run, models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(PACKAGE / "src", tmp_path / "src")
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    code = """
+        import { Session } from "./src/index.js";
+        const [model, engine] = process.argv.slice(1);
+        await Session.open(model, { engine }).catch((error) => console.log(String(error)));
+    """
+    model = models / "gru" / "model.onnx"
+    done = run_in(tmp_path, node, "--input-type=module", "-e", code, str(model), engine)
+    package = "onnxruntime-node" if engine == "auto" else engine
+    assert done.stdout.startswith(
+        f"MissingPackageError: engine: '{package}' needs {package}, which is not installed: "
+        f"npm install {package}, or pass engine: onnxruntime(ort)"
+    ), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("script", ["types", "lint", "format"])

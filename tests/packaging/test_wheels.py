@@ -30,6 +30,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/node.py",
     "rnnedge_runtime/engine/onnx_runtime.py",
     "rnnedge_runtime/engine/open.py",
+    "rnnedge_runtime/engine/opening_cost.py",
     "rnnedge_runtime/engine/options.py",
     "rnnedge_runtime/engine/protocol.py",
     "rnnedge_runtime/engine/tensor_info.py",
@@ -147,15 +148,21 @@ def test_files_of_the_runtime(runtime):
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """Its packages are the two source folders: modules, style sheets, `py.typed`, nothing else."""
+    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    package = root / "javascript" / "src"
+    scripts = {
+        f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"
+        for path in package.rglob("*")
+        if path.suffix in (".js", ".gz", ".ts", ".json")
+    }
     sources = {
         path.relative_to(folder.parent).as_posix()
         for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".css") or path.name == "py.typed"
+        if path.suffix in (".py", ".css", ".html", ".js") or path.name == "py.typed"
     }
     info = {f"{toolkit.info}/{name}" for name in {*INFO, "entry_points.txt"}}
-    assert set(toolkit.files) == sources | info
+    assert set(toolkit.files) == sources | scripts | info
 
 
 @pytest.mark.parametrize("package", ["rnnedge", "rnnedge_exporters"])

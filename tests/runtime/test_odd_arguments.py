@@ -119,9 +119,9 @@ def test_a_model_of_any_kind_of_bytes(kind):
 
 
 WRONG_MODELS = {
-    "none": (None, "expected a path or the bytes of a model, got NoneType"),
-    "number": (5, "expected a path or the bytes of a model, got int"),
-    "list": ([1], "expected a path or the bytes of a model, got list"),
+    "none": (None, "expected the path of an .onnx file or its bytes, got NoneType"),
+    "number": (5, "expected the path of an .onnx file or its bytes, got int"),
+    "list": ([1], "expected the path of an .onnx file or its bytes, got list"),
     "null": ("a\0b", "expected a path, got a null character in it"),
 }
 

@@ -129,7 +129,7 @@ class Recurrent(nn.Module):
         output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2)
         output = output.transpose(0, 1) if self.batch_first else output
         joined = [torch.stack(parts) for parts in zip(*finals, strict=True)]
-        return output, _only(pytree.tree_unflatten(joined, structure))
+        return output, rebuild(joined, structure)
 
     def split(
         self, state: State | None, x: Tensor, inputs: Mapping[str, Tensor] | None = None
@@ -283,6 +283,11 @@ def as_arguments(state: State) -> tuple[Any, ...]:
 def flatten(state: State) -> tuple[list[Tensor], pytree.TreeSpec]:
     """Return the tensors of a state, those of a dict in the order of its keys."""
     return pytree.tree_flatten(_ordered(state))
+
+
+def rebuild(states: Sequence[Tensor], structure: pytree.TreeSpec) -> State:
+    """Return a state as `Recurrent` takes it, from its tensors."""
+    return _only(pytree.tree_unflatten(states, structure))
 
 
 def _ordered(state: State) -> Any:

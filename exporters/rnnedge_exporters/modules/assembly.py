@@ -18,10 +18,10 @@ from rnnedge_exporters.lowerings.stacked_layers import add_layer
 from rnnedge_exporters.modules.axis_text import tidy
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
+from rnnedge_exporters.modules.constant_starts import Starts
 from rnnedge_exporters.modules.graph_states import (
     check_pairs,
     input_behind_lengths,
-    is_zeros,
     letters,
     name_state,
     origin,
@@ -74,7 +74,7 @@ class _Call:
     name: str
     info: LayerInfo
     written: Written | None
-    starts_from_zeros: bool
+    may_be_lifted: bool
     steps: Axis
     rows: Axis
     initial: list[ir.Value]
@@ -163,7 +163,7 @@ def _hindered(graph: ir.Graph, calls: Sequence[_Call], traced: Traced) -> list[s
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"
         for call in calls
-        if not call.starts_from_zeros
+        if not call.may_be_lifted
         and not all(origin(state) in graph.inputs for state in call.initial)
     ]
     rows = {axis for axes in traced.input_axes.values() for axis in axes if isinstance(axis, str)}
@@ -171,12 +171,12 @@ def _hindered(graph: ir.Graph, calls: Sequence[_Call], traced: Traced) -> list[s
     found += [
         f"{call.name or 'it'} runs {call.rows} rows, which are not those of the input"
         for call in calls
-        if call.starts_from_zeros and isinstance(call.rows, str) and call.rows not in rows
+        if call.may_be_lifted and isinstance(call.rows, str) and call.rows not in rows
     ]
     found += [
         f"{call.name or 'it'} sees {call.steps} step(s), however long the input is"
         for call in calls
-        if call.starts_from_zeros
+        if call.may_be_lifted
         and isinstance(call.steps, int)
         and not (call.steps == 1 and not traced.fixed)  # each call of the module is a step
     ]
@@ -196,7 +196,7 @@ def _name_outputs(graph: ir.Graph, traced: Traced) -> None:
 def _lift_states(graph: ir.Graph, calls: Sequence[_Call]) -> list[StatePair]:
     """Make inputs and outputs of the states that start from zeros."""
     pairs = []
-    lifted = [call for call in calls if call.starts_from_zeros]
+    lifted = [call for call in calls if call.may_be_lifted]
     for before, final in (
         (b, f) for c in lifted for b, f in zip(c.initial, c.finals, strict=False)
     ):
@@ -268,18 +268,24 @@ def _expand(
     states = [_given(state) for state in inputs]
     earlier = sum(call.path == path for call in calls)
     name = f"{path}.call{earlier}" if earlier else path
-    zeros = all(is_zeros(state) for state in states)
-    if zeros:
+    starts = Starts(states)
+    if starts.may_be_lifted:
         sizes = [_fixed_sizes(made) for made in node.outputs[1:]]
         states = [
             value(name_state(name, letter), FLOAT, [rows, batch, size])
             for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
         ]
-    initial = None if zeros and not lift else tuple(states)
     batch_first = bool(node.attributes["batch_first"].as_int())
     builder = GraphBuilder(
         name, names, storage(path), _outer_axes(x, batch_first=batch_first, name=name)
     )
+    initial: tuple[ir.Value, ...] | None = tuple(starts.given) or None
+    flags: list[ir.Value] = []
+    if starts.may_be_lifted:
+        initial = None if starts.zeros else initial
+        if lift:
+            axes = [1] * len(states)
+            initial, flags = starts.lifted(builder, name, states, axes, sizes[0][1])
     written = None
     if isinstance(layer, Recurrent):
         features = node.attributes["features"].as_int()
@@ -300,7 +306,9 @@ def _expand(
             builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
         )
     _replace(graph, node, builder, [output, *finals])
-    return _Call(path, name, info, written, zeros, *_tidied(builder), states, list(finals))
+    lifted = starts.may_be_lifted
+    states, last = [*states, *flags[:1]], [*finals, *flags[1:]]
+    return _Call(path, name, info, written, lifted, *_tidied(builder), states, last)
 
 
 def _expand_loop(
@@ -316,20 +324,27 @@ def _expand_loop(
     given = [_given(made) for made in node.inputs]
     count = loop.shape.states
     name = path if loop.shape.label is None else loop.shape.label
-    zeros = all(is_zeros(state) for state in given[:count])
+    rows = [axis for axis in loop.shape.batch[:count] if axis is not None]
+    starts = Starts(given[:count], have_rows=len(rows) == count)
     initial = given[:count]
-    if zeros:
+    flags: list[ir.Value] = []
+    if starts.may_be_lifted:
         called = loop.shape.names or letters(count)
         initial = [
             value(name_state(name, letter), _dtype(state), _tidied_axes(state))
             for letter, state in zip(called, given[:count], strict=True)
         ]
     builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given))
-    starts = initial if lift else given[:count]
-    made = add_rolled_loop(builder, loop, translate, [*starts, *given[count:]])
+    begun: Sequence[ir.Value] = given[:count]
+    if lift and starts.may_be_lifted:
+        batch = _tidied_axes(given[0])[rows[0]] if rows else 1
+        begun, flags = starts.lifted(builder, name, initial, rows, batch)
+    made = add_rolled_loop(builder, loop, translate, [*begun, *given[count:]])
     info = loop_info(loop, name, given)
     _replace(graph, node, builder, [*made])
-    return _Call(path, name, info, None, zeros, *_tidied(builder), initial, list(made[:count]))
+    lifted = starts.may_be_lifted
+    before, after = [*initial, *flags[:1]], [*made[:count], *flags[1:]]
+    return _Call(path, name, info, None, lifted, *_tidied(builder), before, after)
 
 
 def _axes_of_loop(loop: RolledLoop, given: list[ir.Value]) -> tuple[Axis, Axis]:

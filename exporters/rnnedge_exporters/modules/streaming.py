@@ -227,8 +227,17 @@ def _window(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> I
             for size, k, s in zip(spatial, kernel, steps, strict=False)
         ):
             yield f"{name} looks ahead, or in strides, across the seam of two chunks"
-    elif any(_timed(size, times) for size in spatial):
+    elif any(_timed(size, times) for size in _padded(node, name, shapes[0], spatial)):
         yield f"{name} looks across the seam of two chunks"
+
+
+def _padded(node: fx.Node, name: str, shape: Shape, spatial: Shape) -> Shape:
+    """Return the sizes of the axes that a pad changes, or of all that a window sees."""
+    if name not in ("pad", "constant_pad_nd"):
+        return spatial
+    pads: Any = node.args[1]
+    pairs = zip(pads[::2], pads[1::2], strict=True)
+    return tuple(shape[-1 - place] for place, pair in enumerate(pairs) if any(pair))
 
 
 def _pick(node: fx.Node, name: str, shapes: list[Shape], times: set[str]) -> Iterator[str]:

@@ -1,9 +1,9 @@
-/** `DirectionWeights`: the weights of one direction of one recurrent layer. */
+/** `LayerWeights`: the weights of one direction of one recurrent layer. */
 
 /** @typedef {import("./nd-array.js").NdArray} NdArray */
 /** @typedef {"rnn" | "lstm" | "gru" | "gru_reset_before"} PlanCell */
 
-export class DirectionWeights {
+export class LayerWeights {
   /**
    * float32, the gates in PyTorch's order.
    *

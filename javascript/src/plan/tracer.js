@@ -28,7 +28,7 @@ import { Buffer, Constant, DTYPE_CODE, ITEM, View, merged, writtenBy } from "./v
  * Makes the `packed` of a call from its weights.
  *
  * @typedef {object} Packer
- * @property {(weights: import("./packing.js").DirectionWeights) => unknown} layer
+ * @property {(weights: import("./packing.js").LayerWeights) => unknown} layer
  * @property {(weights: NdArray, bias: NdArray | undefined) => unknown} matrix Of weights [units,
  *   inputs] and a bias [units].
  */

@@ -15,7 +15,7 @@ import { Constants, Program } from "./program.js";
 /** @typedef {import("../engine/engine.js").EngineOptions} EngineOptions */
 /** @typedef {import("../engine/engine.js").Stepper} Stepper */
 /** @typedef {import("../plan/model-file.js").ValueInfo} ValueInfo */
-/** @typedef {import("../plan/packing.js").DirectionWeights} DirectionWeights */
+/** @typedef {import("../plan/packing.js").LayerWeights} LayerWeights */
 /** @typedef {import("../plan/tracer.js").Packer} Packer */
 /** @typedef {import("./program.js").Packed} Packed */
 
@@ -61,7 +61,7 @@ export const wasm = Object.freeze({
 export function packerOf(kernels) {
   return {
     /**
-     * @param {DirectionWeights} weights
+     * @param {LayerWeights} weights
      * @returns {Packed}
      */
     layer({ cell, nonlinearity, hiddenSize, stateSize, ...own }) {

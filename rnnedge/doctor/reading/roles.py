@@ -20,7 +20,7 @@ from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import attributes
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 from rnnedge_runtime.errors import InputError
-from rnnedge_runtime.foreign.axis_roles import Role, find_axis_roles
+from rnnedge_runtime.foreign.axis_roles import BATCHED_SCAN, Role, find_axis_roles
 from rnnedge_runtime.foreign.probe_axes import Run, interfaces_to_try, probe_axes
 from rnnedge_runtime.onnx_file import read_graph
 
@@ -142,11 +142,18 @@ def _labelled(
         yield chain.source, tuple(roles)
     for node in file.proto.graph.node:
         if node.op_type == "Scan":
-            yield from _scanned(node, shapes)
+            yield from _scanned(node, shapes, by_row=file.opset == BATCHED_SCAN)
 
 
-def _scanned(node: onnx.NodeProto, shapes: Shapes) -> Iterator[tuple[str, tuple[Axis | None, ...]]]:
+def _scanned(
+    node: onnx.NodeProto, shapes: Shapes, *, by_row: bool
+) -> Iterator[tuple[str, tuple[Axis | None, ...]]]:
     options = attributes(node)
+    if by_row:
+        first_scanned = len(node.input) - int(options["num_scan_inputs"])
+        for place, name in enumerate(node.input):
+            yield name, (BATCH, TIME) if place >= first_scanned else (BATCH,)
+        return
     scanned = list(node.input)[-int(options["num_scan_inputs"]) :]
     axes = options.get("scan_input_axes", [0] * len(scanned))
     for name, axis in zip(scanned, axes, strict=True):

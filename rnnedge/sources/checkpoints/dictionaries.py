@@ -18,6 +18,8 @@ from rnnedge.sources.weight_names import find_layers
 _WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModule")
 _MOST = 100_000
 _SHOWN = 8
+_DEEPEST = 100
+"""How deep dictionaries with weights may lie: names grow with each step down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,15 @@ def _dictionaries(content: Any) -> Iterator[Dictionary]:
             seen[id(value)] = {n: leaf for n, leaf in entries.items() if _is_tensor(leaf)}
         if seen[id(value)]:
             yield Dictionary(name, seen[id(value)])
+        waiting.extend(_inside(name, entries))
+
+
+def _inside(name: str, entries: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what may hold dictionaries, with its name; nothing that lies too deep."""
+    if name.count(".") < _DEEPEST:
         for own, item in entries.items():
             if isinstance(item, dict | Stub | list | tuple):
-                waiting.append((f"{name}.{own}" if name else own, item))
+                yield f"{name}.{own}" if name else own, item
 
 
 def _pickled_module(name: str, module: Stub) -> Dictionary:

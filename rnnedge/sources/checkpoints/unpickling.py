@@ -25,6 +25,9 @@ PersistentLoad = Callable[[Any], Any]
 ReadSaved = Callable[[io.BufferedIOBase], Any]
 """Reads what `torch.save` wrote."""
 
+_MOST_INSTRUCTIONS = 2_000_000
+"""Of a pickle; the largest training checkpoints have a tenth. It takes 10 s to look at so many."""
+
 _STORAGES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -155,10 +158,16 @@ def next_pickle(file: io.BufferedIOBase) -> bytes:
         ValueError: When no whole pickle is there, or it claims more memory than it has contents.
     """
     start = file.tell()
-    bounded = cast("IO[bytes]", _Bounded(file))
+    # What lies in memory sets none aside for what it does not have.
+    bounded = cast("IO[bytes]", file if isinstance(file, io.BytesIO) else _Bounded(file))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Python, on escapes in damaged text
         for count, (instruction, argument, _) in enumerate(pickletools.genops(bounded)):
+            if count > _MOST_INSTRUCTIONS:
+                raise ValueError(
+                    f"it holds more than {_MOST_INSTRUCTIONS:,} objects: save the weights alone, "
+                    "torch.save(model.state_dict(), path)"
+                )
             # The table of what was pickled grows to the largest number that is put into it.
             if "PUT" in instruction.name and int(argument or 0) > count:
                 raise ValueError(f"{instruction.name} {argument} at instruction {count}")

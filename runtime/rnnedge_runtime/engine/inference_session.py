@@ -7,6 +7,7 @@ import sys
 from typing import Literal
 
 from rnnedge_runtime.engine.library import onnxruntime
+from rnnedge_runtime.engine.opening_cost import check_opening
 from rnnedge_runtime.engine.options import CPU, Device, EngineOptions, Model
 from rnnedge_runtime.errors import (
     DeviceError,
@@ -15,7 +16,6 @@ from rnnedge_runtime.errors import (
     engine_errors,
     one_line,
 )
-from rnnedge_runtime.not_a_model import not_a_model
 
 _CUDA = "CUDAExecutionProvider"
 _CONVOLUTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -56,7 +56,10 @@ def open_inference_session(
 
     name = "the model" if isinstance(model, bytes) else os.fspath(model)
     if not isinstance(model, bytes) and not os.path.isfile(model):
+        from rnnedge_runtime.not_a_model import not_a_model  # errors alone need it
+
         raise not_a_model(model) or ModelError(f"{name}: expected an ONNX file")
+    check_opening(model, name)
 
     def session(*providers: str | tuple[str, dict[str, str]]) -> onnxruntime.InferenceSession:
         path_or_bytes = model if isinstance(model, bytes) else os.fspath(model)

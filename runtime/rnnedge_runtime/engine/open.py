@@ -13,7 +13,6 @@ from rnnedge_runtime.errors import (
     OptionError,
     one_line,
 )
-from rnnedge_runtime.not_a_model import not_a_model
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.native import NativeEngine
@@ -49,6 +48,8 @@ def open_engine(
     try:
         return _open(model, device, options, engine)
     except (ModelError, TypeError) as error:
+        from rnnedge_runtime.not_a_model import not_a_model  # errors alone need it
+
         known = not_a_model(model)
         if known is None:
             raise

@@ -97,7 +97,9 @@ def as_model(model: object) -> Model:
     if isinstance(model, bytearray | memoryview):
         return bytes(model)
     if not isinstance(model, str | os.PathLike):
-        raise ModelError(f"expected a path or the bytes of a model, got {type(model).__name__}")
+        from rnnedge_runtime.not_a_model import not_a_model  # errors alone need it
+
+        raise not_a_model(model) or ModelError("expected the path of an .onnx file or its bytes")
     path = os.fsdecode(model)
     if "\0" in path:
         raise ModelError(f"{path!r}: expected a path, got a null character in it")

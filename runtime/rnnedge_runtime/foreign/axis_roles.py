@@ -67,6 +67,10 @@ class _At:
     mixed: bool = True
 
 
+BATCHED_SCAN = 8
+"""The operator set whose Scan has the batch as the first axis of all that it takes, then time."""
+
+
 def find_axis_roles(file: GraphFile) -> Roles:
     """Find the axes of graph inputs that recurrent operators see as batch or time.
 
@@ -80,7 +84,7 @@ def find_axis_roles(file: GraphFile) -> Roles:
     whole = Scope(file.graph)
     steps = iter(range(MOST_STEPS))
     for number, (scope, node) in enumerate(whole.whole(file.functions)):
-        for role, at in _seen_by(scope, node):
+        for role, at in _seen_by(scope, node, file.opset):
             for place in _back(replace(at, mixed=role == TIME), file, whole, steps):
                 found.setdefault(place, {}).setdefault(role, set()).add(number)
     return {
@@ -90,7 +94,7 @@ def find_axis_roles(file: GraphFile) -> Roles:
     }
 
 
-def _seen_by(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
+def _seen_by(scope: Scope, node: Node, opset: int) -> Iterator[tuple[str, _At]]:
     """Yield the axes that a recurrent operator has as batch or time."""
     kind = node.domain, node.op_type
     if kind in CELLS:
@@ -102,7 +106,7 @@ def _seen_by(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
         for position in (FIRST_STATE, FIRST_STATE + 1):
             yield BATCH, _At(scope, node.input(position), int(not by_row), 3)
     elif kind == ("", "Scan"):
-        yield from _scanned(scope, node)
+        yield from (_scanned if opset != BATCHED_SCAN else _scanned_by_row)(scope, node)
     elif kind == ("", "Loop"):
         yield from _looped(scope, node)
 
@@ -117,6 +121,15 @@ def _scanned(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
             yield TIME, _At(scope, name, axis, None)
         if axis in (0, 1):
             yield BATCH, _At(scope, name, 1 - axis, 3)
+
+
+def _scanned_by_row(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:
+    """Yield what the first form of Scan takes: lengths, states, then what is scanned."""
+    count = sum(node.attributes["num_scan_inputs"].integers) if node.attributes else 0
+    for place, name in enumerate(node.inputs):
+        yield BATCH, _At(scope, name, 0, 1 if place == 0 else None)
+        if place >= len(node.inputs) - count:
+            yield TIME, _At(scope, name, 1, None)
 
 
 def _looped(scope: Scope, node: Node) -> Iterator[tuple[str, _At]]:

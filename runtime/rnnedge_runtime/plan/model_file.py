@@ -48,7 +48,7 @@ def _check(model: GraphFile) -> None:
 
 
 def _check_graph(graph: Graph) -> None:
-    if graph.is_sparse:
+    if graph.sparse:
         raise PlanError("the model has sparse weights, which the native engine does not read")
     for tensor in graph.initializers.values():
         _ = tensor.array

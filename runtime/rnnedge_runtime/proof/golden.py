@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from rnnedge_runtime.atomic_file import restore_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
+from rnnedge_runtime.json_record import parse
 from rnnedge_runtime.tensor_file import read_tensor
 
 RECORD = "golden.json"
@@ -33,6 +34,9 @@ MODEL = "model.onnx"
 SET = "test_data_set_"
 FORMAT_VERSION = 1
 """The newest format of the record that this version reads and writes."""
+
+_LONGEST_RECORD = 1 << 22
+"""Characters of the record: it has some 200 for each set."""
 
 _T = TypeVar("_T")
 
@@ -163,14 +167,14 @@ def read_golden(directory: str | os.PathLike[str]) -> Golden:
 
 def _with_record(folder: Path, names: list[str]) -> Golden:
     path = folder / RECORD
-    content = path.read_bytes()
-    try:
-        values = json.loads(content)
-        version = values["format"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise GoldenError(
-            f"{path} is not a readable record of golden vectors: write or copy them again"
-        ) from error
+    with path.open(encoding="utf-8") as file:
+        try:
+            values = parse(file.read(_LONGEST_RECORD + 1), longest=_LONGEST_RECORD)
+            version = values["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise GoldenError(
+                f"{path} is not a readable record of golden vectors: write or copy them again"
+            ) from error
     if type(version) is not int or version > FORMAT_VERSION:
         raise GoldenError(
             f"{path} has format {version!r}, and this version reads formats up to "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import InputError, one_line
 from rnnedge_runtime.scoring.array_rows import READ_ERROR, ArrayRow, batch_of
@@ -251,14 +251,14 @@ class NpzSource:
 
 def _load(path: Path) -> dict[str, Array]:
     try:
-        if path.suffix.lower() == ".npy":
-            return {"": np.load(path, allow_pickle=False)}
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected an npz file: {one_line(error)}") from error
+    return arrays if isinstance(arrays, dict) else {"": arrays}
 
 
 def _read_npy(path: Path) -> Array:
-    array: Array = np.load(path, allow_pickle=False)
+    array = read_arrays(path)
+    if isinstance(array, dict):
+        raise InputError(f"{path}: expected one array (.npy), got an .npz archive")
     return array

@@ -22,6 +22,7 @@ def score_command(
     out: str,
     *,
     column: Sequence[str] = (),
+    constant: Sequence[str] = (),
     memory: str = "512MB",
     **options: Any,
 ) -> tuple[ScoreResult, int]:
@@ -32,6 +33,7 @@ def score_command(
         data: As `score` takes it.
         out: As `score` takes it.
         column: `input=column` for each input, or a column alone for the only one.
+        constant: `input=number` for each input that is the same for every row.
         memory: The budget.
         options: What else `score` takes, by name.
 
@@ -47,7 +49,11 @@ def score_command(
             model,
             data,
             out,
-            columns=_columns(column),
+            columns=_pairs("--column", "column", column),
+            constants={
+                name: _number(name, text)
+                for name, text in _pairs("--constant", "number", constant).items()
+            },
             budget=memory,
             progress=line,
             **options,
@@ -102,18 +108,30 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _columns(given: Sequence[str]) -> Mapping[str, str]:
-    columns: dict[str, str] = {}
+def _pairs(option: str, kind: str, given: Sequence[str]) -> Mapping[str, str]:
+    pairs: dict[str, str] = {}
     for text in given:
-        name, equals, column = text.partition("=")
-        if not (name and equals and column):
-            raise OptionError(f"--column: expected input=column, got {text!r}")
-        columns[name] = column
-    return columns
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise OptionError(f"{option}: expected input={kind}, got {text!r}")
+        pairs[name] = value
+    return pairs
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"--constant: expected {name}=number, got {text!r}") from None
 
 
 HELP = {
     "column": "the column that holds an input [of its name]; may be given again",
+    "constant": "an input that is the same for every row, such as sr=16000; may be given again",
     "id": "the column that is passed on [id, else the number of the row]",
     "keep": "of each output: last, all, or package.module:function [last]",
     "output_name": "an output to keep, also a final state; may be given again [all outputs]",
@@ -133,6 +151,7 @@ HELP = {
 """What each option says of itself, here and in `rnnedge`."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "column": {"action": "append", "default": [], "metavar": "INPUT=COLUMN"},
+    "constant": {"action": "append", "default": [], "metavar": "INPUT=NUMBER"},
     "id": {},
     "keep": {"default": "last"},
     "output_name": {"action": "append", "metavar": "NAME"},

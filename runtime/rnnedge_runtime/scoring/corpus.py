@@ -13,6 +13,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError, WriteError, one_line
@@ -74,6 +77,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
     id: str | None = None,
     keep: str = "last",
     outputs: Sequence[str] | None = None,
+    constants: Mapping[str, ArrayLike] | None = None,
     slots: int = 32,
     chunk: int = 64,
     budget: str | int = "512MB",
@@ -103,6 +107,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
             number of the row; the rows of npy files and readers have the name of the file.
         keep: As `Scorer` takes it.
         outputs: As `Scorer` takes them.
+        constants: As `Scorer` takes them.
         slots: As `Scorer` takes it.
         chunk: As `Scorer` takes it.
         budget: As `Scorer` takes it, for each worker.
@@ -136,6 +141,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
         "id": id,
         "keep": keep,
         "outputs": None if outputs is None else tuple(outputs),
+        "constants": dict(constants or {}),
         "slots": slots,
         "chunk": chunk,
         "budget": budget,
@@ -196,6 +202,9 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     )
     parts = cut([group for found in groups for group in found], part_rows)
     planned = {**options, "budget": scorer.budget, "reader": reader, "part_rows": part_rows}
+    planned["constants"] = {
+        name: np.asarray(value).tolist() for name, value in scorer.constants.items()
+    }
     planned["runtime"] = scorer.session.engine.name
     plan = ScoringPlan(content_digest(content), planned, files, parts)
     stamps = {str(path): stamp_of(path) for path in source.paths}

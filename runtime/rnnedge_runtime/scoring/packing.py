@@ -9,7 +9,7 @@ running ones do, so the chunk is what nearly all slots have left.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,8 +28,11 @@ _MOST_PADDED = 0.1
 """Padding of a call with whole rows."""
 _SHORT_ROWS = 4
 """How many times as many rows as slots a call takes when they are short."""
-_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-"""Rows of a call when fewer are left than there are slots: an engine lays out few shapes."""
+_FEW = 16
+"""Slots up to which a batch becomes smaller with each row that ends; a larger one by an eighth or
+more, since an engine lays out each shape."""
+_APART = 4
+"""Steps between the lengths of chunks, likewise."""
 
 
 @dataclass(slots=True)
@@ -89,10 +92,12 @@ def pack(
     """
     order = np.argsort(-rows.lengths, kind="stable")
     packer = _Packer(model, layout, rows, collector)
+    if layout.single_steps:  # without a state that is carried on, there is one row in a call
+        slots = 1 if layout.packing == "alone" else options.slots
+        _run_continuous(packer, order, replace(options, slots=slots, chunk=1))
+        return packer.tally
     if layout.packing == "continuous":
-        long = order
-        if not layout.single_steps:
-            long = order[: np.searchsorted(-rows.lengths[order], -options.chunk)]
+        long = order[: np.searchsorted(-rows.lengths[order], -options.chunk)]
         _run_continuous(packer, long, options)
         order = order[len(long) :]
     for group in _groups(rows.lengths[order], layout, options):
@@ -107,10 +112,10 @@ def _run_continuous(packer: _Packer, order: Places, options: PackOptions) -> Non
         left = slots.left[slots.left > 0]
         early = int(np.partition(left, len(left) // _EARLY)[len(left) // _EARLY])
         least = 1 if len(left) == 1 else _SHORTEST_CHUNK
-        steps = min(max(early, least), options.chunk, int(left.max()))
-        if packer.layout.single_steps:
-            steps = 1
-        slots.run(steps)
+        steps = max(early, least)
+        if steps > _SHORTEST_CHUNK and len(left) > 1:
+            steps -= steps % _APART
+        slots.run(min(steps, options.chunk, int(left.max())))
 
 
 def _groups(lengths: Places, layout: RowLayout, options: PackOptions) -> Iterator[slice]:
@@ -173,6 +178,7 @@ class _Packer:
             given.spec.name: self._input(given, members, done, run, steps)
             for given in self.layout.inputs
         }
+        inputs.update(self.layout.constants)
         lengths = run if self.layout.lengths and not self.layout.single_steps else None
         result = self.model.run(inputs, lengths=lengths, state=state)
         self.collector.take(result.outputs, members, done, run, left <= steps)
@@ -208,7 +214,7 @@ class _Slots:
     def __init__(self, packer: _Packer, order: Places, count: int) -> None:
         self._packer, self._order, self._next = packer, order, 0
         specs = packer.model.interface.state_inputs
-        self._axes = [spec.axes.index(BATCH) for spec in specs]
+        self._axes = [spec.axes.index(BATCH) if BATCH in spec.axes else None for spec in specs]
         self._specs = specs
         self._members = np.zeros(0, np.int64)
         self._done = np.zeros(0, np.int64)
@@ -227,12 +233,10 @@ class _Slots:
             self._members[filled], self._done[filled] = members, 0
             self.left[filled] = self._packer.rows.lengths[members]
             for array, axis in zip(self._state, self._axes, strict=True):
-                array[(slice(None),) * axis + (filled,)] = 0
+                array[... if axis is None else (slice(None),) * axis + (filled,)] = 0
         active = len(self.left) - len(free) + count
-        if active < len(self.left):
-            size = next((n for n in _BATCHES if n >= active), len(self.left))
-            if 0 < size < len(self.left):
-                self._resize(np.argsort(self.left == 0, kind="stable")[:size])
+        if 0 < active < len(self.left) and (active <= _FEW or active * 8 <= len(self.left) * 7):
+            self._resize(np.argsort(self.left == 0, kind="stable")[:active])
         return active > 0
 
     def run(self, steps: int) -> None:

@@ -24,6 +24,8 @@ _MOST_TASKS = 2048
 """Tasks at a time: each is waited for by a thread."""
 _MOST_LOST = 16
 """How often one task is sent again since its node is gone."""
+_LOOK = 0.5
+"""Seconds after which a thread that waits for a task looks whether the job was given up."""
 _STORE = 128 << 20
 """Bytes of Ray's object store on this machine: all that goes through it are the plan and counts."""
 
@@ -84,17 +86,14 @@ class _RayWorker:
 
     def __init__(self, cluster: _Cluster) -> None:
         self._cluster, self._killed = cluster, threading.Event()
-        self._running: Any = None
 
     def ask(self, task: PartTask, told: Told | None = None) -> PartResult | None:
         """Have a task done, as `WorkerProcess.ask` does; again where its node is gone."""
         ray = self._cluster.ray
         for _ in range(_MOST_LOST):
-            if self._killed.is_set():
-                raise DiedError("it was stopped")
-            self._running = self._cluster.task.remote(self._cluster.call, self._cluster.job, task)
+            running = self._cluster.task.remote(self._cluster.call, self._cluster.job, task)
             try:
-                kind, content = ray.get(self._running)
+                kind, content = self._wait(running)
             except ray.exceptions.WorkerCrashedError:
                 # A task of a removed node ends so too: `halve` finds no row that does it again.
                 raise DiedError("the worker ended") from None
@@ -118,12 +117,23 @@ class _RayWorker:
         """Do nothing: Ray keeps its processes for other tasks."""
 
     def kill(self) -> None:
-        """End the task that runs."""
+        """Give up the task that runs."""
         self._killed.set()
-        running = self._running
-        if running is not None:
-            with suppress(Exception):  # it may have ended, or the cluster
-                self._cluster.ray.cancel(running, force=True)
+
+    def _wait(self, running: Any) -> tuple[str, Any]:
+        """Return what a task gives, unless `kill` is called before.
+
+        A task is cancelled only while it runs: Ray 2.60 may abort the process of the caller where
+        one that has just ended is.
+        """
+        ray = self._cluster.ray
+        while not ray.wait([running], timeout=_LOOK)[0]:
+            if self._killed.is_set():
+                with suppress(Exception):  # the cluster may be gone
+                    ray.cancel(running)
+                raise DiedError("it was stopped")
+        answer: tuple[str, Any] = ray.get(running)
+        return answer
 
 
 def _do_remotely(call: str, job: Job, task: PartTask) -> tuple[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from rnnedge_runtime.binding import dtype_of
+from rnnedge_runtime.binding import Array, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 from rnnedge_runtime.errors import InputError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.streaming.constant_inputs import take_constants
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Packing: TypeAlias = Literal["continuous", "padded", "equal", "alone"]
 """`continuous`: slots that are filled again when a row ends, its state carried from call to call.
@@ -77,6 +81,7 @@ class RowLayout:
         most: The most rows of a call; None where the model takes any number.
         single_steps: Whether the model takes one step a call, without an axis for the time.
         lengths: Whether the model takes the lengths of the rows.
+        constants: Inputs that are the same in every call, by name.
     """
 
     inputs: tuple[RowInput, ...]
@@ -85,6 +90,7 @@ class RowLayout:
     most: int | None
     single_steps: bool
     lengths: bool
+    constants: Mapping[str, Array]
 
     @property
     def bytes_in(self) -> int:
@@ -97,20 +103,30 @@ class RowLayout:
         return max(1, sum(_bytes(output) for output in self.outputs))
 
 
-def row_layout(model: LoadedModel, outputs: Sequence[str] | None = None) -> RowLayout:
+def row_layout(
+    model: LoadedModel,
+    outputs: Sequence[str] | None = None,
+    constants: Mapping[str, ArrayLike] | None = None,
+) -> RowLayout:
     """Find out how rows are packed for a model.
 
     Args:
         model: The model.
         outputs: The names of the outputs to keep; None keeps those that are not a final state, or
             all of a model that has no others.
+        constants: Inputs that are the same in every call, by name.
 
     Raises:
-        InputError: If the model takes no rows of this kind, or an output is unknown.
+        InputError: If the model takes no rows of this kind, an output is unknown, or a constant
+            does not fit.
     """
     model.probe_axes()
     interface = model.interface
-    specs = interface.data_inputs
+    specs, fixed_inputs, _ = take_constants(interface, constants or None, {})
+    for name in fixed_inputs:
+        spec = next(spec for spec in interface.inputs if spec.name == name)
+        if BATCH in spec.axes:
+            raise InputError(f"constants: {spec} has an axis named {BATCH}: give it as a column")
     if not specs:
         raise InputError("the model has no data inputs: there is nothing to score")
     timed = any(TIME in spec.axes for spec in specs)
@@ -130,6 +146,7 @@ def row_layout(model: LoadedModel, outputs: Sequence[str] | None = None) -> RowL
         1 if one_row else None,
         single_steps,
         interface.lengths is not None,
+        fixed_inputs,
     )
 
 
@@ -155,9 +172,12 @@ def _packing(
 ) -> Packing:
     """Return the best packing that is right for a model."""
     interface = model.interface
+    if single_steps:
+        rows_share = all(BATCH in spec.axes for spec in interface.state_inputs)
+        return "continuous" if rows_share else "alone"
     kinds = {output.kind for output in outputs}
     ends_matter = "value" in kinds and interface.lengths is None
-    if "own" in kinds or (ends_matter and not single_steps):
+    if "own" in kinds or ends_matter:
         return "equal"
     chunks = bool(interface.states) and not model.hindrances
     states = [*interface.state_inputs]
@@ -228,6 +248,10 @@ def _batch_axis(spec: TensorSpec) -> int:
     if spec.axes.count(BATCH) == 1:
         return spec.axes.index(BATCH)
     ones = [at for at, axis in enumerate(spec.axes[:2]) if axis == 1]
+    if not spec.axes:
+        raise InputError(
+            f"{spec}: is the same for every row: give its value in constants= (--constant)"
+        )
     if BATCH in spec.axes or not ones:
         raise InputError(
             f"{spec}: expected a batch axis of any size: export the model with a dynamic batch"

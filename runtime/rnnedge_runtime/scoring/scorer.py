@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
@@ -69,6 +70,7 @@ class Scorer:
         id: str | None = None,
         keep: str = "last",
         outputs: Sequence[str] | None = None,
+        constants: Mapping[str, ArrayLike] | None = None,
         slots: int = 32,
         chunk: int = 64,
         budget: str | int = "512MB",
@@ -89,6 +91,7 @@ class Scorer:
                 text or an array, or several by name.
             outputs: The outputs to keep, final states among them; None keeps all but the final
                 states.
+            constants: Inputs that are the same for every row, by name, such as `{"sr": 16000}`.
             slots: How many rows share a call, 1 or more.
             chunk: The most steps of a call in which rows carry their state on, 1 or more.
             budget: How much memory may be used, such as `512MB`, or bytes.
@@ -103,6 +106,7 @@ class Scorer:
         self.model = model if isinstance(model, bytes) else os.path.abspath(model)
         self.columns, self.id, self.keep = dict(columns or {}), id, check_keep(keep)
         self.outputs = None if outputs is None else tuple(outputs)
+        self.constants = dict(constants or {})
         self.slots, self.chunk, self.runtime = slots, chunk, runtime
         self.budget = bytes_of("budget", budget)
         self.tally, self.failed = Tally(), 0
@@ -117,6 +121,7 @@ class Scorer:
                 "id": self.id,
                 "keep": self.keep,
                 "outputs": self.outputs,
+                "constants": self.constants,
                 "slots": self.slots,
                 "chunk": self.chunk,
                 "budget": self.budget,
@@ -318,7 +323,7 @@ class Scorer:
             return self._opened
         arrow()
         session = Session(self.model, threads=1, engine=self.runtime)
-        layout, example = prove_packing(session, self.outputs, slots=self.slots)
+        layout, example = prove_packing(session, self.outputs, self.constants, slots=self.slots)
         unknown = set(self.columns) - {given.spec.name for given in layout.inputs}
         if unknown:
             names = ", ".join(given.spec.name for given in layout.inputs)

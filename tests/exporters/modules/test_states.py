@@ -116,10 +116,22 @@ def test_by_default_what_cannot_be_streamed_is_a_note(tmp_path: Path) -> None:
     assert not result.contract.interface.states
 
 
-def test_true_names_a_learned_start(tmp_path: Path) -> None:
-    module, example = module_zoo.MODULES["learned_start"]
+class ComputedStart(nn.Module):
+    """Starts from what it computes of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.start = nn.GRU(3, 4, batch_first=True), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.rnn(x, self.start(x.amax(1))[None])[0]
+        return output
+
+
+def test_true_names_a_start_that_depends_on_the_input(tmp_path: Path) -> None:
+    example, path = (torch.zeros(2, 5, 3),), tmp_path / "m.onnx"
     with pytest.raises(rnnedge.ExportError, match="rnn starts from a state that the module"):
-        rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, states=True)
+        rnnedge.export(ComputedStart(), path, example_inputs=example, states=True)
 
 
 def test_an_axis_that_stays_fixed_is_a_note(tmp_path: Path, worker: Worker) -> None:

@@ -215,6 +215,43 @@ AXES: list[tuple[str, dict[str, int]]] = [
 ]
 
 
+HALVES = [
+    *[0.0, -0.0, 1.0, 1 / 3, 65504.0, 65519.0, 65520.0, 1e9, -1e9, float("inf"), 2**-14, 2**-24],
+    *[2**-25, 2**-25 * 1.5, 2**-26, 1 + 2**-11, 1 + 3 * 2**-11, 2047.5, 2048.5, 2049.5, -6e-5],
+    *[0.1, 0.2, 0.3, 5.96e-8, 8.9e-8, 6.1e-5, 1023.75, 4097.0, 33000.5, -1e-7],
+]
+CONVERSIONS = [
+    *[("float64", ["0.5", "-2.75", "1e300", "300.0"], to) for to in ("float32", "bool")],
+    *[("float32", ["0.5", "-2.75", "100.0"], to) for to in ("int8", "int32", "int64", "float64")],
+    *[("int64", ["0", "-1", "9007199254740993"], to) for to in ("float64", "int32", "uint8")],
+    *[("int64", ["0", "-1", "1099511627777"], to) for to in ("bool", "uint64", "float32")],
+    *[("uint64", ["0", "18446744073709551615"], to) for to in ("int64", "uint32", "float32")],
+    *[("bool", ["0", "1"], to) for to in ("float32", "int64", "float16")],
+    *[("float16", ["0.5", "-2.75", "100.0"], to) for to in ("float32", "int64", "int16", "bool")],
+]
+"""Values that numpy defines the conversion of."""
+
+
+def _conversions() -> list[dict[str, Any]]:
+    found = []
+    for source, texts, to in CONVERSIONS:
+        read = float if "float" in source else int
+        array = np.array([read(text) for text in texts], source)
+        with np.errstate(over="ignore"):
+            made = array.astype(to)
+        expected = made.view(np.uint16) if to == "float16" else made
+        given = array.view(np.uint16) if source == "float16" else array
+        values = [[str(value) for value in part.tolist()] for part in (given, expected)]
+        found.append({"from": source, "to": to, "given": values[0], "expected": values[1]})
+    return found
+
+
+def _halves() -> list[list[str]]:
+    with np.errstate(over="ignore"):
+        bits = np.array(HALVES, np.float64).astype(np.float16).view(np.uint16)
+    return [[str(value), str(one)] for value, one in zip(HALVES, bits.tolist(), strict=True)]
+
+
 def _array(about: Any) -> Any:
     if not isinstance(about, dict):
         return about
@@ -383,6 +420,8 @@ def export_models(folder: Path) -> None:
         "streams": _streams(folder, sessions),
         "empty": _empty(sessions),
         "axes": [[axis, sizes, size_of(axis, sizes)] for axis, sizes in AXES],
+        "conversions": _conversions(),
+        "halves": _halves(),
         "contract": entry,
         "contracts": _contracts(entry),
     }

@@ -183,3 +183,24 @@ def test_rounding_by_the_scale_of_the_batch_is_a_note(found: Found) -> None:
     finding = found(handmade.with_head(rows))["row-coupling"]
     assert finding.severity == "note"
     assert "one scale for the whole batch" in finding.problem
+
+
+@pytest.mark.parametrize(
+    ("batch", "time"), [("batch", "time"), ("p", "q"), (1, 3)], ids=["named", "unnamed", "fixed"]
+)
+def test_the_scan_of_opset_8_has_rows_first(
+    batch: int | str, time: int | str, found: Found
+) -> None:
+    def value(name: str, *axes: int | str) -> onnx.ValueInfoProto:
+        return handmade.value(name, list(axes))
+
+    body = helper.make_graph(
+        [NODE("Add", ["s", "x"], ["after"]), NODE("Identity", ["after"], ["y"])],
+        "body",
+        [value("s", 2), value("x", 2)],
+        [value("after", 2), value("y", 2)],
+    )
+    scan = NODE("Scan", ["", "initial", "frames"], ["final", "sums"], num_scan_inputs=1, body=body)
+    inputs = [value("initial", batch, 2), value("frames", batch, time, 2)]
+    outputs = [value("final", batch, 2), value("sums", batch, time, 2)]
+    assert "row-coupling" not in found(handmade.build([scan], inputs, outputs, {}, opset=8))

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from rnnedge import Report, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import make_inputs
-from rnnedge_runtime import WriteError
+from rnnedge_runtime import Session, WriteError
 from rnnedge_runtime.proof.golden import Golden, read_golden
+from rnnedge_runtime.proof.golden_check import check_golden
 
 
 class Tagger(nn.Module):
@@ -257,3 +258,30 @@ def test_failing_case_of_a_model_that_raises_has_no_answer(model: Path, failing:
 def test_no_failing_case_is_written_when_the_model_passes(model: Path, failing: Path) -> None:
     assert _validate(model, _write_lstm(model), failing=failing, quick=True)
     assert not failing.exists()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_integers_rounded_by_other_threads_are_allowed(seed: int, tmp_path: Path) -> None:
+    """Threads share the rows of a batch, and each rounds its own over their range."""
+    torch.manual_seed(seed)
+    layer = nn.LSTM(3, 4)
+    model, folder = tmp_path / "model.onnx", tmp_path / "vectors"
+    export(layer, model, quantize="int8:all")
+    assert validate(model, against=layer, isolated=False, golden=folder)
+    golden = read_golden(folder)
+    for threads in (1, 2, 3):
+        findings = check_golden(Session(model, threads=threads), golden, model=model)
+        assert all(finding.passed for finding in findings), (threads, findings)
+
+
+def test_wrong_integers_are_not_allowed(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer = nn.LSTM(3, 4)
+    model, folder, other = tmp_path / "model.onnx", tmp_path / "vectors", tmp_path / "other.onnx"
+    export(layer, model, quantize="int8:all")
+    assert validate(model, against=layer, isolated=False, golden=folder)
+    with torch.no_grad():
+        layer.weight_hh_l0[0] *= 1.5
+    export(layer, other, quantize="int8:all")
+    findings = check_golden(Session(other, threads=1), read_golden(folder))
+    assert not all(finding.passed for finding in findings if finding.passed is not None)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,7 +68,7 @@ class Ray:
 
     def __init__(self, fail=lambda task: None):
         self.fail, self.started, self.tasks = fail, None, []
-        self.process = threading.Lock()
+        self.process, self.stuck, self.cancelled = threading.Lock(), False, []
 
     def is_initialized(self):
         return False
@@ -95,8 +96,13 @@ class Ray:
             self.fail(task)
             return function(call, job, task)
 
-    def cancel(self, running, *, force):
-        assert force
+    def wait(self, running, *, timeout):
+        if self.stuck:
+            time.sleep(timeout / 10)
+        return ([], running) if self.stuck else (running, [])
+
+    def cancel(self, running):
+        self.cancelled.append(running)
 
 
 @pytest.fixture
@@ -184,6 +190,23 @@ def test_an_error_of_a_part_is_raised(run):
     rows = [*ROWS[:3], None, *ROWS[4:]]
     with pytest.raises(InputError, match=r"row 3: .*strict stops at the first error"):
         run(rows=rows, strict=True)
+
+
+def test_what_still_runs_when_the_job_fails_is_given_up(run):
+    """And nothing else is cancelled."""
+
+    def fail(task):
+        run.fakes[-1].stuck = True
+        raise RayTaskError(RuntimeError("broken"))
+
+    with pytest.raises(EngineError, match="a task of Ray failed: broken"):
+        run(fail, workers=3)
+    assert len(run.fakes[-1].cancelled) <= 2
+
+
+def test_nothing_is_cancelled_when_all_went_well(run):
+    run()
+    assert not run.fakes[-1].cancelled
 
 
 def test_a_node_without_the_package_is_named(run):

@@ -94,8 +94,8 @@ def test_a_row_that_ends_its_process_is_found_and_marked(job):
         *arguments,
         out,
         columns={"input": "frames"},
-        part_rows=20,
-        workers=2,
+        part_rows=4,
+        workers=1,
         keep="of_rows:dies",
         progress=lambda progress: seen.append((progress.rows_done, progress.failed_rows)),
     )
@@ -150,7 +150,7 @@ def killed_and_resumed(arguments, kills, seed):
     return score(*arguments, columns={"input": "frames"}, part_rows=4, workers=2)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [1, pytest.param(30, marks=pytest.mark.full)])
 def test_a_job_that_is_killed_goes_on_to_the_same_answers(job, tmp_path, kills):
     rows, (model, data, out) = job
     pq.write_table(table_of(rows * (1 + kills // 10)), data, row_group_size=11)

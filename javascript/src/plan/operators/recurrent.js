@@ -8,7 +8,7 @@
 import { PlanError } from "../../errors.js";
 import { label } from "../model-file.js";
 import { arrayOf, concatenated } from "../nd-array.js";
-import { DirectionWeights } from "../packing.js";
+import { LayerWeights } from "../packing.js";
 import { OPERATION } from "../recipe.js";
 import { constants, picked, transposed } from "./views.js";
 
@@ -43,7 +43,7 @@ const GATES = { RNN: [0], LSTM: [0, 2, 3, 1], GRU: [1, 0, 2] };
  * Write down the call of one direction.
  *
  * @param {Tracer} tracer
- * @param {DirectionWeights} weights
+ * @param {LayerWeights} weights
  * @param {Direction} direction
  */
 export function runDirection(tracer, weights, { backward, x, h0, c0, lengths, y, hN, cN }) {
@@ -73,7 +73,7 @@ export function runDirection(tracer, weights, { backward, x, h0, c0, lengths, y,
   });
 }
 
-/** @type {WeakMap<DirectionWeights, number>} */
+/** @type {WeakMap<LayerWeights, number>} */
 const NUMBERS = new WeakMap();
 let numbered = 0;
 
@@ -81,7 +81,7 @@ let numbered = 0;
  * Return the weights of one direction as its call takes them; made once.
  *
  * @param {Tracer} tracer
- * @param {DirectionWeights} weights
+ * @param {LayerWeights} weights
  */
 function packed(tracer, weights) {
   const { hiddenSize: hidden, stateSize: state, weightIh, weightHh } = weights;
@@ -260,14 +260,14 @@ function direction(operator, { w, r, b }, before, relu) {
     weightIh: inOrder(w, order).cast("float32"),
     weightHh: inOrder(r, order).cast("float32"),
   };
-  if (b === undefined) return new DirectionWeights(own);
+  if (b === undefined) return new LayerWeights(own);
   const half = b.size / 2;
   const [biasIh, biasHh] = [b.rows(0, half), b.rows(half, b.size)].map((part) =>
     inOrder(part, order),
   );
-  if (cell !== "gru") return new DirectionWeights({ ...own, bias: sum(biasIh, biasHh, half) });
+  if (cell !== "gru") return new LayerWeights({ ...own, bias: sum(biasIh, biasHh, half) });
   const reset = (half / 3) * 2;
-  return new DirectionWeights({
+  return new LayerWeights({
     ...own,
     bias: sum(biasIh, biasHh, reset),
     biasN: biasHh.rows(reset, half),

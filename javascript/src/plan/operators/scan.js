@@ -3,7 +3,7 @@
 import { PlanError } from "../../errors.js";
 import { isGraph, label } from "../model-file.js";
 import { zeros } from "../nd-array.js";
-import { DirectionWeights } from "../packing.js";
+import { LayerWeights } from "../packing.js";
 import { OPERATION } from "../recipe.js";
 import { Constant, View } from "../values.js";
 import { NoMatch, readSteps } from "./cell-pattern.js";
@@ -152,7 +152,7 @@ function weightsOf(step, rows, given) {
     bias = sum(bias ?? zeros("float32", other.shape), other, reset);
     biasN = other.rows(reset, other.size);
   }
-  return new DirectionWeights({
+  return new LayerWeights({
     cell,
     nonlinearity,
     weightIh: inOrder(rows, order),
