@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from rnnedge.app.site import Site
 from rnnedge.corpus.comparison import CorpusComparison
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.fixing import Treatment
@@ -320,6 +321,21 @@ def triton_schema(writer: Writer) -> Schema:
     )
 
 
+def app_schema(writer: Writer) -> Schema:
+    """`rnnedge app`."""
+    meanings = attributes(Site)
+    return writer.object(
+        {
+            "written": (str, meanings["folder"]),
+            "engine": (str, meanings["engine"]),
+            "why": (str, meanings["why"]),
+            "reference": (str, meanings["reference"]),
+            "sets": (int, meanings["sets"]),
+            "bytes": (int, meanings["bytes"]),
+        }
+    )
+
+
 def _on_device(writer: Writer, **properties: tuple[Any, str]) -> Schema:
     schema = writer.object({**properties, "machine": (dict[str, Any], "What it ran on.")})
     schema["properties"]["machine"] = writer.object(_ENGINE)
@@ -374,6 +390,7 @@ COMMANDS = {
     "score": lambda writer: writer.of(ScoreResult),
     "tune": tune_schema,
     "triton": triton_schema,
+    "app": app_schema,
     "device_info": info_schema,
     "device_check": check_schema,
     "device_bench": device_bench_schema,
