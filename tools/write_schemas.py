@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from rnnedge.app.site import Site
 from rnnedge.corpus.comparison import CorpusComparison
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.fixing import Treatment
@@ -323,15 +322,14 @@ def triton_schema(writer: Writer) -> Schema:
 
 def app_schema(writer: Writer) -> Schema:
     """`rnnedge app`."""
-    meanings = attributes(Site)
     return writer.object(
         {
-            "written": (str, meanings["folder"]),
-            "engine": (str, meanings["engine"]),
-            "why": (str, meanings["why"]),
-            "reference": (str, meanings["reference"]),
-            "sets": (int, meanings["sets"]),
-            "bytes": (int, meanings["bytes"]),
+            "written": (str, "The folder to serve."),
+            "engine": (Literal["wasm", "onnxruntime"], "What computes the model in the page."),
+            "why": (str, "Why that engine."),
+            "reference": (str, "What gave the expected answers of the vectors."),
+            "sets": (int, "How many calls the page proves."),
+            "bytes": (int, "Of all files."),
         }
     )
 

@@ -24,12 +24,12 @@ from typing import Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
 import rnnedge
 from benchmarks.claims.cases import EXPORTED, SIZES, ExportCase, cases
+from rnnedge_runtime.engine.library import onnxruntime
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "claims"
 TIME_LIMIT = 120

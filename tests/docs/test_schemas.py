@@ -44,6 +44,7 @@ COMMANDS = [
     ("device_score", "score gru.onnx x.npz -o scored_there", 0),
     ("app", "app gru.onnx -o page", 0),
     ("triton", "triton gru.onnx -o repository", 0),
+    ("app", "app gru.onnx -o site", 0),
     ("device_info", "info gru.onnx", 0),
     ("device_info", "info theirs.onnx", 0),
     ("device_check", "check gru.onnx", 0),

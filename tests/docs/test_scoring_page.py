@@ -18,7 +18,11 @@ pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402 - pyarrow may be missing
 
 PAGE = ROOT / "docs" / "scoring.md"
-BLOCKS = [block for block in read_blocks(PAGE) if block.language in ("python", "console")]
+BLOCKS = [
+    block
+    for block in read_blocks(PAGE)
+    if block.language in ("python", "console") and not block.reason.startswith("installs")
+]
 ENGINES = ("ray", "pyspark", "daft")
 LENGTHS = (5, 1, 30, 9)
 
