@@ -42,7 +42,6 @@ COMMANDS = [
     ("compare", "compare gru.onnx small.onnx x.npz", 0),
     ("score", "score gru.onnx x.npz -o scored", 0),
     ("device_score", "score gru.onnx x.npz -o scored_there", 0),
-    ("app", "app gru.onnx -o page", 0),
     ("triton", "triton gru.onnx -o repository", 0),
     ("app", "app gru.onnx -o site", 0),
     ("device_info", "info gru.onnx", 0),
