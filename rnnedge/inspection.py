@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ class Inspection:
         layers: The recurrent layers.
         interface: Inputs, outputs, states and lengths.
         contract: What rnnedge promised, or None.
+        metadata: What the user keeps in the file.
         session: Where nodes run, what a stream keeps between calls, and its delay.
         work: Of one step with one row, or None where it cannot be counted.
         memory: Resident memory of the process before and after the model was opened and run at
@@ -84,6 +85,7 @@ class Inspection:
     layers: tuple[LayerSummary, ...]
     interface: Interface
     contract: Contract | None
+    metadata: Mapping[str, Any]
     session: SessionInfo
     work: Work | None
     memory: Memory | None
@@ -133,6 +135,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
         layers=layers,
         interface=session.interface,
         contract=contract,
+        metadata=session.metadata,
         session=session.info,
         work=_work_of_a_step(session, path),
         memory=memory,

@@ -23,7 +23,7 @@ from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.lowerings import INT8_LOWERINGS as INT8_LOWERINGS
 from rnnedge_exporters.lowerings import LOWERINGS as LOWERINGS
 from rnnedge_exporters.modules.wrappers import unwrapped
-from rnnedge_exporters.onnx_model.serialize import serialize
+from rnnedge_exporters.onnx_model.serialize import serialize, user_entry
 from rnnedge_exporters.option_values import (
     DType,
     Quantize,
@@ -40,6 +40,7 @@ from rnnedge_exporters.versions import HIGHEST_OPSET as HIGHEST_OPSET
 from rnnedge_exporters.versions import LOWEST_OPSET as LOWEST_OPSET
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.notebook import html_table
 from rnnedge_runtime.write_target import ONNX, check_target
 
 
@@ -78,6 +79,24 @@ class ExportResult:
             f"{self.sha256[:12]}, weights digest {weights[:12]})"
         )
 
+    def __repr__(self) -> str:
+        """Return the line of `str`."""
+        return f"ExportResult({self})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the file, what was done to weights, and the notes."""
+        rows = [
+            (
+                layer.name or layer.kind,
+                layer.done,
+                f"{layer.bytes_before:,}",
+                f"{layer.bytes_after:,}",
+            )
+            for layer in self.quantization
+        ]
+        rows += [("note", note, "", "") for note in self.notes]
+        return html_table(str(self), ("layer", "what was done", "bytes before", "after"), rows)
+
 
 @by_name(2, "rnnedge.export(model, 'model.onnx', example_inputs=(x,))", TORCH_EXPORT)
 def export(  # noqa: PLR0913 - each is an option given by name
@@ -95,6 +114,7 @@ def export(  # noqa: PLR0913 - each is an option given by name
     keep_float32: Collection[str] = (),
     calibrate: Data | Moments | None = None,
     opset: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
     batch: int = 1,
     max_steps: int | None = None,
     validate: bool = True,
@@ -148,6 +168,8 @@ def export(  # noqa: PLR0913 - each is an option given by name
             on those that nothing was chosen with; `result.quantization` says what was taken.
         opset: Version of the ONNX operator set, from `LOWEST_OPSET` (for a module 18) to
             `HIGHEST_OPSET`; None takes the lowest, which the most runtimes load.
+        metadata: What you want to keep in the file, by name, such as `{"labels": ["yes", "no"],
+            "sample_rate": 16000}`: text, numbers, lists, dicts. `Session.metadata` gives it back.
         batch: With `target="c"`, the rows of each call.
         max_steps: With `target="c"`, the steps of the whole sequences that the program runs, for a
             model that cannot run step by step; None writes a step function.
@@ -166,14 +188,26 @@ def export(  # noqa: PLR0913 - each is an option given by name
         WriteError: When the file must not or cannot be written.
         WeightsError: When a weight cannot be written in the type that was asked for.
         InputError: When the sequences are not what the model takes.
+        OptionError: When `metadata` holds what a file cannot keep.
 
     Warns:
         WeightsWarning: When a weight holds NaN or infinity.
+
+    Example:
+        >>> layer = torch.nn.GRU(8, 16)
+        >>> rnnedge.export(layer, "model.onnx")
+        ExportResult(model.onnx (...))
+        >>> kept = {"labels": ["yes", "no"], "sample_rate": 16000}
+        >>> rnnedge.export(layer, "small.onnx", quantize="int8", metadata=kept).path.name
+        'small.onnx'
     """
     check_export_call(model, path)
+    user_entry(metadata)  # refused before any work is done
     protected = data_files(calibrate)
     _check_choices(opset, target, lowering)
-    as_program = check_program_options(target, path, batch=batch, max_steps=max_steps)
+    as_program = check_program_options(
+        target, path, batch=batch, max_steps=max_steps, metadata=metadata
+    )
     if as_program:
         check_program_folder(path, force=force)
     else:
@@ -216,7 +250,7 @@ def export(  # noqa: PLR0913 - each is an option given by name
                 calibrate = collect_moments(model, interface, read_sequences(calibrate, interface))
             options = replace(options, moments=calibrate)
         made = build(options)
-    content = serialize(made.graph, made.contract)
+    content = serialize(made.graph, made.contract, metadata)
     program = None
     if as_program:
         program = write_program(content, path, batch=batch, max_steps=max_steps, force=force)

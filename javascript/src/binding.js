@@ -179,6 +179,9 @@ export function bound(spec, value, sizes, ErrorType) {
   return tensor;
 }
 
+/** Advice, as the end of a sentence. */
+export const EXCHANGED = "; time and batch of the input seem to be exchanged";
+
 /**
  * Check the lengths of rows, integers [batch] from 0 to time; undefined is an unknown size.
  *
@@ -189,20 +192,24 @@ export function bound(spec, value, sizes, ErrorType) {
  */
 export function boundLengths(name, lengths, batch, time) {
   const values = asTensor(name, lengths, InputError);
-  if (!["i", "u"].includes(dtypeOf(values.dtype)?.kind ?? "") && values.size) {
+  if (!isWhole(values.dtype) && values.size) {
     throw new InputError(
       `${name}: expected integers, got ${values.dtype}; convert them with .astype('int64')`,
     );
   }
   if (values.shape.length !== 1 || (batch !== undefined && values.size !== batch)) {
     const rows = batch === undefined ? "row" : `of the ${batch} row(s)`;
-    throw new InputError(
-      `${name}: expected one length for each ${rows} of the batch, ` +
-        `got shape [${values.shape.join(", ")}]`,
-    );
+    const advice = String(values.shape) === String(time) ? EXCHANGED : "";
+    const message = `${name}: expected one length for each ${rows} of the batch, got shape`;
+    throw new InputError(`${message} [${values.shape.join(", ")}]${advice}`);
   }
   checkRange(name, values, time);
   return values;
+}
+
+/** @param {string} dtype */
+function isWhole(dtype) {
+  return ["i", "u"].includes(dtypeOf(dtype)?.kind ?? "");
 }
 
 /**
@@ -279,6 +286,31 @@ function mismatch(spec, tensor, sizes) {
     const shape = [...tensor.shape];
     shape.splice(spec.axes.indexOf(BATCH), 0, 1);
     message += `; one sequence is a batch of 1: x.reshape([${shape.join(", ")}])`;
+  } else if (sameRank) {
+    message += moved(spec, tensor, sizes);
   }
   return message;
+}
+
+/**
+ * Say how the axes would fit in another order, as the end of a sentence, or nothing.
+ *
+ * @param {TensorSpec} spec
+ * @param {Tensor} tensor
+ * @param {Sizes} sizes
+ */
+function moved({ axes }, { shape }, sizes) {
+  const isFixed = (/** @type {number} */ place) => typeof axes[place] === "number";
+  const wrong = shape.flatMap((size, place) =>
+    isFixed(place) && axes[place] !== size ? [place] : [],
+  );
+  const [to] = wrong;
+  if (to === undefined) {
+    // A state, or a second input, of another batch than the first.
+    const [time, rows] = [sizes.get(TIME), shape[axes.indexOf(BATCH)]];
+    return rows !== undefined && rows === time && rows !== sizes.get(BATCH) ? EXCHANGED : "";
+  }
+  const from = shape.findIndex((size, place) => size === axes[to] && !isFixed(place));
+  if (wrong.length > 1 || from < 0) return "";
+  return `; its axis of ${axes[to]} stands at ${from}, and belongs at ${to}`;
 }

@@ -5,9 +5,14 @@ import { test } from "node:test";
 
 import { cases, openWithZeros, valueOf, valuesOf } from "./helpers/models.js";
 
+/** What Tensors have no method for is told in words. */
+const MOVED = /; its axis of \d+ stands at \d+, and belongs at \d+$/u;
+
 /** Remedies that are code: Python's, and what stands for it here. */
 const REMEDIES = [
   [/x\[[^\]]*\]$/u, /x\.reshape\(\[[\d, ]*\]\)$/u],
+  [/exchanged: x\.swapaxes\(0, 1\)$/u, /exchanged$/u],
+  [/; to move its axis of (\d+) there: np\.moveaxis\(x, (\d+), (\d+)\)$/u, MOVED],
   [/Session\.pool\(capacity=\.\.\.\)$/u, /Session\.pool\(\{ capacity \}\)$/u],
   [/Session\.pool\(constants=\{.*\}\)$/u, /Session\.pool\(\{ constants: \{ .* \} \}\)$/u],
 ];

@@ -216,3 +216,18 @@ for (const { model, shape, outputs } of cases.empty) {
     assert.equal(engine.runs, 0);
   });
 }
+
+test("frames without a batch axis in a stream of one row", async () => {
+  const { session } = await openWithZeros("gru");
+  const [stream, pair] = [session.stream(), session.stream({ batch: 2 })];
+  const frame = new Tensor("float32", new Float32Array(3), [3]);
+  assert.deepEqual((await stream.step(frame)).shape, [4]);
+  assert.deepEqual((await stream.step({ input: frame })).shape, [4]);
+  assert.deepEqual((await stream.step(frame.reshape([1, 3]))).shape, [1, 4]);
+  assert.deepEqual((await stream.step(frame.reshape([1, 1, 3]))).shape, [1, 1, 4]);
+  assert.deepEqual((await stream.step(new Float32Array(3))).shape, [1, 4]);
+  await assert.rejects(pair.step(frame), {
+    name: "InputError",
+    message: /; the stream has 2 rows, and takes a frame of each in one array$/u,
+  });
+});

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import rnnedge
 from rnnedge.cli.app_command import app
 from rnnedge.cli.bench_command import bench
 from rnnedge.cli.compare_command import compare
+from rnnedge.cli.completion_command import VARIABLE, completion
 from rnnedge.cli.doctor_command import doctor
 from rnnedge.cli.export_command import export
 from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
 from rnnedge.cli.score_command import score
+from rnnedge.cli.sign_of_life import sign_of_life
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
@@ -44,14 +47,18 @@ def commands() -> None:
     """  # noqa: D301  # \b is click's own mark
 
 
-for command in (export, validate, inspect, run, bench, tune, doctor, score, compare, triton, app):
+for command in (
+    *(export, validate, inspect, run, bench, tune, doctor, score, compare, triton, app),
+    completion,
+):
     commands.add_command(command)
+commands.add_command(inspect, "info")  # as `python -m rnnedge_runtime info`
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; an error is one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given:
+    if not given and VARIABLE not in os.environ:
         context = click.Context(commands, info_name="rnnedge", **commands.context_settings)
         click.echo(commands.get_help(context), err=True)
         sys.exit(2)
@@ -68,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 click.echo(line, err=True)
 
         warnings.showwarning = show
-        _run(given)
+        with sign_of_life():
+            _run(given)
 
 
 def _run(arguments: list[str]) -> NoReturn:

@@ -6,23 +6,33 @@ import shlex
 
 import click
 
-from rnnedge.cli.options import json_option
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import OPENED, OUTPUT, PROOF, json_option
 from rnnedge.cli.output import print_json, print_lines
 
 
-@click.command()
-@click.argument("model")
-@click.option("-o", "--output", required=True, help="The folder of the page.")
-@click.option(
+@click.command(
+    cls=Command,
+    short_help="Write a page that proves MODEL in a browser.",
+    examples=("rnnedge app model.onnx -o site",),
+    extra="one MODEL is written; the folder is -o {extra}",
+)
+@click.argument("model", type=FILE)
+@option("-o", "--output", group=OUTPUT, type=FILE, required=True, help="The folder of the page.")
+@option(
     "--golden",
     "vectors",
-    help="A folder of golden vectors, which `rnnedge validate --golden` writes [what this machine "
-    "answers].",
+    group=PROOF,
+    type=FILE,
+    shown="what this machine answers",
+    help="A folder of golden vectors, which `rnnedge validate --golden` writes.",
 )
-@click.option(
+@option(
     "--onnxruntime-web",
-    help="The folder of the npm package, for a model that rnnedge's own engine does not know "
-    "[node_modules/onnxruntime-web].",
+    group=OPENED,
+    type=FILE,
+    shown="node_modules/onnxruntime-web",
+    help="The folder of the npm package, for a model that rnnedge's own engine does not know.",
 )
 @json_option
 def app(

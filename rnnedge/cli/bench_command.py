@@ -29,6 +29,7 @@ BESIDE = "What it is compared with"
 
 @click.command(
     cls=Command,
+    short_help="Measure how long MODEL takes, alone or next to others.",
     examples=(
         "rnnedge bench model.onnx",
         "rnnedge bench model.onnx --shape 100x1 --against weights.pt --beside torch",

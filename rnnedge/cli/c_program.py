@@ -34,6 +34,8 @@ def program_options(output: str, given: dict[str, Any]) -> dict[str, Any] | None
     """
     options = {name: given.pop(name) for name in ("batch", "max_steps")}
     if given["target"] == "c" and not is_onnx_name(output):
+        if given["metadata"]:
+            raise click.UsageError("--metadata: a C program has no place for it: leave it out")
         return options
     context = click.get_current_context()
     for name in options:

@@ -8,41 +8,65 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import force_option, json_option
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import OPENED, OUTPUT, PROOF, force_option, json_option
 from rnnedge.cli.output import print_json, print_lines, progress_bar
 from rnnedge.errors import UnequalError
 
 _RUNTIME = click.Choice(["auto", "onnxruntime", "native"])
+_CORPUS = "The corpus"
 _SOME_FAILED = 4
 """Exit code: rows of the corpus could not be scored."""
 
 
-@click.command()
-@click.argument("a")
-@click.argument("b")
-@click.argument("data")
-@click.option("-o", "--output", help="A report to write: .html, one page, or .json, every number.")
-@click.option(
+@click.command(
+    cls=Command,
+    short_help="Compare what two models answer to the rows of a corpus.",
+    examples=(
+        "rnnedge compare model.onnx small.onnx rows.npz",
+        "rnnedge compare model.onnx small.onnx rows.npz --max-difference 1 -o c.html",
+    ),
+    extra="two models and one corpus are compared; the report is -o {extra}",
+)
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
+@click.argument("data", type=FILE)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    help="A report to write: .html, one page, or .json, every number.",
+)
+@option(
     "--column",
     "columns",
+    group=_CORPUS,
+    shown="the input's own name",
     multiple=True,
     metavar="INPUT=NAME",
     callback=lambda context, option, given: _columns(given),
-    help="The column of DATA that holds an input, such as input=frames; may be given again [the "
-    "input's own name].",
+    help="The column of DATA that holds an input, such as input=frames; may be given again.",
 )
-@click.option("--id", help="The column with a name for each row [id, where there is one].")
-@click.option("--reader", help="package.module:function that reads a file of one row.")
-@click.option("--runtime-a", type=_RUNTIME, default="auto", show_default=True, help="What runs A.")
-@click.option("--runtime-b", type=_RUNTIME, default="auto", show_default=True, help="What runs B.")
-@click.option("--memory", default="512MB", show_default=True, help="What each side may use.")
-@click.option(
+@option(
+    "--id",
+    group=_CORPUS,
+    shown="id, where there is one",
+    help="The column with a name for each row.",
+)
+@option("--reader", group=_CORPUS, help="package.module:function that reads a file of one row.")
+@option("--runtime-a", group=OPENED, type=_RUNTIME, default="auto", help="What runs A.")
+@option("--runtime-b", group=OPENED, type=_RUNTIME, default="auto", help="What runs B.")
+@option("--memory", group=OPENED, default="512MB", help="What each side may use.")
+@option(
     "--max-disagreement",
+    group=PROOF,
     type=click.FloatRange(0, 1),
     help="The largest share of rows whose largest score may differ, from 0 to 1.",
 )
-@click.option(
+@option(
     "--max-difference",
+    group=PROOF,
     type=click.FloatRange(min=0),
     help="The largest absolute difference allowed.",
 )

@@ -23,6 +23,7 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 @click.command(
     cls=Command,
+    short_help="Examine an ONNX file of any maker, and repair it.",
     examples=(
         "rnnedge doctor model.onnx",
         "rnnedge doctor model.onnx --runtime openvino --runtime webgpu",

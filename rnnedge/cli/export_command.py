@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -49,6 +50,7 @@ _FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
 
 @click.command(
     cls=Command,
+    short_help="Export SOURCE to ONNX or C, and prove it.",
     examples=(
         "rnnedge export weights.pt -o model.onnx",
         "rnnedge export package.module:Net --input x=float32[batch,time,40]",
@@ -115,6 +117,15 @@ _FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
     type=int,
     shown="the lowest that works; that of an .onnx file",
     help="ONNX operator set.",
+)
+@option(
+    "--metadata",
+    group=WEIGHTS,
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda context, option, given: _metadata(given),
+    help="Keep it in the file, such as sample_rate=16000 or labels=yes,no: text, or JSON; may be "
+    "given again.",
 )
 @option(
     "--validate/--no-validate",
@@ -204,6 +215,20 @@ def export(
         _print_json(output, result, report)
     else:
         _show(output, result, report, golden, source)
+
+
+def _metadata(given: tuple[str, ...]) -> dict[str, Any] | None:
+    """Read NAME=VALUE: what is JSON as JSON, and all else as text."""
+    values: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"expected NAME=VALUE, got {text!r}")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values or None
 
 
 def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) -> None:

@@ -11,6 +11,8 @@ from rich.table import Table
 from rnnedge.cli.command import FILE, Command
 from rnnedge.cli.options import device_option, json_option
 from rnnedge.cli.output import print_json, print_lines
+from rnnedge_runtime.info_lines import contract_lines, run_lines
+from rnnedge_runtime.user_metadata import metadata_lines
 
 if TYPE_CHECKING:
     from rnnedge.inspection import Inspection
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
+    short_help="Show what MODEL holds, and how it runs.",
     examples=("rnnedge inspect model.onnx", "rnnedge inspect model.onnx --device auto --json"),
     extra="one MODEL is shown at a time",
 )
@@ -67,43 +70,22 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
         tensors,
         *_runs(found),
     )
-    if found.contract is None:
-        print_lines("contract: none, rnnedge did not export this model")
-        return
-    contract = found.contract
-    made = ", ".join(f"{name} {version}" for name, version in contract.versions.items())
-    print_lines(
-        f"contract: format {contract.format}, target {contract.target}, dtype {contract.dtype}, "
-        f"quantization {contract.quantization or 'none'}",
-        f"digest:   {contract.weights_digest}, of the weights",
-        f"made by:  {made}",
-    )
+    print_lines(*contract_lines(found.contract), *metadata_lines(found.metadata))
 
 
 def _runs(found: Inspection) -> Iterator[str]:
     """Say how the model runs: its work, as a stream, and on which provider."""
     from rnnedge.measuring.tables import weights_read
 
-    session = found.session
     if found.work:
-        yield f"a step:   {found.work.flops:,} FLOPs a row"
-        yield f"weights:  {weights_read(found.work)}"
+        yield f"a step   {found.work.flops:,} FLOPs a row"
+        yield f"a step   {weights_read(found.work)}"
     if found.memory:
         yield (
-            f"memory:   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
+            f"memory   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
             f"{found.memory.added / 1e6:,.1f} MB at the peak of that"
         )
-    if session.delay is None:
-        yield f"stream:   no, {'; '.join(session.hindrances)}"
-    else:
-        size = "?" if session.state_bytes is None else f"{session.state_bytes:,}"
-        known = "" if found.contract else ", where it does not read ahead"
-        yield f"stream:   {size} bytes of state for a row, delay {session.delay} step(s){known}"
-    counts = ", ".join(f"{n} on {provider}" for provider, n in session.nodes_by_provider.items())
-    yield f"nodes:    {counts or 'this ONNX Runtime does not report where they run'}"
-    for node in session.fell_back:
-        yield f"fell back to the CPU: {node.operator} {node.name}"
-    yield from (f"note:     {remark}" for remark in session.remarks)
+    yield from run_lines(found.session, found.contract)
     for fallback in found.cuda_fallbacks:
         name = f" {fallback.node}" * bool(fallback.node)
         yield f"on cuda, {fallback.operator}{name} will fall back because {fallback.reason}"

@@ -48,7 +48,7 @@ def export_onnx(
         program: The options of a C program, or None.
         as_json: Whether one JSON object is printed.
     """
-    weights = ("quantize", "dtype", "target", "opset")
+    weights = ("quantize", "dtype", "target", "opset", "metadata")
     others = ("force", "golden", "validate", "as_json", "verbose", "batch", "max_steps")
     refuse_others(source, "source", "output", *weights, *others)
     from rnnedge.errors import SourceError

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from rnnedge.cli.command import FILE, option
 from rnnedge_exporters.option_values import DTYPES, QUANTIZE
-from rnnedge_runtime.engine.options import Device
+from rnnedge_runtime.engine.options import Device, EngineName
 
 if TYPE_CHECKING:
     from rnnedge.sources.load import Source
@@ -177,6 +177,12 @@ def force_option(command: F) -> F:
 
 _opened = partial(option, group=OPENED)
 _SESSION = (
+    _opened(
+        "--engine",
+        type=click.Choice(get_args(EngineName)),
+        default="auto",
+        help="What runs the model; auto takes the native engine where it was no slower.",
+    ),
     _opened("--threads", type=click.IntRange(min=1), help="Threads inside one operator."),
     _opened(
         "--spinning/--no-spinning",
@@ -207,7 +213,7 @@ _SESSION = (
         "session.disable_prepacking=1; may be given again.",
     ),
 )
-_SESSION_NAMES = ("spinning", "arena", "memory_pattern", "tf32", "options")
+_SESSION_NAMES = ("engine", "spinning", "arena", "memory_pattern", "tf32", "options")
 
 
 def session_options(command: F) -> F:

@@ -26,6 +26,7 @@ _TEXTS = (".csv", ".tsv", ".txt")
 
 @click.command(
     cls=Command,
+    short_help="Run MODEL once, without PyTorch.",
     examples=(
         "rnnedge run model.onnx --input x.npy -o out.npz",
         "rnnedge run model.onnx --input x.npy --state out.npz -o next.npz",

@@ -6,43 +6,62 @@ from typing import Any
 
 import click
 
-from rnnedge.cli.options import json_option
+from rnnedge.cli.command import FILE, Command, option
+from rnnedge.cli.options import OUTPUT, json_option
 from rnnedge.cli.output import print_json, print_lines
 from rnnedge_runtime.scoring.command import HELP, score_command, summary
 
-
-def _help(name: str) -> str:
-    text = HELP[name]
-    return f"{text[0].upper()}{text[1:]}."
+_SCORING = "The scoring"
 
 
-@click.command()
-@click.argument("model")
-@click.argument("data")
-@click.option("-o", "--output", required=True, metavar="OUT", help="The folder to write.")
-@click.option("--column", multiple=True, metavar="INPUT=COLUMN", help=_help("column"))
-@click.option("--constant", multiple=True, metavar="INPUT=NUMBER", help=_help("constant"))
-@click.option("--id", help=_help("id"))
-@click.option("--keep", default="last", help=_help("keep"))
-@click.option("--output-name", "outputs", multiple=True, help=_help("output_name"))
-@click.option("--slots", type=click.IntRange(min=1), default=32, help=_help("slots"))
-@click.option("--chunk", type=click.IntRange(min=1), default=64, help=_help("chunk"))
-@click.option("--memory", default="512MB", help=_help("memory"))
-@click.option(
+def _help(name: str) -> dict[str, str]:
+    """Return the help of an option, and its default apart."""
+    text, _, default = HELP[name].removesuffix("]").partition(" [default: ")
+    described = {"help": f"{text[0].upper()}{text[1:]}.", "group": _SCORING}
+    return described | ({"shown": default} if default else {})
+
+
+@click.command(
+    cls=Command,
+    short_help="Score every sequence of some files.",
+    examples=(
+        "rnnedge score model.onnx rows.npz -o scores",
+        "rnnedge score model.onnx rows.npz -o states --keep all --workers 1",
+    ),
+    extra="MODEL and DATA are one each; the folder to write is -o {extra}",
+)
+@click.argument("model", type=FILE)
+@click.argument("data", type=FILE)
+@option(
+    "-o",
+    "--output",
+    group=OUTPUT,
+    type=FILE,
+    required=True,
+    metavar="OUT",
+    help="The folder to write.",
+)
+@option("--column", multiple=True, metavar="INPUT=COLUMN", **_help("column"))
+@option("--constant", multiple=True, metavar="INPUT=NUMBER", **_help("constant"))
+@option("--id", **_help("id"))
+@option("--keep", default="last", **_help("keep"))
+@option("--output-name", "outputs", multiple=True, **_help("output_name"))
+@option("--slots", type=click.IntRange(min=1), default=32, **_help("slots"))
+@option("--chunk", type=click.IntRange(min=1), default=64, **_help("chunk"))
+@option("--memory", default="512MB", **_help("memory"))
+@option(
     "--runtime",
     type=click.Choice(["auto", "native", "onnxruntime"]),
     default="auto",
-    help=_help("runtime"),
+    **_help("runtime"),
 )
-@click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", help=_help("engine")
-)
-@click.option("--address", help=_help("address"))
-@click.option("--workers", type=click.IntRange(min=1), help=_help("workers"))
-@click.option("--only", metavar="I/N", help=_help("only"))
-@click.option("--part-rows", type=click.IntRange(min=1), help=_help("part_rows"))
-@click.option("--reader", help=_help("reader"))
-@click.option("--strict", is_flag=True, help=_help("strict"))
+@option("--engine", type=click.Choice(["local", "ray"]), default="local", **_help("engine"))
+@option("--address", **_help("address"))
+@option("--workers", type=click.IntRange(min=1), **_help("workers"))
+@option("--only", metavar="I/N", **_help("only"))
+@option("--part-rows", type=click.IntRange(min=1), **_help("part_rows"))
+@option("--reader", **_help("reader"))
+@option("--strict", is_flag=True, **_help("strict"))
 @json_option
 def score(
     model: str,
@@ -57,11 +76,11 @@ def score(
 
     \b
     DATA is one of
-      a table                  .parquet, .arrow, .feather: a list of steps in each row
-      arrays                   .npz with the axes of the inputs, and lengths for ragged rows
-      a folder of these        read in the order of file names
-      a folder of .npy files   one row each
-      a folder of WAV files    with --reader
+      a table                 .parquet, .arrow, .feather: steps in each row
+      arrays                  .npz by input, with lengths for ragged rows
+      a folder of these       read in the order of file names
+      a folder of .npy files  one row each
+      a folder of WAV files   with --reader
 
     OUT gets Parquet files with the id, the outputs and an error for each row. A job that was
     stopped goes on when the same command is given again. Needs pyarrow.

@@ -17,6 +17,7 @@ SERVER = "The server"
 
 @click.command(
     cls=Command,
+    short_help="Write MODEL for Triton Inference Server.",
     examples=(
         "rnnedge triton model.onnx -o repository",
         "rnnedge triton model.onnx -o repository --name words --streams 256",

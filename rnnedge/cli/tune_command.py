@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
+    short_help="Write the fastest form of SOURCE on this machine.",
     examples=(
         "rnnedge tune weights.pt -o best.onnx",
         "rnnedge tune weights.pt -o best.onnx --shape 100x1 --shape 1x8 --threads 1",

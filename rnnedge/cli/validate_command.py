@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _OF_FILES = (
 
 @click.command(
     cls=Command,
+    short_help="Check that MODEL computes what SOURCE computes.",
     examples=(
         "rnnedge validate model.onnx --against weights.pt",
         "rnnedge validate model.onnx --against package.module:Net --weights net.pt",
@@ -205,9 +207,11 @@ def validate(
             progress=progress,
             **more,
         )
-    command = shlex.join(["rnnedge", *sys.argv[1:]])
+    if report.evidence is not None:
+        command = shlex.join(["rnnedge", *sys.argv[1:]])
+        report = replace(report, evidence=replace(report.evidence, command=command))
     for path in reports:
-        write_report(report, path, command=command, protected=read, force=force)
+        write_report(report, path, protected=read, force=force)
     if as_json:
         print_json(report.to_dict())
     else:

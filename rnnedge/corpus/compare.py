@@ -177,7 +177,8 @@ def _kept_side(folder: str, model: ModelSide, id: str | None, notes: list[str]) 
         model.keep_last()
         notes.append(f"{folder} holds the last step of each row: the others are not compared")
     known = id if id in schema.names else None
-    source = TableSource(kind, paths, [*names, ERROR], lambda given: known)
+    errors = [ERROR] if ERROR in schema.names else []  # another program may have written them
+    source = TableSource(kind, paths, [*names, *errors], lambda given: known)
     shapes = {name: model.shapes[name] for name in names}
     return KeptSide(folder, _all_batches(source), shapes, known)
 

@@ -44,7 +44,7 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
         )
     work = next((result.work for result in benchmark.shapes), None)
     if work:
-        yield f"weights: {weights_read(work)}"
+        yield f"a step: {weights_read(work)}"
     if benchmark.peak_gflops:
         yield (
             f"peak: {benchmark.peak_gflops:,.1f} GFLOP/s in a large float32 MatMul, "
@@ -56,7 +56,7 @@ def bench_lines(benchmark: Benchmark) -> Iterator[str]:
 
 def weights_read(work: Work) -> str:
     """Say how many bytes of weights a step reads, and how many that is in the file."""
-    said = f"{work.weight_bytes:,} bytes are read for a step"
+    said = f"{work.weight_bytes:,} bytes of weights are read"
     if work.stored_bytes == work.weight_bytes:
         return said
     return f"{said}: {work.stored_bytes:,} in the file, widened to float32 when it is opened"

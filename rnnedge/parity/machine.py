@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from rnnedge_runtime.machine import describe, package_versions
+from rnnedge_runtime.machine import cpu_name, describe, package_versions, usable_cores
 
 _ENGINES = ("onnxruntime", "onnxruntime-gpu")
 """The names that ONNX Runtime is installed by."""
@@ -19,4 +19,5 @@ def engine_version() -> str:
 def machine() -> dict[str, str]:
     """Return what validates here; to look versions up takes as long as a short sweep."""
     versions = package_versions(("torch", "onnx", "numpy", "rnnedge"))
-    return {**describe(), **versions, "onnxruntime": engine_version()}
+    hardware = {"processor": cpu_name(), "cores": str(usable_cores())}
+    return {**describe(), **hardware, **versions, "onnxruntime": engine_version()}

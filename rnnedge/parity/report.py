@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 from rich.table import Table
 
 from rnnedge.parity.cases import Case
 from rnnedge.parity.coverage.found import Coverage
+from rnnedge.parity.evidence import Evidence
 from rnnedge.parity.mutation.found import Mutation
+from rnnedge.parity.not_run import not_run
 from rnnedge.parity.rounding.cost import OutputCost, Rounding
 from rnnedge.plain_text import plain_text
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.notebook import html_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +238,7 @@ class Report:
         strict_coverage: Whether the file fails when they have not seen all of it.
         machine: What the comparison ran on, with versions.
         seconds: How long it took.
+        evidence: When it was made, of which files, and by which command.
         against: What the file was compared with, in words.
     """
 
@@ -255,6 +260,7 @@ class Report:
     strict_coverage: bool = False
     machine: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    evidence: Evidence | None = None
     against: ComparedWith = PYTORCH
 
     def __bool__(self) -> bool:
@@ -332,9 +338,24 @@ class Report:
             return f"; not covered: {missing[0]}{more}"
         return f"; {self.coverage.seen}" if self.coverage else ""
 
+    def not_run(self) -> list[str]:
+        """Return what the comparison left out, each with the way to run it where there is one."""
+        return not_run(
+            {result.case for result in self.results},
+            self.contract.interface if self.contract else None,
+            device=self.device,
+            mutated=self.mutation is not None,
+            calibrated=bool(self.calibration),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as values that JSON can hold."""
-        values = {"passed": bool(self), "verdict": self.verdict, **asdict(self)}
+        values = {
+            "passed": bool(self),
+            "verdict": self.verdict,
+            "not_run": self.not_run(),
+            **asdict(self),
+        }
         if self.coverage is not None:
             values["coverage"] |= {
                 "full": self.coverage.full,
@@ -368,6 +389,40 @@ class Report:
                 style=None if output else "red",
             )
         return table
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the report to a file, whole or not at all.
+
+        Args:
+            path: `.html`, one page that needs no network; `.json`, every number; `.xml`, JUnit.
+            force: Whether a file that holds something else may be replaced.
+
+        Raises:
+            WriteError: When the file must not or cannot be written.
+            MissingPackageError: When the report is a page, and matplotlib is not installed.
+        """
+        # The writers read reports, and are no part of one: they load when one is written.
+        import_module("rnnedge.reports").write_report(self, path, force=force)
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"Report({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and the worst case of each output."""
+        headings = ("output", "verdict", "cases", "max abs error", "tolerance", "worst at")
+        rows = [
+            (
+                output.name,
+                "pass" if output else f"FAIL x{output.failed}",
+                str(output.cases),
+                output.problem or f"{output.max_abs:.1e}",
+                f"{output.tolerance:.1e}",
+                output.worst,
+            )
+            for output in self.outputs
+        ]
+        return html_table(self.verdict, headings, rows)
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""

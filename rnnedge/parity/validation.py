@@ -28,6 +28,7 @@ from rnnedge.parity.compare import (
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
 from rnnedge.parity.diagnosis.frozen import accepted_cases
+from rnnedge.parity.evidence import gather, now
 from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.golden_sets import golden_sets, save_failing
 from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
@@ -139,6 +140,12 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         SourceError: When the source cannot be read, or takes other inputs than the file.
         InputError: When the sequences are not what the file takes.
         WriteError: When `golden` or `failing` must not or cannot be written.
+
+    Example:
+        >>> report = rnnedge.validate("model.onnx", against=layer)
+        >>> report
+        Report(PASS: model.onnx computes what gru(8->16) computes in PyTorch, in ...)
+        >>> report.save("parity.json")
     """
     check_model_path(model)
     if is_onnx(against):
@@ -164,7 +171,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             force=force,
             progress=progress,
         )
-    began = time.perf_counter()
+    began, date = time.perf_counter(), now()
     seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force=force)
@@ -255,6 +262,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
+        evidence=gather(opened.path, source.origin, date=date, files=source.files, module=original),
     )
 
 

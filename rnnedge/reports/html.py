@@ -8,8 +8,9 @@ from xml.etree.ElementTree import Element
 from rnnedge.parity.report import Report
 from rnnedge.reports.page.document import page, page_text
 from rnnedge.reports.page.pictures import histograms, over_shapes, over_time
-from rnnedge.reports.page.provenance import contract, machine, reproduce
-from rnnedge.reports.page.tables import all_cases, coverage, latency, notes, outputs
+from rnnedge.reports.page.provenance import contract, evidence, left_out, machine, reproduce
+from rnnedge.reports.page.rounding import rounding
+from rnnedge.reports.page.tables import all_cases, coverage, latency, mutation, notes, outputs
 from rnnedge.reports.page.verdict import diagnosis, verdict
 
 
@@ -35,7 +36,10 @@ def _page(report: Report, command: str) -> Element:
         verdict(report),
         diagnosis(report),
         outputs(report),
+        rounding(report),
         coverage(report),
+        mutation(report),
+        left_out(report),
         notes(report),
         over_time(report),
         over_shapes(report),
@@ -44,5 +48,6 @@ def _page(report: Report, command: str) -> Element:
         all_cases(report),
         contract(report),
         machine(report),
-        reproduce(report, command),
+        evidence(report),
+        reproduce(report, command or (report.evidence.command if report.evidence else "")),
     )

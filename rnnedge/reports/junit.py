@@ -57,6 +57,15 @@ def _properties(report: Report) -> dict[str, str]:
     }
     if report.contract is not None:
         properties["weights_digest"] = report.contract.weights_digest
+    if report.evidence is not None:
+        properties["date"] = report.evidence.date
+        properties["model_sha256"] = report.evidence.model_sha256
+        for name, digest in report.evidence.source_sha256.items():
+            properties[f"source_sha256.{name}"] = digest
+        properties["command"] = report.evidence.command
+    properties["not_run"] = "; ".join(report.not_run())
+    if report.mutation is not None:
+        properties["mutation"] = report.mutation.lines()[0].removeprefix("mutation: ")
     if report.coverage is not None:
         properties["coverage"] = report.coverage.seen
     if report.diagnosis is not None:

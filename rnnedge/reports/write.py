@@ -42,7 +42,7 @@ def write_report(
     report: Report,
     path: str | os.PathLike[str],
     *,
-    command: str,
+    command: str = "",
     protected: Iterable[str | os.PathLike[str] | None] = (),
     force: bool = False,
 ) -> None:
@@ -54,7 +54,7 @@ def write_report(
         report: What `validate` returned.
         path: The file to write: `.html`, one page that needs no network; `.json`, every number;
             `.xml`, JUnit XML. An existing file of the same kind is replaced.
-        command: The command line that makes the report again; only a page shows it.
+        command: The command line that makes the report again, in place of the report's own.
         protected: Files that it must not replace, besides the model that it is about.
         force: Whether a file that holds something else may be replaced.
 

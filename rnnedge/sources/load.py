@@ -39,12 +39,14 @@ class Source:
         untold: Attributes of `RNNSpec` that neither the shapes of weights nor the caller specify.
         remarks: What is special about the source: tensors of a checkpoint that are left out,
             weights that are computed or drawn at random.
+        files: What it was read from: a checkpoint, a specification.
     """
 
     module: nn.Module
     origin: str
     untold: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,7 +121,7 @@ def load_source(  # noqa: PLR0913 - each is an option, given by name
         )
         module = build(layer.spec, seed=0)
         module.load_state_dict(layer.weights)
-        return Source(module, layer.origin, layer.untold, layer.remarks)
+        return Source(module, layer.origin, layer.untold, layer.remarks, (name,))
     return _from_spec(name, options, seed or 0)
 
 
@@ -203,7 +205,7 @@ def _has_its_own(wanted: PythonObject, options: Mapping[str, Any], seed: int | N
 def _from_spec(name: str | None, options: dict[str, Any], seed: int) -> Source:
     if name is not None:
         spec = RNNSpec.from_mapping({**read_spec_file(name), **options}, source=name)
-        return Source(build(spec, seed), f"{name} {spec}")
+        return Source(build(spec, seed), f"{name} {spec}", files=(name,))
     missing = [
         f"--{n.replace('_', '-')}" for n in ("input_size", "hidden_size") if n not in options
     ]
@@ -247,7 +249,8 @@ def _from_python(
     if weights is None:
         return Source(module, str(wanted), remarks=tuple(remarks))
     remarks += _load(module, str(wanted), weights, key)
-    return Source(module, f"{wanted} with {os.fspath(weights)}", remarks=tuple(remarks))
+    path = os.fspath(weights)
+    return Source(module, f"{wanted} with {path}", remarks=tuple(remarks), files=(path,))
 
 
 def _load(module: nn.Module, name: str, path: str | os.PathLike[str], key: str | None) -> list[str]:

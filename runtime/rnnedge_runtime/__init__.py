@@ -43,6 +43,10 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        here = __name__
+        own = {n for n, v in globals().items() if getattr(v, "__module__", "").startswith(here)}
+        return sorted({name for name in own if not name.startswith("_")} | set(_LATER))
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -15,6 +15,7 @@ import numpy as np
 
 import rnnedge_runtime
 from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.info_lines import contract_lines, run_lines
 from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name, describe
 from rnnedge_runtime.printable import printable_line
@@ -23,6 +24,35 @@ from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
 from rnnedge_runtime.scoring.command import add_arguments, from_arguments, summary, to_json
 from rnnedge_runtime.session import Session
+from rnnedge_runtime.user_metadata import metadata_lines
+
+_HELPS = {
+    "info": (
+        "inputs, outputs, states and contract of the model",
+        ["python -m rnnedge_runtime info model.onnx"],
+    ),
+    "check": (
+        "check the model on this device, without PyTorch; with golden vectors too",
+        [
+            "python -m rnnedge_runtime check model.onnx",
+            "python -m rnnedge_runtime check model.onnx vectors",
+        ],
+    ),
+    "bench": (
+        "latency over batch and length",
+        [
+            "python -m rnnedge_runtime bench model.onnx",
+            "python -m rnnedge_runtime bench model.onnx --time 100 --batch 1 --threads 1",
+        ],
+    ),
+}
+"""What each command does, and examples."""
+_SWITCHES = (
+    ("spinning", True, "waiting threads look for work instead of sleeping"),
+    ("arena", True, "memory is kept for the next call"),
+    ("memory-pattern", False, "the memory of each shape is planned"),
+    ("tf32", False, "CUDA may multiply in TF32"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             device=options.device,
             engine=options.engine,
             threads=options.threads,
-            spinning=not options.no_spinning,
-            arena=not options.no_arena,
+            spinning=options.spinning,
+            arena=options.arena,
             memory_pattern=options.memory_pattern,
             tf32=options.tf32,
             options=dict(options.session_option),
@@ -58,43 +88,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m rnnedge_runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    helps = {
-        "info": "inputs, outputs, states and contract of the model",
-        "check": "check the model on this device, without PyTorch; with golden vectors too",
-        "bench": "latency over batch and length",
-    }
-    for name, text in helps.items():
-        command = commands.add_parser(name, help=text, description=text)
+    for name, (text, examples) in _HELPS.items():
+        command = commands.add_parser(
+            name,
+            aliases=["inspect"] if name == "info" else [],  # as the toolkit calls it
+            help=text,
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog="\n".join(["examples:", *(f"  {line}" for line in examples)]),
+        )
+        command.set_defaults(command=name)
         command.add_argument("model", help="an .onnx file")
         if name == "check":
             command.add_argument(
                 "vectors", nargs="?", help="a folder with test_data_set_0 and golden.json"
             )
-        command.add_argument("--device", default="cpu", choices=("cpu", "cuda", "auto"))
-        command.add_argument(
-            "--engine",
-            default="auto",
-            choices=("auto", "native", "onnxruntime"),
-            help="what runs the model; auto takes the native engine where it was no slower",
-        )
-        command.add_argument("--threads", type=_count, help="threads inside one operator")
-        command.add_argument("--no-spinning", action="store_true", help="waiting threads sleep")
-        command.add_argument("--no-arena", action="store_true", help="free memory after each call")
-        command.add_argument("--memory-pattern", action="store_true", help="plan memory by shape")
-        command.add_argument("--tf32", action="store_true", help="CUDA may multiply in TF32")
-        command.add_argument(
-            "--session-option",
-            type=_entry,
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="an entry of ONNX Runtime's session configuration; may be repeated",
-        )
-        command.add_argument("--json", action="store_true", help="print one JSON object")
         if name == "bench":
-            command.add_argument("--time", type=_count, nargs="+", default=[1, 10, 100])
-            command.add_argument("--batch", type=_count, nargs="+", default=[1, 8])
-            command.add_argument("--seconds", type=float, default=0.5, help="for each shape")
+            _add_sizes(command.add_argument_group("sizes that are measured"))
+        _add_opening(command.add_argument_group("how the model is opened"))
+        printed = command.add_argument_group("what is printed")
+        printed.add_argument("--json", action="store_true", help="print one JSON object")
     text = "score every sequence of some files; needs pyarrow"
     command = commands.add_parser("score", help=text, description=text)
     command.add_argument("model", help="an .onnx file")
@@ -106,6 +119,58 @@ def _score(options: argparse.Namespace) -> int:
     result, code = from_arguments(options)
     print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
     return code
+
+
+def _add_sizes(group: argparse._ArgumentGroup) -> None:
+    for name, default, text in (
+        ("--time", "1, 10, 100", "steps of a sequence"),
+        ("--batch", "1, 8", "sequences side by side"),
+    ):
+        group.add_argument(
+            name,
+            type=_count,
+            nargs="+",
+            action="extend",
+            metavar="N",
+            help=f"{text}; may be given again [default: {default}]",
+        )
+    group.add_argument(
+        "--seconds", type=float, default=0.5, metavar="S", help="for each shape [default: 0.5]"
+    )
+
+
+def _add_opening(group: argparse._ArgumentGroup) -> None:
+    """Add the options of `Session`, spelled as the toolkit spells them."""
+    group.add_argument(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda", "auto"),
+        help="where the model runs [default: cpu]",
+    )
+    group.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "native", "onnxruntime"),
+        help="what runs the model; auto takes the native engine where it was no slower "
+        "[default: auto]",
+    )
+    group.add_argument("--threads", type=_count, metavar="N", help="threads inside one operator")
+    for name, default, text in _SWITCHES:
+        shown = name if default else f"no-{name}"
+        group.add_argument(
+            f"--{name}",
+            action=argparse.BooleanOptionalAction,
+            default=default,
+            help=f"{text} [default: {shown}]",
+        )
+    group.add_argument(
+        "--session-option",
+        type=_entry,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an entry of ONNX Runtime's session configuration; may be given again",
+    )
 
 
 def _count(text: str) -> int:
@@ -156,26 +221,17 @@ def _info(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any]
     lines += [f"input    {spec}" for spec in interface.inputs]
     lines += [f"output   {spec}" for spec in interface.outputs]
     lines += [f"state    {pair.output} -> {pair.input}" for pair in interface.states]
-    lines += [f"stream   not possible: {why}" for why in info.hindrances]
-    if info.delay is not None:
-        size = "depends on the call" if info.state_bytes is None else f"{info.state_bytes:,}"
-        lines.append(f"stream   bytes of state for a row: {size}")
-        lines.append(f"stream   delay {info.delay} step(s)" + _UNKNOWN * (contract is None))
-    lines += [f"nodes    {count} on {name}" for name, count in info.nodes_by_provider.items()]
-    lines += [f"on CPU   {node.operator} {node.name}" for node in info.fell_back]
-    lines += [f"note     {remark}" for remark in info.remarks]
-    if session.contract is None:
-        lines.append("contract none: rnnedge did not export this model")
-    else:
-        for layer in session.contract.layers:
-            words = [layer.name] if layer.name else []
-            words += [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
-            words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
-            lines.append(f"layer    {' '.join(words)}, lowering {layer.lowering}")
-        lines.append(f"weights  {session.contract.dtype}, {session.contract.weights_digest}")
-        lines.append(f"opset    {session.contract.opset}")
-        lines += [f"made by  {name} {v}" for name, v in session.contract.versions.items()]
-    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()}, lines
+    lines += run_lines(info, session.contract)
+    for layer in session.contract.layers if session.contract else ():
+        words = [layer.name] if layer.name else []
+        words += [layer.cell, f"{layer.input_size}->{layer.hidden_size}"]
+        words += [f"{layer.num_layers} layer(s)"] + ["bidirectional"] * layer.bidirectional
+        lines.append(f"layer    {' '.join(words)}, lowering {layer.lowering}")
+    lines += contract_lines(session.contract)
+    lines += metadata_lines(session.metadata)
+    return {"interface": asdict(interface), "contract": contract, "session": info.to_dict()} | {
+        "metadata": dict(session.metadata)
+    }, lines
 
 
 def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
@@ -202,8 +258,8 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
 
 def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     rows, lines = [], ["  time  batch    p50 ms    p90 ms    p99 ms   us/step"]
-    for batch in options.batch:
-        for time in options.time:
+    for batch in options.batch or (1, 8):
+        for time in options.time or (1, 10, 100):
             inputs = random_inputs(session, time, batch)
             latency = measure(partial(session.run, inputs), seconds=options.seconds)
             rows.append({"time": time, "batch": batch, **asdict(latency)})
@@ -217,7 +273,6 @@ def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
 
 
-_UNKNOWN = ", if it does not read ahead: there is no contract that says so"
 _COMMANDS = {"info": _info, "check": _check, "bench": _bench}
 
 if __name__ == "__main__":

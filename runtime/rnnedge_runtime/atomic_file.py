@@ -148,6 +148,18 @@ def restore_folder(path: Target) -> None:
         _put_back(leftover, target.name)
 
 
+def remove_own_leftovers(folder: Target) -> None:
+    """Remove what this process is writing to a folder, since it ends before it is done.
+
+    Args:
+        folder: The folder.
+    """
+    for name in _names(Path(folder)):
+        match = _TEMPORARY.fullmatch(name)
+        if match and int(match[1]) == os.getpid():
+            _remove(Path(folder) / name)
+
+
 @contextmanager
 def _temporary(target: Path, suffix: str = "") -> Iterator[Path]:
     """Provide an unused name in the folder of `target`; remove what dead processes left there."""
@@ -255,7 +267,16 @@ def _is_alive(process: int) -> bool:
         return False
     except OSError:  # a process of another user
         return True
-    return True
+    return not _has_ended(process)
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a process has ended and its parent has not asked how, which may never happen."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[:1] == ["Z"]
+    except OSError:  # no Linux, or it is gone by now
+        return False
 
 
 @contextmanager

@@ -87,6 +87,12 @@ class Interface:
     lengths: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    def __repr__(self) -> str:
+        """List the inputs and outputs with their axes, and the states."""
+        inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
+        pairs = ", ".join(f"{pair.output} -> {pair.input}" for pair in self.states)
+        return f"Interface({inputs} -> {outputs}{f'; states {pairs}' if pairs else ''})"
+
     @property
     def data_inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that are neither a state nor the lengths."""
@@ -172,6 +178,16 @@ class Contract:
     hindrances: tuple[str, ...] = ()
     calibrated: tuple[str, ...] = ()
     format: int = FORMAT_VERSION
+
+    def __repr__(self) -> str:
+        """Name the layers, the form of the weights, and the start of their digest."""
+        layers = [f"{one.cell} {one.input_size}->{one.hidden_size}" for one in self.layers]
+        kind = f"{self.dtype}{f', {self.quantization}' if self.quantization else ''}"
+        digest = self.weights_digest[: len("sha256:") + 12]
+        return (
+            f"Contract({', '.join(layers) or 'no layers'}; {kind}, target {self.target}, opset "
+            f"{self.opset}, weights {digest})"
+        )
 
     def to_json(self) -> str:
         """Return the contract as one line of JSON whose bytes depend on its values alone."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rnnedge_runtime.binding import Array, Binder, State, zeros
 from rnnedge_runtime.contract import BATCH, METADATA_KEY, TIME, Contract, Interface, TensorSpec
@@ -48,6 +48,18 @@ class RunResult:
     def output(self) -> Array:
         """The first output: for a bare layer, every step's hidden state of the last layer."""
         return next(iter(self.outputs.values()))
+
+    def __repr__(self) -> str:
+        """List the outputs with their shapes, without their numbers."""
+        named = (f"{name} {_described(array)}" for name, array in self.outputs.items())
+        return f"RunResult({', '.join(named)}; {len(self.state)} state(s))"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from rnnedge_runtime.notebook import html_table
+
+        rows = [(name, _described(array)) for name, array in self.outputs.items()]
+        return html_table("RunResult", ("output", "shape"), rows)
 
 
 class LoadedModel:
@@ -162,6 +174,15 @@ class LoadedModel:
             self._seen_before = self.binder.seen_before
 
     @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the exporter's user kept in the file, by name; damaged, it is a ContractError."""
+        from rnnedge_runtime.user_metadata import USER_KEY, from_json
+
+        text = self.engine.metadata.get(USER_KEY)
+        name = "the model" if self.path is None else str(self.path)
+        return {} if text is None else from_json(text, source=name)
+
+    @cached_property
     def hindrances(self) -> tuple[str, ...]:
         """What keeps chunks from giving what the whole sequence gives, as far as it is known."""
         if self.contract is not None:
@@ -234,6 +255,12 @@ class LoadedModel:
                 not fit, and for a sequence without steps.
             StateError: For a state that does not fit, or a model that takes none.
             EngineError: If the engine fails.
+
+        Example:
+            >>> first = session.run(np.zeros((5, 1, 8), np.float32))
+            >>> second = session.run(np.zeros((3, 1, 8), np.float32), state=first.state)
+            >>> second.output.shape
+            (3, 1, 16)
         """
         feeds = self._seen_before(input, state) if lengths is None else None
         if feeds is None:
@@ -305,6 +332,10 @@ class LoadedModel:
             )
         outputs = {name: zeros(specs[name], sizes) for name in self._output_names}
         return RunResult(outputs, tuple(outputs[pair.output] for pair in self.interface.states))
+
+
+def _described(array: Array) -> str:
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _check_promise(

@@ -30,6 +30,13 @@ class Session(LoadedModel):
         interface: The inputs, outputs, states and lengths of the model.
         contract: What the exporter promised, or None for a model that rnnedge did not make.
         device: The device in use, `cpu` or `cuda`.
+        metadata: What the exporter's user kept in the file, such as labels.
+
+    Example:
+        >>> session = Session("model.onnx", threads=1)
+        >>> x = np.zeros((5, 1, 8), np.float32)  # time, batch, features
+        >>> session.run(x).output.shape
+        (5, 1, 16)
     """
 
     def __init__(  # noqa: PLR0913 - each is a separate option, given by name
@@ -113,6 +120,24 @@ class Session(LoadedModel):
         outputs = ", ".join(map(str, self.interface.outputs))
         return f"Session({inputs} -> {outputs}, device={self.device!r})"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from rnnedge_runtime.notebook import html_table
+
+        pairs = {pair.input: pair.output for pair in self.interface.states}
+        final = {output: state for state, output in pairs.items()}
+        roles = {name: f"initial state, from {output}" for name, output in pairs.items()}
+        roles |= {name: f"final state, to {state}" for name, state in final.items()}
+        roles |= {self.interface.lengths: "length of each row"} if self.interface.lengths else {}
+        rows = [
+            (side, str(spec), roles.get(spec.name, "data"))
+            for side, specs in (("in", self.interface.inputs), ("out", self.interface.outputs))
+            for spec in specs
+        ]
+        rows += [("metadata", name, str(value)) for name, value in self.metadata.items()]
+        where = f"Session on {self.device}, {self.engine.name}"
+        return html_table(where, ("side", "name, dtype and axes", "what it is"), rows)
+
     def __copy__(self) -> Session:
         """Return the session itself: it does not change, and any number of users may share it."""
         return self
@@ -142,6 +167,13 @@ class Session(LoadedModel):
         Raises:
             StateError: If the model has no states to keep, or reads the future.
             InputError: If `batch` is not 1 or more, or a constant does not fit.
+
+        Example:
+            >>> stream = session.stream()
+            >>> stream.step(np.zeros(8, np.float32)).shape
+            (16,)
+            >>> stream
+            Stream(1 steps, batch=1, frames input float32[batch, 8])
         """
         from rnnedge_runtime.streaming.stream import Stream
 
@@ -172,6 +204,13 @@ class Session(LoadedModel):
                 output without a batch axis.
             InputError: If a number is out of its range, an input has no batch axis and is no
                 constant, or a constant has one or does not fit.
+
+        Example:
+            >>> pool = session.pool(capacity=8)
+            >>> one, other = pool.open(), pool.open()
+            >>> frames = {one: np.zeros(8, np.float32), other: np.ones(8, np.float32)}
+            >>> sorted(pool.step(frames)) == [one, other]
+            True
         """
         from rnnedge_runtime.pool.pool import StreamPool
 

@@ -56,24 +56,48 @@ def test_python_goes_on_from_a_state_of_javascript(
     assert again.read_bytes() == target.read_bytes()
 
 
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime-node", "onnxruntime-web"])
+@pytest.mark.parametrize(
+    ("engine", "model", "package"),
+    [
+        ("onnxruntime-node", "gru", "onnxruntime-node"),
+        ("onnxruntime-web", "gru", "onnxruntime-web"),
+        ("auto", "int8-all", "onnxruntime-node"),
+    ],
+)
 def test_an_engine_that_is_not_installed_is_named_with_its_command(
-    engine: str, node: str, run_in: Run, models: Path, tmp_path: Path
+    engine: str, model: str, package: str, node: str, run_in: Run, models: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(PACKAGE / "src", tmp_path / "src")
-    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    found = opened_alone(models / model / "model.onnx", engine, node, run_in, tmp_path)
+    assert found.startswith(
+        f"MissingPackageError: engine: '{engine}' needs {package}, which is not installed: "
+        f"npm install {package}, "
+    ), found
+    if engine == "auto":
+        assert found.rstrip().endswith("ONNX Runtime runs the model")
+
+
+def test_its_own_engine_needs_no_package(
+    node: str, run_in: Run, models: Path, tmp_path: Path
+) -> None:
+    found = opened_alone(models / "gru" / "model.onnx", "auto", node, run_in, tmp_path)
+    assert found == "wasm: onnxruntime-node is not installed\n"
+
+
+def opened_alone(model: Path, engine: str, node: str, run_in: Run, folder: Path) -> str:
+    """Open a model with the package where no other one is installed; return what is printed."""
+    shutil.copytree(PACKAGE / "src", folder / "src")
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     code = """
         import { Session } from "./src/index.js";
-        const [model, engine] = process.argv.slice(1);
-        await Session.open(model, { engine }).catch((error) => console.log(String(error)));
+        const [model, name] = process.argv.slice(1);
+        const { engine } = await Session.open(model, { engine: name }).catch(
+          (error) => ({ engine: { name: error.name, reason: error.message } }),
+        );
+        console.log(`${engine.name}: ${engine.reason}`);
     """
-    model = models / "gru" / "model.onnx"
-    done = run_in(tmp_path, node, "--input-type=module", "-e", code, str(model), engine)
-    package = "onnxruntime-node" if engine == "auto" else engine
-    assert done.stdout.startswith(
-        f"MissingPackageError: engine: '{package}' needs {package}, which is not installed: "
-        f"npm install {package}, or pass engine: onnxruntime(ort)"
-    ), done.stdout + done.stderr
+    done = run_in(folder, node, "--input-type=module", "-e", code, str(model), engine)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("script", ["types", "lint", "format"])

@@ -53,8 +53,10 @@ RUNTIME = {
     "rnnedge_runtime/golden.py",
     "rnnedge_runtime/golden_check.py",
     "rnnedge_runtime/json_record.py",
+    "rnnedge_runtime/info_lines.py",
     "rnnedge_runtime/latency.py",
     "rnnedge_runtime/not_a_model.py",
+    "rnnedge_runtime/notebook.py",
     "rnnedge_runtime/loaded_model.py",
     "rnnedge_runtime/machine.py",
     "rnnedge_runtime/plan/__init__.py",
@@ -123,6 +125,7 @@ RUNTIME = {
     "rnnedge_runtime/streaming/step_output.py",
     "rnnedge_runtime/streaming/stream.py",
     "rnnedge_runtime/streaming/stream_state.py",
+    "rnnedge_runtime/user_metadata.py",
     "rnnedge_runtime/version.py",
     "rnnedge_runtime/write_target.py",
 }

@@ -15,7 +15,13 @@ import pytest
 
 import rnnedge_runtime
 from rnnedge_runtime import WriteError
-from rnnedge_runtime.atomic_file import atomic_file, atomic_folder, restore_folder, write_file
+from rnnedge_runtime.atomic_file import (
+    atomic_file,
+    atomic_folder,
+    remove_own_leftovers,
+    restore_folder,
+    write_file,
+)
 
 if sys.platform == "win32":
     pytest.skip("signals, locks and links are those of POSIX", allow_module_level=True)
@@ -271,6 +277,28 @@ def test_link_that_is_named_like_a_leftover_stays(dead, tmp_path):
     (tmp_path / f".rnnedge-{dead}-0123456789abcdef").symlink_to(victim)
     write_file(tmp_path / "a.txt", b"new", KINDS)
     assert contents(victim) == {"mine": b"mine"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks at /proc")
+def test_leftover_of_a_process_that_nobody_waited_for(target, tmp_path):
+    """In a container the first process may be none that does."""
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    process.stdout.read()
+    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        pass
+    (tmp_path / f".rnnedge-{process.pid}-0123456789abcdef.txt").write_bytes(b"half")
+    write_file(target, b"new", KINDS)
+    assert contents(tmp_path) == {"a.txt": b"new"}
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_process_that_ends_early_removes_what_it_writes(target, dead, tmp_path):
+    other = f".rnnedge-{dead}-0123456789abcdef.txt"
+    (tmp_path / f".rnnedge-{os.getpid()}-0123456789abcdef.txt").write_bytes(b"half")
+    (tmp_path / other).write_bytes(b"half")
+    remove_own_leftovers(tmp_path)
+    assert contents(tmp_path) == {"a.txt": b"old", other: b"half"}
 
 
 def test_leftover_of_the_same_number_in_an_earlier_container(tmp_path):

@@ -101,6 +101,7 @@ def test_info(run):
         "stream   bytes of state for a row: 24",
         "stream   delay 0 step(s)",
         "layer    lstm 2->3 1 layer(s), lowering operator",
+        "contract format 1, target cpu, quantization none",
         f"weights  float32, {LSTM.contract.weights_digest}",
         "opset    17",
         "made by  rnnedge 0.1.0",
@@ -213,7 +214,7 @@ def test_bench_percentiles_are_in_order(run):
 
 ERRORS = {
     "missing": "none.onnx: expected an ONNX file, found no such file",
-    "text": "text.onnx cannot be opened by ONNX Runtime: ",
+    "text": "text.onnx: expected an ONNX file, got a text file",
     "sideways": "sideways.onnx cannot be opened by ONNX Runtime: ",
     "newer": "newer.onnx has contract format 2, and this version reads formats up to 1: ",
     "damaged": "damaged.onnx has no readable contract under 'rnnedge.contract' (",

@@ -53,7 +53,12 @@ class CProgram:
 
 
 def check_program_options(
-    target: str, path: str | os.PathLike[str], *, batch: int = 1, max_steps: int | None = None
+    target: str,
+    path: str | os.PathLike[str],
+    *,
+    batch: int = 1,
+    max_steps: int | None = None,
+    metadata: object = None,
 ) -> bool:
     """Return whether a C program is to be written, and refuse its options elsewhere.
 
@@ -62,12 +67,15 @@ def check_program_options(
         path: What is written: the folder, or an `.onnx` file.
         batch: Rows of each call.
         max_steps: Steps of whole sequences, or None.
+        metadata: What the user keeps in the file, which a C program has no place for.
 
     Raises:
-        ExportError: For a batch or steps of another target, or out of range.
+        ExportError: For a batch or steps of another target, or out of range; for metadata.
     """
     if target == "c" and not os.fspath(path).lower().endswith(".onnx"):
         _check_options(batch, max_steps)
+        if metadata:
+            raise ExportError("metadata: a C program has no place for it: leave it out")
         return True
     for name, given in (("batch", batch != 1), ("max_steps", max_steps is not None)):
         if given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,21 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.user_metadata import USER_KEY, to_json
 
 LARGEST = 2**31 - 1
 """Bytes that one ONNX file may have."""
 
 
-def serialize(graph: ir.Graph, contract: Contract) -> bytes:
-    """Return the model as bytes that depend on `graph` and `contract` alone.
+def serialize(
+    graph: ir.Graph, contract: Contract, metadata: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the model as bytes that depend on the arguments alone.
+
+    Args:
+        graph: The graph.
+        contract: What the file promises.
+        metadata: What the user keeps in it, by name.
 
     Raises:
         ExportError: When the model is larger than the 2 GiB that one ONNX file can hold.
@@ -25,9 +34,18 @@ def serialize(graph: ir.Graph, contract: Contract) -> bytes:
         graph,
         producer_name="rnnedge",
         producer_version=contract.versions["rnnedge"],
-        metadata_props={METADATA_KEY: contract.to_json()},
+        metadata_props={METADATA_KEY: contract.to_json(), **user_entry(metadata)},
     )
     return _bounded(proto)
+
+
+def user_entry(metadata: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the entry of `metadata_props` that holds what the user keeps; empty for nothing.
+
+    Raises:
+        OptionError: For what cannot be kept.
+    """
+    return {USER_KEY: to_json(metadata)} if metadata else {}
 
 
 def serialize_model(model: ir.Model) -> bytes:

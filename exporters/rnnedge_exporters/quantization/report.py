@@ -20,6 +20,7 @@ from rnnedge_runtime.engine.options import EngineOptions
 
 _TIME, _BATCH = 50, 2
 _OPSET = 17
+HEADINGS = ("layer", "what was done", "bytes before", "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class LayerQuantization:
     weight_error: float
     output_error: float | None
     calibrated: tuple[str, ...] = ()
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return the cells of a table with `HEADINGS`."""
+        sizes = f"{self.bytes_before:,}", f"{self.bytes_after:,}"
+        return (self.name or self.kind, self.done, *sizes)
 
 
 def describe_layer(written: Written, info: LayerInfo) -> LayerQuantization:

@@ -95,12 +95,9 @@ function wasmCan({ device, threads }) {
  */
 function withRefusal(error, refused) {
   if (refused === undefined || refused === error) return error;
-  return new MissingPackageError(
-    `the model needs ONNX Runtime (${refused.message}), and engine: 'auto'`,
-    node === undefined ? "onnxruntime-web" : "onnxruntime-node",
-    `npm install ${node === undefined ? "onnxruntime-web" : "onnxruntime-node"}`,
-    { cause: error },
-  );
+  const library = node === undefined ? "onnxruntime-web" : "onnxruntime-node";
+  const command = `npm install ${library}, since ${refused.message}`;
+  return new MissingPackageError("engine: 'auto'", library, command, { cause: error });
 }
 
 /** @param {Named} name */

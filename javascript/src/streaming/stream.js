@@ -1,10 +1,11 @@
 /** `Stream`: one running sequence whose state is kept between calls. */
 
-import { byName } from "../binding.js";
+import { EXCHANGED, byName } from "../binding.js";
 import { BATCH, TIME } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
 import { asTensor, product } from "../tensor.js";
 import { takeConstants } from "./constant-inputs.js";
+import { withBatch, withoutBatch } from "./one-row.js";
 import { QuickSteps } from "./quick-steps.js";
 import { FLUSHED_EVERY, checkFinite, flushTiny, silence } from "./silence-and-nan.js";
 import { readState, writeState } from "./state-file.js";
@@ -169,11 +170,13 @@ export class Stream {
   /**
    * Run one step, or a chunk of steps, and keep the state.
    *
-   * @param {TensorLike | Values} frame float32 [batch, features] for one step; with a time axis, as
-   *   `Session.run` takes it, for a chunk. A typed array alone is one step if it has as many values
-   *   as one. For a model of several inputs, an object by name, without the constants.
-   * @returns {Promise<Answer>} The output, without its time axis for one step, with it for a chunk;
-   *   for a model of several outputs, an object by name.
+   * @param {TensorLike | Values} frame float32 [batch, features] for one step, or a `Tensor` or
+   *   numbers [features] in a stream of one row; with a time axis, as `Session.run` takes it, for a
+   *   chunk. A typed array alone is one step if it has as many values as one. For a model of
+   *   several inputs, an object by name, without the constants.
+   * @returns {Promise<Answer>} The output, without its time axis for one step, with it for a chunk,
+   *   and without its batch axis where the frame had shapes without one; for a model of several
+   *   outputs, an object by name.
    * @throws {InputError} If the frame does not fit, or holds NaN or infinity; the state does not
    *   change.
    * @throws {EngineError} If the engine fails; the state does not change.
@@ -183,10 +186,12 @@ export class Stream {
     this.#checkFree();
     const answer = this.#quick?.step(frame, this.#kept);
     if (answer !== undefined) return answer;
-    const [chunk, single] = this.#chunk(frame);
+    const rows = this.#rows(frame);
+    const [chunk, single] = this.#chunk(rows ?? frame);
     this.#busy = true;
     try {
-      return this.#keep(await this.#session.run(chunk, { state: this.#state }), single);
+      const result = await this.#session.run(chunk, { state: this.#state });
+      return this.#keep(result, { single, bare: rows !== undefined });
     } finally {
       this.#busy = false;
     }
@@ -203,20 +208,33 @@ export class Stream {
     const answer = this.#quick?.step(frame, this.#kept);
     if (answer !== undefined) return answer;
     this.#session.checkSynchronous("stepSync", "step");
-    const [chunk, single] = this.#chunk(frame);
-    return this.#keep(this.#session.runSync(chunk, { state: this.#state }), single);
+    const rows = this.#rows(frame);
+    const [chunk, single] = this.#chunk(rows ?? frame);
+    const result = this.#session.runSync(chunk, { state: this.#state });
+    return this.#keep(result, { single, bare: rows !== undefined });
+  }
+
+  /**
+   * Return the frames of a stream of one row that came without their batch axes.
+   *
+   * @param {TensorLike | Values} frame
+   */
+  #rows(frame) {
+    const free = this.#inputs.filter(({ name }) => !Object.hasOwn(this.#constants, name));
+    return this.#batch === 1 ? withBatch(free, frame) : undefined;
   }
 
   /**
    * @param {RunResult} result
-   * @param {boolean} single
+   * @param {{ single: boolean, bare: boolean }} frame Whether it had no time axes, no batch axes.
    */
-  #keep(result, single) {
-    const answers = withoutTime(this.#session.interface.dataOutputs, result.outputs, { single });
+  #keep(result, { single, bare }) {
+    const specs = this.#session.interface.dataOutputs;
+    const answers = withoutTime(specs, result.outputs, { single });
     this.#state = result.state;
     this.#steps += 1;
     if (this.#steps % FLUSHED_EVERY === 0) this.#state.forEach(flushTiny);
-    return only(answers);
+    return bare ? withoutBatch(specs, only(answers)) : only(answers);
   }
 
   /**
@@ -239,8 +257,8 @@ export class Stream {
     for (const spec of this.#inputs) {
       if (!Object.hasOwn(given, spec.name)) continue; // `Session.run` says what is missing
       let value = this.#framed(spec, asTensor(spec.name, given[spec.name], InputError), given);
-      if (spec.axes.includes(TIME) && value.shape.length === spec.axes.length - 1) {
-        checkFrame(spec, value);
+      if (spec.axes.includes(TIME) && value.shape.length < spec.axes.length) {
+        checkFrame(spec, value, this.#batch);
         value = value.reshape(value.shape.toSpliced(spec.axes.indexOf(TIME), 0, 1));
         single = true;
       }
@@ -274,8 +292,10 @@ export class Stream {
     if (axis < 0 || value.shape.length !== spec.axes.length) return; // `Session.run` says why not
     const rows = value.shape[axis];
     if (rows === this.#batch) return;
+    const exchanged = value.shape[spec.axes.indexOf(TIME)] === this.#batch;
     throw new InputError(
-      `${spec.name}: expected ${this.#batch} row(s), the batch of the stream, got ${rows}`,
+      `${spec.name}: expected ${this.#batch} row(s), the batch of the stream, got ${rows}` +
+        (exchanged ? EXCHANGED : ""),
     );
   }
 
@@ -325,14 +345,21 @@ function clearRows(spec, tensor, rows) {
  *
  * @param {TensorSpec} spec
  * @param {Tensor} frame
+ * @param {number} rows
  */
-function checkFrame(spec, frame) {
+function checkFrame(spec, frame, rows) {
   const axes = spec.axes.filter((axis) => axis !== TIME);
-  const fits = axes.every((axis, index) => typeof axis === "string" || axis === frame.shape[index]);
+  const fits =
+    frame.shape.length === axes.length &&
+    axes.every((axis, index) => typeof axis === "string" || axis === frame.shape[index]);
   if (frame.dtype === spec.dtype && fits) return;
-  const convert = frame.dtype === spec.dtype ? "" : `; convert it with .astype('${spec.dtype}')`;
+  let remedy = "";
+  if (frame.dtype !== spec.dtype) remedy = `; convert it with .astype('${spec.dtype}')`;
+  else if (rows > 1 && axes.includes(BATCH) && frame.shape.length === axes.length - 1) {
+    remedy = `; the stream has ${rows} rows, and takes a frame of each in one array`;
+  }
   throw new InputError(
     `${spec.name}: expected ${spec.dtype}[${axes.join(", ")}] for one step, or ` +
-      `[${spec.axes.join(", ")}] for a chunk, got ${frame}${convert}`,
+      `[${spec.axes.join(", ")}] for a chunk, got ${frame}${remedy}`,
   );
 }

@@ -17,6 +17,7 @@ from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
 from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.coverage.watched import Watched
+from rnnedge.parity.evidence import gather, now
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
@@ -86,7 +87,7 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         ExportError: When the original cannot be read.
         GoldenError: When golden vectors are asked for of a file that computes with integers.
     """
-    began = time.perf_counter()
+    began, date = time.perf_counter(), now()
     tolerance = tolerance or Tolerance()
     with (
         threads_for(_largest(against)),
@@ -141,6 +142,7 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
+        evidence=gather(os.fspath(model), os.fspath(against), date=date, files=[against]),
         against=_words(reference),
     )
     if golden is not None and report:

@@ -127,10 +127,9 @@ def _paint_cell(
 ) -> None:
     from matplotlib.patches import Rectangle
 
-    corner, size = (at[0] - 0.47, at[1] - 0.45), (0.94, 0.9)
     if result is None:
-        axes.add_patch(Rectangle(corner, *size, facecolor=drawing.BLANK, edgecolor="none"))
         return
+    corner, size = (at[0] - 0.47, at[1] - 0.45), (0.94, 0.9)
     color, ink, words = drawing.ALARM, drawing.BLANK, _trouble(result)
     if not words:
         level = _level(result.badness)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from rnnedge.parity.report import CaseResult, Curve, Report
+from rnnedge.parity.report import CaseResult, Report
 from rnnedge.reports.page.charts import shape_chart, time_chart, ulps_chart
 from rnnedge.reports.page.markup import Child, section, tag
 from rnnedge.reports.text import scientific
@@ -27,7 +27,8 @@ def over_time(report: Report) -> Element | None:
     tolerances = [
         allowed.get((curve.name, curve.case)) if curve.name in outputs else None for curve in curves
     ]
-    limits = _limits(curves, [one for one in tolerances if one is not None])
+    errors = [values for curve in curves for values in (curve.model, curve.torch)]
+    limits = limits_of(errors, [one for one in tolerances if one is not None])
     figures = [
         figure(
             curve.name if curve.name in outputs else f"{curve.name}, inside",
@@ -53,9 +54,11 @@ def over_time(report: Report) -> Element | None:
     )
 
 
-def _limits(curves: Sequence[Curve], lines: Sequence[float]) -> tuple[float, float]:
+def limits_of(
+    errors: Sequence[Sequence[float]], lines: Sequence[float] = ()
+) -> tuple[float, float]:
     """Return the whole decades that hold every error and every tolerance."""
-    every = [value for curve in curves for value in (*curve.model, *curve.torch)]
+    every = [value for values in errors for value in values]
     known = [value for value in (*every, *lines) if 0 < value < math.inf] or [1.0]
     high = math.ceil(math.log10(max(known)))
     low = max(math.floor(math.log10(min(known))), high - _DEPTH)
@@ -82,8 +85,8 @@ def over_shapes(report: Report) -> Element | None:
             f"Largest error against {report.against.exact} as a multiple of what is allowed, the "
             "worst of all outputs, at each shape that was run whole with ordinary numbers. Above "
             "1× is outside tolerance and marked ✕. A word stands where there is nothing to "
-            "compare: the model raised an error, or gave another shape or NaN. An empty cell was "
-            "not run.",
+            f"compare: the model raised an error, or gave another shape or NaN. The {len(worst)} "
+            "shapes that were run have a cell; no other was meant to run.",
             class_="lead",
         ),
         grid([tag("figure", shape_chart("shapes-map", worst))], "wide")[0],

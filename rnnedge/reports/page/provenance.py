@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+import os
 from xml.etree.ElementTree import Element
 
 from rnnedge.parity.report import Report
@@ -124,26 +123,57 @@ def machine(report: Report) -> Element | None:
     return section("machine", "Machine", facts(named))
 
 
-def reproduce(report: Report, command: str) -> Element:
-    """Return what to install and what to run, and the digest of the file it was run on."""
-    versions = {name: report.machine[name] for name in _PACKAGES if name in report.machine}
-    # `2.13.0+cpu` is a build that only PyTorch's own index has; the release is the same.
-    needs = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
-    digest = _sha256(Path(report.model))
+def left_out(report: Report) -> Element:
+    """Return what was not run."""
     return section(
-        "reproduce",
-        "How to reproduce",
-        tag("pre", tag("code", f"pip install {' '.join(needs)}"), tabindex="0") if needs else None,
-        tag("pre", tag("code", command), tabindex="0"),
-        tag("p", "SHA-256 of the model file: ", tag("code", digest), class_="digest")
-        if digest
-        else None,
+        "not-run",
+        "Not run",
+        tag("p", "What this comparison says nothing of, and how to include it.", class_="lead"),
+        tag("ul", *(tag("li", what) for what in report.not_run())),
     )
 
 
-def _sha256(path: Path) -> str | None:
-    """Return the digest of a file, or None when it is not there any more."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+def evidence(report: Report) -> Element | None:
+    """Return when the comparison was made and of which files, or None where that is not known."""
+    found = report.evidence
+    if found is None:
         return None
+    rows: list[list[Child]] = [["the model", os.path.basename(report.model), found.model_sha256]]
+    rows += [["the source", name, digest] for name, digest in found.source_sha256.items()]
+    return section(
+        "evidence",
+        "Evidence",
+        facts({"Date": found.date}),
+        table(
+            "evidence-table",
+            "Digests of what was compared",
+            (Column("What"), Column("Name"), Column("SHA-256")),
+            [[what, name, tag("code", digest or "not read")] for what, name, digest in rows],
+        ),
+        tag(
+            "p",
+            "To sign: sign the .json report of the same run, for example with ssh-keygen -Y sign; "
+            "it holds these digests and every number of this page.",
+            class_="digest",
+        ),
+    )
+
+
+def reproduce(report: Report, command: str) -> Element:
+    """Return what to install and what to run, one instruction after the other."""
+    versions = {name: report.machine[name] for name in _PACKAGES if name in report.machine}
+    # `2.13.0+cpu` is a build that only PyTorch's own index has; the release is the same.
+    needs = [f"{name}=={version.partition('+')[0]}" for name, version in versions.items()]
+    steps: list[Child] = []
+    if needs:
+        steps += [_step("Install the same versions:", f"pip install {' '.join(needs)}")]
+    digest = report.evidence.model_sha256 if report.evidence else ""
+    if digest:
+        check = f"echo '{digest}  {report.model}' | sha256sum --check"
+        steps += [_step("Check that the file is the same:", check)]
+    steps += [_step("In the folder of the model and its source, compare again:", command)]
+    return section("reproduce", "How to reproduce", tag("ol", *steps))
+
+
+def _step(words: str, command: str) -> Element:
+    return tag("li", words, tag("pre", tag("code", command), tabindex="0"))

@@ -95,6 +95,25 @@ def coverage(report: Report) -> Element | None:
     return section("coverage", "Coverage", tag("ul", *(tag("li", line) for line in lines)))
 
 
+def mutation(report: Report) -> Element | None:
+    """Return which disturbed weights the cases noticed, or None where none were disturbed."""
+    if report.mutation is None:
+        return None
+    lines = (line.removeprefix("mutation: ") for line in report.mutation.lines())
+    return section(
+        "mutation",
+        "Does the proof notice changes?",
+        tag(
+            "p",
+            "Each weight tensor of a copy was changed by more than any rounding, as a whole and in "
+            "one row, and the copy was compared again. A change that no case notices bounds what a "
+            "pass means.",
+            class_="lead",
+        ),
+        tag("ul", *(tag("li", line) for line in lines)),
+    )
+
+
 def latency(report: Report) -> Element | None:
     """Return the median latency next to PyTorch, or None where it was not measured."""
     if not report.timings:

@@ -6,7 +6,8 @@ import os
 from xml.etree.ElementTree import Element
 
 from rnnedge.parity.report import Report
-from rnnedge.reports.page.markup import Child, facts, tag
+from rnnedge.reports.page.markup import Child, facts, mark, tag
+from rnnedge.reports.page.rounding import costs_of, measured_on
 from rnnedge.reports.text import scientific, short
 
 
@@ -24,6 +25,7 @@ def verdict(report: Report) -> Element:
             tag("span", os.path.basename(report.model), class_="model"),
         ),
         tag("p", report.verdict.removeprefix(f"{word}: "), class_="sentence"),
+        _two_verdicts(report),
         facts(
             {
                 "Model": report.model,
@@ -32,10 +34,41 @@ def verdict(report: Report) -> Element:
                 "Cases": _cases(report),
                 "Coverage": report.coverage.seen if report.coverage else None,
                 "Nearest to its tolerance" if report else "Furthest outside": _margin(report),
+                "Date": report.evidence.date if report.evidence else None,
                 "Took": f"{report.seconds:.1f} s" if report.seconds else None,
             }
         ),
         class_="verdict pass" if report else "verdict fail",
+    )
+
+
+def _two_verdicts(report: Report) -> Element | None:
+    """Return both verdicts of a file with rounded weights, or None for any other file."""
+    costs = costs_of(report)
+    if not costs:
+        return None
+    held = report.against.held or (report.rounding.proven if report.rounding else "")
+    worst = max(costs, key=lambda cost: cost.max_abs)
+    cost = f"{worst.name} is off by up to {scientific(worst.max_abs)}"
+    agreed = [one for one in costs if one.agreement is not None]
+    cost += "".join(f"; {one.name}: {one.agreement:.2%} of largest scores agree" for one in agreed)
+    return tag(
+        "dl",
+        tag(
+            "div",
+            tag("dt", "Is the file faithful to its rounded weights?"),
+            tag(
+                "dd",
+                mark(passed=report.equal, words="yes" if report.equal else "no"),
+                f": compared with {report.against.name} {held}",
+            ),
+        ),
+        tag(
+            "div",
+            tag("dt", "What does the rounding cost?"),
+            tag("dd", f"{cost}, on {measured_on(report)}; the verdict sets no limit to it"),
+        ),
+        class_="facts two",
     )
 
 
@@ -52,8 +85,7 @@ def _margin(report: Report) -> str:
         return f"{broken[0].name}: {broken[0].problem}"
     worst = max(report.outputs, key=lambda output: output.max_abs / output.tolerance)
     share = worst.max_abs / worst.tolerance
-    part = f"{100 * share:.2g} % of" if share <= 1 else f"{short(share)} times"
-    return f"{worst.name}, {scientific(worst.max_abs)}: {part} what is allowed"
+    return f"{worst.name}, {scientific(worst.max_abs)}: {short(share)}× what is allowed"
 
 
 def diagnosis(report: Report) -> Element | None:

@@ -44,6 +44,13 @@ class SessionInfo:
     hindrances: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say where nodes run, and what a stream keeps."""
+        nodes = ", ".join(f"{n} nodes on {name}" for name, n in self.nodes_by_provider.items())
+        stream = f"delay {self.delay}" if self.delay is not None else "no stream"
+        state = f"{self.state_bytes} bytes of state a row" if self.state_bytes else "no state known"
+        return f"SessionInfo({self.device}, {nodes or 'nodes unknown'}, {state}, {stream})"
+
     @property
     def nodes_by_provider(self) -> dict[str, int]:
         """How many nodes run on each provider; empty if the engine does not report it."""

@@ -15,6 +15,7 @@ from rnnedge_runtime.scoring.array_rows import READ_ERROR, ArrayRow, batch_of
 from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow
 from rnnedge_runtime.scoring.python_function import find_function
 from rnnedge_runtime.scoring.row_layout import RowInput
+from rnnedge_runtime.scoring.rows import steps_of
 from rnnedge_runtime.scoring.scorer import ID
 from rnnedge_runtime.scoring.sources import RowGroup
 
@@ -59,7 +60,7 @@ class FilesSource:
         """
         self.paths, self.id_name = tuple(paths), id or ID
         self._folder, self._inputs, self._columns = folder, tuple(inputs), dict(columns)
-        self._read: Callable[[Path], Any] = _read_npy
+        self._read: Callable[[str], Any] = _read_npy
         if reader is not None:
             self._read = find_function("reader", reader)
         elif len(inputs) > 1:
@@ -90,7 +91,7 @@ class FilesSource:
 
     def _row(self, path: Path, name: str) -> ArrayRow:
         try:
-            found = self._read(path)
+            found = self._read(str(path))
         except Exception as error:  # the function is the user's
             return ArrayRow(name, {}, f"{name}: cannot be read: {one_line(error)}")
         if isinstance(found, Mapping):
@@ -118,6 +119,7 @@ class NpzSource:
         columns: Mapping[str, str],
         *,
         id: str | None,
+        lengths: str | None = None,
     ) -> None:
         """Take the files.
 
@@ -126,12 +128,14 @@ class NpzSource:
             inputs: What the model takes.
             columns: Input name to the name of its array.
             id: The name of the array of ids; None takes `id` where it is there.
+            lengths: The name of the array of lengths; None takes `lengths` where it is there.
 
         Raises:
             InputError: If a file cannot be read.
         """
         self.paths = tuple(paths)
         self._inputs, self._columns, self._id = tuple(inputs), dict(columns), id
+        self._lengths = lengths
         self._loaded: tuple[Path, list[ArrayRow]] | None = None
         rows = self._rows(self.paths[0])
         self.id_name = (id or ID) if id is not None or (rows and rows[0].id is not None) else None
@@ -164,6 +168,9 @@ class NpzSource:
 
     def _batch(self, rows: Sequence[ArrayRow]) -> Batch:
         batch = batch_of(rows, self._inputs, self._columns, self.id_name or ID)
+        if self._lengths is not None:  # by which the rows were cut
+            first = batch.column(self._columns[self._inputs[0].spec.name])
+            batch = batch.append_column(self._lengths, arrow().array(steps_of(first)))
         return batch if self.id_name is not None else batch.drop_columns([ID])
 
     def _rows(self, path: Path) -> list[ArrayRow]:
@@ -195,13 +202,17 @@ class NpzSource:
         return [ArrayRow(name, {only.spec.name: array}) for name, array in arrays.items()]
 
     @property
+    def _length_name(self) -> str:
+        return self._lengths or LENGTHS
+
+    @property
     def _columns_given(self) -> set[str]:
         return {name for name, column in self._columns.items() if name != column}
 
     def _batched(self, path: Path, arrays: Mapping[str, Array]) -> list[ArrayRow]:
         """Return the rows of arrays with the axes of the inputs."""
         count: int | None = None
-        counted = [arrays[name] for name in (LENGTHS, self._id or ID) if name in arrays]
+        counted = [arrays[name] for name in (self._length_name, self._id or ID) if name in arrays]
         told = next((len(array) for array in counted if array.ndim == 1), None)
         rows: dict[str, list[Array]] = {}
         for given in self._inputs:
@@ -220,22 +231,36 @@ class NpzSource:
             if len(moved) != count:
                 raise InputError(f"{path}: {name}: expected {count} rows, got {len(moved)}")
             rows[given.spec.name] = list(moved)
-        lengths = arrays.get(LENGTHS)
-        ids = arrays.get(self._id or ID)
-        if self._id is not None and ids is None:
-            raise InputError(f"{path}: expected an array {self._id!r}, found {', '.join(arrays)}")
-        for name, values in ((LENGTHS, lengths), (self._id or ID, ids)):
-            if values is not None and values.shape != (count,):
-                raise InputError(
-                    f"{path}: {name}: expected one for each of {count} rows, got "
-                    f"{values.dtype}{list(values.shape)}"
-                )
+        lengths = self._of_rows(path, arrays, self._length_name, count, self._lengths)
+        ids = self._of_rows(path, arrays, self._id or ID, count, self._id)
         made = []
         for row in range(count or 0):
             one = {name: values[row] for name, values in rows.items()}
             error = "" if lengths is None else self._cut(one, lengths[row])
             made.append(ArrayRow(None if ids is None else ids[row].item(), one, error))
         return made
+
+    def _of_rows(
+        self,
+        path: Path,
+        arrays: Mapping[str, Array],
+        name: str,
+        count: int | None,
+        wanted: str | None,
+    ) -> Array | None:
+        """Return an array with one item for each row, or None if there is none."""
+        values = arrays.get(name)
+        if values is None:
+            if wanted is not None:
+                names = ", ".join(arrays)
+                raise InputError(f"{path}: expected an array {wanted!r}, found {names}")
+            return None
+        if values.shape != (count,):
+            raise InputError(
+                f"{path}: {name}: expected one for each of {count} rows, got "
+                f"{values.dtype}{list(values.shape)}"
+            )
+        return values
 
     def _cut(self, row: dict[str, Array], length: Any) -> str:
         """End a row at its length; return what is wrong with that."""
@@ -244,7 +269,7 @@ class NpzSource:
                 continue
             name, most = given.spec.name, len(row[given.spec.name])
             if not isinstance(length, np.integer) or not 0 <= length <= most:
-                return f"{LENGTHS}: expected 0 to {most} steps, got {length}"
+                return f"{self._length_name}: expected 0 to {most} steps, got {length}"
             row[name] = row[name][: int(length)]
         return ""
 
@@ -257,7 +282,7 @@ def _load(path: Path) -> dict[str, Array]:
     return arrays if isinstance(arrays, dict) else {"": arrays}
 
 
-def _read_npy(path: Path) -> Array:
+def _read_npy(path: str) -> Array:
     array = read_arrays(path)
     if isinstance(array, dict):
         raise InputError(f"{path}: expected one array (.npy), got an .npz archive")

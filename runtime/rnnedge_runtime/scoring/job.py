@@ -286,12 +286,16 @@ def open_source(data: str, scorer: Scorer, reader: str | None) -> RowSource:
     """
     kind, paths = find_files(data, reader=reader)
     inputs = scorer.layout.inputs
-    columns = {given.spec.name: scorer.column_of(given.spec.name) for given in inputs}
+    columns = scorer.input_columns()
+    lengths = columns.pop(scorer.layout.lengths_name, None)
     folder = Path(data) if Path(data).is_dir() else Path(data).parent
     if kind in ("parquet", "arrow"):
-        return TableSource(kind, paths, list(dict.fromkeys(columns.values())), scorer.id_of)
+        names = [*columns.values(), *([lengths] if lengths is not None else [])]
+        return TableSource(kind, paths, list(dict.fromkeys(names)), scorer.id_of)
     if kind == "npz":
-        return NpzSource(paths, inputs, columns, id=scorer.id)
+        return NpzSource(paths, inputs, columns, id=scorer.id, lengths=lengths)
+    if lengths is not None:
+        raise InputError(f"{data}: expected no column of lengths: each file is one row")
     return FilesSource(folder, paths, inputs, columns, id=scorer.id, reader=reader)
 
 

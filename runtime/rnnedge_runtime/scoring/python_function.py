@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +33,13 @@ def find_function(option: str, text: str) -> Callable[..., Any]:
         raise OptionError(f"{option}: expected package.module:function, got {text!r}")
     from importlib import import_module
 
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's code is where they are
     try:
         found: Any = import_module(match["module"])
         for name in match["name"].split("."):
             found = getattr(found, name)
-    except Exception as error:  # importing runs the user's code
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         raise OptionError(f"{option}: {text} cannot be imported: {one_line(error)}") from error
     if not callable(found):
         raise OptionError(f"{option}: expected a function, {text} is {type(found).__name__}")

@@ -81,6 +81,7 @@ class RowLayout:
         most: The most rows of a call; None where the model takes any number.
         single_steps: Whether the model takes one step a call, without an axis for the time.
         lengths: Whether the model takes the lengths of the rows.
+        lengths_name: What the lengths are called: as that input, or `lengths`.
         constants: Inputs that are the same in every call, by name.
     """
 
@@ -90,6 +91,7 @@ class RowLayout:
     most: int | None
     single_steps: bool
     lengths: bool
+    lengths_name: str
     constants: Mapping[str, Array]
 
     @property
@@ -146,6 +148,7 @@ def row_layout(
         1 if one_row else None,
         single_steps,
         interface.lengths is not None,
+        interface.lengths or "lengths",
         fixed_inputs,
     )
 

@@ -73,6 +73,29 @@ class _Read:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ends:
+    """After how many steps rows end.
+
+    Attributes:
+        name: Of the column.
+        values: For each row; 0 where there is none.
+        valid: Whether there is one.
+    """
+
+    name: str
+    values: Places
+    valid: NDArray[np.bool_]
+
+    def cut(self, lengths: Places, errors: Errors) -> Places:
+        """Return the lengths of rows, and add an error for each that ends beyond its steps."""
+        wrong = (self.values < 1) | (self.values > lengths)
+        for row in np.flatnonzero(wrong).tolist():
+            got = self.values[row] if self.valid[row] else "null"
+            errors.setdefault(row, f"{self.name}: expected 1 to {lengths[row]} steps, got {got}")
+        return np.where(wrong, lengths, self.values)
+
+
+@dataclass(frozen=True, slots=True)
 class _Wrong:
     """Items that do not fit.
 
@@ -93,7 +116,7 @@ def read_rows(
     Args:
         batch: A `pyarrow.RecordBatch` that has the columns.
         layout: What the model takes.
-        columns: Input name to column.
+        columns: Input name to column; that of the lengths too where rows end earlier.
         longest: The most steps of a row.
 
     Returns:
@@ -101,9 +124,13 @@ def read_rows(
     """
     errors: Errors = {}
     read: dict[str, _Read] = {}
+    ends = None
+    if layout.lengths_name in columns:
+        name = columns[layout.lengths_name]
+        ends = _read_ends(name, batch.column(name), errors)
     for given in layout.inputs:
         name = given.spec.name
-        read[name] = _read_column(columns[name], batch.column(columns[name]), given)
+        read[name] = _read_column(columns[name], batch.column(columns[name]), given, ends)
         for row, text in read[name].errors.items():
             errors.setdefault(row, text)
     timed = [given.spec.name for given in layout.inputs if given.timed]
@@ -121,6 +148,17 @@ def read_rows(
         errors,
         batch.num_rows,
     )
+
+
+def _read_ends(name: str, column: Column, errors: Errors) -> _Ends | None:
+    """Read the column that says after how many steps rows end."""
+    column = _plain(column)
+    if not arrow().types.is_integer(column.type):
+        for row in range(len(column)):
+            errors.setdefault(row, f"{name}: expected integers, got {column.type}")
+        return None
+    values = np.asarray(column.fill_null(0).to_numpy(zero_copy_only=False)).astype(np.int64)
+    return _Ends(name, values, _valid(column))
 
 
 def _check_lengths(
@@ -158,7 +196,7 @@ def steps_of(column: Column) -> Places:
     return np.ones(len(column), np.int64)
 
 
-def _read_column(name: str, column: Column, given: RowInput) -> _Read:
+def _read_column(name: str, column: Column, given: RowInput, ends: _Ends | None) -> _Read:
     column = _plain(column)
     errors: Errors = {}
     for row in np.flatnonzero(~_valid(column)).tolist():
@@ -168,39 +206,41 @@ def _read_column(name: str, column: Column, given: RowInput) -> _Read:
     if leaf is None or not _fits(leaf, given.dtype):
         return _all_wrong(name, column, given, errors)
     if not given.timed:
-        values, wrong = _features(column, given)
-        starts = np.arange(len(column))
-        lengths = np.ones(len(column), np.int64)
+        starts, lengths = np.arange(len(column)), np.ones(len(column), np.int64)
+        items, low = column, 0
     else:
         starts, stops = _bounds(column)
         starts, stops = np.where(stops > starts, starts, 0), np.where(stops > starts, stops, 0)
         lengths = stops - starts
         for row in np.flatnonzero(lengths == 0).tolist():
             errors.setdefault(row, f"{name}: expected 1 or more steps, got 0")
+        if ends is not None:
+            lengths = ends.cut(lengths, errors)
         high = int(stops.max(initial=0))
         low = int(starts[lengths > 0].min(initial=high))
-        starts = starts - low
-        values, wrong = _features(column.values.slice(low, high - low), given)
-    read = _Read(values, starts, lengths, errors)
-    if wrong is not None:
+        items = column.values.slice(low, high - low)
+    values, wrong = _features(items, given)
+    read = _Read(values, starts - low, lengths, errors)
+    while wrong is not None:  # what is wrong inside of steps shows when their widths are right
         _spread(name, wrong, read, given)
-        return _without_bad(name, column, given, errors, lengths)
+        items = _without_wrong(items, read)
+        read.values, wrong = _features(items, given)
     _add_nan(name, read, given)
     return read
 
 
-def _without_bad(
-    name: str, column: Column, given: RowInput, errors: Errors, lengths: Places
-) -> _Read:
-    """Read the rows of a column that have no error yet; the others have steps of no one width."""
-    good = np.ones(len(column), bool)
-    good[list(errors)] = False
+def _without_wrong(items: Column, read: _Read) -> Column:
+    """Return the items of the rows that have no error yet, and place the rows in them."""
+    good = np.ones(len(read.lengths), bool)
+    good[list(read.errors)] = False
     kept = np.flatnonzero(good)
-    read = _read_column(name, column.take(arrow().array(kept)), given)
-    starts = np.zeros(len(column), np.int64)
-    starts[kept] = read.starts
-    errors.update({int(kept[row]): text for row, text in read.errors.items()})
-    return _Read(read.values, starts, lengths, errors)
+    lengths = read.lengths[kept]
+    starts = np.cumsum(lengths) - lengths
+    places = np.repeat(read.starts[kept] - starts, lengths) + np.arange(int(lengths.sum()))
+    read.starts = np.zeros(len(good), np.int64)
+    read.starts[kept] = starts
+    read.lengths = np.where(good, read.lengths, 0)
+    return items.take(arrow().array(places))
 
 
 def _all_wrong(name: str, column: Column, given: RowInput, errors: Errors) -> _Read:

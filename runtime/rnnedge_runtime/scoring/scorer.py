@@ -82,7 +82,8 @@ class Scorer:
             model: Path of an `.onnx` file, or its bytes.
             columns: Input name to the column that holds it; an input that is left out is in the
                 column of its own name. A row has a list of steps, each a list of features, or a
-                number where the input has no axis for features.
+                number where the input has no axis for features. By the name of the lengths, or
+                `lengths`, a column of integers may say after how many steps each row ends.
             id: The column that is passed on as it is; None passes on a column `id` where there is
                 one.
             keep: `last`: each output's last step; `all`: all of its steps;
@@ -143,6 +144,14 @@ class Scorer:
     def layout(self) -> RowLayout:
         """How rows are packed."""
         return self._open().layout
+
+    def input_columns(self) -> dict[str, str]:
+        """Return the column of each input, and that of the lengths where one is named."""
+        layout = self._open().layout
+        columns = {given.spec.name: self.column_of(given.spec.name) for given in layout.inputs}
+        if layout.lengths_name in self.columns:
+            columns[layout.lengths_name] = self.columns[layout.lengths_name]
+        return columns
 
     def column_of(self, name: str) -> str:
         """Return the column that holds an input."""
@@ -226,7 +235,7 @@ class Scorer:
         Raises:
             InputError: If one is missing.
         """
-        wanted = [self.column_of(g.spec.name) for g in self._open().layout.inputs]
+        wanted = [*self.input_columns().values()]
         wanted += [self.id] if self.id is not None else []
         for name in wanted:
             count = given.names.count(name)
@@ -260,7 +269,7 @@ class Scorer:
 
     def _window(self, opened: _Opened, window: Batch, schema: Schema) -> Batch:
         pa = arrow()
-        columns = {g.spec.name: self.column_of(g.spec.name) for g in opened.layout.inputs}
+        columns = self.input_columns()
         longest = opened.options.most_steps
         if opened.layout.packing == "continuous":
             longest = np.iinfo(np.int64).max
@@ -324,7 +333,8 @@ class Scorer:
         arrow()
         session = Session(self.model, threads=1, engine=self.runtime)
         layout, example = prove_packing(session, self.outputs, self.constants, slots=self.slots)
-        unknown = set(self.columns) - {given.spec.name for given in layout.inputs}
+        known = {given.spec.name for given in layout.inputs}
+        unknown = set(self.columns) - known - {layout.lengths_name}
         if unknown:
             names = ", ".join(given.spec.name for given in layout.inputs)
             raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")

@@ -100,9 +100,11 @@ class TableSource:
         for name in self._wanted:
             if schema.names.count(name) != 1:
                 found = ", ".join(schema.names) or "none"
+                option = (
+                    "id= (--id)" if name == self.id_name else "columns= (--column INPUT=COLUMN)"
+                )
                 raise InputError(
-                    f"{path}: expected a column {name!r}, found {found}: columns= (--column "
-                    "INPUT=COLUMN) or id= (--id) names another"
+                    f"{path}: expected a column {name!r}, found {found}: {option} names another"
                 )
 
 

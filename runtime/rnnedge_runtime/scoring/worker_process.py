@@ -15,8 +15,9 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NoReturn
 
+from rnnedge_runtime.atomic_file import remove_own_leftovers
 from rnnedge_runtime.errors import EngineError, RnnEdgeError, one_line
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
@@ -121,14 +122,17 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the user's functions print is no answer
     job: Job = pickle.load(requests)
-    tasks = _Tasks(requests)
+    tasks = _Tasks(requests, job.out)
     scorer: PartScorer | None = None
     lock = threading.Lock()
 
     def send(kind: str, content: object) -> None:
-        with lock:
-            pickle.dump((kind, content), answers)
-            answers.flush()
+        try:
+            with lock:
+                pickle.dump((kind, content), answers)
+                answers.flush()
+        except BrokenPipeError:
+            _end(job.out)
 
     while True:
         task = tasks.next()
@@ -153,8 +157,8 @@ def do_task(scorer: PartScorer, task: PartTask, told: Told | None) -> PartResult
 class _Tasks:
     """Reads tasks in a thread, so that the process ends as soon as its parent is gone."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, out: str) -> None:
+        self._stream, self._out = stream, out
         self._task: PartTask | None = None
         self._ready, self._taken = threading.Semaphore(0), threading.Semaphore(1)
         threading.Thread(target=self._read, daemon=True).start()
@@ -172,8 +176,14 @@ class _Tasks:
             try:
                 self._task = pickle.load(self._stream)
             except BaseException:
-                os._exit(0)  # a part that is not whole is removed by the next writer
+                _end(self._out)
             self._ready.release()
+
+
+def _end(out: str) -> NoReturn:
+    """End this process at once: nobody waits for what it does."""
+    remove_own_leftovers(out)
+    os._exit(0)
 
 
 def described(error: Exception) -> tuple[type[RnnEdgeError], str]:

@@ -84,6 +84,15 @@ class Stream:
             # A call of a Python method takes as long as a step of a small layer.
             self.step = self._stepper.step  # type: ignore[method-assign, assignment]
 
+    def __repr__(self) -> str:
+        """Say how many rows it has, how far it is, and what a frame is."""
+        frames = ", ".join(
+            f"{spec.name} {spec.dtype}[{', '.join(str(a) for a in spec.axes if a != TIME)}]"
+            for spec in self._inputs
+        )
+        steps = "closed" if self._closed else f"{self._state.position.steps} steps"
+        return f"Stream({steps}, batch={self._batch}, frames {frames})"
+
     @property
     def batch(self) -> int:
         """Rows that run side by side."""
@@ -227,6 +236,13 @@ class Stream:
                 the state does not change.
             EngineError: If the engine fails; the state does not change.
             StreamError: If the stream is closed, or in use by another thread.
+
+        Example:
+            >>> stream = session.stream(batch=2)
+            >>> stream.step(np.zeros((2, 8), np.float32)).shape
+            (2, 16)
+            >>> stream.step(np.zeros((10, 2, 8), np.float32)).shape  # a chunk of 10 steps
+            (10, 2, 16)
         """
         return self._step_in_python(frame, out=out, copy=copy)
 

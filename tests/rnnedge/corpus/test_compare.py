@@ -166,6 +166,16 @@ def test_answers_of_another_device(folder, tmp_path, keep):
     )
 
 
+def test_answers_that_another_program_wrote(folder, tmp_path):
+    """A single file without a column of errors."""
+    answers = one_by_one(folder, "a.onnx")
+    table = {"output": pa.array([rows.tolist() for rows in answers.values()], KIND)}
+    pq.write_table(pa.table(table), tmp_path / "golden.parquet")
+    found = compare(tmp_path / "golden.parquet", folder / "a.onnx", folder / "npy")
+    assert (found.compared, found.one_sided) == (50, 0)
+    assert found.difference < 1e-6
+
+
 def test_an_answer_that_is_missing_on_one_side_is_a_difference(folder, tmp_path, bad):
     score(folder / "a.onnx", bad, tmp_path / "kept", keep="all", workers=1)
     good = tmp_path / "good.parquet"

@@ -19,7 +19,7 @@ def test_tables(rnn: Callable[..., Done]) -> None:
     for words in (
         *("model.onnx, cpu, 1 thread(s)", "p99.9 ms", "max ms", "CPU ms", "us/step", "GFLOP/s"),
         *("of peak", "real-time factor", "a signal of 50 steps a second", "memory: ", "machine: "),
-        *("weights: ", "GFLOP/s in a large float32 MatMul, 1 thread(s)"),
+        *("bytes of weights are read", "GFLOP/s in a large float32 MatMul, 1 thread(s)"),
     ):
         assert words in done.out
 

@@ -162,3 +162,78 @@ def test_a_row_on_which_the_engine_fails(model):
     found = scored(content, values, pa.list_(pa.int64()), runtime="onnxruntime").to_pydict()
     assert found["error"][0] is found["error"][2] is None
     assert "indices element out of data bounds" in found["error"][1]
+
+
+def test_a_column_of_lengths(model):
+    """Each row ends after so many steps; what is beyond its steps is an error."""
+    kind = pa.list_(pa.list_(F32))
+    lengths = [2, 0, 4, None, 5, 6, -1, 1]
+    columns = {"input": "frames", "lengths": "n"}
+    table = pa.table({"frames": pa.array(GOOD[:1] * 8, kind), "n": pa.array(lengths, pa.int32())})
+    found = Scorer(model, columns=columns).arrow(table).to_pydict()
+    assert found["error"] == [
+        None,
+        "n: expected 1 to 5 steps, got 0",
+        None,
+        "n: expected 1 to 5 steps, got null",
+        None,
+        "n: expected 1 to 5 steps, got 6",
+        "n: expected 1 to 5 steps, got -1",
+        None,
+    ]
+    session = Session(model, threads=1)
+    for row, steps in ((0, 2), (2, 4), (4, 5), (7, 1)):
+        expected = alone(session, np.float32(GOOD[0][:steps]))["output"][-1]
+        assert np.array_equal(np.float32(found["output"][row]), expected)
+
+
+@pytest.mark.parametrize("padding", [[NAN, NAN], [1], None])
+def test_what_is_past_the_length_of_a_row_is_not_looked_at(model, expected, padding):
+    kind = pa.list_(pa.list_(F32))
+    rows = [[*row, padding, padding] for row in GOOD]
+    lengths = [len(row) for row in GOOD]
+    table = pa.table({"frames": pa.array([*rows, rows[0]], kind), "n": [*lengths, 6]})
+    scorer = Scorer(model, columns={"input": "frames", "lengths": "n"})
+    found = scorer.arrow(table).to_pydict()
+    assert found["error"][:4] == [None] * 4
+    assert found["error"][4].startswith("frames: expected float32[time, 2], got ")
+    assert np.array_equal(np.float32(found["output"][:4]), expected)
+
+
+def random_row(random, features):
+    """Return a row, and whether it is good."""
+    kind = random.choice(["good"] * 6 + ["null", "empty", "nan", "wide", "no-step", "no-number"])
+    steps = rows_of([int(random.integers(1, 90))], features, int(random.integers(99)))[0].tolist()
+    at, where = int(random.integers(len(steps))), int(random.integers(features))
+    if kind == "null":
+        return None, False
+    if kind == "empty":
+        return [], False
+    if kind in ("nan", "no-number"):
+        steps[at][where] = NAN if kind == "nan" else None
+    elif kind == "wide":
+        steps[at] = [1.0] * int(random.choice([features - 1, features + 1]))
+    elif kind == "no-step":
+        steps[at] = None
+    return steps, kind == "good"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_tables(model, seed):
+    random = np.random.default_rng(seed)
+    drawn = [random_row(random, 2) for _ in range(50)]
+    kind = LISTS[["lists", "large", "views"][seed % 3]]
+    table = pa.table({"frames": pa.array([row for row, _ in drawn], kind)})
+    start, stop = sorted(random.choice(51, 2, replace=False).tolist())
+    table = pa.concat_tables([table.slice(start, stop - start), table])
+    drawn = drawn[start:stop] + drawn
+    scorer = Scorer(model, columns={"input": "frames"}, slots=int(random.integers(1, 9)))
+    found = scorer.arrow(table).to_pydict()
+    session = Session(model, threads=1)
+    for (row, good), answer, error in zip(drawn, found["output"], found["error"], strict=True):
+        assert (error is None) == good
+        if good:
+            expected = alone(session, np.float32(row))["output"][-1]
+            assert np.array_equal(np.float32(answer), expected)
+        else:
+            assert answer is None

@@ -155,6 +155,21 @@ def test_an_npz_with_rows_first_where_the_lengths_show_it(model, tmp_path, out, 
     assert equal(answers(out), expected)
 
 
+def test_lengths_of_another_name(model, tmp_path, out, expected):
+    lengths = np.array([len(row) for row in ROWS])
+    padded = np.zeros((lengths.max(), 40, 2), np.float32)
+    for number, row in enumerate(ROWS):
+        padded[: len(row), number] = row
+    np.savez(tmp_path / "corpus.npz", input=padded, n=lengths)
+    score(model, tmp_path / "corpus.npz", out, columns={"lengths": "n"})
+    assert equal(answers(out), expected)
+    frames = padded.swapaxes(0, 1).tolist()
+    pq.write_table(table_of(frames, n=lengths), tmp_path / "corpus.parquet")
+    columns = {**COLUMNS, "lengths": "n"}
+    score(model, tmp_path / "corpus.parquet", tmp_path / "out2", columns=columns)
+    assert equal(answers(tmp_path / "out2"), expected)
+
+
 def test_an_npz_with_an_array_for_each_row(model, tmp_path, out, expected):
     np.savez(tmp_path / "corpus.npz", **{f"u{n:02}": row for n, row in enumerate(ROWS)})
     score(model, tmp_path / "corpus.npz", out)
@@ -202,7 +217,7 @@ import wave
 import numpy as np
 
 def frames(path):
-    with wave.open(str(path)) as file:
+    with wave.open(path) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
     if len(samples) % 2:
         raise ValueError("an odd number of samples")

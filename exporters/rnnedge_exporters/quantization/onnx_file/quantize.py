@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
@@ -17,7 +18,7 @@ from rnnedge_exporters.lowerings import choose_int8
 from rnnedge_exporters.lowerings.precision_rule import storage_in_int8
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.recurrent_nodes import LENGTHS
-from rnnedge_exporters.onnx_model.serialize import serialize_model
+from rnnedge_exporters.onnx_model.serialize import serialize_model, user_entry
 from rnnedge_exporters.option_values import (
     DType,
     Quantize,
@@ -47,6 +48,7 @@ from rnnedge_exporters.quantization.other_weights import (
     weights_in,
 )
 from rnnedge_exporters.quantization.report import (
+    HEADINGS,
     LayerQuantization,
     describe_layer,
     kept_in_float32,
@@ -54,6 +56,7 @@ from rnnedge_exporters.quantization.report import (
 from rnnedge_exporters.versions import versions
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.notebook import html_table
 from rnnedge_runtime.write_target import ONNX, check_target
 
 _PROJECTION = re.compile(r"(^|/)l\d+/(forward|backward)/W$")
@@ -91,8 +94,16 @@ class QuantizeResult:
             f"sha256 {self.sha256[:12]})"
         )
 
+    def __repr__(self) -> str:
+        """Return the line of `str`."""
+        return f"QuantizeResult({self})"
 
-def quantize(
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the file, and what was done to weights."""
+        return html_table(str(self), HEADINGS, [layer.cells() for layer in self.quantization])
+
+
+def quantize(  # noqa: PLR0913 - each is an option given by name
     model: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
@@ -101,6 +112,7 @@ def quantize(
     target: Target = "cpu",
     keep_float32: Collection[str] = (),
     opset: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> QuantizeResult:
     """Write the weights of an ONNX file of any exporter in fewer bits.
@@ -121,6 +133,7 @@ def quantize(
             `result.quantization`.
         opset: A later version of the operator set to convert the file to first; what computes in
             int8 needs `LOWEST_OPSET`. None keeps that of the file.
+        metadata: As in `export`: replaces what the file keeps; None leaves that as it is.
         force: Whether a file that holds something else than a model may be replaced.
 
     Returns:
@@ -132,11 +145,17 @@ def quantize(
             compute in int8.
         WeightsError: When a weight cannot be written in the type that was asked for.
         WriteError: When the file must not or cannot be written.
+        OptionError: When `metadata` holds what a file cannot keep.
+
+    Example:
+        >>> rnnedge.quantize("model.onnx", "small.onnx")
+        QuantizeResult(small.onnx (...))
     """
     source = Path(model)
     check_target(path, ONNX, protected=[source], force=force)
     check_options(quantize, dtype, target, None)
     check_target_option(target)
+    kept = user_entry(metadata)
     if quantize is None and dtype == "float32":
         raise ExportError(
             f"{source}: is an ONNX file already: say what to do with it, quantize='int8' or "
@@ -190,6 +209,7 @@ def quantize(
     if contract is not None:
         contract = _updated(contract, forms, report, quantize, dtype, opset)
         read.metadata_props[METADATA_KEY] = contract.to_json()
+    read.metadata_props.update(kept)
     content = serialize_model(read)
     write_file(path, content, ONNX, protected=[source], force=force)
     sha256 = hashlib.sha256(content).hexdigest()
