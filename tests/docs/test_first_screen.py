@@ -15,7 +15,10 @@ from doc_blocks import ROOT, Block, read_blocks, read_commands
 from running_blocks import agrees, run_in_shell
 
 BLOCKS = read_blocks(ROOT / "README.md")
-PACKAGED = ("rnnedge", "exporters", "runtime", "pyproject.toml", "README.md", "LICENSE")
+PACKAGED = (
+    *("rnnedge", "exporters", "runtime", "javascript/src"),
+    *("pyproject.toml", "README.md", "LICENSE"),
+)
 CARRIED = ("listener.onnx", "vectors", "hear.py")
 NO_TOOLKIT = (
     "import sys; [sys.modules.__setitem__(name, None) for name in ('torch', 'onnx', 'click')]"
