@@ -103,7 +103,7 @@ def test_contract(folder: Path) -> None:
 def test_every_command_with_json_has_a_schema() -> None:
     for name, command in commands.commands.items():
         if any(option.name == "as_json" for option in command.params):
-            assert (SCHEMAS / f"{name}.json").exists(), name
+            assert (SCHEMAS / f"{command.name}.json").exists(), name
 
 
 def test_a_field_that_no_schema_has_is_noticed() -> None:
