@@ -49,6 +49,7 @@ class Machine:
 def make_machine(folder: Path, *, torch: bool) -> Machine:
     """Lay out a clone and an environment; without `torch`, an import of it fails."""
     for name in PACKAGED:
+        (folder / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)

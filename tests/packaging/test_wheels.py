@@ -34,6 +34,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/options.py",
     "rnnedge_runtime/engine/protocol.py",
     "rnnedge_runtime/engine/tensor_info.py",
+    "rnnedge_runtime/engine/trial_opening.py",
     "rnnedge_runtime/errors.py",
     "rnnedge_runtime/foreign/__init__.py",
     "rnnedge_runtime/foreign/axis_roles.py",
