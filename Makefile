@@ -9,7 +9,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick wasm test test-all lint types device-test test-javascript benchmarks docs wheels clean need-python
+.PHONY: demo quick wasm test test-all fuzz lint types device-test test-javascript benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -23,6 +23,9 @@ test: lint types device-test  ## everything that CI runs
 
 test-all: lint types device-test  ## the same with every case of the full matrices
 	$(BIN)/python -m pytest $(PYTEST) --full $(TESTS)
+
+fuzz: .venv/native  ## every reader of files for a minute; hours: python -m tests.fuzz --minutes 60
+	$(BIN)/python -m tests.fuzz --minutes 1 --faults build/faults
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
@@ -46,6 +49,7 @@ benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.runtime
 	$(BIN)/python -m benchmarks.streams
+	$(BIN)/python -m benchmarks.scoring --memory
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.denormals
 	$(BIN)/python -m benchmarks.native

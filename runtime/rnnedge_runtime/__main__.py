@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import rnnedge_runtime
+from rnnedge_runtime.engine.trial_opening import check_that_it_opens
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.info_lines import contract_lines, run_lines
 from rnnedge_runtime.latency import measure, random_inputs
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "score":
             return _score(options)
+        if options.command == "info":
+            check_that_it_opens(options.model, device=options.device, engine=options.engine)
         session = Session(
             options.model,
             device=options.device,
@@ -116,7 +119,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    result, code = from_arguments(options)
+    try:
+        result, code = from_arguments(options)
+    except KeyboardInterrupt:  # what is written stays, and the same command goes on
+        print("rnnedge_runtime: interrupted", file=sys.stderr)
+        return 130
     print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
     return code
 

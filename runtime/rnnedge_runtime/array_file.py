@@ -36,7 +36,7 @@ def read_arrays(path: str | os.PathLike[str]) -> Array | dict[str, Array]:
         The array, or the arrays of an archive by name; of numbers, booleans or text.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be opened.
         ValueError: If it is something else, cut off or damaged, would become far larger than it is,
             or holds other values.
     """
@@ -124,8 +124,6 @@ def _archive(file: IO[bytes], size: int) -> dict[str, Array]:
 def _checked(read: Callable[[], _T]) -> _T:
     try:
         return read()
-    except OSError:
-        raise
     except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds for a damaged file
         pass_on_interruption(error)
         reason = one_line(error)[:200]

@@ -8,7 +8,6 @@ the few tensors that are wanted. The formats are described in torch/serializatio
 from __future__ import annotations
 
 import io
-import struct
 import sys
 import zipfile
 from typing import Any
@@ -136,8 +135,12 @@ class LegacyStorages:
             if storage is None:
                 raise ValueError(f"it holds a storage {key} of no tensor")
             self._file.seek(position)
-            (count,) = struct.unpack("<q", self._file.read(8))
-            if count * storage.dtype.itemsize != storage.size or position + storage.size > end - 8:
+            count = int.from_bytes(self._file.read(8), "little", signed=True)
+            if (
+                position + 8 > end
+                or count * storage.dtype.itemsize != storage.size
+                or position + storage.size > end - 8
+            ):
                 raise ValueError("it is cut short")
             self._starts[str(key)] = position + 8
             position += 8 + storage.size
