@@ -9,7 +9,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick wasm test test-all fuzz lint types device-test test-javascript benchmarks docs wheels clean need-python
+.PHONY: demo quick wasm test test-all fuzz lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -42,6 +42,12 @@ device-test: .venv-device/installed  ## the runtime's own tests, from its wheel,
 test-javascript: .venv/native  ## the JavaScript package, with npm's packages, in Node and browsers
 	cd javascript && npm ci --silent
 	$(BIN)/python -m pytest -q tests/javascript
+
+test-arm64: .venv/native  ## the runtime and the native engine on Arm64, emulated; says what it needs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tools/run_on_arm64.py
+
+runtimes: .venv/native  ## the table of docs/runtimes.md anew, in every runtime that is installed
+	$(BIN)/python -m benchmarks.runtimes
 
 benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.export_time
