@@ -304,6 +304,23 @@ def tune_schema(writer: Writer) -> Schema:
     )
 
 
+def slim_schema(writer: Writer) -> Schema:
+    """`rnnedge slim`."""
+    return writer.object(
+        {
+            "folder": (str, "The folder that was written."),
+            "model": (str, "The name of the ORT-format file in it."),
+            "operators": (list[str], "What the build keeps, as domain:version:name."),
+            "known": (int, "How many operators the ONNX Runtime here knows."),
+            "bytes_before": (int, "Bytes of the .onnx file."),
+            "bytes_after": (int, "Bytes of the ORT-format file."),
+            "difference": (float, "Largest difference between outputs of both files."),
+            "runs": (int, "How many runs were compared."),
+            "sha256": (str, _DIGEST),
+        }
+    )
+
+
 def triton_schema(writer: Writer) -> Schema:
     """`rnnedge triton`."""
     return writer.object(
@@ -390,6 +407,7 @@ COMMANDS = {
     "score": lambda writer: writer.of(ScoreResult),
     "tune": tune_schema,
     "triton": triton_schema,
+    "slim": slim_schema,
     "app": app_schema,
     "device_info": info_schema,
     "device_check": check_schema,

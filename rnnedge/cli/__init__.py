@@ -22,6 +22,7 @@ from rnnedge.cli.inspect_command import inspect
 from rnnedge.cli.run_command import run
 from rnnedge.cli.score_command import score
 from rnnedge.cli.sign_of_life import sign_of_life
+from rnnedge.cli.slim_command import slim
 from rnnedge.cli.triton_command import triton
 from rnnedge.cli.tune_command import tune
 from rnnedge.cli.validate_command import validate
@@ -49,7 +50,7 @@ def commands() -> None:
 
 for command in (
     *(export, validate, inspect, run, bench, tune, doctor, score, compare, triton, app),
-    completion,
+    *(slim, completion),
 ):
     commands.add_command(command)
 commands.add_command(inspect, "info")  # as `python -m rnnedge_runtime info`

@@ -27,6 +27,7 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
     examples=(
         "rnnedge doctor model.onnx",
         "rnnedge doctor model.onnx --runtime openvino --runtime webgpu",
+        "rnnedge doctor model.onnx --for tract",
         "rnnedge doctor model.onnx --fix mended.onnx",
     ),
     extra="one MODEL is examined at a time; a repaired copy is --fix {extra}",
@@ -47,8 +48,17 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
     shown="all of them, as notes",
     callback=lambda context, option, given: _known(given),
     help="What the model is meant for, such as cuda, webgpu or openvino: what goes wrong there "
-    "counts; may be given again. The model is run in openvino, tract, onnx.reference and "
-    "onnxruntime-node where they are installed.",
+    "counts; may be given again. The model is run in those that are installed and can be run.",
+)
+@option(
+    "--for",
+    "intended",
+    group="The examination",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda context, option, given: _intended(given),
+    help="What will happen in this runtime, such as tract, mnn or rnnedge-wasm, from runs of like "
+    "files, without running MODEL there; may be given again.",
 )
 @option(
     "--time-limit",
@@ -63,6 +73,7 @@ def doctor(
     model: str,
     output: str | None,
     runtimes: tuple[str, ...],
+    intended: tuple[str, ...],
     time_limit: float,
     *,
     force: bool,
@@ -73,10 +84,12 @@ def doctor(
     It is read, and run in a separate process at several sizes. Exit code 3 when there is an
     error: in MODEL, or with --fix in the repaired file.
     """
+    if intended and output is not None:
+        raise click.UsageError("--for: cannot be combined with --fix: examine what it wrote")
     if output is None:
         from rnnedge.doctor import examine
 
-        diagnosis = examine(model, runtimes=runtimes, time_limit=time_limit)
+        diagnosis = examine(model, runtimes=runtimes, intended=intended, time_limit=time_limit)
         if as_json:
             print_json(diagnosis.to_dict())
         else:
@@ -117,6 +130,18 @@ def _known(given: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in given if name not in RUNTIMES]
         if unknown:
             raise click.BadParameter(f"expected one of {', '.join(RUNTIMES)}, got {unknown[0]!r}")
+    return given
+
+
+def _intended(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a runtime that nothing is known of."""
+    if given:
+        from rnnedge.doctor.checks.intended import known_runtimes
+
+        known = known_runtimes()
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise click.BadParameter(f"expected one of {', '.join(known)}, got {unknown[0]!r}")
     return given
 
 

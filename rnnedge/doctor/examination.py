@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from rnnedge.doctor.checks import CHECKS
+from rnnedge.doctor.checks.intended import check_intended, known_runtimes
 from rnnedge.doctor.checks.runtimes import RUNTIMES, check_runtimes
 from rnnedge.doctor.findings import Examination
 from rnnedge.doctor.model_facts import Subject, observe
@@ -21,6 +22,7 @@ def examine(
     model: str | os.PathLike[str],
     *,
     runtimes: Collection[str] = (),
+    intended: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
 ) -> Examination:
     """Examine an ONNX model with recurrent layers, whoever made it.
@@ -33,6 +35,8 @@ def examine(
         runtimes: Runtimes that it is meant for, out of `RUNTIMES`: what goes wrong there is a
             warning or an error, and it is run in those of `RUNNABLE` that are installed; empty for
             all of them, as notes, from what is documented.
+        intended: Runtimes that it is meant for and not run in, out of `known_runtimes()`: what the
+            runs of like files in `docs/runtimes.md` gave there, right or not.
         time_limit: Seconds that opening it, or one run, may take; above 0.
 
     Returns:
@@ -44,8 +48,12 @@ def examine(
         MissingPackageError: When onnxruntime is not installed.
     """
     check_arguments(runtimes, time_limit)
+    known = known_runtimes() if intended else ()
+    unknown = sorted(set(intended) - set(known))
+    if unknown:
+        raise InputError(f"intended: expected some of {', '.join(known)}, got {unknown[0]!r}")
     with Sandbox(time_limit) as sandbox:
-        return diagnose(observe(model, sandbox), os.fspath(model), runtimes, time_limit)
+        return diagnose(observe(model, sandbox), os.fspath(model), runtimes, time_limit, intended)
 
 
 def check_arguments(runtimes: Collection[str], time_limit: float) -> None:
@@ -66,6 +74,7 @@ def diagnose(
     model: str,
     runtimes: Collection[str] = (),
     time_limit: float = TIME_LIMIT,
+    intended: Collection[str] = (),
 ) -> Examination:
     """Say what is wrong with what was observed.
 
@@ -74,12 +83,15 @@ def diagnose(
         model: What to call it.
         runtimes: As for `examine`.
         time_limit: Seconds that one run in another runtime may take.
+        intended: As for `examine`; the other runtimes are left out unless `runtimes` names some.
     """
     found = [finding for check in CHECKS for finding in check(subject)]
     mendable = mendable_kinds(subject, [finding.kind for finding in found])
     findings = [replace(finding, fixable=finding.kind in mendable) for finding in found]
     runs = list(run_elsewhere(subject, runtimes, time_limit))
-    findings += check_runtimes(subject, runtimes, runs)
+    findings += check_intended(subject, intended)
+    if runtimes or not intended:
+        findings += check_runtimes(subject, runtimes, runs)
     return Examination.of(model, findings, _facts(subject))
 
 

@@ -49,7 +49,7 @@ Kind: TypeAlias = Literal[
 ]
 
 
-Basis: TypeAlias = Literal["", "run here", "documented only"]
+Basis: TypeAlias = Literal["", "run here", "runs of like files", "documented only", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Finding:
         remedy: What to do.
         fixable: Whether `fix` can mend it: for `examine`, whether it may, which only trying tells;
             in what `fix` returns, whether it did.
-        basis: What a finding of kind `runtime` rests on: `run here` or `documented only`; empty for
-            the others.
+        basis: What a finding of kind `runtime` rests on: `run here`, `runs of like files`,
+            `documented only` or `unknown`; empty for the others.
     """
 
     kind: Kind

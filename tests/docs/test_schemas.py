@@ -43,6 +43,7 @@ COMMANDS = [
     ("score", "score gru.onnx x.npz -o scored", 0),
     ("device_score", "score gru.onnx x.npz -o scored_there", 0),
     ("triton", "triton gru.onnx -o repository", 0),
+    ("slim", "slim gru.onnx -o slim", 0),
     ("app", "app gru.onnx -o site", 0),
     ("inspect", "info gru.onnx", 0),
     ("device_info", "info gru.onnx", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from torch import nn
 
 import rnnedge
 from rnnedge_exporters import ExportError, export
+from rnnedge_exporters.onnx_model.nodes import used
 from rnnedge_runtime import Session
 
 LAYERS = {
@@ -21,7 +23,11 @@ LAYERS = {
     "gru": lambda: nn.GRU(3, 4),
     "proj": lambda: nn.LSTM(3, 4, proj_size=2),
 }
-SCANS = {("relu", "cuda"), *(("proj", target) for target in ("cpu", "cuda", "portable"))}
+SCANS = {
+    ("relu", "cuda"),
+    ("relu", "portable"),
+    *(("proj", target) for target in ("cpu", "cuda", "portable")),
+}
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda", "portable"])
@@ -111,3 +117,34 @@ def test_a_choice_between_two_forms_computes_in_half(
         x = torch.randn(7, batch, 3)
         answer = session.run(x.numpy(), **({"lengths": [7] * batch} if lengths else {}))
         np.testing.assert_allclose(answer.output, layer(x)[0].detach().numpy(), atol=5e-3)
+
+
+DEFAULTS = {"direction": "forward", "layout": 0, "linear_before_reset": 0, "input_forget": 0}
+"""Attributes that say what is so without them; generators of C refuse some."""
+OPTIONS = [{}, {"lengths": True}, {"states": False}, {"quantize": "int8"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", LAYERS)
+def test_portable_says_nothing_twice(cell: str, options: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export(LAYERS[cell](), path, target="portable", validate=False, **options)
+    for node in onnx.load(path).graph.node:
+        for attribute in node.attribute:
+            value = onnx.helper.get_attribute_value(attribute)
+            value = value.decode() if isinstance(value, bytes) else value
+            assert (attribute.name, value) not in DEFAULTS.items()
+            assert attribute.name != "activations"
+
+
+@pytest.mark.parametrize("target", ["cpu", "portable"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", LAYERS)
+def test_every_constant_is_read(
+    cell: str, options: dict[str, Any], target: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    export(LAYERS[cell](), path, target=target, validate=False, **options)
+    graph = onnx.load(path).graph
+    read = {name for node in graph.node for name in used(node)}
+    assert [tensor.name for tensor in graph.initializer if tensor.name not in read] == []

@@ -151,6 +151,9 @@ def test_files_of_the_runtime(runtime):
     assert set(runtime.files) == RUNTIME | {f"{runtime.info}/{name}" for name in INFO}
 
 
+DATA = ("py.typed", "runtimes.json")
+
+
 def test_files_of_the_toolkit(toolkit, root):
     """It has the two source folders, pages among them, and the JavaScript package for the pages."""
     package = root / "javascript" / "src"
@@ -163,7 +166,7 @@ def test_files_of_the_toolkit(toolkit, root):
         path.relative_to(folder.parent).as_posix()
         for folder in (root / "rnnedge", root / "exporters" / "rnnedge_exporters")
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".css", ".html", ".js") or path.name == "py.typed"
+        if path.suffix in (".py", ".css", ".html", ".js") or path.name in DATA
     }
     info = {f"{toolkit.info}/{name}" for name in {*INFO, "entry_points.txt"}}
     assert set(toolkit.files) == sources | scripts | info

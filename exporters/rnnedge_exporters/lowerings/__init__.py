@@ -37,6 +37,20 @@ INT8_LOWERINGS: dict[str, Lowering] = {
 SWITCHED_BELOW = 384
 """Hidden size from which a plain RNN is a `Scan` alone: at 512 one is as fast for a single step,
 and at 256 a single step takes 1.1 times as long as with the operator."""
+_IN_C = "operator", "C is written from it"
+_ELSEWHERE: dict[Target, tuple[tuple[str, str], tuple[str, str]]] = {
+    "c": (_IN_C, _IN_C),
+    "portable": (
+        ("operator", "the form that the most runtimes know"),
+        ("scan", "some runtimes run an RNN with relu as one with tanh, silently"),
+    ),
+    "cuda": (
+        ("operator", "cuDNN runs it"),
+        ("scan", "the CUDA provider hands an RNN with relu to the CPU"),
+    ),
+}
+"""For targets other than the CPU, the form of a layer without a projection, and why; then that of
+one with relu."""
 INT8_FROM: dict[str, tuple[tuple[int, str, str], ...]] = {
     "rnn": ((512, "scan_int8", "1.1 to 2 times as fast as float32, 4 and more from 768 on"),),
     "rnn in both directions": ((768, "scan_int8", "4 and more times as fast as float32"),),
@@ -152,14 +166,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
-    if target == "c":
-        return "operator", "C is written from it"
-    if target == "portable":
-        return "operator", "the form that the most runtimes know"
-    if target == "cuda":
-        if layer.nonlinearity == "relu":
-            return "scan", "the CUDA provider hands an RNN with relu to the CPU"
-        return "operator", "cuDNN runs it"
+    if target in _ELSEWHERE:
+        return _ELSEWHERE[target][layer.nonlinearity == "relu"]
     if layer.cell != "rnn":
         return "operator", f"a {layer.cell} as a Scan is slower nearly everywhere"
     if layer.hidden_size < SWITCHED_BELOW:

@@ -180,12 +180,14 @@ class GraphBuilder:
     def graph(
         self, name: str, inputs: Sequence[ir.Value], outputs: Sequence[ir.Value], opset: int
     ) -> ir.Graph:
-        """Close the graph."""
+        """Close the graph; constants that nothing reads are left out."""
+        given = {id(output) for output in outputs}
+        read = [made for made in self.initializers.values() if made.uses() or id(made) in given]
         return ir.Graph(
             inputs,
             outputs,
             nodes=self.nodes,
-            initializers=list(self.initializers.values()),
+            initializers=read,
             opset_imports={"": opset} | ({MICROSOFT: 1} if uses_microsoft(self.nodes) else {}),
             name=name,
         )

@@ -14,8 +14,6 @@ from rnnedge_exporters.errors import CrashError
 from rnnedge_exporters.sandbox.child_process import ChildOwner, ChildProcess
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays
 
-_NODE_PACKAGE = "onnxruntime-node"
-
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -40,27 +38,39 @@ def _package(name: str) -> Callable[[], str | None]:
     return version
 
 
-@cache
-def _node_version() -> str | None:
-    """Return the version of the Node package, which is looked for from the current folder up."""
-    node = which("node")
-    if node is None:
-        return None
-    code = f"process.stdout.write(require('{_NODE_PACKAGE}/package.json').version)"
-    try:
-        done = subprocess.run(
-            [node, "-e", code], capture_output=True, text=True, check=False, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 and done.stdout else None
+def _npm(package: str, expression: str = "") -> Callable[[], str | None]:
+    expression = expression or f"require('{package}/package.json').version"
+
+    @cache
+    def version() -> str | None:
+        """Return the version of a Node package, which is looked for from the current folder up."""
+        node = which("node")
+        if node is None:
+            return None
+        code = f"process.stdout.write({expression})"
+        try:
+            done = subprocess.run(
+                [node, "-e", code], capture_output=True, text=True, check=False, timeout=30
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 and done.stdout else None
+
+    return version
 
 
 RUNNABLE: Mapping[str, Installed] = {
     "openvino": Installed(_package("openvino"), "pip install openvino"),
     "tract": Installed(_package("tract"), "pip install tract"),
     "onnx.reference": Installed(_package("onnx"), "pip install onnx"),
-    _NODE_PACKAGE: Installed(_node_version, f"npm install {_NODE_PACKAGE}"),
+    "mnn": Installed(_package("MNN"), "pip install MNN"),
+    "onnxruntime-node": Installed(_npm("onnxruntime-node"), "npm install onnxruntime-node"),
+    "onnxruntime-web": Installed(
+        _npm("onnxruntime-web", "require('onnxruntime-web').env.versions.web"),
+        "npm install onnxruntime-web",
+    ),
+    "rnnedge-wasm": Installed(_npm("rnnedge"), "npm install rnnedge"),
+    "rnnedge-native": Installed(_package("rnnedge-native"), "pip install rnnedge-native"),
 }
 """The runtimes that a model can be run in here, where they are installed."""
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from shutil import which
 from typing import Any, TypeAlias
 
@@ -30,25 +35,47 @@ _FACTS = {
     "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64",
 }  # fmt: skip
 """tract's names of types."""
+_CONVERT = "import sys, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+"""MNN's converter without the Python around it, which installs packages when it is imported."""
 _NODE = """
-const ort = require('onnxruntime-node');
 const kinds = {float32: Float32Array, float64: Float64Array, int32: Int32Array, int8: Int8Array,
   int16: Int16Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, bool: Uint8Array,
   int64: BigInt64Array, uint64: BigUint64Array, float16: Uint16Array};
 const bytes = require('fs').readFileSync(0);
 const request = JSON.parse(bytes);
 const copied = (data) => data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength);
+const given = Object.entries(request.feeds).map(([name, {type, dims, data}]) =>
+  [name, type, new kinds[type](copied(Buffer.from(data, 'base64'))), dims]);
+const library = async () => {
+  const ort = require(request.package);
+  ort.env.wasm.numThreads = 1;
+  const model = request.package === 'onnxruntime-web'
+    ? new Uint8Array(require('fs').readFileSync(request.model)) : request.model;
+  const session = await ort.InferenceSession.create(model, {intraOpNumThreads: 1});
+  const feeds = given.map(([name, type, array, dims]) =>
+    [name, new ort.Tensor(type, array, dims)]);
+  const found = await session.run(Object.fromEntries(feeds));
+  return Object.entries(found).map(([name, {type, dims, data}]) => [name, type, dims, data]);
+};
+const wasm = async () => {
+  const {Session, Tensor} = await import('rnnedge');
+  const model = new Uint8Array(require('fs').readFileSync(request.model));
+  const session = await Session.open(model, {engine: 'wasm'});
+  const tensors = Object.fromEntries(given.map(([name, type, array, dims]) =>
+    [name, new Tensor(type, array, dims)]));
+  const {lengths, states} = session.interface;
+  const own = new Set([lengths, ...states.map((pair) => pair.input)]);
+  const inputs = Object.fromEntries(Object.entries(tensors).filter(([name]) => !own.has(name)));
+  const state = states.length ? states.map((pair) => tensors[pair.input]) : undefined;
+  const ends = lengths ? tensors[lengths] : undefined;
+  const {outputs} = await session.run(inputs, {lengths: ends, state});
+  return Object.entries(outputs).map(([name, {dtype, shape, data}]) => [name, dtype, shape, data]);
+};
 (async () => {
-  const session = await ort.InferenceSession.create(request.model, {intraOpNumThreads: 1});
-  const feeds = {};
-  for (const [name, {type, dims, data}] of Object.entries(request.feeds)) {
-    const array = new kinds[type](copied(Buffer.from(data, 'base64')));
-    feeds[name] = new ort.Tensor(type, array, dims);
-  }
   const found = {};
-  for (const [name, {type, dims, data}] of Object.entries(await session.run(feeds))) {
-    const text = Buffer.from(copied(data)).toString('base64');
-    found[name] = {type, dims, data: text};
+  const answer = request.package === 'rnnedge' ? wasm : library;
+  for (const [name, type, dims, data] of await answer()) {
+    found[name] = {type, dims, data: Buffer.from(copied(data)).toString('base64')};
   }
   process.stdout.write(JSON.stringify(found));
 })().catch((error) => { process.stderr.write(String(error.message)); process.exit(9); });
@@ -120,7 +147,7 @@ def _reference(model: str, outputs: Sequence[str], limit: float) -> Run:
     return run
 
 
-def _node(model: str, outputs: Sequence[str], limit: float) -> Run:
+def _node(package: str, model: str, outputs: Sequence[str], limit: float) -> Run:
     program = which("node")
     assert program is not None  # the parent has looked
 
@@ -135,7 +162,7 @@ def _node(model: str, outputs: Sequence[str], limit: float) -> Run:
         }
         done = subprocess.run(
             [program, "-e", _NODE],
-            input=json.dumps({"model": model, "feeds": sent}).encode(),
+            input=json.dumps({"package": package, "model": model, "feeds": sent}).encode(),
             capture_output=True,
             check=False,
             timeout=limit,
@@ -153,11 +180,78 @@ def _node(model: str, outputs: Sequence[str], limit: float) -> Run:
     return run
 
 
+def _native(model: str, outputs: Sequence[str], limit: float) -> Run:
+    from rnnedge_runtime import Session
+
+    session = Session(model, engine="native", threads=1)
+    interface = session.interface
+
+    def run(feeds: Arrays) -> Arrays:
+        state = [feeds[pair.input] for pair in interface.states]
+        own = {pair.input for pair in interface.states} | {interface.lengths}
+        inputs = {name: value for name, value in feeds.items() if name not in own}
+        lengths = feeds[interface.lengths] if interface.lengths else None
+        return dict(session.run(inputs, lengths=lengths, state=state or None).outputs)
+
+    return run
+
+
+def _mnn(model: str, outputs: Sequence[str], limit: float) -> Run:
+    import MNN
+    from MNN import expr
+
+    inputs = [spec.name for spec in onnx.load(model, load_external_data=False).graph.input]
+    dtypes = {"float32": expr.float, "int32": expr.int, "int64": expr.int64}
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder, "model.mnn")
+        command = ["-f", "ONNX", "--modelFile", model, "--MNNModel", str(converted)]
+        done = subprocess.run(
+            [sys.executable, "-c", _CONVERT, *command, "--bizCode", "rnnedge"],
+            env=os.environ | {"PATH": ""},  # and nothing of it can start pip
+            capture_output=True,
+            check=False,
+            timeout=limit,
+        )
+        if done.returncode != 0 or not converted.is_file():
+            said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"MNN does not convert it: {said[-1] if said else 'no reason said'}")
+        module = MNN.nn.load_module_from_file(str(converted), inputs, list(outputs))
+
+    def run(feeds: Arrays) -> Arrays:
+        unknown = [
+            str(feeds[name].dtype) for name in inputs if str(feeds[name].dtype) not in dtypes
+        ]
+        if unknown:
+            raise RuntimeError(f"MNN has no {unknown[0]} input")
+        given = [
+            expr.const(
+                feeds[name], list(feeds[name].shape), expr.NCHW, dtypes[feeds[name].dtype.name]
+            )
+            for name in inputs
+        ]
+        found = {}
+        computed = module.forward(given)
+        if len(computed) != len(outputs):
+            raise RuntimeError(f"MNN computes no {outputs[0]} at these sizes")
+        for name, value in zip(outputs, computed, strict=True):
+            plain = expr.convert(value, expr.NCHW) if value.data_format == expr.NC4HW4 else value
+            found[name] = np.array(plain.read())
+            if not found[name].size:
+                raise RuntimeError(f"MNN computes no {name} at these sizes")
+        return found
+
+    return run
+
+
 _OPEN: dict[str, Open] = {
     "openvino": _openvino,
     "tract": _tract,
     "onnx.reference": _reference,
-    "onnxruntime-node": _node,
+    "mnn": _mnn,
+    "onnxruntime-node": partial(_node, "onnxruntime-node"),
+    "onnxruntime-web": partial(_node, "onnxruntime-web"),
+    "rnnedge-wasm": partial(_node, "rnnedge"),
+    "rnnedge-native": _native,
 }
 
 

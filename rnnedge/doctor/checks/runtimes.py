@@ -83,6 +83,11 @@ _RULES = (
         _NO_LENGTHS,
     ),
     _Rule(
+        *("mnn", _open_lengths, "wrong"),
+        "silently wrong: sequence_lens is ignored, off by 1 to 2 (3.6.1)",
+        _NO_LENGTHS,
+    ),
+    _Rule(
         *("onnx.reference", _open_lengths, "wrong"),
         "silently wrong: sequence_lens is ignored, off by 0.2 to 2 (1.23.2)",
         _NO_LENGTHS,
@@ -103,7 +108,12 @@ _RULES = (
             "wrong",
             "silently wrong: activations of an RNN run as tanh, off by 0.7 (0.23.9)",
         ),
-        "use tanh, or export with --lowering scan",
+        "use tanh, or export with --target portable",
+    ),
+    _Rule(
+        *("mnn", _not_tanh, "wrong"),
+        "silently wrong: activations of an RNN run as tanh, off by 0.8 (3.6.1)",
+        "use tanh, or export with --target portable",
     ),
     _Rule(
         *("tract", _open_lengths, "refuses", "sequence_lens only as a constant (0.23.9)"),

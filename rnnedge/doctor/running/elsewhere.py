@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,9 +14,11 @@ from rnnedge.doctor.running.probe_runs import Sizes, make_feeds
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
 from rnnedge_exporters.sandbox.other_runtimes import RUNNABLE, OtherRuntime
 
-_WRONG = 1e-3
+LARGEST_DIFFERENCE = 1e-3
 """Largest difference, relative to the largest magnitude where that is above 1, that other kernels
 and another order of sums may make; a mistake in a recurrence is far above."""
+RunCase: TypeAlias = tuple[str, Arrays, Arrays]
+"""Where a run is, the inputs, and what it should give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Elsewhere:
         right: How many of those gave what ONNX Runtime gives.
         largest: Largest difference in them.
         wrong: What the worst wrong run answered, and where; empty when none was wrong.
+        off: Largest difference in the wrong ones.
         refused: What it said to the first run that it refused; empty when it refused none.
         refusals: How many runs it refused.
     """
@@ -40,6 +45,7 @@ class Elsewhere:
     right: int = 0
     largest: float = 0.0
     wrong: str = ""
+    off: float = 0.0
     refused: str = ""
     refusals: int = 0
 
@@ -66,10 +72,10 @@ def run_elsewhere(
             yield Elsewhere(name, install=RUNNABLE[name].install)
             continue
         with OtherRuntime(name, time_limit) as runtime:
-            yield _compare(subject, runtime, Elsewhere(name, version), cases)
+            yield compare_runs(subject.file.path, runtime, Elsewhere(name, version), cases)
 
 
-def _cases(subject: Subject) -> Iterator[tuple[str, Arrays, Arrays]]:
+def _cases(subject: Subject) -> Iterator[RunCase]:
     """Yield what to run: where, the inputs, and what ONNX Runtime answers."""
     behaviour = subject.behaviour
     if behaviour is None or behaviour.base is None:
@@ -97,21 +103,35 @@ def _ragged(full: np.ndarray, sizes: Sizes) -> np.ndarray:
     return ends.astype(full.dtype).reshape(full.shape)
 
 
-def _compare(
-    subject: Subject,
+def compare_runs(
+    path: str | os.PathLike[str],
     runtime: OtherRuntime,
     found: Elsewhere,
-    cases: list[tuple[str, Arrays, Arrays]],
+    cases: Sequence[RunCase],
+    *,
+    largest_difference: float = LARGEST_DIFFERENCE,
 ) -> Elsewhere:
+    """Run a model in a runtime, and compare each run with what is expected of it.
+
+    Args:
+        path: The `.onnx` file.
+        runtime: Where to run it.
+        found: The name and the version of the runtime.
+        cases: Where each run is, its inputs, and what it should give.
+        largest_difference: What is wrong above it.
+
+    Returns:
+        `found` with what the runs gave.
+    """
     right, largest, refusals, refused = 0, 0.0, 0, ""
     worst: tuple[float, str] = (0.0, "")
     for where, feeds, expected in cases:
-        answer = runtime.run(subject.file.path, feeds)
+        answer = runtime.run(path, feeds)
         if not answer.ok:
             refusals, refused = refusals + 1, refused or f"at {where}: {_short(answer.trouble)}"
             continue
         error, output, problem = _difference(answer.outputs, expected)
-        if problem or error > _WRONG:
+        if problem or error > largest_difference:
             said = problem or f"off by {error:.1e}"
             worst = max(worst, (error, f"{output} {said} at {where}"))
         else:
@@ -123,6 +143,7 @@ def _compare(
         right=right,
         largest=largest,
         wrong=worst[1],
+        off=worst[0],
         refused=refused,
         refusals=refusals,
     )

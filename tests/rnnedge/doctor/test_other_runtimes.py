@@ -27,12 +27,12 @@ def _installed(runtime: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the portable form of each layer, without lengths and with."""
+    """A folder with the operator of each layer, without lengths and with."""
     folder = tmp_path_factory.mktemp("layers")
     for name, layer in LAYERS.items():
         for lengths in (False, True):
             path = folder / f"{name}{'_lengths' * lengths}.onnx"
-            rnnedge.export(layer, path, lengths=lengths, target="portable", validate=False)
+            rnnedge.export(layer, path, lengths=lengths, lowering="operator", validate=False)
     return folder
 
 
