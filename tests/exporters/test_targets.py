@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 import rnnedge
@@ -52,6 +53,26 @@ def test_graph_has_the_lowering_that_the_contract_names(
     expected = {"scan": "Scan", "switch": "If", "operator": operator}
     lowering = result.contract.layers[0].lowering
     assert nodes & {"Scan", "If", "RNN", "LSTM", "GRU"} == {expected[lowering]}
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+def test_portable_lengths_are_a_scan(cell: str, tmp_path: Path) -> None:
+    """Three runtimes ignore the lengths of an operator; ONNX's own evaluator is one."""
+    layer, path = LAYERS[cell](), tmp_path / "model.onnx"
+    result = export(layer, path, target="portable", lengths=True, validate=False)
+    assert result.contract.layers[0].lowering == "scan"
+    session = Session(path, engine="onnxruntime")
+    feeds = {"input": np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)}
+    feeds["lengths"] = np.array([5, 2])
+    for spec in session.interface.state_inputs:
+        feeds[spec.name] = np.zeros([n if isinstance(n, int) else 2 for n in spec.axes], np.float32)
+    names = [spec.name for spec in session.interface.outputs]
+    for got, expected in zip(
+        ReferenceEvaluator(str(path)).run(names, feeds),
+        session.engine.run(names, feeds),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_wide_rnn_is_a_scan(tmp_path: Path) -> None:

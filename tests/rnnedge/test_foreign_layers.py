@@ -35,7 +35,7 @@ def _without_contract(
 @pytest.mark.parametrize("name", LAYERS)
 def test_operators(name: str, tmp_path: Path) -> None:
     layer = LAYERS[name]
-    (found,) = _without_contract(layer, tmp_path, "portable")
+    (found,) = _without_contract(layer, tmp_path, "cpu", lowering="operator")
     assert (found.input_size, found.hidden_size) == (3, 4)
     assert found.parameters == sum(parameter.numel() for parameter in layer.parameters())
 

@@ -120,11 +120,11 @@ def _choose_form(
             )
         return forced, "it was asked for"
     if quantize is None or forced is not None:
-        return _choose_float(layer, target, forced)
+        return _choose_float(layer, target, forced, lengths=lengths)
     integers, why = choose_int8(layer, lengths=lengths, target=target, quantize=quantize)
     if integers is not None:
         return integers, why
-    name, reason = _choose_float(layer, target, forced)
+    name, reason = _choose_float(layer, target, forced, lengths=lengths)
     return name, f"{reason}; {why}"
 
 
@@ -156,7 +156,9 @@ def choose_int8(
     return None, f"below width {least}, int8 makes the cell no faster"
 
 
-def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> tuple[str, str]:
+def _choose_float(
+    layer: RecurrentLayer, target: Target, forced: str | None, *, lengths: bool
+) -> tuple[str, str]:
     if forced is not None:
         if layer.proj_size and forced != "scan":
             raise ExportError(
@@ -166,6 +168,8 @@ def _choose_float(layer: RecurrentLayer, target: Target, forced: str | None) -> 
         return forced, "it was asked for"
     if layer.proj_size:
         return "scan", "the operator has no projection"
+    if target == "portable" and lengths:
+        return "scan", "some runtimes ignore the sequence_lens of an operator, silently"
     if target in _ELSEWHERE:
         return _ELSEWHERE[target][layer.nonlinearity == "relu"]
     if layer.cell != "rnn":

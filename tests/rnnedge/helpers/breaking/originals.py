@@ -252,7 +252,8 @@ def _produce(original: Original) -> onnx.ModelProto:
         with TemporaryDirectory() as folder:
             path = Path(folder, "model.onnx")
             takes = {"lengths": original.lengths, "states": original.states}
-            export(original.layer, path, target="portable", **takes)
+            lowering = None if original.proj_size else "operator"
+            export(original.layer, path, lowering=lowering, **takes)
             return onnx.load(path)
     if original.producer == "scan":
         return lowered(original, read_layer(original.layer))
