@@ -49,6 +49,7 @@ benchmarks: .venv/native
 	$(BIN)/python -m benchmarks.quantized
 	$(BIN)/python -m benchmarks.runtime
 	$(BIN)/python -m benchmarks.streams
+	$(BIN)/python -m benchmarks.scoring --memory
 	$(BIN)/python -m benchmarks.soak
 	$(BIN)/python -m benchmarks.denormals
 	$(BIN)/python -m benchmarks.native

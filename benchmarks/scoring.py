@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory", action="store_true", help="measure memory too")
     parser.add_argument("--workers", action="store_true", help="compare two workers with one")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the measure of memory")
+    parser.add_argument("--rows", type=int, default=40_000, help="of the measure of memory")
     parser.add_argument("--print-only", action="store_true", help="leave the results as they are")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -48,6 +48,7 @@ COMPUTED: Mapping[type, Mapping[str, tuple[Any, str]]] = {
     Report: {
         "passed": (bool, "Whether every output was inside tolerance in every case."),
         "verdict": (str, "One sentence, which the command also prints."),
+        "not_run": (list[str], "What the comparison left out, each with the way to run it."),
     },
     Coverage: {
         "full": (bool, "Whether the cases have seen all of the file."),
@@ -347,6 +348,7 @@ def info_schema(writer: Writer) -> Schema:
         interface=(Interface, "Inputs, outputs, states and lengths."),
         contract=(Contract | None, "Null in files of other exporters."),
         session=(SessionInfo, "Where nodes run, and what a stream keeps."),
+        metadata=(dict[str, Any], "What the exporter's user keeps in the file."),
     )
 
 

@@ -34,6 +34,15 @@ class Evidence:
     source_sha256: Mapping[str, str]
     command: str
 
+    def lines(self) -> list[str]:
+        """Return one line for each fact."""
+        return [
+            f"date: {self.date}",
+            f"sha256 of the model: {self.model_sha256 or 'not read'}",
+            *(f"sha256 of {name}: {digest}" for name, digest in self.source_sha256.items()),
+            f"command: {self.command}",
+        ]
+
 
 def now() -> str:
     """Return the time in UTC, to the second."""

@@ -426,7 +426,10 @@ class Report:
 
     def __str__(self) -> str:
         """Return the table and the verdict as plain text."""
-        return plain_text(self.table(), (*self.lines(), self.verdict))
+        facts = [f"{name}: {value}" for name, value in self.machine.items()]
+        facts += self.evidence.lines() if self.evidence else []
+        facts += [f"not run: {what}" for what in self.not_run()]
+        return plain_text(self.table(), (*self.lines(), *facts, self.verdict))
 
     def lines(self) -> list[str]:
         """Return what is said between the table and the verdict."""

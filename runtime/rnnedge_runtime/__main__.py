@@ -119,7 +119,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _score(options: argparse.Namespace) -> int:
-    result, code = from_arguments(options)
+    try:
+        result, code = from_arguments(options)
+    except KeyboardInterrupt:  # what is written stays, and the same command goes on
+        print("rnnedge_runtime: interrupted", file=sys.stderr)
+        return 130
     print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
     return code
 

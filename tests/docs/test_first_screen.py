@@ -15,7 +15,10 @@ from doc_blocks import ROOT, Block, read_blocks, read_commands
 from running_blocks import agrees, run_in_shell
 
 BLOCKS = read_blocks(ROOT / "README.md")
-PACKAGED = ("rnnedge", "exporters", "runtime", "pyproject.toml", "README.md", "LICENSE")
+PACKAGED = (
+    *("rnnedge", "exporters", "runtime", "javascript/src"),
+    *("pyproject.toml", "README.md", "LICENSE"),
+)
 CARRIED = ("listener.onnx", "vectors", "hear.py")
 NO_TOOLKIT = (
     "import sys; [sys.modules.__setitem__(name, None) for name in ('torch', 'onnx', 'click')]"
@@ -46,6 +49,7 @@ class Machine:
 def make_machine(folder: Path, *, torch: bool) -> Machine:
     """Lay out a clone and an environment; without `torch`, an import of it fails."""
     for name in PACKAGED:
+        (folder / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)

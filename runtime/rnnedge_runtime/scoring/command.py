@@ -134,7 +134,7 @@ HELP = {
     "constant": "an input that is the same for every row, such as sr=16000; may be given again",
     "id": "the column that is passed on [default: id, else the number of the row]",
     "keep": "of each output: last, all, or package.module:function [default: last]",
-    "output_name": "an output to keep, also a final state; may be given again [default: all]",
+    "output_name": "an output to keep; may be given again [default: all but final states]",
     "slots": "rows that share a call [default: 32]",
     "chunk": "the most steps of a call [default: 64]",
     "memory": "how much each worker may use [default: 512MB]",

@@ -15,7 +15,7 @@ from rnnedge_runtime.scoring.python_function import find_function, is_function
 from rnnedge_runtime.scoring.row_layout import RowOutput
 from rnnedge_runtime.scoring.rows import CheckedRows
 
-EXAMPLE_STEPS = 8
+EXAMPLE_STEPS = 11
 """Of the row that shows what a function answers."""
 
 

@@ -26,8 +26,9 @@ _EARLY = 8
 """A chunk ends when one in so many slots has ended."""
 _MOST_PADDED = 0.1
 """Padding of a call with whole rows."""
-_SHORT_ROWS = 4
-"""How many times as many rows as slots a call takes when they are short."""
+_SHORT_ROWS = 2
+"""How many times as many rows as slots a call takes when they are short: at 7 steps, a GRU of 256
+took 4.11 microseconds a step with 32 rows, 3.99 with 64, and 4.19 with 128."""
 _FEW = 16
 """Slots up to which a batch becomes smaller with each row that ends; a larger one by an eighth or
 more, since an engine lays out each shape."""

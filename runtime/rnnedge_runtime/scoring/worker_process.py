@@ -119,6 +119,7 @@ class WorkerProcess:
 
 def main() -> None:
     """Do what the parent asks for, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent too
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the user's functions print is no answer
     job: Job = pickle.load(requests)

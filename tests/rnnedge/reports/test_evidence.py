@@ -102,6 +102,20 @@ def test_a_file_as_the_source_is_digested(signed: Path) -> None:
     assert set(report.evidence.source_sha256.values()) == {sha256(signed / "model.onnx")}
 
 
+def test_the_text_has_the_evidence(passing: rnnedge.Report) -> None:
+    assert passing.evidence is not None
+    lines = str(passing).splitlines()
+    for line in (
+        f"date: {passing.evidence.date}",
+        f"sha256 of the model: {passing.evidence.model_sha256}",
+        f"command: {passing.evidence.command}",
+        f"torch: {torch.__version__}",
+        "not run: disturbed weights: --mutate",
+    ):
+        assert line in lines
+    assert lines[-1] == passing.verdict
+
+
 def test_the_page_says_how_to_check_and_repeat(signed: Path) -> None:
     page = (signed / "r.html").read_text()
     digest = sha256(signed / "model.onnx")

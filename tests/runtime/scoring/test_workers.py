@@ -28,6 +28,7 @@ FATAL = 13
 """The row at which the functions below end their process."""
 FUNCTIONS = """
 import os, pathlib, signal
+import numpy as np
 
 ONCE = pathlib.Path(__file__).with_name("died")
 
@@ -44,6 +45,11 @@ def dies_once(output):
         ONCE.write_text("")
         os._exit(3)
     return float(output.sum())
+
+def dies_reading(path):
+    if path.endswith("b.wav"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.ones((3, 2), np.float32)
 
 def talks(output):
     print("this is no answer")
@@ -108,6 +114,19 @@ def test_a_row_that_ends_its_process_is_found_and_marked(job):
     expected = sums(rows)
     assert np.allclose([found["output"][n] for n in good], [expected[n] for n in good])
     assert seen[-1] == (60, 1)
+
+
+def test_a_file_that_ends_its_reader_is_marked(job, tmp_path):
+    _, (model, _, out) = job
+    (tmp_path / "wav").mkdir()
+    for name in "abc":
+        (tmp_path / "wav" / f"{name}.wav").write_bytes(b"")
+    score(model, tmp_path / "wav", out, reader="of_rows:dies_reading", workers=1)
+    found = answers(out).to_pydict()
+    assert found["id"] == ["a.wav", "b.wav", "c.wav"]
+    error = "ended the process that scored it: signal SIGKILL"
+    assert found["error"] == [None, error, None]
+    assert found["output"][0] == found["output"][2] is not None
 
 
 def test_what_a_function_prints_is_no_answer(job, capfd):
@@ -204,3 +223,32 @@ def test_an_error_in_a_worker_is_raised_as_it_is(job):
         part.mkdir()
     with pytest.raises(WriteError, match="expected the name of a file to write, found a folder"):
         score(*arguments, out, columns={"input": "frames"}, part_rows=20, workers=1)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from rnnedge_runtime.__main__ import main
+from rnnedge_runtime.scoring import command
+
+class Line(command.ProgressLine):
+    def __call__(self, progress):
+        os.killpg(0, signal.SIGINT)
+
+command.ProgressLine = Line
+sys.exit(main(["score", *sys.argv[1:3], "-o", sys.argv[3], "--column", "input=frames",
+               "--part-rows", "9", "--workers", "1"]))
+"""
+
+
+def test_an_interrupt_ends_the_job_in_one_line(job):
+    """A terminal interrupts the workers too."""
+    _, arguments = job
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert ran.returncode == 130
+    assert ran.stderr.splitlines()[-1:] == ["rnnedge_runtime: interrupted"]
+    assert "Traceback" not in ran.stderr

@@ -8,6 +8,7 @@ import linecache
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -126,7 +127,8 @@ def marked(module: nn.Module) -> Iterator[Turns]:
     """
     turns = Turns()
     functions = list(_functions(module))
-    codes = {file: _codes(file) for file in {f.__code__.co_filename for f in functions}}
+    files = {f.__code__.co_filename for f in functions}
+    codes = {file: _codes(file, _text(file)) for file in files}
     before: list[tuple[FunctionType, CodeType]] = []
     spaces: list[dict[str, Any]] = []
     try:
@@ -197,18 +199,21 @@ def _plain(value: Any) -> FunctionType | None:
     return None if value.__module__.split(".")[0] in _OTHERS else value
 
 
-_trees: dict[str, tuple[int, ast.Module]] = {}
+def _text(file: str) -> str:
+    return "".join(linecache.getlines(file))
+
+
+@lru_cache(maxsize=32)
+def _tree(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        return ast.Module([], [])
 
 
 def _parsed(file: str) -> ast.Module:
     """Return the source of a file as a tree; an empty one where there is none."""
-    text = "".join(linecache.getlines(file))
-    if file not in _trees or _trees[file][0] != hash(text):
-        try:
-            _trees[file] = (hash(text), ast.parse(text))
-        except SyntaxError:
-            _trees[file] = (hash(text), ast.Module([], []))
-    return _trees[file][1]
+    return _tree(_text(file))
 
 
 def parsed(site: Site) -> ast.Module:
@@ -216,9 +221,9 @@ def parsed(site: Site) -> ast.Module:
     return _parsed(site[0])
 
 
-def _codes(file: str) -> dict[tuple[str, int], CodeType]:
+@lru_cache(maxsize=32)
+def _codes(file: str, text: str) -> Mapping[tuple[str, int], CodeType]:
     """Return the marked code of each function of a file, by its name and first line."""
-    text = "".join(linecache.getlines(file))
     try:
         tree = _Marking(file).visit(ast.parse(text))
         whole = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import fx, nn
+from torch.export import ExportedProgram
 
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.capture import Capture
@@ -60,9 +63,23 @@ def trace_turns(
         program, capture = export_program(
             module, arguments, {}, lambda: rolled.isdisjoint(turns.keys)
         )
-        functional = program.run_decompositions({})
+        functional = program if _is_functional(program) else program.run_decompositions({})
     operations, results = read_program(functional, arguments.flat(), pool)
     return Trace(sizes, operations, results, turns, capture)
+
+
+def _is_functional(program: ExportedProgram) -> bool:
+    """Whether nothing in a program writes in place, so that it need not be traced once more.
+
+    `run_decompositions` takes ten times as long as the trace of a short loop: it exchanges the
+    kernels of some 600 operators and puts them back.
+    """
+    return all(
+        node.op in ("placeholder", "output")
+        or node.target is operator.getitem
+        or (isinstance(node.target, torch._ops.OpOverload) and not node.target._schema.is_mutable)
+        for node in program.graph.nodes
+    )
 
 
 @contextmanager
