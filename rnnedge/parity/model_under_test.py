@@ -68,11 +68,12 @@ class OpenedModel:
                 "threads": threads,
                 "states": self._states,
             }
-            self._sessions[threads] = (
-                Session(self.path, **options)
-                if self.worker is None
-                else IsolatedSession(self.worker, self.path, **options)
-            )
+            if self.worker is None:
+                session = Session(self.path, **options)
+                session.binder.takes_nan = True  # what becomes of it is compared
+                self._sessions[threads] = session
+            else:
+                self._sessions[threads] = IsolatedSession(self.worker, self.path, **options)
         return self._sessions[threads]
 
     def pair_states(self, fitted: Interface) -> None:

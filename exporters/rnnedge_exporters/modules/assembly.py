@@ -234,6 +234,10 @@ def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assemb
     """
     if not axes:
         return made
+    results = set(made.graph.outputs)
+    for node in made.graph.all_nodes():  # what lies before them has sizes of the same origin
+        for inner in node.outputs:
+            inner.shape = inner.shape if inner in results else None
     outputs = []
     for value_, spec in zip(made.graph.outputs, made.interface.outputs, strict=True):
         named = tuple(

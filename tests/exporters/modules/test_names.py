@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -263,3 +264,32 @@ def test_arguments_nested_without_end_are_no_contract(tmp_path: Path) -> None:
 
 def _json(value: Any) -> str:
     return str(value).replace("'", '"')
+
+
+class Columns(nn.Module):
+    """A layer that sees one step in the example, which torch then takes for all sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.conv = nn.MaxPool2d(2), nn.Conv1d(2, 3, 3)
+        self.first, self.rnn = (nn.RNN(n, n, batch_first=True) for n in (2, 3))
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.pool(image)
+        x = maps.reshape(maps.size(0), -1, maps.size(3)).transpose(1, 2)
+        x = self.conv(self.first(x)[0].transpose(1, 2)).transpose(1, 2)
+        x = nn.functional.gelu(x)
+        output: Tensor = x + self.rnn(x)[0].softmax(1)
+        return output
+
+
+def test_nothing_is_declared_with_a_size_that_is_not_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    result = rnnedge.export(Columns(), path, example_inputs=(torch.randn(2, 1, 4, 6),))
+    assert result.contract.interface.outputs[0].axes == ("batch", "output_axis_1", 3)
+    graphs = [onnx.load(path).graph]
+    for graph in graphs:
+        made = {name for node in graph.node for name in node.output}
+        for inner in graph.value_info:
+            assert not (inner.name in made and inner.type.tensor_type.shape.dim)
+        graphs += [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
