@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
@@ -71,6 +72,10 @@ def read_array(file: IO[bytes], size: int) -> Array:
         raise ValueError(f"its header promises {promised} bytes of values, and {found} follow it")
     file.seek(0)
     array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U" and dtype.itemsize:
+        codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if (codes > sys.maxunicode).any():  # Python itself fails on such text
+            raise ValueError("expected text, got numbers that are no characters")
     return array
 
 

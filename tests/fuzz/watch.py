@@ -163,7 +163,10 @@ def _read_some(
             accepted += 1
         except RnnEdgeError as error:
             refused += 1
-            text = str(error)
+            try:
+                text = str(error)
+            except BaseException as failed:
+                text = f"str() failed:\n{failed!r}"
             if "\n" in text or not text.isprintable() or len(text) > LONGEST:
                 faults.write(json.dumps([number, f"its message: {text[:200]!r}"]) + "\n")
         except BaseException as error:

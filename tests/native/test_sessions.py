@@ -194,8 +194,12 @@ def test_a_closed_stream(sessions):
 
 def test_a_stream_that_another_thread_is_in(sessions):
     stream = sessions[0].stream(2)
-    with stream._alone(), pytest.raises(StreamError, match="in use by another thread"):
-        stream.step(frames(1)[0])
+
+    def step_inside():
+        with pytest.raises(StreamError, match="in use by another thread"):
+            stream.step(frames(1)[0])
+
+    stream._alone(step_inside)
     stream.step(frames(1)[0])
 
 

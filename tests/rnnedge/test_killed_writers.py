@@ -24,13 +24,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
     "writer",
     [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.full) for name in FEWEST],
 )
-def test_a_writer_that_is_ended(
-    writer: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_a_writer_that_is_ended(writer: str, request: pytest.FixtureRequest) -> None:
     more = ["--random"] if request.config.getoption("--full", default=False) else []
     done = subprocess.run(
         [sys.executable, str(HELPER), writer, *more],
-        env=os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,

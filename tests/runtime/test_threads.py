@@ -10,14 +10,15 @@ from tiny_models import Tiny
 
 from rnnedge_runtime import Session, StreamError
 
-THREADS, STEPS = 8, 2_500
+THREADS, STEPS, ALL_STEPS = 8, 2_500, 10_000
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_eight_threads_answer_what_one_alone_does(cell):
+def test_eight_threads_answer_what_one_alone_does(cell, request):
+    steps = ALL_STEPS if request.config.getoption("--full", default=False) else STEPS
     tiny = Tiny(cell, input_size=8, hidden_size=16)
     session = Session(tiny.content, threads=1)
-    inputs = [tiny.input(STEPS, 1, seed) for seed in range(THREADS)]
+    inputs = [tiny.input(steps, 1, seed) for seed in range(THREADS)]
     start = Barrier(THREADS)
 
     def streamed(x):

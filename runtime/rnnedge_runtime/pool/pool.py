@@ -114,6 +114,7 @@ class StreamPool:
         self._free: list[int] = []  # slots of streams that were closed
         self._used = 0  # slots that were ever taken, the first ones
         self._left: list[int] | None = None  # slots of streams that were closed during this step
+        self._inside = False  # whether a step runs
         self._slots: dict[int, int] = {}
         self._opened = 0
         self._steps = np.zeros(self._capacity, np.int64)
@@ -155,7 +156,8 @@ class StreamPool:
         rows = None if state is None else self._checked_state(state)
         if self._left and not self._has_room():
             with self._stepping:
-                self._free_slots()  # of streams that were closed during a step that has ended
+                if not self._inside:  # a step of this thread
+                    self._free_slots()  # of streams that were closed during a step that has ended
         stream, opened = -1, False
         try:
             with self._lock:
@@ -433,8 +435,10 @@ class StreamPool:
             try:
                 if self._left is None:  # as `_begin` does it, which would cost as much again
                     self._left = []
+                self._inside = True
                 return self._row_steps(streams, frames)
             finally:
+                self._inside = False
                 self._free_slots()
 
     def _has_room(self) -> bool:
@@ -448,6 +452,7 @@ class StreamPool:
         if self._left is not None:
             self._free_slots()
         self._left = []
+        self._inside = True
 
     def _free_slots(self) -> None:
         """Free the slots of streams that were closed during a step."""
@@ -466,6 +471,7 @@ class StreamPool:
                 with self._lock:
                     self._keep(places, [result.state for result in results])
             finally:
+                self._inside = False
                 self._free_slots()
         return [result.outputs for result in results]
 

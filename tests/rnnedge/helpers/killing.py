@@ -9,6 +9,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,7 +33,7 @@ NOBODY = 65534
 EVENTS = ("open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 RANDOM = 40
 """Kills at random moments, besides those at every directed one."""
-_HOME = Path(tempfile.mkdtemp(prefix="killing-"))
+_HOME = Path(tempfile.mkdtemp(prefix="killing-"))  # not in pytest's, which only the user may enter
 _MODEL = _HOME / "model.onnx"
 
 
@@ -261,4 +262,7 @@ def main(name: str, *, at_random: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], at_random="--random" in sys.argv[2:])
+    try:
+        main(sys.argv[1], at_random="--random" in sys.argv[2:])
+    finally:
+        shutil.rmtree(_HOME)
