@@ -1,8 +1,6 @@
 """The state of a stream as a value: reset by rows, cloned, saved and loaded."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -195,10 +193,11 @@ def test_a_model_of_another_maker_is_known_by_its_file(tmp_path):
     assert from_file.digest != Session(GRU.content).digest
 
 
-def test_the_file_is_read_by_numpy_alone(tmp_path):
+def test_the_file_is_read_by_numpy_alone(tmp_path, python):
     file = tmp_path / "state.npz"
     stream = started(LSTM)
     stream.save(file)
     code = f"import numpy; print(*numpy.load({str(file)!r}, allow_pickle=False))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["rnnedge.digest", "h_0", "c_0"]
