@@ -12,6 +12,7 @@
     ├── DeviceError (RuntimeError)          the device cannot be read
     ├── StreamError (RuntimeError)          a stream or pool is closed, full or in use
     ├── EngineError (RuntimeError)          the engine failed while it ran the model
+    │   ├── DiedError                       a process that scores rows ended while it worked
     │   └── CrashError                      the model ended the process that ran it
     │       └── TimeLimitError              the model was ended at the time limit
     ├── WriteError (OSError)                a file must not or cannot be written there
@@ -52,6 +53,7 @@ from rnnedge_exporters.errors import WeightsError as WeightsError
 from rnnedge_exporters.errors import WeightsWarning as WeightsWarning
 from rnnedge_runtime.errors import ContractError as ContractError
 from rnnedge_runtime.errors import DeviceError as DeviceError
+from rnnedge_runtime.errors import DiedError as DiedError
 from rnnedge_runtime.errors import EngineError as EngineError
 from rnnedge_runtime.errors import GoldenError as GoldenError
 from rnnedge_runtime.errors import InputError as InputError

@@ -25,6 +25,7 @@ PLACES = (
     ("native/meson.build", rf"^  version: '{VERSION}',$"),
     ("native/pyproject.toml", rf'^version = "{VERSION}"$'),
     ("native/pyproject.toml", rf'"rnnedge-runtime=={VERSION}"'),
+    ("javascript/package.json", rf'^  "version": "{VERSION}",$'),
 )
 """Files, and what surrounds the version in them; it is there once."""
 CHANGELOG = "CHANGELOG.md"

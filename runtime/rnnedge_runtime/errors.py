@@ -12,6 +12,7 @@
     ├── DeviceError (RuntimeError)         the requested device is not available
     ├── StreamError (RuntimeError)         a stream or pool that is closed, full or in use
     ├── EngineError (RuntimeError)         the engine failed while it ran the model
+    │   └── DiedError                      a process that scores rows ended while it worked
     ├── WriteError (OSError)               a file that cannot or must not be written
     └── MissingPackageError (ImportError)  a required package is not installed
 
@@ -106,6 +107,10 @@ class StreamError(RnnEdgeError, RuntimeError):
 
 class EngineError(RnnEdgeError, RuntimeError):
     """The engine failed while it ran the model."""
+
+
+class DiedError(EngineError):
+    """A process that scores rows of a corpus ended while it worked."""
 
 
 class WriteError(RnnEdgeError, OSError):

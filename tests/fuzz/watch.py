@@ -16,6 +16,7 @@ from tests.fuzz.kinds import HERE, KINDS, suffix_of
 from tests.fuzz.mutators import any_bytes
 
 MOST_BYTES = 1 << 30
+"""Resident, above what the process that watches has: a child starts with its memory."""
 MOST_SECONDS = 10.0
 """Of processor time for one file; of real time, six times as many."""
 LONGEST = 20_000
@@ -96,7 +97,7 @@ def content_of(kind: str, seed: int, number: int) -> bytes:
 
 def _watch(child: int, shared: mmap.mmap) -> str:
     """Wait until a child ends; return how, or nothing if it ended as it should."""
-    last, used = None, 0.0
+    last, used, base = None, 0.0, _usage(os.getpid())[1]
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -107,8 +108,8 @@ def _watch(child: int, shared: mmap.mmap) -> str:
         if number != last:
             last, used = number, seconds
         how = ""
-        if size > MOST_BYTES:
-            how = f"{size >> 20} MiB"
+        if size - base > MOST_BYTES:
+            how = f"{size - base >> 20} MiB"
         elif seconds - used > MOST_SECONDS or time.monotonic() - since > 6 * MOST_SECONDS:
             how = f"more than {MOST_SECONDS:g} s"
         if how:

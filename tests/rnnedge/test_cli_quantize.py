@@ -54,7 +54,8 @@ def test_json_says_it_too(rnn: Callable[..., Done]) -> None:
 def test_inspect_shows_it(rnn: Callable[..., Done]) -> None:
     rnn("export", *GRU, "--quantize", "int8", "-o", "model.onnx")
     answer = rnn("inspect", "model.onnx").out
-    assert "dtype float32, quantization int8" in answer
+    assert "quantization int8\n" in answer
+    assert "\nweights  float32, " in answer
     assert "below width 384, int8 makes the cell no faster" in answer
     assert f" {WEIGHTS:,} parameters" in answer
 

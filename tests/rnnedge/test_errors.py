@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("rnnedge", "exporters/rnnedge_exporters", "runtime/rnnedge_runtime")
 HOMES = {"rnnedge.errors", "rnnedge_exporters.errors", "rnnedge_runtime.errors"}
 INNER = {
+    "DiedError",
     "MismatchError",
     "MixingError",
     "NoMatchError",

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeAlias
 
-from rnnedge_runtime.errors import EngineError
+from rnnedge_runtime.errors import DiedError, EngineError
 from rnnedge_runtime.machine import usable_cores
 from rnnedge_runtime.scoring.job import Job, PartResult, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
-from rnnedge_runtime.scoring.worker_process import DiedError, PartTask, WorkerProcess
+from rnnedge_runtime.scoring.worker_process import PartTask, WorkerProcess
 
 
 class PartReport(Protocol):
@@ -212,7 +212,7 @@ class _Slot(threading.Thread):
     def _ask(self, task: PartTask) -> PartResult | None:
         with self._lock:
             if self._ended:
-                raise DiedError(None)
+                raise DiedError("it was stopped")
             if self._worker is None:
                 self._worker = self._make()
             worker = self._worker

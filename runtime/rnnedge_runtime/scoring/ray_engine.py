@@ -14,11 +14,17 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from rnnedge_runtime.errors import EngineError, MissingPackageError, RnnEdgeError, one_line
+from rnnedge_runtime.errors import (
+    DiedError,
+    EngineError,
+    MissingPackageError,
+    RnnEdgeError,
+    one_line,
+)
 from rnnedge_runtime.scoring.engines import PartReport, run_workers
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Told
 from rnnedge_runtime.scoring.plan import Part
-from rnnedge_runtime.scoring.worker_process import DiedError, PartTask, described, do_task, raised
+from rnnedge_runtime.scoring.worker_process import PartTask, described, do_task, raised
 
 _MOST_TASKS = 2048
 """Tasks at a time: each is waited for by a thread."""

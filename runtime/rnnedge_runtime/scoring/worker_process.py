@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NoReturn
 
 from rnnedge_runtime.atomic_file import remove_own_leftovers
-from rnnedge_runtime.errors import EngineError, RnnEdgeError, one_line
+from rnnedge_runtime.errors import DiedError, EngineError, RnnEdgeError, one_line
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
 
@@ -43,14 +43,6 @@ class PartTask:
     part: Part
     pieces: tuple[Piece, ...] | None = None
     errors: Mapping[int, str] | None = None
-
-
-class DiedError(Exception):
-    """The process of a worker ended while it worked."""
-
-    def __init__(self, ended: int | str | None) -> None:
-        """Describe its exit code, or say in words how it ended."""
-        super().__init__(ended if isinstance(ended, str) else _ended(ended))
 
 
 class WorkerProcess:
@@ -96,7 +88,7 @@ class WorkerProcess:
                     result: PartResult | None = content
                     return result
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
-            raise DiedError(self.stop()) from None
+            raise DiedError(_ended(self.stop())) from None
 
     def stop(self) -> int | None:
         """End the process, and return its exit code."""
