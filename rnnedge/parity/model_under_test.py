@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from rnnedge_exporters.sandbox.session import IsolatedSession, Worker
+from rnnedge_exporters.sandbox.session_server import open_for_comparison
 from rnnedge_runtime import Session
 from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
@@ -68,12 +69,11 @@ class OpenedModel:
                 "threads": threads,
                 "states": self._states,
             }
-            if self.worker is None:
-                session = Session(self.path, **options)
-                session.binder.takes_nan = True  # what becomes of it is compared
-                self._sessions[threads] = session
-            else:
-                self._sessions[threads] = IsolatedSession(self.worker, self.path, **options)
+            self._sessions[threads] = (
+                open_for_comparison(self.path, **options)
+                if self.worker is None
+                else IsolatedSession(self.worker, self.path, **options)
+            )
         return self._sessions[threads]
 
     def pair_states(self, fitted: Interface) -> None:

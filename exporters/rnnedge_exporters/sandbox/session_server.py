@@ -23,6 +23,13 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 Options: TypeAlias = dict[str, Any]
 
 
+def open_for_comparison(model: str, **options: Any) -> Session:
+    """Open a model that may be fed its own NaN: what becomes of it is compared."""
+    session = Session(model, **options)
+    session.binder.takes_nan = True
+    return session
+
+
 class SessionServer:
     """Keeps every model open that was asked for."""
 
@@ -46,8 +53,7 @@ class SessionServer:
     def _session(self, model: str, options: Options) -> Session:
         key = f"{model} {sorted(options.items())}"
         if key not in self._sessions:
-            self._sessions[key] = Session(model, **options)
-            self._sessions[key].binder.takes_nan = True  # what becomes of it is compared
+            self._sessions[key] = open_for_comparison(model, **options)
         return self._sessions[key]
 
     def _open(self, model: str, options: Options) -> tuple[Interface, Contract | None, str]:
