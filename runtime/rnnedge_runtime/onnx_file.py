@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -32,12 +33,11 @@ _INPUT, _OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  
 _ATTRIBUTE_NAME, _FLOAT, _NUMBER, _TEXT, _TENSOR, _INNER = 1, 2, 3, 4, 5, 6
 _FLOATS, _INTEGERS, _TEXTS, _INNERS, _KIND = 7, 8, 9, 11, 20  # of an AttributeProto
 _SPARSE_TENSOR, _SPARSE_DIMS = 22, 3  # of an AttributeProto, and of a SparseTensorProto
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_INT32, _TENSOR_INT64 = 1, 2, 5, 7
-_TENSOR_NAME, _TENSOR_RAW = 8, 9
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME = 1, 2, 8  # of a TensorProto
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT, _SHAPE, _DIM = 1, 2, 1, 1, 2, 1
 _DIM_SIZE, _DIM_NAME = 1, 2
 _KEY, _VALUE = 1, 2  # of an entry of metadata, and of an opset: its domain and version
-_INT_WIDTHS = {6: "<i4", 7: "<i8"}
+_INTEGER_TYPES = (6, 7)  # int32 and int64
 _MOST_NUMBERS = 64
 """Elements of an integer tensor whose values are read: axes, positions and shapes have few."""
 _DEEPEST = 100
@@ -66,7 +66,6 @@ class LazyTensor:
         name: Its name, which may be empty.
         dtype: The element type, by ONNX's numbers.
         shape: Its sizes, as they are stated.
-        integers: The values of a tensor of a few integers; None of any other.
     """
 
     def __init__(self, content: Bytes) -> None:
@@ -75,14 +74,23 @@ class LazyTensor:
         self.name = _text(fields, _TENSOR_NAME)
         self.dtype = _integer(fields, _TENSOR_DTYPE)
         self.shape = tuple(map(int, read_numbers(fields.get(_TENSOR_DIMS, []))))
-        self.integers = _few_integers(fields, self.dtype, math.prod(self.shape))
         self._content = content
 
     @cached_property
     def array(self) -> Array:
         """The values; a ValueError where they are damaged, or in another file."""
-        content, self._content = self._content, b""  # or the whole file would be kept with it
-        return parse_tensor(bytes(content))[1]
+        array = parse_tensor(bytes(self._content))[1]
+        self._content = b""  # or the whole file would be kept with it
+        return array
+
+    @property
+    def integers(self) -> tuple[int, ...] | None:
+        """The values of a tensor of a few integers; None of any other, and of a damaged one."""
+        if self.dtype not in _INTEGER_TYPES or not 0 <= math.prod(self.shape) <= _MOST_NUMBERS:
+            return None
+        with suppress(ValueError):
+            return tuple(self.array.reshape(-1).tolist())
+        return None
 
 
 class Attribute:
@@ -348,19 +356,6 @@ def _node(content: Bytes, depth: int) -> Node:
         tuple(_texts(fields, _OUTPUT)),
         {_text(held, _ATTRIBUTE_NAME): Attribute(held, depth) for held in attributes},
     )
-
-
-def _few_integers(tensor: _Fields, dtype: int, count: int) -> tuple[int, ...] | None:
-    """Return the `count` values of a tensor of a few integers; None of any other."""
-    width = _INT_WIDTHS.get(dtype)
-    if width is None or not 0 <= count <= _MOST_NUMBERS:
-        return None
-    if _TENSOR_RAW in tensor:
-        raw = bytes(tensor[_TENSOR_RAW][-1])
-        found = np.frombuffer(raw[: len(raw) // int(width[-1]) * int(width[-1])], width)[:count]
-    else:
-        found = read_numbers(tensor.get(_TENSOR_INT64) or tensor.get(_TENSOR_INT32, []))
-    return tuple(map(int, found)) if len(found) == count else None
 
 
 def _sparse_shape(content: Bytes) -> tuple[int, ...]:
