@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.binding import Array, State, as_array, dtype_of
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.decoding.ports import Ports, find_ports, symbol_shape
@@ -85,8 +86,7 @@ def decode(  # noqa: PLR0913 - the options of `Session.decode`
     logits: str | None,
 ) -> Decoded:
     """Do what `Session.decode` says."""
-    check_count("max_steps", max_steps)
-    check_count("beam", beam)
+    max_steps, beam = whole_number("max_steps", max_steps), whole_number("beam", beam)
     if not isinstance(length_penalty, int | float) or not np.isfinite(length_penalty):
         raise InputError(f"length_penalty: expected a finite number, got {length_penalty!r}")
     model.check_streamable()
@@ -218,12 +218,6 @@ def read_logits(
             f"{name}: expected logits to choose by, got {highest[row]} as the highest of row {row}"
         )
     return logits
-
-
-def check_count(option: str, value: object) -> None:
-    """Check that an option is an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{option}: expected an integer of 1 or more, got {value!r}")
 
 
 def check_batch_axes(states: Sequence[TensorSpec]) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.binding import Array, State, as_array, bound_lengths, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
-from rnnedge_runtime.decoding.decode import Decoded, check_count, read_logits, symbols_of
+from rnnedge_runtime.decoding.decode import Decoded, read_logits, symbols_of
 from rnnedge_runtime.decoding.ports import Ports, find_ports, symbol_shape
 from rnnedge_runtime.decoding.search import Hypothesis, Integers, chosen_scores
 from rnnedge_runtime.errors import InputError, StateError
@@ -35,7 +36,7 @@ def transduce(  # noqa: PLR0913 - the options of `Session.transduce`
     logits: str | None,
 ) -> Decoded:
     """Do what `Session.transduce` says."""
-    check_count("max_symbols", max_symbols)
+    max_symbols = whole_number("max_symbols", max_symbols)
     model.check_streamable()
     model.probe_axes()
     spec = _frame_input(model.interface.data_inputs, frame)

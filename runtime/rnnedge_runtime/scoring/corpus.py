@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError, WriteError, one_line
@@ -149,8 +150,10 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
     }
     share = read_share(only)
     run = engine_named(engine, address)
-    _check_count("workers", workers)
-    _check_count("part_rows", part_rows)
+    if workers is not None:
+        workers = whole_number("workers", workers, OptionError)
+    if part_rows is not None:
+        part_rows = whole_number("part_rows", part_rows, OptionError)
     job = make_job(model, data, out, options, part_rows=part_rows, strict=strict, reader=reader)
     _claim(job)
     return _run(job, share, run, workers, progress, began)
@@ -239,11 +242,6 @@ def read_share(only: str | tuple[int, int] | None) -> tuple[int, int] | None:
     if not isinstance(found, tuple) or len(found) != 2 or not 1 <= found[0] <= found[1]:
         raise OptionError(f"only: expected a share such as 3/16, from 1/16 to 16/16, got {only!r}")
     return found
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise OptionError(f"{name}: expected an integer of 1 or more, got {value!r}")
 
 
 def _check_apart(out: str, data: str) -> None:

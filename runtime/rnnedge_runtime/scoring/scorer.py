@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
 from rnnedge_runtime.scoring.array_rows import READ_ERROR
@@ -101,14 +102,13 @@ class Scorer:
         Raises:
             OptionError: If an option has a wrong value.
         """
-        for name, value in (("slots", slots), ("chunk", chunk)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise OptionError(f"{name}: expected an integer of 1 or more, got {value!r}")
         self.model = model if isinstance(model, bytes) else os.path.abspath(model)
         self.columns, self.id, self.keep = dict(columns or {}), id, check_keep(keep)
         self.outputs = None if outputs is None else tuple(outputs)
         self.constants = dict(constants or {})
-        self.slots, self.chunk, self.runtime = slots, chunk, runtime
+        self.slots = whole_number("slots", slots, OptionError)
+        self.chunk = whole_number("chunk", chunk, OptionError)
+        self.runtime = runtime
         self.budget = bytes_of("budget", budget)
         self.tally, self.failed = Tally(), 0
         self._opened: _Opened | None = None
