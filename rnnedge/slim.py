@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from rnnedge.errors import UnequalError
+from rnnedge.same_answers import difference
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.atomic_file import atomic_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import MissingPackageError, ModelError, WriteError, engine_errors
 from rnnedge_runtime.latency import random_inputs
-from rnnedge_runtime.proof.self_check import TOLERANCE
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.write_target import check_folder
 
@@ -209,7 +209,9 @@ def _prove(session: Session, made: Path) -> float:
         with engine_errors(f"{made.name} cannot be run by ONNX Runtime", UnequalError):
             given = slim.run(names, dict(feeds))
         for name, got, wanted in zip(names, given, expected, strict=True):
-            largest = max(largest, _difference(name, got, wanted))
+            largest = max(
+                largest, difference(name, got, wanted, "the ORT-format file", equal_nan=True)
+            )
     return largest
 
 
@@ -224,20 +226,3 @@ def _feeds(session: Session, steps: int, batch: int, seed: int) -> Mapping[str, 
         (spec,) = (spec for spec in session.interface.inputs if spec.name == lengths)
         feeds[lengths] = np.maximum(steps - 2 * np.arange(batch), 1).astype(spec.dtype)
     return feeds
-
-
-def _difference(name: str, got: Array, expected: Array) -> float:
-    if got.shape != expected.shape or got.dtype != expected.dtype:
-        raise UnequalError(
-            f"{name}: expected {expected.dtype}{list(expected.shape)}, and the ORT-format file "
-            f"gave {got.dtype}{list(got.shape)}; nothing was written"
-        )
-    if np.array_equal(got, expected, equal_nan=got.dtype.kind == "f"):
-        return 0.0
-    error = float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max())
-    if not error <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise UnequalError(
-            f"{name}: the ORT-format file differs by {error:.1e} from the one that it was made "
-            "from; nothing was written"
-        )
-    return error

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rnnedge.errors import UnequalError
+from rnnedge.same_answers import difference
 from rnnedge.triton.config import served_outputs
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.latency import random_inputs
-from rnnedge_runtime.proof.self_check import TOLERANCE
 from rnnedge_runtime.session import Session
 
 _BATCHES = (1, 3)
@@ -79,7 +78,9 @@ def _compare(
         answers = dict(zip(names, values, strict=True))
         for spec in served_outputs(interface):
             wanted = _moved(expected[spec.name], named[spec.name])
-            largest = max(largest, _difference(spec, answers[spec.name], wanted))
+            largest = max(
+                largest, difference(spec.name, answers[spec.name], wanted, "the model for Triton")
+            )
         state = {pair.input: answers[pair.output] for pair in interface.states}
     return largest
 
@@ -98,20 +99,3 @@ def _moved(array: Array, spec: TensorSpec) -> Array:
     if BATCH not in spec.axes:
         return array
     return np.ascontiguousarray(np.moveaxis(array, spec.axes.index(BATCH), 0))
-
-
-def _difference(spec: TensorSpec, got: Array, expected: Array) -> float:
-    if got.shape != expected.shape or got.dtype != expected.dtype:
-        raise UnequalError(
-            f"{spec.name}: expected {expected.dtype}{list(expected.shape)}, and the model for "
-            f"Triton gave {got.dtype}{list(got.shape)}; nothing was written"
-        )
-    if np.array_equal(got, expected):
-        return 0.0
-    error = float(np.abs(got.astype(np.float64) - expected.astype(np.float64)).max())
-    if not error <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise UnequalError(
-            f"{spec.name}: the model for Triton differs by {error:.1e} from the one that it was "
-            "made from; nothing was written"
-        )
-    return error
