@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from rnnedge.corpus.charts import rows_chart, time_chart
 from rnnedge.corpus.comparison import CorpusComparison, OutputComparison, percent
 from rnnedge.file_kinds import REPORTS
-from rnnedge.reports.page.document import page, page_text
+from rnnedge.reports.page.document import heading, page, page_text
 from rnnedge.reports.page.drawing import check_drawing
 from rnnedge.reports.page.markup import Child, Column, facts, section, table, tag
 from rnnedge.reports.page.pictures import figure, grid, legend
@@ -102,19 +102,12 @@ def html_text(found: CorpusComparison, *, command: str) -> str:
 
 
 def _verdict(found: CorpusComparison) -> Element:
-    symbol = tag("span", "✓" if found else "✕", class_="symbol", aria_hidden="true")
     share = found.disagreement
     agree = None if share is None else f"{percent(1 - share)} of the rows"
-    return tag(
-        "header",
-        tag("p", f"Compared with {os.path.basename(found.a.name)} on a corpus", class_="eyebrow"),
-        tag(
-            "h1",
-            tag("span", symbol, f" {found.word}", id="verdict"),
-            " ",
-            tag("span", os.path.basename(found.b.name), class_="model"),
-        ),
-        tag("p", found.verdict.removeprefix(f"{found.word}: "), class_="sentence"),
+    return heading(
+        found,
+        f"Compared with {os.path.basename(found.a.name)} on a corpus",
+        os.path.basename(found.b.name),
         facts(
             {
                 "A": f"{found.a.name}, {found.a.engine}",
@@ -128,7 +121,6 @@ def _verdict(found: CorpusComparison) -> Element:
                 "Took": _times(found),
             }
         ),
-        class_="verdict pass" if found else "verdict fail",
     )
 
 

@@ -6,6 +6,7 @@ import os
 from xml.etree.ElementTree import Element
 
 from rnnedge.parity.report import Report
+from rnnedge.reports.page.document import heading
 from rnnedge.reports.page.markup import Child, facts, mark, tag
 from rnnedge.reports.page.rounding import costs_of, measured_on
 from rnnedge.reports.text import scientific, short
@@ -13,18 +14,10 @@ from rnnedge.reports.text import scientific, short
 
 def verdict(report: Report) -> Element:
     """Return the heading of the page, in the colour of its verdict."""
-    word = report.word
-    symbol = tag("span", "✓" if report else "✕", class_="symbol", aria_hidden="true")
-    return tag(
-        "header",
-        tag("p", f"Parity with {report.against.name}", class_="eyebrow"),
-        tag(
-            "h1",
-            tag("span", symbol, f" {word}", id="verdict"),
-            " ",
-            tag("span", os.path.basename(report.model), class_="model"),
-        ),
-        tag("p", report.verdict.removeprefix(f"{word}: "), class_="sentence"),
+    return heading(
+        report,
+        f"Parity with {report.against.name}",
+        os.path.basename(report.model),
         _two_verdicts(report),
         facts(
             {
@@ -38,7 +31,6 @@ def verdict(report: Report) -> Element:
                 "Took": f"{report.seconds:.1f} s" if report.seconds else None,
             }
         ),
-        class_="verdict pass" if report else "verdict fail",
     )
 
 
