@@ -13,7 +13,8 @@ from browser import NAMES, Browser, find_browser
 from torch import nn
 
 import rnnedge
-from rnnedge.parity.report import Diagnosis, Report, Timing
+from rnnedge.parity.report import Report
+from rnnedge.parity.results import Diagnosis, Timing
 from rnnedge.reports import write_report
 
 AWKWARD = "a <b>&\"ö'状\udcff\x1b[1m"
