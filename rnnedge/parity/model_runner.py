@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rnnedge.parity.cases import Case, Inputs, Outputs, chunks
 from rnnedge_runtime import ModelError
-from rnnedge_runtime.contract import BATCH, TIME, Interface
+from rnnedge_runtime.chunking import cut, join
+from rnnedge_runtime.contract import BATCH, Interface
 from rnnedge_runtime.loaded_model import RunResult
 
 
@@ -37,6 +38,7 @@ class ModelRunner:
     def __init__(self, interface: Interface, opened: Callable[[int], Runs]) -> None:
         """Run on what `opened` returns."""
         self.interface = interface
+        self._axes = {spec.name: spec.axes for spec in (*interface.inputs, *interface.outputs)}
         self._opened = opened
 
     def __call__(self, inputs: Inputs, case: Case) -> Outputs:
@@ -48,8 +50,8 @@ class ModelRunner:
         session = self._opened(2 if case.way == "threads" else 1)
         if case.way == "permuted":
             order = np.arange(case.batch)[::-1]
-            answers = self._run(session, self._take(inputs, order, case.batch, "inputs"), case)
-            return self._take(answers, np.argsort(order), case.batch, "outputs")
+            answers = self._run(session, self._take(inputs, order, case.batch), case)
+            return self._take(answers, np.argsort(order), case.batch)
         outputs = self._run(session, inputs, case)
         if case.way == "repeated":
             for _ in range(2):
@@ -72,9 +74,7 @@ class ModelRunner:
             parts = []
             for first in range(0, case.batch, count):
                 rows = np.arange(first, min(first + count, case.batch))
-                parts.append(
-                    self._run(session, self._take(inputs, rows, case.batch, "inputs"), case)
-                )
+                parts.append(self._run(session, self._take(inputs, rows, case.batch), case))
             for spec in self.interface.outputs:
                 if BATCH in spec.axes and spec.name in whole:
                     axis = spec.axes.index(BATCH)
@@ -83,9 +83,9 @@ class ModelRunner:
                     moved[spec.name] = max(moved[spec.name], float(difference.max(initial=0.0)))
         return moved
 
-    def _take(self, arrays: Outputs, rows: NDArray[np.int64], batch: int, kind: str) -> Outputs:
+    def _take(self, arrays: Outputs, rows: NDArray[np.int64], batch: int) -> Outputs:
         """Return rows of what has a batch axis."""
-        axes = {spec.name: spec.axes for spec in getattr(self.interface, kind)}
+        axes = self._axes
         return {
             name: np.take(array, rows, axes[name].index(BATCH))
             if BATCH in axes[name] and array.shape[axes[name].index(BATCH)] == batch
@@ -96,33 +96,19 @@ class ModelRunner:
     def _run(self, session: Runs, inputs: Inputs, case: Case) -> Outputs:
         face = self.interface
         state = {spec.name: inputs[spec.name] for spec in face.state_inputs}
+        data = {spec.name: inputs[spec.name] for spec in face.data_inputs}
         lengths = inputs[face.lengths] if face.lengths else None
-        pieces: list[Outputs] = []
+        answers: list[Outputs] = []
         for piece in chunks(case):
-            cut = {
-                spec.name: inputs[spec.name][_at(spec.axes.index(TIME), piece)]
-                if TIME in spec.axes
-                else inputs[spec.name]
-                for spec in face.data_inputs
-            }
             steps = min(piece.stop, case.time) - piece.start
-            rows = None if lengths is None else np.clip(lengths - piece.start, 0, steps)
-            result = session.run(cut, lengths=rows, state=state or None)
+            result = session.run(
+                cut(data, self._axes, piece),
+                lengths=None if lengths is None else np.clip(lengths - piece.start, 0, steps),
+                state=state or None,
+            )
             state = {p.input: result.outputs[p.output] for p in face.states}
-            pieces.append(result.outputs)
-        if len(pieces) == 1:
-            return pieces[0]
-        timed = {spec.name: spec.axes.index(TIME) for spec in face.outputs if TIME in spec.axes}
+            answers.append(result.outputs)
         try:
-            return {
-                name: np.concatenate([piece[name] for piece in pieces], timed[name])
-                if name in timed
-                else last
-                for name, last in pieces[-1].items()
-            }
+            return answers[0] if len(answers) == 1 else join(answers, self._axes)
         except ValueError as error:
             raise ModelError(f"its answers to the chunks do not join: {error}") from error
-
-
-def _at(axis: int, piece: slice) -> tuple[slice, ...]:
-    return (*[slice(None)] * axis, piece)

@@ -14,6 +14,7 @@ RUNTIME = {
     "rnnedge_runtime/atomic_file.py",
     "rnnedge_runtime/axis_sizes.py",
     "rnnedge_runtime/binding.py",
+    "rnnedge_runtime/chunking.py",
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/decoding/__init__.py",
     "rnnedge_runtime/decoding/decode.py",
