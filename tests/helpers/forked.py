@@ -2,7 +2,7 @@
 
 A new interpreter takes 0.15 s to import numpy and ONNX Runtime and 5 s to import what an export
 needs, and the tests start hundreds. A fork has all of it, and nothing else of its parent: the
-server imports and forks, and does nothing of its own. `fork` is not on Windows.
+server only imports and forks. `fork` is not on Windows.
 """
 
 from __future__ import annotations
