@@ -14,6 +14,7 @@ import {
   oneLine,
 } from "./errors.js";
 import { openSource } from "./model-source.js";
+import { checkOptions } from "./options.js";
 import { StreamPool } from "./pool/pool.js";
 import { readGolden } from "./proof/golden.js";
 import { checkGolden } from "./proof/golden-check.js";
@@ -113,7 +114,9 @@ export class Session {
    * @throws {DeviceError} If the device is not available.
    * @throws {OptionError} For an option with a wrong value.
    */
-  static async open(model, { engine = "auto", device = "cpu", threads } = {}) {
+  static async open(model, options = {}) {
+    checkOptions("Session.open", options, ["engine", "device", "threads"]);
+    const { engine = "auto", device = "cpu", threads } = options;
     const source = await openSource(model);
     const text = (await source.metadata()).get(METADATA_KEY);
     if (text === undefined) {
@@ -237,7 +240,8 @@ export class Session {
    *   be used.
    * @throws {GoldenError} If the vectors cannot be read.
    */
-  async checkGolden(files, { model = this.path } = {}) {
+  async checkGolden(files, options = {}) {
+    const { model = this.path } = checkOptions("checkGolden", options, ["model"]);
     return checkGolden(this, await readGolden(files, this.interface), model);
   }
 
@@ -294,7 +298,8 @@ export class Session {
    * @param {RunOptions} options
    * @returns {Prepared}
    */
-  #prepare(input, { lengths, state }) {
+  #prepare(input, options) {
+    const { lengths, state } = checkOptions("run", options, ["lengths", "state"]);
     const [data, sizes] = this.#binder.data(input);
     const feeds = Object.assign(
       data,

@@ -2,6 +2,7 @@
 
 import { BATCH } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
+import { checkOptions } from "../options.js";
 import { takeConstants } from "../streaming/constant-inputs.js";
 import { FLUSHED_EVERY, flushTiny } from "../streaming/silence-and-nan.js";
 import { typeName } from "../tensor.js";
@@ -56,7 +57,9 @@ export class StreamPool {
    * @param {Session} session The opened model.
    * @param {PoolOptions} [options]
    */
-  constructor(session, { capacity = 1024, maxDelayMs = 2, maxWaiting = 1024, constants } = {}) {
+  constructor(session, options = {}) {
+    checkOptions("pool", options, ["capacity", "maxDelayMs", "maxWaiting", "constants"]);
+    const { capacity = 1024, maxDelayMs = 2, maxWaiting = 1024, constants } = options;
     checkNumbers({ capacity, maxWaiting }, maxDelayMs);
     session.checkStreamable();
     const face = session.interface;
