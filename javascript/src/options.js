@@ -1,7 +1,7 @@
-/** `checkOptions`: an option with a misspelt name is refused, rather than left out silently. */
+/** Options of calls: a misspelt name is refused, rather than left out silently. */
 
 import { isMapping } from "./binding.js";
-import { OptionError } from "./errors.js";
+import { InputError, OptionError } from "./errors.js";
 import { typeName } from "./tensor.js";
 
 /**
@@ -22,4 +22,17 @@ export function checkOptions(call, options, known) {
     `${call}: expected the options ${known.join(", ")}, got ` +
       (isPlain ? unknown.join(", ") : `${typeName(options)}: pass { ${known[0]}: ... }`),
   );
+}
+
+/**
+ * Return a count, after it was checked.
+ *
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {number}
+ * @throws {InputError} For anything but an integer of 1 or more.
+ */
+export function wholeNumber(name, value) {
+  if (typeof value === "number" && Number.isInteger(value) && value >= 1) return value;
+  throw new InputError(`${name}: expected an integer of 1 or more, got ${String(value)}`);
 }

@@ -69,10 +69,7 @@ const OWN = [
   [(x) => x.session.run(undefined), "input: expected an array, got undefined"],
   [(x) => x.session.stream().step(new Float32Array(4)), "got float32[4]"],
   [(x) => x.session.run([[[0, 0]]]), "with time=1, batch=1, got float32[1, 1, 2]"],
-  [
-    (x) => x.session.run([[[0, 0, 0]]], { lenghts: [1] }),
-    "run: expected the options lengths, state,",
-  ],
+  [(x) => x.session.run([[[0, 0, 0]]], { lens: [1] }), "run: expected the options lengths, state,"],
   [(x) => x.session.run([[[0, 0, 0]]], x.session.zeroState(1)), "got Array: pass { lengths: ... }"],
   [(x) => x.session.run([[[0, 0, 0]]], null), "got null: pass { lengths: ... }"],
   [

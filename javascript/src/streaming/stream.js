@@ -4,7 +4,7 @@ import { EXCHANGED, byName } from "../binding.js";
 import { BATCH, TIME } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
 import { inputTensor } from "../input-tensor.js";
-import { checkOptions } from "../options.js";
+import { checkOptions, wholeNumber } from "../options.js";
 import { product } from "../tensor.js";
 import { takeConstants } from "./constant-inputs.js";
 import { withBatch, withoutBatch } from "./one-row.js";
@@ -52,9 +52,7 @@ export class Stream {
    */
   constructor(session, options = {}) {
     const { batch = 1, constants } = checkOptions("stream", options, ["batch", "constants"]);
-    if (!Number.isInteger(batch) || batch < 1) {
-      throw new InputError(`batch: expected an integer of 1 or more, got ${String(batch)}`);
-    }
+    wholeNumber("batch", batch);
     session.checkStreamable();
     this.#session = session;
     this.#batch = batch;
