@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from rnnedge_runtime.errors import RnnEdgeError, one_line
+from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*)?", re.S)
 
@@ -120,6 +120,7 @@ def find_object(wanted: PythonObject, *, error: MakeError) -> Any:
     try:
         found: Any = importlib.import_module(wanted.module)
     except (Exception, SystemExit) as raised:  # a script without a main guard may exit
+        pass_on_interruption(raised)
         raise error(f"{place}: {wanted.module} does not import: {_said(raised)}") from raised
     for part in wanted.name.split("."):
         if not hasattr(found, part):
@@ -156,6 +157,7 @@ def call_object(made_by: Callable[..., Any], wanted: PythonObject, *, error: Mak
     except RnnEdgeError:
         raise
     except Exception as raised:  # whatever the user's code raises
+        pass_on_interruption(raised)
         raise error(f"{place}: calling it {shown} raised {_said(raised)}") from raised
 
 
