@@ -159,7 +159,8 @@ def _check(
     if not fits:
         raise SourceError(
             f"{model} does not fit {origin}: its {kind} are {', '.join(map(str, given)) or 'none'}"
-            f"; the source's are {', '.join(map(str, wanted))}"
+            f"; the source's are {', '.join(map(str, wanted))} (the file of a whole module is "
+            "compared with that: --against package.module:Class --weights CHECKPOINT)"
         )
 
 

@@ -60,6 +60,7 @@ RUNTIME = {
     "rnnedge_runtime/json_record.py",
     "rnnedge_runtime/info_lines.py",
     "rnnedge_runtime/latency.py",
+    "rnnedge_runtime/missing_file.py",
     "rnnedge_runtime/not_a_model.py",
     "rnnedge_runtime/notebook.py",
     "rnnedge_runtime/lazy_tensor.py",
