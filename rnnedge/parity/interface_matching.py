@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case
-from rnnedge.parity.runners import ModuleRunner
+from rnnedge.parity.module_runner import ModuleRunner
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import RecurrentLayer
