@@ -146,7 +146,8 @@ def test_a_function_of_several_outputs_gets_them_by_name(model, functions):
         ),
         (
             {"budget": 10},
-            "budget (--memory): expected 1MB or more, got 10: a number alone counts bytes, did you mean 10MB?",
+            "budget (--memory): expected 1MB or more, got 10: a number alone counts bytes, did you "
+            "mean 10MB?",
         ),
     ],
 )
