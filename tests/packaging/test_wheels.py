@@ -21,6 +21,7 @@ RUNTIME = {
     "rnnedge_runtime/decoding/search.py",
     "rnnedge_runtime/decoding/transduce.py",
     "rnnedge_runtime/engine/__init__.py",
+    "rnnedge_runtime/engine/function_calls.py",
     "rnnedge_runtime/engine/inference_session.py",
     "rnnedge_runtime/engine/info.py",
     "rnnedge_runtime/engine/integer_cost.py",
