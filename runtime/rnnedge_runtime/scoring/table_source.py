@@ -217,7 +217,7 @@ class _ArrowTable:
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
         found = []
         for batch in self._mapped(columns):
-            batch.validate()  # or its size cannot be told
+            batch.validate()  # or its size is not known
             found.append(RowGroup(len(batch), batch.select(list(columns)).nbytes))
         self._counts = [group.rows for group in found]
         return found

@@ -105,7 +105,7 @@ def _check_values(model: ir.Model) -> None:
         tensors += [a.as_tensor() for a in attributes if a.type == ir.AttributeType.TENSOR]
     for tensor in tensors:
         if tensor.numpy().shape != tuple(tensor.shape):  # numpy infers a negative size
-            raise ValueError(f"{tensor.name} has sizes that are none")
+            raise ValueError(f"{tensor.name} has sizes below zero")
 
 
 def convert(path: Path, model: ir.Model, opset: int) -> ir.Model:
