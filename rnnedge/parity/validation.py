@@ -44,6 +44,7 @@ from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import Held, hold
 from rnnedge.parity.rounding.quantized_weights import StoredWeight
 from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
+from rnnedge.parity.rounding.row_tolerance import row_tolerance
 from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.parity.runners import ModelRunner
 from rnnedge.sources.load import Source, load_source, source_of_module
@@ -237,7 +238,8 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             _save_failing(failing, ask, diagnosis, read, force=force)
         moved = runner.moved_by_threads if integers else None
         kept = collected if golden is not None and diagnosis is None else []
-        sets = golden_sets(kept, results, moved)
+        by_row = row_tolerance(ask, subject.judge, integers) if kept else None
+        sets = golden_sets(kept, results, moved, by_row)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""
