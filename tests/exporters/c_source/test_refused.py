@@ -88,11 +88,11 @@ def test_integers_that_are_rounded_over_a_whole_sequence(write):
     class Headed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.gru = nn.GRU(3, 512, batch_first=True)
-            self.head = nn.Linear(512, 512)
+            self.gru = nn.GRU(3, 4, batch_first=True)
+            self.wide, self.head = nn.Linear(4, 512), nn.Linear(512, 512)
 
         def forward(self, x):
-            return self.head(self.gru(x)[0])
+            return self.head(self.wide(self.gru(x)[0]))
 
     options = {"example_inputs": (torch.randn(2, 5, 3),), "quantize": "int8:all"}
     refused(write, "over the range of all steps", Headed(), max_steps=4, **options)
