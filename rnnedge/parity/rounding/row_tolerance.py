@@ -13,7 +13,7 @@ import numpy as np
 
 from rnnedge.errors import GoldenError
 from rnnedge.parity.collect import Answers, Questioner
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.results import CaseResult
 from rnnedge.parity.rounding.dynamic_quantization import Integers
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.row_quantization import RowIntegers, by_row
