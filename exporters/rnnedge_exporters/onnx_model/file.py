@@ -184,6 +184,7 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # onnx's own, and RuntimeError
+        pass_on_interruption(error)
         raise ModelError(
             f"{path}: its functions cannot be put in line: {one_line(error)[:200]}"
         ) from error
@@ -216,6 +217,7 @@ def _load_data(model: onnx.ModelProto, folder: Path) -> tuple[str, ...]:
     try:
         external_data_helper.load_external_data_for_model(model, str(folder))
     except Exception as error:  # links that onnx does not follow, and what cannot be read
+        pass_on_interruption(error)
         return (one_line(error)[:200],)
     return ()
 
