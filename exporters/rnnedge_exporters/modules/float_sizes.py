@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-_COMPUTED = {
+_COMPUTED: dict[Any, str] = {
     operator.add: "Add",
     operator.sub: "Sub",
     operator.mul: "Mul",
@@ -24,7 +24,7 @@ _COMPUTED = {
     operator.pow: "Pow",
     operator.neg: "Neg",
 }
-_ROUNDED = {math.floor: "Floor", math.ceil: "Ceil", math.trunc: ""}
+_ROUNDED: dict[Any, str] = {math.floor: "Floor", math.ceil: "Ceil", math.trunc: ""}
 """What makes a size of a number; a cast to an integer leaves the fraction out."""
 
 

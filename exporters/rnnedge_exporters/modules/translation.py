@@ -45,6 +45,7 @@ def translate(program: ExportedProgram) -> ir.Model:
     except Exception as error:
         raise ExportError(_reason(error, program)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
+    assert translated.exported_program is not None
     compute_in_float64(translated.model, translated.exported_program)
     simplify(translated.model)
     return translated.model
