@@ -14,7 +14,13 @@ from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE
 from rnnedge_exporters.modules.loops.parts import LoopParts, Outer, Shape
 from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
-from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
+from rnnedge_exporters.modules.loops.sizes import (
+    SizeWriter,
+    drop_axis,
+    merged_shape,
+    plain_axis,
+    same_size,
+)
 from rnnedge_exporters.modules.loops.turns import Described
 
 _NUMBERS = ("Tensor", "number")
@@ -405,12 +411,7 @@ def _axes(described: Any) -> set[str]:
 
 def _plain_axes(shape: Described) -> set[str]:
     """Return the axes that are the size of an axis of a shape."""
-    return {
-        size[1][0][0][0]
-        for size in shape[2]
-        if size[0] == "size" and size[1] and len(size[1]) == 1
-        and len(size[1][0][0]) == 1 and size[1][0][1] == 1
-    }  # fmt: skip
+    return set(filter(None, map(plain_axis, shape[2])))
 
 
 def _has_index(described: Any) -> bool:

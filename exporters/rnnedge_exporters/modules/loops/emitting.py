@@ -24,6 +24,7 @@ from rnnedge_exporters.modules.loops.sizes import (
     drop_axis,
     is_number,
     merged_shape,
+    plain_axis,
     same_size,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described
@@ -81,6 +82,7 @@ class Writer:
         for item in items:  # arguments come first, in their order
             if item.what == INPUT:
                 self._held[item.args[0][1]] = self.graph.placeholder(item.args[0][1])
+        self._tie_sizes()
         for number, item in enumerate(items):
             self._nodes.append(self._item(number, item))
         results = [self.value(result) for result in self._merged.program.results[2]]
@@ -88,6 +90,19 @@ class Writer:
         made = fx.GraphModule(self.holder, self.graph)
         type(made).__name__ = type(self._module).__name__
         return made.eval()
+
+    def _tie_sizes(self) -> None:
+        """Check that axes of one name have one size, so that torch takes them for one axis."""
+        first: dict[str, fx.Node] = {}
+        for node, shape in self._axis_sources():
+            for axis, size in enumerate(shape[2]):
+                name = plain_axis(size)
+                if name is None:
+                    continue
+                read = self.call(aten.sym_size.int, node, axis)
+                if name in first:
+                    self.call(torch._check, self.call(operator.eq, first[name], read))
+                first.setdefault(name, read)
 
     def _axis_sources(self) -> Iterator[tuple[fx.Node, Described]]:
         for item in self._merged.program.items:

@@ -86,7 +86,7 @@ class SizeWriter:
     def _axis(self, name: str) -> fx.Node:
         for node, shape in self._sources():
             for axis, size in enumerate(shape[2]):
-                if size == ("size", (((name,), 1),)):
+                if plain_axis(size) == name:
                     return self._call(_SIZE, node, axis)
         raise MismatchError(f"the size of {name} is not that of an input")
 
@@ -115,6 +115,14 @@ def is_number(size: Any, number: int) -> bool:
     if isinstance(size, int):
         return size == number
     return size in (("int", number), ("size", (((), number),) if number else ()))
+
+
+def plain_axis(size: Any) -> str | None:
+    """Return the name of the axis that a described size is, with nothing added; else None."""
+    if size[0] != "size" or not size[1] or len(size[1]) != 1:
+        return None
+    axes, coefficient = size[1][0]
+    return str(axes[0]) if len(axes) == 1 and coefficient == 1 else None
 
 
 def same_size(one: Any, other: Any) -> bool:
