@@ -26,6 +26,7 @@ from rnnedge_exporters.modules.loops.sizes import (
     merged_shape,
     plain_axis,
     same_size,
+    takes_all,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described
 from rnnedge_exporters.modules.packing import DOMAIN
@@ -138,6 +139,9 @@ class Writer:
     def _operation(self, item: Item) -> fx.Node:
         if item.what in _STACKS and any(p[0] in ("run", "picks") for p in item.args[0][2]):
             return self._stacked(item)
+        if takes_all(item.what, item.args, self.shape_of):
+            node: fx.Node = self.value(item.args[0])
+            return node
         args = [self.value(arg) for arg in item.args]
         kwargs = {name: self.value(arg) for name, arg in item.kwargs}
         return self.call(item.what, *args, **kwargs)
@@ -346,10 +350,17 @@ class Writer:
             shape = self.shape_of(base)
             node = self.moved(self.value(base), len(shape), axis, 0)
             whole = shape[axis]
-        if abs(step) != 1:
-            raise MismatchError("it reads every second step, or fewer")
-        start = first if step > 0 else self.sizes.less(self.sizes.more(first, 1), turns)
-        return self.part(node, 0, start, turns, 1, whole), step
+        if abs(step) == 1:
+            start = first if step > 0 else self.sizes.less(self.sizes.more(first, 1), turns)
+            return self.part(node, 0, start, turns, 1, whole), step
+        spread = self.sizes.times(turns, abs(step))
+        start = first if step > 0 else self.sizes.less(self.sizes.more(first, -step), spread)
+        at = self.value(start)
+        end = self.sizes.plus(at, self.value(spread))
+        node = self.call(aten.slice.Tensor, node, 0, at, end, abs(step))
+        # Without a copy torch compares its strides, and fixes a batch that is as large as a step.
+        dense = self.call(aten.clone.default, node, memory_format=torch.contiguous_format)
+        return dense, step // abs(step)
 
     def _loop(self, number: int, item: Item) -> fx.Node:
         parts = LoopParts(item, self._wanted(number))
