@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 
-class Part(NamedTuple):
+class Quotient(NamedTuple):
     """An axis with a number added, divided by another and rounded down, as `T // 2` is."""
 
     axis: str
@@ -16,7 +16,7 @@ class Part(NamedTuple):
     by: int
 
 
-Factor: TypeAlias = str | Part
+Factor: TypeAlias = str | Quotient
 Fit: TypeAlias = tuple[tuple[tuple[Factor, ...], int], ...]
 """Terms: the axes that are multiplied, and their coefficient. No axes is the constant."""
 
@@ -53,7 +53,7 @@ def _rounded(axes: Sequence[str]) -> Iterator[tuple[tuple[Factor, ...], ...]]:
         others = [other for other in axes if other != axis]
         for by in _DIVISORS:
             for more in range(by):
-                part = Part(axis, more, by)
+                part = Quotient(axis, more, by)
                 yield ((part,),)
                 for other in others:
                     yield ((other, part),)
@@ -71,11 +71,11 @@ def value_of(fitted: Fit, sizes: Mapping[str, int]) -> int:
 
 def name_of(factor: Factor) -> str:
     """Return the name of the axis that a factor is made of."""
-    return factor.axis if isinstance(factor, Part) else factor
+    return factor.axis if isinstance(factor, Quotient) else factor
 
 
 def _factor(factor: Factor, sizes: Mapping[str, int]) -> int:
-    if isinstance(factor, Part):
+    if isinstance(factor, Quotient):
         return (sizes[factor.axis] + factor.more) // factor.by
     return sizes[factor]
 

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.modules.loops.fits import Factor, Fit, Part, value_of
+from rnnedge_exporters.modules.loops.fits import Factor, Fit, Quotient, value_of
 from rnnedge_exporters.modules.loops.operations import aten
 from rnnedge_exporters.modules.loops.turns import Described
 
@@ -89,7 +89,7 @@ class SizeWriter:
         return ("size", _added(_fit(one), tuple((axes, -c) for axes, c in _fit(other))))
 
     def _axis(self, name: Factor) -> fx.Node:
-        if isinstance(name, Part):
+        if isinstance(name, Quotient):
             read = self.plus(self._axis(name.axis), name.more)
             return self._call(operator.floordiv, read, name.by)
         for node, shape in self._sources():
@@ -130,7 +130,7 @@ def plain_axis(size: Any) -> str | None:
     if size[0] != "size" or not size[1] or len(size[1]) != 1:
         return None
     axes, coefficient = size[1][0]
-    if len(axes) != 1 or coefficient != 1 or isinstance(axes[0], Part):
+    if len(axes) != 1 or coefficient != 1 or isinstance(axes[0], Quotient):
         return None
     name: str = axes[0]
     return name
