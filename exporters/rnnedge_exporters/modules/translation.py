@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.float_sizes import compute_in_float64
 from rnnedge_exporters.modules.floor_division import round_down
+from rnnedge_exporters.modules.log_sigmoids import avoid_sigmoids
 from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.squeezes import drop_idle_squeezes
 from rnnedge_exporters.modules.streaming import line_of
@@ -38,6 +39,7 @@ def translate(program: ExportedProgram) -> ir.Model:
     """
     round_down(program)
     drop_idle_squeezes(program)
+    avoid_sigmoids(program)
     try:
         with kept_translations(MODULE_OPSET):
             translated = torch.onnx.export(

@@ -93,3 +93,21 @@ def test_products_along_an_axis(tmp_path: Path) -> None:
     answers = session.run(x.numpy()).outputs
     for spec, wanted in zip(session.interface.outputs, module(x), strict=False):
         np.testing.assert_allclose(answers[spec.name], wanted.detach(), rtol=0, atol=1e-6)
+
+
+def test_log_sigmoids_of_large_numbers(tmp_path: Path) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.logsigmoid(1e3 * self.gru(x)[0] + x) + x.sigmoid().log()
+
+    torch.manual_seed(0)
+    module, path, x = Model().eval(), tmp_path / "m.onnx", torch.randn(7, 2, 3)
+    rnnedge.export(module, path, example_inputs=(x,))
+    with torch.no_grad():
+        expected = module(x).numpy()
+    assert expected.min() < -100
+    np.testing.assert_allclose(Session(path).run(x.numpy()).output, expected, rtol=1e-5, atol=1e-4)
