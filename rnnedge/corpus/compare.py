@@ -15,7 +15,7 @@ from rnnedge.file_kinds import is_onnx
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError
 from rnnedge_runtime.machine import describe, package_versions
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parquet
+from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parquet, shown
 from rnnedge_runtime.scoring.job import open_source
 from rnnedge_runtime.scoring.scorer import ERROR
 from rnnedge_runtime.scoring.sizes import bytes_of
@@ -246,7 +246,7 @@ def _all_batches(source: RowSource) -> Iterator[Batch]:
 def _ids(rows: Batch, name: str | None, start: int) -> list[str]:
     if name is None:
         return [str(start + row) for row in range(rows.num_rows)]
-    return [str(value) for value in rows.column(name).to_pylist()]
+    return shown(rows.column(name))
 
 
 def _nothing(found: Differences) -> str:

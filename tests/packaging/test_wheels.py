@@ -24,6 +24,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/__init__.py",
     "rnnedge_runtime/engine/constant_sizes.py",
     "rnnedge_runtime/engine/constant_values.py",
+    "rnnedge_runtime/engine/function_calls.py",
     "rnnedge_runtime/engine/inference_session.py",
     "rnnedge_runtime/engine/info.py",
     "rnnedge_runtime/engine/integer_cost.py",

@@ -14,7 +14,7 @@ from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
 from rnnedge_runtime.scoring.array_rows import READ_ERROR
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow
+from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow, text_column
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
@@ -285,9 +285,11 @@ class Scorer:
             if field.name in made:
                 arrays.append(made[field.name])
             elif field.name == ERROR:
-                texts = [rows.errors.get(row) for row in range(rows.total)] if rows.errors else None
+                errors = rows.errors
                 arrays.append(
-                    pa.nulls(rows.total, pa.string()) if texts is None else pa.array(texts)
+                    text_column([errors.get(row) for row in range(rows.total)])
+                    if errors
+                    else pa.nulls(rows.total, pa.string())
                 )
             else:
                 arrays.append(window.column(field.name))

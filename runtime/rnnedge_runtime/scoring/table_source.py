@@ -81,9 +81,12 @@ class TableSource:
             if ids_only:
                 self._table = None  # what follows reads all columns again
                 wanted = [] if self.id_name is None else [self.id_name]
-                yield from _ids(self._open(path), wanted, start, stop)
-                return
-            yield from table.read(self._wanted, start, stop)
+                batches = _ids(self._open(path), wanted, start, stop)
+            else:
+                batches = table.read(self._wanted, start, stop)
+            for batch in batches:
+                batch.validate(full=True)  # offsets and text, which nothing has looked at
+                yield batch
 
     @property
     def _wanted(self) -> list[str]:
@@ -178,7 +181,11 @@ class _ParquetTable:
             self._cursor = _Cursor(key, first, self._batches(group, key))
         cursor = self._cursor
         while cursor.at < stop:
-            batch = next(cursor.batches) if cursor.rest is None else cursor.rest
+            batch = next(cursor.batches, None) if cursor.rest is None else cursor.rest
+            if batch is None:
+                raise InputError(
+                    f"{self._path}: expected {stop} rows or more, as it states, found {cursor.at}"
+                )
             low, high = max(start, cursor.at) - cursor.at, min(stop, cursor.at + len(batch))
             high -= cursor.at
             cursor.at += high
@@ -213,7 +220,10 @@ class _ArrowTable:
         self._counts: list[int] | None = None
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
-        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._mapped(columns)]
+        found = []
+        for batch in self._mapped(columns):
+            batch.validate()  # or its size is not known
+            found.append(RowGroup(len(batch), batch.select(list(columns)).nbytes))
         self._counts = [group.rows for group in found]
         return found
 
