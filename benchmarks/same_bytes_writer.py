@@ -98,7 +98,7 @@ class WithState(nn.Module):
 
 
 class Stacked(nn.Module):
-    """A tanh RNN, then a GRU on the same sequence turned round."""
+    """A tanh RNN, then a GRU on the reversed sequence."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -163,7 +163,7 @@ DATA = ("py.typed", "runtimes.json")
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    """It has the two source folders, with their pages, and the JavaScript package for the pages."""
     package = root / "javascript" / "src"
     scripts = {
         f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"

@@ -112,7 +112,7 @@ class OnnxFile:
         yield from self._tensors.items()
 
     def nodes(self) -> Iterator[onnx.NodeProto]:
-        """Yield every node, those of inner graphs among them."""
+        """Yield every node, including those of inner graphs."""
         yield from all_nodes(self.proto.graph)
 
     def ancestors(self, *names: str) -> set[str]:

@@ -67,7 +67,7 @@ class Body:
         args: Arguments of each operation, by position and by name, described.
         carries: Of each carried value how many turns back, its position, and what it starts from.
         scans: Of each scanned value its description at turn 0 and a step, as ("pick", …) or
-            ("val", …) with an ("index", a, b) in the place of the number.
+            ("val", …) with an ("index", a, b) in place of the number.
         writes: By position.
     """
 
@@ -254,7 +254,7 @@ class _Matching:
     def _index(self, numbers: list[int], what: str) -> Described:
         step = numbers[1] - numbers[0]
         if any(n != numbers[0] + step * turn for turn, n in enumerate(numbers)):
-            raise MismatchError(f"{what} is no linear function of the turn", self._line)
+            raise MismatchError(f"{what} is not a linear function of the turn", self._line)
         return ("index", step, ("int", numbers[0]))
 
     def _scanned(self, source: Described) -> Described:
