@@ -105,11 +105,13 @@ def _in_order(vectors: GoldenSet, inputs: list[str], outputs: list[str]) -> Gold
     """Return the set in the order of the graph, each array as it is to be written."""
     if vectors.allowed is None:
         raise GoldenError(f"{vectors}: expected the allowed error of each output, got none")
+    by_row = vectors.allowed_by_row
     return replace(
         vectors,
         inputs=_sorted(vectors, "inputs", vectors.inputs, inputs),
         outputs=_sorted(vectors, "outputs", vectors.outputs, outputs),
         allowed={name: float(vectors.allowed[name]) for name in outputs},
+        allowed_by_row=by_row and {name: float(by_row[name]) for name in outputs},
     )
 
 

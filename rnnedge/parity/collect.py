@@ -184,6 +184,12 @@ class Questioner:
         self._indices = largest_index(module)
         self._wanted = wanted
 
+    def rounding_as(self, integers: Integers) -> Questioner:
+        """Return what asks the same of a source that rounds other products, or otherwise."""
+        return Questioner(
+            self._interface, self._model, self._module, self.dtype, integers, self._wanted
+        )
+
     def __call__(self, case: Case) -> Answers:
         """Run one case on all.
 

@@ -145,9 +145,8 @@ def build_module_graph(
         for written, info in zip(made.recurrent, made.layers, strict=True)
         if written is not None and storage != "float32"
     ]
-    report += store_constants(
-        graph, stored, copied, options.moments, integers=target not in ("cuda", "c")
-    )
+    integers = target != "cuda" and (target != "c" or options.quantize == "int8:all")
+    report += store_constants(graph, stored, copied, options.moments, integers=integers)
     contract = Contract(
         interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,
