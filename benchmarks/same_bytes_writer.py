@@ -35,6 +35,7 @@ Case: TypeAlias = tuple[str, Callable[[Path], object]]
 _CELLS = ("tanh", "relu", "lstm", "gru", "proj")
 _VOLATILE = re.compile(
     r"seconds|_ms$|_us$|_per_second|^time|machine|version|peak|path|file$|^model$|sha256|bytes_now"
+    r"|^date$|^command$|^memory$"
 )
 """Keys of JSON whose values are other ones at each run."""
 

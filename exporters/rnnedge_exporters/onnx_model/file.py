@@ -234,7 +234,7 @@ def _inside(folder: Path, location: str) -> Path | None:
 
 
 def _end_of(entries: Mapping[str, str]) -> int | None:
-    """Return where a tensor ends in its file of external data; None where they are no numbers."""
+    """Return where a tensor ends in its file of external data; None where they are not numbers."""
     numbers = [entries.get(key, "0") for key in ("offset", "length")]
     if not all(_NUMBER.fullmatch(number) for number in numbers):
         return None

@@ -300,7 +300,7 @@ def _read_plan(path: Path) -> str:
     """Return the content of a plan file.
 
     Raises:
-        ValueError: If it is no text, or longer than a plan.
+        ValueError: If it is not text, or longer than a plan.
     """
     with path.open("rb") as file:
         content = file.read(LONGEST + 1)

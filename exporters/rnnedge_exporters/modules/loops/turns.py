@@ -119,7 +119,7 @@ class Loops:
     def _picks_of_states(self) -> set[int]:
         """Return the picks of what a state starts from.
 
-        They are no steps of it: the same pick of another turn reads what a turn computed.
+        They are not steps of it: the same pick of another turn reads what a turn computed.
         """
         sorts: dict[int, Any] = {}
         met: Counter[Any] = Counter()
