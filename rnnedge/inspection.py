@@ -59,12 +59,12 @@ class Inspection:
     Attributes:
         bytes: Size of the file.
         parameters: Elements in all constants of floating dtype or int8 but scales and zero points,
-            those of inner graphs among them; a narrow RNN for the CPU holds its weights twice, once
+            including those of inner graphs; a narrow RNN for the CPU holds its weights twice, once
             for each branch.
         opsets: Operator set versions by domain.
         ir_version: Version of the file format.
         producer: What made the file, as it says itself.
-        operators: Number of nodes by operator, those of inner graphs among them.
+        operators: Number of nodes by operator, including those of inner graphs.
         layers: The recurrent layers.
         interface: Inputs, outputs, states and lengths.
         contract: What rnnedge promised, or None.
@@ -162,7 +162,7 @@ def _opened(path: str | os.PathLike[str], device: Device) -> Session:
 
 def _work_of_a_step(session: Session, path: str | os.PathLike[str]) -> Work | None:
     if not any(TIME in spec.axes for spec in session.interface.data_inputs):
-        return None  # a call of it is no step
+        return None  # a call of it is not a step
     try:
         return WorkCounter(path)(random_inputs(session, 1, 1))
     except InputError:  # an axis is neither batch nor time
