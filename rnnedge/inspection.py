@@ -91,6 +91,15 @@ class Inspection:
     memory: Memory | None
     cuda_fallbacks: tuple[Fallback, ...]
 
+    def __repr__(self) -> str:
+        """Return the size, the layers and the interface in one line."""
+        layers = ", ".join(layer.cell for layer in self.layers[:4])
+        more = f" and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
+        return (
+            f"Inspection({self.bytes:,} bytes, {self.parameters:,} parameters, layers "
+            f"{layers or 'none'}{more}, {len(self.interface.states)} state(s))"
+        )
+
     def role(self, name: str) -> str:
         """Say what an input or output is."""
         for pair in self.interface.states:

@@ -106,8 +106,9 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         sweep = Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         coverage = _coverage(sandbox, named, watched, sweep.collected)
-        if not coverage.full and wanted:
-            more = further_cases(interface, wanted, quick=quick)
+        run, full = [answers.case for answers in sweep.collected], coverage.full
+        more = further_cases(interface, wanted, run, covered=full, quick=quick)
+        if more:
             sweep.more(more, reference.largest_index)
             coverage = _coverage(sandbox, named, watched, sweep.collected)
         results = tuple(sweep.results)
