@@ -41,7 +41,7 @@ import * as ort from "/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 async function compare(calls, milliseconds) {
   const times = calls.map(() => []);
   const counts = calls.map(() => 1);
-  for (let turn = 0; turn < 60; turn++) {
+  for (let turn = 0; turn < 40; turn++) {
     for (const [side, call] of calls.entries()) {
       const start = performance.now();
       for (let index = 0; index < counts[side]; index++) await call();
