@@ -150,9 +150,9 @@ def measure() -> list[str]:
         "",
         describe(),
         "",
-        "Microseconds. A step of a stream by `stepSync`, which gives a new tensor, and by `stepInto`, "
-        f"which writes into the caller's array; then {TIME} steps in one call: the time of rnnedge's "
-        "engine over that of onnxruntime-web, at batches of "
+        "Microseconds. A step of a stream by `stepSync`, which gives a new tensor, and by "
+        f"`stepInto`, which writes into the caller's array; then {TIME} steps in one call: the "
+        "time of rnnedge's engine over that of onnxruntime-web, at batches of "
         f"{', '.join(map(str, BATCHES))}.",
         "",
         "| | stepSync | stepInto | onnxruntime-web | times as fast | "
