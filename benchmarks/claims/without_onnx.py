@@ -3,7 +3,7 @@
     python -m benchmarks.claims.without_onnx
 
 Each layer is exported by `torch.export` and converted: by ExecuTorch without a backend, and by
-LiteRT's converter. Needs `pip install executorch litert-torch`; what is not installed is left out.
+LiteRT's converter. Needs `pip install executorch litert-torch`; a missing one is left out.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def litert(model: nn.Module, x: Tensor, sizes: dict[int, Any]) -> Run:
 
 RUNTIMES: Mapping[str, tuple[str, str, Callable[[nn.Module, Tensor, dict[int, Any]], Run]]] = {
     "ExecuTorch": ("executorch", "executorch", executorch),
-    "LiteRT": ("litert_torch", "litert-torch", litert),
+    "LiteRT": ("litert_torch", "ai-edge-litert", litert),
 }
-"""The module, the distribution that has the version, and what converts a layer."""
+"""The module, the distribution of the runtime, and what converts a layer."""
 
 
 def outcome(
