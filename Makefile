@@ -7,7 +7,8 @@ PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
 # device-test runs tests/runtime, but for what needs onnx or the native engine.
 TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 	tests/runtime/test_tiny_onnx.py tests/runtime/decoding/test_decode.py
-PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
+# What is never imported need not be compiled.
+PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .PHONY: demo quick wasm test test-all fuzz lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
 

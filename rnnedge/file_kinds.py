@@ -62,4 +62,5 @@ def _root(file: BinaryIO) -> str:
 
 
 REPORTS: Kinds = {".html": is_html, ".json": is_json, ".xml": is_junit}
+COMPARISONS: Kinds = {".html": is_html, ".json": is_json}
 PLOTS: Kinds = {".png": is_png, ".svg": is_svg, ".pdf": is_pdf}

@@ -13,9 +13,9 @@ from torch import nn
 
 from rnnedge.errors import ExportError
 from rnnedge.parity.cases import Case, largest_index, make_inputs
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.rounding.calibrated import Calibration
-from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.calibration.moments import collect_moments
 from rnnedge_exporters.calibration.sequences import Data, NamedSequence, read_sequences
 from rnnedge_exporters.call_advice import by_name

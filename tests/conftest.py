@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import ONNX Runtime themselves
 
@@ -14,6 +15,8 @@ import pytest
 
 # `--import-mode=importlib` puts no folder on sys.path: this one is for `import pairwise`.
 sys.path.append(str(Path(__file__).parent / "helpers"))
+
+from forked import ForkServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,4 +59,33 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """What tests write need not survive a loss of power; to wait takes up to 15 ms a file."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_run_in_forks() -> Iterator[Callable[..., Any]]:
+    """Have the children that run models start in milliseconds; what else starts them is yielded."""
+    from rnnedge_exporters.sandbox import child_process
+
+    servers = ("session_server", "onnx_runtime_server")
+    forks = ForkServer([f"rnnedge_exporters.sandbox.{name}" for name in servers])
+    start = child_process.start_python
+    with pytest.MonkeyPatch.context() as patched:
+        if hasattr(os, "fork"):
+            patched.setattr(
+                child_process,
+                "start_python",
+                lambda code, stderr: forks.start(["-c", code], stderr=stderr),
+            )
+        yield start
+    forks.close()
+
+
+@pytest.fixture(scope="module")
+def new_interpreters(_models_run_in_forks: Callable[..., Any]) -> Iterator[None]:
+    """Have them started as the product does."""
+    from rnnedge_exporters.sandbox import child_process
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(child_process, "start_python", _models_run_in_forks)
         yield

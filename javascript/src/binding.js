@@ -3,6 +3,7 @@
 import { BATCH, TIME } from "./contract.js";
 import { dtypeOf } from "./dtypes.js";
 import { InputError, StateError } from "./errors.js";
+import { inputTensor } from "./input-tensor.js";
 import { Tensor, asTensor } from "./tensor.js";
 
 /** @typedef {import("./contract.js").Interface} Interface */
@@ -166,7 +167,7 @@ export function byName(specs, data) {
  * @returns {Tensor}
  */
 export function bound(spec, value, sizes, ErrorType) {
-  const tensor = asTensor(spec.name, value, ErrorType);
+  const tensor = inputTensor(spec, value, ErrorType);
   let fits = tensor.dtype === spec.dtype && tensor.shape.length === spec.axes.length;
   if (fits) {
     spec.axes.forEach((axis, index) => {

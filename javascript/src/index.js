@@ -5,6 +5,7 @@ export { StreamPool } from "./pool/pool.js";
 export { Stream } from "./streaming/stream.js";
 export { Tensor } from "./tensor.js";
 export { Interface, METADATA_KEY, TensorSpec, readContract } from "./contract.js";
+export { Decoded } from "./decoding/decode.js";
 export { onnxruntime } from "./engine/onnxruntime.js";
 export {
   ContractError,
@@ -27,6 +28,9 @@ export {
 /** @typedef {import("./contract.js").Contract} Contract */
 /** @typedef {import("./contract.js").LayerInfo} LayerInfo */
 /** @typedef {import("./contract.js").StatePair} StatePair */
+/** @typedef {import("./decoding/decode.js").DecodeOptions} DecodeOptions */
+/** @typedef {import("./decoding/search.js").Hypothesis} Hypothesis */
+/** @typedef {import("./decoding/transduce.js").TransduceOptions} TransduceOptions */
 /** @typedef {import("./engine/engine.js").Engine} Engine */
 /** @typedef {import("./engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("./engine/engine.js").EngineOptions} EngineOptions */

@@ -33,7 +33,11 @@ export class ModelSource {
     this.#bytes = bytes;
   }
 
-  /** The bytes of the model. */
+  /**
+   * The bytes of the model.
+   *
+   * @returns {Promise<Uint8Array>}
+   */
   async bytes() {
     if (this.#bytes !== undefined) return this.#bytes;
     if (node === undefined || this.path === undefined) {

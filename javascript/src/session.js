@@ -2,18 +2,21 @@
 
 import { checkStepsAreLeft, isComputed } from "./axis-sizes.js";
 import { Binder, collected, zeros } from "./binding.js";
+import { checkPromise } from "./check-promise.js";
 import { BATCH, METADATA_KEY, TIME, readContract } from "./contract.js";
+import { decode } from "./decoding/decode.js";
+import { transduce } from "./decoding/transduce.js";
 import { openEngine } from "./engine/open.js";
 import {
   ContractError,
   EngineError,
   InputError,
-  ModelError,
   RnnEdgeError,
   StateError,
   oneLine,
 } from "./errors.js";
 import { openSource } from "./model-source.js";
+import { checkOptions } from "./options.js";
 import { StreamPool } from "./pool/pool.js";
 import { readGolden } from "./proof/golden.js";
 import { checkGolden } from "./proof/golden-check.js";
@@ -25,6 +28,9 @@ import { Stream } from "./streaming/stream.js";
 /** @typedef {import("./binding.js").Values} Values */
 /** @typedef {import("./contract.js").Contract} Contract */
 /** @typedef {import("./contract.js").TensorSpec} TensorSpec */
+/** @typedef {import("./decoding/decode.js").DecodeOptions} DecodeOptions */
+/** @typedef {import("./decoding/decode.js").Decoded} Decoded */
+/** @typedef {import("./decoding/transduce.js").TransduceOptions} TransduceOptions */
 /** @typedef {import("./engine/engine.js").Engine} Engine */
 /** @typedef {import("./engine/engine.js").EngineFactory} EngineFactory */
 /** @typedef {import("./engine/open.js").EngineName} EngineName */
@@ -113,7 +119,9 @@ export class Session {
    * @throws {DeviceError} If the device is not available.
    * @throws {OptionError} For an option with a wrong value.
    */
-  static async open(model, { engine = "auto", device = "cpu", threads } = {}) {
+  static async open(model, options = {}) {
+    checkOptions("Session.open", options, ["engine", "device", "threads"]);
+    const { engine = "auto", device = "cpu", threads } = options;
     const source = await openSource(model);
     const text = (await source.metadata()).get(METADATA_KEY);
     if (text === undefined) {
@@ -227,6 +235,43 @@ export class Session {
   }
 
   /**
+   * Let a model write symbols: what it chooses at one step is its input at the next.
+   *
+   * The model takes integer symbols [batch] (or [batch, time]) and gives logits [batch, symbols]
+   * (or [batch, time, symbols]), with its embedding and its last layer inside.
+   *
+   * @param {TensorLike} start The symbol that starts a sequence; one for each row, integers
+   *   [batch]; or a prompt of the same length for each row, integers [batch, steps].
+   * @param {DecodeOptions} options
+   * @returns {Promise<Decoded>} The symbols of each row, and the hypotheses behind them.
+   * @throws {InputError} If an argument does not fit, or the model is of another form.
+   * @throws {StateError} If the model has no states, or the state does not fit.
+   * @throws {EngineError} If the engine fails, or gives logits that nothing can be chosen by.
+   */
+  async decode(start, options) {
+    return decode(this, start, options);
+  }
+
+  /**
+   * Let the step of a transducer (RNN-T) write symbols for the frames of an encoder.
+   *
+   * The model is predictor and joint network: it takes one frame float [batch, features] and the
+   * last symbol, integers [batch] (both with or without a time axis), and gives logits [batch,
+   * symbols]. Each row stays at a frame until the most likely symbol is the blank; its state
+   * changes only where it writes another.
+   *
+   * @param {TensorLike} frames float32 [batch, time, features], what the encoder gives.
+   * @param {TransduceOptions} options
+   * @returns {Promise<Decoded>} The symbols of each row, and the frame at which each was written.
+   * @throws {InputError} If an argument does not fit, or the model is of another form.
+   * @throws {StateError} If the model has no states, or the state does not fit.
+   * @throws {EngineError} If the engine fails, or gives logits that nothing can be chosen by.
+   */
+  async transduce(frames, options) {
+    return transduce(this, frames, options);
+  }
+
+  /**
    * Run golden vectors, and compare what comes out with what PyTorch gave.
    *
    * @param {GoldenFiles} files The folder that `rnnedge validate --golden` wrote: its path in Node,
@@ -237,7 +282,8 @@ export class Session {
    *   be used.
    * @throws {GoldenError} If the vectors cannot be read.
    */
-  async checkGolden(files, { model = this.path } = {}) {
+  async checkGolden(files, options = {}) {
+    const { model = this.path } = checkOptions("checkGolden", options, ["model"]);
     return checkGolden(this, await readGolden(files, this.interface), model);
   }
 
@@ -294,7 +340,8 @@ export class Session {
    * @param {RunOptions} options
    * @returns {Prepared}
    */
-  #prepare(input, { lengths, state }) {
+  #prepare(input, options) {
+    const { lengths, state } = checkOptions("run", options, ["lengths", "state"]);
     const [data, sizes] = this.#binder.data(input);
     const feeds = Object.assign(
       data,
@@ -347,34 +394,5 @@ export class Session {
     }
     const made = collected(outputs, (spec) => zeros(spec, sizes));
     return this.#result(this.#outputNames.map((name) => /** @type {Tensor} */ (made[name])));
-  }
-}
-
-/**
- * Check that a contract and the graph speak of the same tensors.
- *
- * @param {string} model
- * @param {string} kind
- * @param {readonly TensorSpec[]} promised
- * @param {readonly TensorSpec[]} real
- */
-function checkPromise(model, kind, promised, real) {
-  const graph = new Map(real.map((spec) => [spec.name, spec]));
-  const expected = promised.map((spec) => spec.name).sort();
-  const found = [...graph.keys()].sort();
-  if (expected.length !== found.length || expected.some((name, index) => name !== found[index])) {
-    throw new ModelError(
-      `${model}: its contract promises the ${kind} ${expected.join(", ")}, ` +
-        `the graph has ${found.join(", ")}: it was changed after the export`,
-    );
-  }
-  for (const spec of promised) {
-    const there = graph.get(spec.name);
-    if (there !== undefined && there.dtype !== "" && there.dtype !== spec.dtype) {
-      throw new ModelError(
-        `${model}: its contract promises ${spec}, the graph has ${there}: it was changed ` +
-          "after the export",
-      );
-    }
   }
 }

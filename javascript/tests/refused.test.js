@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Session } from "../src/index.js";
 import { cases, openWithZeros, valueOf, valuesOf } from "./helpers/models.js";
 
 /** What Tensors have no method for is told in words. */
@@ -67,10 +68,25 @@ const OWN = [
   [(x) => x.session.run([[1], [1, 2]]), "input: expected an array, got Array: its parts differ in"],
   [(x) => x.session.run(undefined), "input: expected an array, got undefined"],
   [(x) => x.session.stream().step(new Float32Array(4)), "got float32[4]"],
+  [(x) => x.session.run([[[0, 0]]]), "with time=1, batch=1, got float32[1, 1, 2]"],
+  [(x) => x.session.run([[[0, 0, 0]]], { lens: [1] }), "run: expected the options lengths, state,"],
+  [(x) => x.session.run([[[0, 0, 0]]], x.session.zeroState(1)), "got Array: pass { lengths: ... }"],
+  [(x) => x.session.run([[[0, 0, 0]]], null), "got null: pass { lengths: ... }"],
   [
-    (x) => x.session.stream().step([[0, 0, 0]]),
-    "got int64[1, 3]; convert it with .astype('float32')",
+    async (x) => x.session.stream({ bach: 2 }),
+    "stream: expected the options batch, constants, got",
   ],
+  [async (x) => x.session.stream(2), "got number: pass { batch: ... }"],
+  [async (x) => x.session.pool({ size: 2 }), "pool: expected the options capacity, maxDelayMs, "],
+  [
+    (x) => x.session.stream().save("state.npz", { forced: true }),
+    "save: expected the options force,",
+  ],
+  [
+    (x) => x.session.checkGolden("vectors", { file: "x" }),
+    "checkGolden: expected the options model,",
+  ],
+  [() => Session.open("x.onnx", { enigne: "wasm" }), "Session.open: expected the options engine, "],
   [
     async (x) => x.session.runSync([[[1]]]),
     "runSync: the engine answers later only: use await run",
@@ -87,3 +103,16 @@ for (const [call, words] of OWN) {
     assert.equal(opened.engine.runs, 0);
   });
 }
+
+test("numbers that the dtype of an input cannot hold keep their own", async () => {
+  const { session } = await openWithZeros("two-inputs");
+  for (const [ids, dtype] of [
+    [[[0.5]], "float64"],
+    [[[2 ** 60]], "float64"],
+  ]) {
+    await assert.rejects(session.run({ signal: [[[0.5]]], ids, gain: [1] }), (raised) => {
+      assert.match(raised.message, new RegExp(`^ids: expected int64.*, got ${dtype}`, "u"));
+      return true;
+    });
+  }
+});

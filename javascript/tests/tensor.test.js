@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { InputError, Tensor } from "../src/index.js";
 import { DTYPES, halfToNumber, numberToHalf } from "../src/dtypes.js";
+import { inputTensor } from "../src/input-tensor.js";
 import { asTensor } from "../src/tensor.js";
 import { cases } from "./helpers/models.js";
 
@@ -110,3 +111,26 @@ test("a copy has memory of its own, another shape has not", () => {
   assert.deepEqual([...copy.data], [1, 2, 3, 4]);
   assert.deepEqual([...same.data], [9, 2, 3, 4]);
 });
+
+const PLAIN = [
+  ["float32", [[1, 2]], "float32"],
+  ["float16", [[0.5]], "float16"],
+  ["float32", true, "float32"],
+  ["int64", [[1, 2]], "int64"],
+  ["int32", [[-1, 2]], "int32"],
+  ["uint8", [[255]], "uint8"],
+  ["uint8", [[256]], "int64"],
+  ["uint8", [[-1]], "int64"],
+  ["int32", [[2 ** 31]], "int64"],
+  ["int64", [[0.5]], "float64"],
+  ["bool", [[true]], "bool"],
+  ["bool", [[1]], "int64"],
+  ["float32", new Float64Array(1), "float64"],
+  ["float32", new Tensor("int64", new BigInt64Array(1), [1]), "int64"],
+];
+for (const [wanted, value, dtype] of PLAIN) {
+  test(`for ${wanted}, ${value} is ${dtype}`, () => {
+    const spec = { name: "x", dtype: wanted, axes: [] };
+    assert.equal(inputTensor(spec, value, InputError).dtype, dtype);
+  });
+}

@@ -22,6 +22,7 @@ MARK = "Made by rnnedge app"
 _ABOUT, _MODEL, _VECTORS = "about.json", "model.onnx", "vectors"
 _PACKAGE, _LIBRARY = "rnnedge", "onnxruntime-web"
 _PAGE = ("index.html", "page.css", "page.js", "live.js", "plot.js", "signals.js", "microphone.js")
+_THEME = "theme.css"
 _LIBRARY_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -146,7 +147,7 @@ def _check_place(
         ):
             raise WriteError(f"{folder}: holds {other}, which is read here: give another folder")
     there = {entry.name for entry in path.iterdir()}
-    ours = {*_PAGE, _ABOUT, _MODEL, _VECTORS, _PACKAGE, _LIBRARY}
+    ours = {*_PAGE, _THEME, _ABOUT, _MODEL, _VECTORS, _PACKAGE, _LIBRARY}
     others = sorted(there - ours)
     if not there or (not others and _is_ours(path / _ABOUT)):
         return
@@ -187,6 +188,7 @@ def _copy_page(folder: Path) -> None:
     page = files("rnnedge.app").joinpath("page")
     for name in _PAGE:
         (folder / name).write_bytes(page.joinpath(name).read_bytes())
+    (folder / _THEME).write_bytes(files("rnnedge").joinpath(_THEME).read_bytes())
     package = _package_folder()
     for path in sorted(package.rglob("*")):
         if path.suffix in (".js", ".gz"):

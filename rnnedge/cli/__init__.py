@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -29,8 +30,18 @@ from rnnedge.cli.validate_command import validate
 from rnnedge_runtime.errors import RnnEdgeError
 from rnnedge_runtime.printable import printable_line
 
+_START = """\b
+From a module in net.py and its trained weights to a file, a proof and a device:
+  rnnedge export net:Net --weights best.pt --input 'x=float32[batch,time,40]'
+  rnnedge validate net.onnx --against net:Net --weights best.pt
+  python -m rnnedge_runtime check net.onnx
+"""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_START,
+)
 @click.version_option(rnnedge.__version__, prog_name="rnnedge")
 def commands() -> None:
     """Take a PyTorch recurrent network to a device.
@@ -53,7 +64,9 @@ for command in (
     *(slim, completion),
 ):
     commands.add_command(command)
-commands.add_command(inspect, "info")  # as `python -m rnnedge_runtime info`
+_info = copy(inspect)  # as `python -m rnnedge_runtime info`
+_info.short_help = "The same as inspect."
+commands.add_command(_info, "info")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -34,6 +34,9 @@ def program_options(output: str, given: dict[str, Any]) -> dict[str, Any] | None
     """
     options = {name: given.pop(name) for name in ("batch", "max_steps")}
     if given["target"] == "c" and not is_onnx_name(output):
+        stem, suffix = os.path.splitext(output.rstrip("/"))
+        if suffix in (".c", ".h"):
+            raise click.UsageError(f"-o {output}: --target c writes a folder of files: -o {stem}")
         if given["metadata"]:
             raise click.UsageError("--metadata: a C program has no place for it: leave it out")
         return options

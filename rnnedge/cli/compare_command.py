@@ -102,9 +102,10 @@ def compare(
 
     read = (a, b, data)
     if output is not None:
-        from rnnedge.corpus.page import check_comparison_path
+        from rnnedge.file_kinds import COMPARISONS
+        from rnnedge.reports import check_report_path
 
-        check_comparison_path(output, protected=read, force=force)
+        check_report_path(output, COMPARISONS, protected=read, force=force)
     with progress_bar("rows") as progress:
         found = compare_corpus(
             *read,

@@ -53,7 +53,7 @@ _FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
     short_help="Export SOURCE to ONNX or C, and prove it.",
     examples=(
         "rnnedge export weights.pt -o model.onnx",
-        "rnnedge export package.module:Net --input x=float32[batch,time,40]",
+        "rnnedge export net:Net --weights net.pt --input 'x=float32[batch,time,40]'",
         "rnnedge export weights.pt --quantize int8 --golden vectors",
         "rnnedge export model.onnx --quantize int8 -o small.onnx",
         "rnnedge export --cell gru --input-size 8 --hidden-size 16 -o gru.onnx",
@@ -189,8 +189,10 @@ def export(
         )
         return
     _check_proofs(golden, calibrate, validate=validate)
+    examples, remarks = _examples(inputs)
     loaded = source_of(source, given)
-    given.update(_examples(inputs))
+    loaded = replace(loaded, remarks=(*loaded.remarks, *remarks))
+    given.update(examples)
     if calibrate and given["quantize"]:
         given["calibrate"] = calibrate
     report = None
@@ -241,13 +243,14 @@ def _check_proofs(golden: str | None, calibrate: str | None, *, validate: bool) 
         check_golden_folder(golden)
 
 
-def _examples(inputs: tuple[str, ...]) -> dict[str, Any]:
+def _examples(inputs: tuple[str, ...]) -> tuple[dict[str, Any], list[str]]:
     if not inputs:
-        return {}
+        return {}, []
     from rnnedge.sources.input_specs import parse_inputs
 
     examples = parse_inputs(inputs)
-    return {"example_inputs": examples.tensors, "dynamic_axes": examples.dynamic_axes}
+    given = {"example_inputs": examples.tensors, "dynamic_axes": examples.dynamic_axes}
+    return given, examples.notes
 
 
 def _write(
@@ -319,7 +322,11 @@ def _show(
             print_lines("this CPU computes in float32: on the GPU, rnnedge validate --device cuda")
     if result.quantization:
         layers = result.quantization
-        print_lines(quantization_table(layers), *reasons(layers), *costs(layers, output, source))
+        print_lines(
+            quantization_table(layers),
+            *reasons(layers),
+            *costs(layers, output, source, program=result.program is not None),
+        )
     print_lines(*(f"note: {note}" for note in result.notes), f"wrote {result}")
     if golden:
         print_lines(f"wrote {golden}, the golden vectors")

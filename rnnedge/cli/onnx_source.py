@@ -104,7 +104,8 @@ def export_onnx(
     if report:
         print_lines(report.table(), *report.notes, report.verdict)
     layers = result.quantization
-    print_lines(quantization_table(layers), *reasons(layers), *costs(layers, output, source))
+    told = costs(layers, output, source, program=made is not None)
+    print_lines(quantization_table(layers), *reasons(layers), *told)
     if made is not None:
         print_lines(*program_lines(made))
         return

@@ -90,7 +90,7 @@ _INTERFACE = (
         "inputs",
         group=INTERFACE,
         multiple=True,
-        help="Of a module: name=dtype[axes], such as x=float32[batch,time,40]; named axes are "
+        help="Of a module: name=dtype[axes], such as 'x=float32[batch,time,40]'; named axes are "
         "dynamic; may be given again.",
     ),
     option(
@@ -294,6 +294,21 @@ def no_source(context: click.Context) -> click.UsageError:
     )
 
 
+def check_source(source: str | None, given: dict[str, Any]) -> None:
+    """Refuse a command line without a SOURCE, and without options that build a layer.
+
+    Args:
+        source: SOURCE as it was given.
+        given: What click passed on.
+
+    Raises:
+        click.UsageError: When both are missing: what to type instead.
+    """
+    context = click.get_current_context(silent=True)
+    if source is None and context is not None and not any(given[n] for n in _LAYER_NAMES):
+        raise no_source(context)
+
+
 def source_of(source: str | None, given: dict[str, Any], model: str | None = None) -> Source:
     """Load SOURCE with the options that were given; takes them out of `given`.
 
@@ -302,11 +317,9 @@ def source_of(source: str | None, given: dict[str, Any], model: str | None = Non
         given: What click passed on.
         model: A file that shows which of several layers in a checkpoint is meant.
     """
+    check_source(source, given)
     from rnnedge.sources.load import load_source
 
-    context = click.get_current_context(silent=True)
-    if source is None and context is not None and not any(given[n] for n in _LAYER_NAMES):
-        raise no_source(context)
     options = {name: given.pop(name) for name in _LAYER_NAMES}
     options = {name: value for name, value in options.items() if value is not None}
     choice = {name: given.pop(name) for name in _CHOICE_NAMES}

@@ -37,18 +37,23 @@ def quantization_table(layers: Iterable[LayerQuantization]) -> Table:
     return table
 
 
-def costs(layers: Sequence[LayerQuantization], model: str, source: str | None) -> list[str]:
+def costs(
+    layers: Sequence[LayerQuantization], model: str, source: str | None, *, program: bool = False
+) -> list[str]:
     """Return what fewer bits cost and save, and what to type to measure it.
 
     Args:
         layers: What was done to each layer.
         model: The file that was written.
         source: What it was exported from; None where that is a layer that options build.
+        program: Whether a C program was written, which has its own lines of bytes.
     """
     before, after = (sum(getattr(layer, f"bytes_{n}") for layer in layers) for n in _SIDES)
     lines = [
         f"weights: {after:,} bytes in the file, {after / before:.2f}x of {before:,} in float32"
     ]
+    if program:
+        return [lines[0].replace("in the file", "of weights that may be rounded")]
     stored = [layer for layer in layers if layer.done.startswith("stored")]
     if stored:
         memory = sum(layer.bytes_before for layer in stored)

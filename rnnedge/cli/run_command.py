@@ -16,6 +16,7 @@ from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.contract import BATCH, TensorSpec
 from rnnedge_runtime.errors import InputError, one_line
+from rnnedge_runtime.missing_file import no_such_file
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.streaming.state_file import DIGEST, check_digest
 from rnnedge_runtime.write_target import NPZ, check_target
@@ -174,7 +175,7 @@ def _read_npz(path: str) -> dict[str, Array]:
 
 def _loaded(path: str, kind: str) -> Array | dict[str, Array]:
     if not Path(path).is_file():
-        raise InputError(f"{path}: expected {kind}, found no such file")
+        raise InputError(f"{path}: expected {kind}, {no_such_file(path, ('.npy', '.npz'))}")
     try:
         return read_arrays(path)
     except (OSError, ValueError) as error:

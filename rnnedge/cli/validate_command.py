@@ -17,6 +17,7 @@ from rnnedge.cli.options import (
     OUTPUT,
     PROOF,
     calibrate_option,
+    check_source,
     device_option,
     force_option,
     json_option,
@@ -176,6 +177,7 @@ def validate(
                 f"--engine {engine} requires a source in PyTorch: --against names an ONNX file"
             )
         refuse_others(str(source), *_OF_FILES)
+    check_source(source, given)
     read = _check_writable(model, source, calibrate, reports, golden, save_failing, force=force)
     from rnnedge_exporters.sandbox.session import Worker
 

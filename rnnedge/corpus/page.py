@@ -10,39 +10,14 @@ from xml.etree.ElementTree import Element
 
 from rnnedge.corpus.charts import rows_chart, time_chart
 from rnnedge.corpus.comparison import CorpusComparison, OutputComparison, percent
-from rnnedge.file_kinds import REPORTS
+from rnnedge.file_kinds import COMPARISONS
 from rnnedge.reports.page.document import heading, page, page_text
-from rnnedge.reports.page.drawing import check_drawing
 from rnnedge.reports.page.markup import Child, Column, facts, section, table, tag
 from rnnedge.reports.page.pictures import figure, grid, legend
 from rnnedge.reports.text import scientific
 from rnnedge.strict_json import finite
 from rnnedge_runtime.atomic_file import write_file
-from rnnedge_runtime.write_target import check_target, suffix_of
-
-KINDS = {suffix: REPORTS[suffix] for suffix in (".html", ".json")}
-
-
-def check_comparison_path(
-    path: str | os.PathLike[str],
-    *,
-    protected: Iterable[str | os.PathLike[str] | None] = (),
-    force: bool = False,
-) -> None:
-    """Check that a comparison can be written, before the work that it is about is done.
-
-    Args:
-        path: Where it is to be written; `.html` or `.json`.
-        protected: Files that it must not replace.
-        force: Whether a file that holds something else may be replaced.
-
-    Raises:
-        WriteError: When the file must not or cannot be written.
-        MissingPackageError: When it is a page, and matplotlib is not installed.
-    """
-    target = check_target(path, KINDS, protected=protected, force=force)
-    if suffix_of(target, KINDS) == ".html":
-        check_drawing("an HTML report")
+from rnnedge_runtime.write_target import suffix_of
 
 
 def write_comparison(
@@ -66,11 +41,11 @@ def write_comparison(
         WriteError: When the file must not or cannot be written.
         MissingPackageError: When it is a page, and matplotlib is not installed.
     """
-    if suffix_of(Path(path), KINDS) == ".html":
+    if suffix_of(Path(path), COMPARISONS) == ".html":
         text = html_text(found, command=command)
     else:
         text = json.dumps(finite(found.to_dict()), default=str, allow_nan=False, indent=1) + "\n"
-    write_file(path, text.encode(), KINDS, protected=protected, force=force)
+    write_file(path, text.encode(), COMPARISONS, protected=protected, force=force)
 
 
 def html_text(found: CorpusComparison, *, command: str) -> str:

@@ -21,8 +21,7 @@ from torch import nn
 
 from rnnedge.errors import MissingPackageError, PeerError, RnnEdgeError
 from rnnedge.measuring.peer_names import PEER_NAMES
-from rnnedge.parity.cases import Inputs
-from rnnedge.parity.runners import Outputs
+from rnnedge.parity.cases import Inputs, Outputs
 from rnnedge_exporters import export, is_bare_layer
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.modules.arguments import Arguments, flatten_result

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnedge.file_kinds import PLOTS
 from rnnedge.measuring.results import OWN, Benchmark
+from rnnedge.reports.page.drawing import check_drawing
 from rnnedge_runtime.atomic_file import atomic_file
-from rnnedge_runtime.errors import MissingPackageError
 from rnnedge_runtime.write_target import check_target, suffix_of
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def check_plot_path(
         MissingPackageError: When matplotlib is not installed.
     """
     check_target(path, PLOTS, protected=protected, force=force)
-    if find_spec("matplotlib") is None:
-        raise MissingPackageError("--plot", "matplotlib", 'pip install "rnnedge[report]"')
+    check_drawing("--plot")
 
 
 def write_plot(

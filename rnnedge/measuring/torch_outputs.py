@@ -10,7 +10,7 @@ from torch import nn
 
 from rnnedge.errors import RefusedError, RnnEdgeError, SourceError, WeightsWarning
 from rnnedge.measuring.shapes import Shape
-from rnnedge.parity.cases import Case, Inputs
+from rnnedge.parity.cases import Case, Inputs, Outputs
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance, compare, widest_product
 from rnnedge.parity.from_checkpoint import settle
@@ -19,7 +19,6 @@ from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.rounding.dynamic_quantization import Integers
 from rnnedge.parity.rounding.matched_weights import hold
 from rnnedge.parity.rounding.rounding_report import read_stored_weights
-from rnnedge.parity.runners import Outputs
 from rnnedge.sources.load import Source
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.layers.weights import read_layer

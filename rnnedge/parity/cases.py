@@ -15,6 +15,7 @@ from rnnedge_exporters import is_bare_layer
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Inputs = dict[str, NDArray[Any]]
+Outputs = dict[str, NDArray[Any]]
 Values = Literal["normal", "zero", "saturated", "tiny", "extreme"]
 Way = Literal["plain", "permuted", "repeated", "threads"]
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rnnedge.errors import CrashError, RefusedError, SourceError, TimeLimitError
-from rnnedge.parity.cases import Case, Inputs, largest_index, make_inputs
+from rnnedge.parity.cases import Case, Inputs, Outputs, largest_index, make_inputs
 from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.rounding.dynamic_quantization import Integers
-from rnnedge.parity.runners import Outputs, Runner, quiet_kernels, runner_like, runner_of
+from rnnedge.parity.runners import Runner, quiet_kernels, runner_like, runner_of
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.modules.repeatable import drawn, same_arrays, seeded
 from rnnedge_runtime import RnnEdgeError

@@ -13,7 +13,7 @@ from torch import nn
 
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers
-from rnnedge.parity.report import CaseResult, Curve, Histogram, OutputReport
+from rnnedge.parity.results import CaseResult, Curve, Histogram, OutputReport
 from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import TIME, Interface, TensorSpec
 from rnnedge_runtime.errors import OptionError

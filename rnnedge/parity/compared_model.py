@@ -11,7 +11,7 @@ from rnnedge.errors import RefusedError
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.results import CaseResult
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.collect import Answers
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.results import CaseResult
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.proof.golden import GoldenSet
 from rnnedge_runtime.write_target import NPZ

@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnedge.errors import SourceError
 from rnnedge.parity.cases import Case
-from rnnedge.parity.runners import ModuleRunner
+from rnnedge.parity.module_runner import ModuleRunner
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import RecurrentLayer
@@ -157,7 +157,8 @@ def _check(
     if not fits:
         raise SourceError(
             f"{model} does not fit {origin}: its {kind} are {', '.join(map(str, given)) or 'none'}"
-            f"; the source's are {', '.join(map(str, wanted))}"
+            f"; the source's are {', '.join(map(str, wanted))} (the file of a whole module is "
+            "compared with that: --against package.module:Class --weights CHECKPOINT)"
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rnnedge.parity.cases import Case, largest_index, make_inputs
-from rnnedge.parity.report import Timing
+from rnnedge.parity.results import Timing
 from rnnedge.parity.runners import runner_of
 from rnnedge_exporters.sandbox.session import IsolatedSession
 from rnnedge_runtime import RnnEdgeError, Session

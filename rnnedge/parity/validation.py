@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 
-import torch
 from torch import nn
 
-from rnnedge.errors import ModelError, OptionError, RefusedError, SourceError, WeightsWarning
+from rnnedge.errors import OptionError
 from rnnedge.file_kinds import is_onnx
-from rnnedge.parity.cases import Case, default_cases, further_cases
+from rnnedge.parity.cases import Case, further_cases
 from rnnedge.parity.collect import Answers, Questioner, collect, collect_more
 from rnnedge.parity.compare import (
     Tolerance,
@@ -27,34 +23,26 @@ from rnnedge.parity.compare import (
 )
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
-from rnnedge.parity.diagnosis.frozen import accepted_cases
 from rnnedge.parity.evidence import gather, now
-from rnnedge.parity.from_checkpoint import Fit, layer_in_file, settle
 from rnnedge.parity.golden_sets import golden_sets, save_failing
-from rnnedge.parity.interface_matching import fit_layer, fit_module, frozen_axes
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
+from rnnedge.parity.matched_source import match_source, source_of
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.mutation.found import attack
 from rnnedge.parity.mutation.in_torch import TorchProof
-from rnnedge.parity.report import CaseResult, Curve, Diagnosis, Report
+from rnnedge.parity.report import Report
+from rnnedge.parity.results import CaseResult, Curve, Diagnosis
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
-from rnnedge.parity.rounding.half_precision import Halves
-from rnnedge.parity.rounding.matched_weights import Held, hold
-from rnnedge.parity.rounding.quantized_weights import StoredWeight
-from rnnedge.parity.rounding.rounding_report import measure_rounding, read_stored_weights
+from rnnedge.parity.rounding.rounding_report import measure_rounding
 from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
-from rnnedge.parity.runners import ModelRunner
-from rnnedge.sources.load import Source, load_source, source_of_module
-from rnnedge_exporters import is_bare_layer
+from rnnedge.sources.load import Source
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
-from rnnedge_exporters.call_advice import by_name, check_model_path, not_a_module
-from rnnedge_exporters.layers.weights import RecurrentLayer, read_layer
+from rnnedge_exporters.call_advice import by_name, check_model_path
 from rnnedge_exporters.sandbox.session import TIME_LIMIT, Worker
 from rnnedge_exporters.threads import largest_weight, threads_for
-from rnnedge_runtime import RnnEdgeError
-from rnnedge_runtime.contract import Contract, Interface
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.proof.golden import GoldenSet
 
@@ -175,18 +163,18 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
     seconds = _seconds(diagnosis_time)
     read = [model, *data_files(against), *data_files(calibrate)]
     _check_writable(golden, failing, read, force=force)
-    source = _source(against, os.fspath(model))
+    source = source_of(against, os.fspath(model))
     tolerance = tolerance or Tolerance()
     with ExitStack() as stack:
         stack.enter_context(threads_for(largest_weight(source.module)))
         if worker is None and isolated:
             worker = stack.enter_context(Worker(time_limit))
         opened = OpenedModel(model, device=device, worker=worker, engine=engine)
-        settled = _settle(opened, source)
-        source, module, held, face = settled.source, settled.module, settled.held, settled.face
-        original, notes = source.module, settled.notes
+        matched = match_source(opened, source)
+        source, module, held, face = matched.source, matched.module, matched.held, matched.interface
+        original, notes = source.module, matched.notes
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        cases = settled.cases(cases, opened.contract, quick=quick)
+        cases = matched.cases(cases, opened.contract, quick=quick)
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
@@ -202,7 +190,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         subject = ComparedModel(
             path=opened.path,
             module=module,
-            layer=settled.layer,
+            layer=matched.layer,
             declared=opened.interface,
             fitted=face,
             ask=ask,
@@ -264,58 +252,6 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         seconds=time.perf_counter() - began,
         evidence=gather(opened.path, source.origin, date=date, files=source.files, module=original),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """What a file is compared with.
-
-    Attributes:
-        source: The source, as a checkpoint's open options were settled.
-        module: The module with the weights that the file holds.
-        held: How the file holds rounded weights, or None.
-        layer: The weights, when the source is a bare layer.
-        face: The interface of the file, with the axes that the source has.
-        notes: What the report says of it.
-    """
-
-    source: Source
-    module: nn.Module
-    held: Held | None
-    layer: RecurrentLayer | None
-    face: Interface
-    notes: list[str]
-
-    def cases(
-        self, given: Sequence[Case] | None, contract: Contract | None, *, quick: bool
-    ) -> Sequence[Case]:
-        """Return the cases that the caller gave, or the sweep that fits."""
-        if given is not None:
-            if not given:
-                raise ModelError("cases: expected one or more, got none")
-            return given
-        cases = default_cases(
-            self.face,
-            streams=not _hindered(contract, self.module),
-            permute=self.layer is not None,
-            quick=quick,
-        )
-        if self.held is None or not isinstance(self.held.integers, Halves):
-            return cases
-        self.notes.append("not run on extreme values: half ends at 65,504")
-        return [case for case in cases if case.values != "extreme"]
-
-
-def _settle(opened: OpenedModel, source: Source) -> _Settled:
-    """Say what a file is compared with: the source, with the weights as the file holds them."""
-    stored = read_stored_weights(opened)
-    source, layer, face, notes = _fit(opened, source, stored)
-    if opened.engine != "onnxruntime":
-        notes.append(f"run by the {opened.engine} engine")
-    held = _held(source.module, stored, opened) if stored else None
-    module = held.module if held else source.module
-    layer = read_layer(module) if layer and held else layer  # type: ignore[arg-type]
-    return _Settled(source, module, held, layer, face, notes)
 
 
 def _explain(
@@ -397,99 +333,3 @@ def _check_writable(
         from rnnedge_runtime.write_target import NPZ, check_target
 
         check_target(failing, NPZ, protected=read, force=force)
-
-
-def _held(module: nn.Module, stored: Sequence[StoredWeight], opened: OpenedModel) -> Held:
-    """Return the source as a file holds it, with activations rounded as its engine does."""
-    return hold(module, stored, opened.calibrated, row_by_row=opened.engine == "native")
-
-
-def _fit(
-    opened: OpenedModel, source: Source, stored: Sequence[StoredWeight]
-) -> tuple[Source, RecurrentLayer | None, Interface, list[str]]:
-    """Say which inputs and outputs of the file are which, and settle what a checkpoint leaves open.
-
-    Returns:
-        The source, its weights when it is a bare layer, the interface with the axes that the source
-        has, and notes.
-    """
-    layer, face, notes = None, opened.interface, []
-    if is_bare_layer(source.module):
-        if source.untold:
-            source, note = settle(source, lambda layer: _answers_like(opened, layer, stored))
-            notes += [note] if note else []
-        layer = read_layer(source.module)  # type: ignore[arg-type]  # it is still a bare layer
-        face = fit_layer(opened.path, opened.interface, source.origin, layer)
-        notes += frozen_axes(opened.interface, face)
-        opened.pair_states(face)
-    elif opened.contract is None:
-        face = fit_module(opened.interface, source.module)
-        notes += frozen_axes(opened.interface, face)
-    return source, layer, face, [*source.notes, *notes]
-
-
-def _source(against: nn.Module | Source | str | os.PathLike[str], model: str) -> Source:
-    if isinstance(against, Source):
-        return against
-    if isinstance(against, nn.Module):
-        return source_of_module(against)
-    if not isinstance(against, str | os.PathLike):
-        raise SourceError(f"against: expected an nn.Module or a path, {not_a_module(against)}")
-    return load_source(against, choose=partial(layer_in_file, model))
-
-
-def _answers_like(
-    opened: OpenedModel, layer: nn.RNNBase, stored: Sequence[StoredWeight]
-) -> Fit | None:
-    """Say whether a file answers what a bare layer does, at shapes that tell layouts apart.
-
-    Returns:
-        None when the file ends its process, as it would at every other try.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", WeightsWarning)  # reported for the one that is kept
-            face = fit_layer(opened.path, opened.interface, "", read_layer(layer))
-        opened.pair_states(face)
-        held = _held(layer, stored, opened) if stored else None
-        module, integers = (held.module, held.integers) if held else (layer, None)
-        ask = Questioner(face, ModelRunner(face, opened.session), module, torch.float64, integers)
-
-        def fit(collected: Sequence[Answers]) -> Fit:
-            results = compare(collected, face, Tolerance(), widest_product(layer))
-            if all(results):
-                return "values"
-            return "" if any(result.problem for result in results) else "shapes"
-
-        collected = []
-        for case in (Case(3, 2), Case(2, 4)):
-            collected.append(ask(case))
-            if collected[-1].crash:
-                return None
-        if all(answers.model is not None for answers in collected):
-            return fit(collected)
-        # It has fixed an axis: right at one size of it is all that can be.
-        taken = accepted_cases(opened.interface, face, _unless_crashed(ask))
-        fitting = (fit([a]) for a in taken if a.case.time != a.case.batch)
-        return "values" if "values" in fitting else ""
-    except (RnnEdgeError, RefusedError):
-        return ""
-
-
-def _unless_crashed(ask: Questioner) -> Callable[[Case], Answers]:
-    """Ask until the file ends its process; each more of that would cost a new one."""
-
-    def once(case: Case) -> Answers:
-        answers = ask(case)
-        if answers.crash:
-            raise RefusedError(answers.crash)
-        return answers
-
-    return once
-
-
-def _hindered(contract: Contract | None, module: nn.Module) -> bool:
-    """Whether chunks give something else than the whole sequence."""
-    if contract is not None:
-        return bool(contract.hindrances)
-    return bool(getattr(module, "bidirectional", False))

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from rnnedge.parity.coverage.found import Coverage
-from rnnedge.parity.report import CaseResult, ComparedWith, Report
+from rnnedge.parity.report import ComparedWith, Report
+from rnnedge.parity.results import CaseResult
 from rnnedge.reports.text import finding, printable, scientific
 
 

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from rnnedge.parity.report import CaseResult, ComparedWith
+from rnnedge.parity.report import ComparedWith
+from rnnedge.parity.results import CaseResult
 
 # What XML 1.0 allows (https://www.w3.org/TR/xml/#charsets); an exception that a model raised may
 # hold the colours of a terminal, and a path may hold bytes that are no text.

@@ -13,11 +13,12 @@ from rnnedge.reports.json import json_text
 from rnnedge.reports.junit import junit_text
 from rnnedge.reports.page.drawing import check_drawing
 from rnnedge_runtime.atomic_file import write_file
-from rnnedge_runtime.write_target import check_target, suffix_of
+from rnnedge_runtime.write_target import Kinds, check_target, suffix_of
 
 
 def check_report_path(
     path: str | os.PathLike[str],
+    kinds: Kinds = REPORTS,
     *,
     protected: Iterable[str | os.PathLike[str] | None] = (),
     force: bool = False,
@@ -26,6 +27,7 @@ def check_report_path(
 
     Args:
         path: Where the report is to be written; `.html`, `.json` or `.xml`.
+        kinds: Which of these there are of such a report.
         protected: Files that it must not replace.
         force: Whether a file that holds something else may be replaced.
 
@@ -33,8 +35,8 @@ def check_report_path(
         WriteError: When the file must not or cannot be written.
         MissingPackageError: When the report is a page, and matplotlib is not installed.
     """
-    target = check_target(path, REPORTS, protected=protected, force=force)
-    if suffix_of(target, REPORTS) == ".html":
+    target = check_target(path, kinds, protected=protected, force=force)
+    if suffix_of(target, kinds) == ".html":
         check_drawing("an HTML report")
 
 

@@ -38,6 +38,21 @@ class ExampleInputs:
     tensors: dict[str, Tensor]
     dynamic_axes: dict[str, dict[int, str]]
 
+    @property
+    def notes(self) -> list[str]:
+        """What should be said of inputs of which no axis is dynamic."""
+        if any(self.dynamic_axes.values()):
+            return []
+        shapes = (f"{n}={_name(t.dtype)}{list(t.shape)}" for n, t in self.tensors.items())
+        return [
+            f"every size is fixed in the file, as in --input {' --input '.join(shapes)}: write "
+            "batch and time in place of the numbers that vary"
+        ]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return next(name for name, known in _DTYPES.items() if known is dtype)
+
 
 def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
     """Read lines such as `x=float32[batch,time,40]`; a named axis is dynamic, a number is fixed.
@@ -55,7 +70,7 @@ def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
         if not match or match["dtype"] not in _DTYPES:
             raise InputError(
                 f"--input {line}: expected name=dtype[axis,axis,...], such as "
-                f"x=float32[batch,time,40], with a dtype of {', '.join(_DTYPES)}"
+                f"'x=float32[batch,time,40]', with a dtype of {', '.join(_DTYPES)}"
             )
         name, shape = match["name"], []
         if name in tensors:

@@ -9,23 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
 from rnnedge.errors import SourceError
 from rnnedge.sources.builder import build
-from rnnedge.sources.checkpoint_layers import Choose, layer_of, listed, untold_notes
-from rnnedge.sources.checkpoints import SUFFIXES, read_checkpoint
+from rnnedge.sources.checkpoint_layers import Choose, layer_of, untold_notes
+from rnnedge.sources.checkpoints import SUFFIXES
+from rnnedge.sources.module_weights import load_weights
 from rnnedge.sources.spec import RNNSpec, read_spec_file
-from rnnedge.sources.weight_names import without_wrappers
+from rnnedge.sources.unknown_source import python_file, unknown_source
 from rnnedge_exporters.layers.weights import is_bare_layer
 from rnnedge_exporters.modules.wrappers import unwrapped
 from rnnedge_exporters.python_object import PythonObject, call_object, find_object, parse_object
-from rnnedge_runtime.errors import one_line
 
 _Kind: TypeAlias = Literal["options", "specification", "checkpoint", "Python object"]
-_SHOWN = 3
-"""Files of a folder that are named."""
 _REQUIRED = {"checkpoint": "a checkpoint", "Python object": "package.module:name"}
 
 
@@ -77,7 +74,8 @@ def load_source(  # noqa: PLR0913 - each is an option, given by name
         options: Attributes of `RNNSpec`. They override a specification and say what the shapes of
             a checkpoint cannot; `package.module:name` takes none.
         key: The dictionary inside a training checkpoint.
-        prefix: What the names of the layer begin with in a checkpoint. It exports the layer alone.
+        prefix: What the names of the layer begin with in a checkpoint. It exports the layer alone;
+            with `weights`, what the names of the module begin with there.
         layer_only: Whether the layer of a checkpoint is exported alone, where the checkpoint holds
             other tensors too. False refuses such a checkpoint, since the model would lack them.
         arguments: What a class or function of `package.module:name` is called with, by name.
@@ -103,7 +101,7 @@ def load_source(  # noqa: PLR0913 - each is an option, given by name
         kind,
         {
             "--key": (key, "checkpoint" if weights is None else "Python object"),
-            "--prefix": (prefix, "checkpoint"),
+            "--prefix": (prefix, "checkpoint" if weights is None else "Python object"),
             "--layer-only": (layer_only or None, "checkpoint"),
             "--arg": (next(iter(arguments or ()), None), "Python object"),
             "--weights": (weights, "Python object"),
@@ -112,7 +110,7 @@ def load_source(  # noqa: PLR0913 - each is an option, given by name
     if wanted is not None:
         if options or seed is not None:
             raise _has_its_own(wanted, options, seed)
-        return _from_python(wanted, weights, key)
+        return _from_python(wanted, weights, key, prefix)
     if name is not None and kind == "checkpoint":
         if seed is not None:
             raise SourceError(f"--seed {seed}: {name} has its own weights")
@@ -148,34 +146,15 @@ def _kind(
     suffix = Path(name).suffix.lower()
     if suffix in (".toml", ".json"):
         return "specification", None
+    code = python_file(name)
+    if code is not None:
+        raise code
     if suffix in SUFFIXES or (suffix != ".onnx" and _is_file(name)):
         return "checkpoint", None
     wanted = parse_object(name, arguments, error=SourceError)
     if wanted is not None:
         return "Python object", wanted
-    if Path(name, ".metadata").is_file():
-        raise SourceError(
-            f"{name}: is a folder of torch.distributed.checkpoint: make one file of it, "
-            f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {name} weights.pt"
-        )
-    if Path(name).is_dir():
-        raise SourceError(f"{name}: is a folder: name a file in it{_files_in(Path(name))}")
-    if suffix == ".onnx":
-        raise SourceError(
-            f"{name}: expected a source in PyTorch, got an ONNX file: rnnedge validate MODEL "
-            f"--against {name} compares two files, rnnedge bench MODEL --beside {name} their speed"
-        )
-    raise SourceError(
-        f"{name}: expected a specification (.toml, .json), a checkpoint ({', '.join(SUFFIXES)}, or "
-        "any other name of a file that is there) or package.module:name"
-    )
-
-
-def _files_in(folder: Path) -> str:
-    """Name a few files of a folder that a SOURCE may be."""
-    suffixes = (*SUFFIXES, ".toml", ".json", ".onnx")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-    return f", such as {', '.join(map(str, found[:_SHOWN]))}" if found else ""
+    raise unknown_source(name)
 
 
 def _is_file(name: str) -> bool:
@@ -219,7 +198,10 @@ def _from_spec(name: str | None, options: dict[str, Any], seed: int) -> Source:
 
 
 def _from_python(
-    wanted: PythonObject, weights: str | os.PathLike[str] | None, key: str | None
+    wanted: PythonObject,
+    weights: str | os.PathLike[str] | None,
+    key: str | None,
+    prefix: str | None,
 ) -> Source:
     found = find_object(wanted, error=SourceError)
     remarks: list[str] = []
@@ -248,44 +230,6 @@ def _from_python(
     module = unwrapped(found)
     if weights is None:
         return Source(module, str(wanted), remarks=tuple(remarks))
-    remarks += _load(module, str(wanted), weights, key)
+    remarks += load_weights(module, str(wanted), weights, key=key, prefix=prefix)
     path = os.fspath(weights)
     return Source(module, f"{wanted} with {path}", remarks=tuple(remarks), files=(path,))
-
-
-def _load(module: nn.Module, name: str, path: str | os.PathLike[str], key: str | None) -> list[str]:
-    """Load the weights of a whole module, and return notes.
-
-    Raises:
-        SourceError: When names or shapes differ.
-    """
-    checkpoint = read_checkpoint(path, key=key)
-    own = without_wrappers({name: name for name in module.state_dict()})
-    weights = {own.get(name, name): weight for name, weight in checkpoint.weights.items()}
-    differing = _differing(module.state_dict(), weights)
-    try:
-        if not differing:
-            module.load_state_dict(weights)
-    except RuntimeError as error:  # of a module that overrides loading
-        differing = one_line(error)
-    if differing:
-        raise SourceError(f"{os.fspath(path)} does not fit {name}: {differing}")
-    if not checkpoint.beside:
-        return []
-    return [f"{os.fspath(path)} also holds {listed(checkpoint.beside)}, which {name} does not take"]
-
-
-def _differing(expected: Mapping[str, Any], got: Mapping[str, Tensor]) -> str:
-    """Say which names and shapes of weights differ; nothing where none do."""
-    missing = [name for name in expected if name not in got]
-    unknown = [name for name in got if name not in expected]
-    shapes = [
-        f"{name} has shape {list(got[name].shape)}, expected {list(weight.shape)}"
-        for name, weight in expected.items()
-        if name in got and isinstance(weight, Tensor) and not is_lazy(weight)
-        if weight.shape != got[name].shape
-    ]
-    some = shapes[:2] + ([f"{len(shapes) - 2} more shapes differ"] if len(shapes) > 2 else [])
-    some += [f"it lacks {listed(missing)}"] if missing else []
-    some += [f"the module lacks {listed(unknown)}"] if unknown else []
-    return "; ".join(some)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from rnnedge.errors import SpecError
 from rnnedge.sources.weight_names import NamedWeights, find_layer
 from rnnedge_runtime.json_record import LONGEST_TEXT, parse
+from rnnedge_runtime.missing_file import no_such_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -291,7 +292,8 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"expected at most {_LONGEST:,} characters")
         values = _parse_toml(text) if kind == "toml" else parse(text, longest=_LONGEST)
     except FileNotFoundError:
-        raise SpecError(f"{path}: expected a specification, found no such file") from None
+        missing = no_such_file(path, (".toml", ".json"))
+        raise SpecError(f"{path}: expected a specification, {missing}") from None
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SpecError(f"{path}: expected a readable {kind.upper()} file: {reason}") from error

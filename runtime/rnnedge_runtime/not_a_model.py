@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from rnnedge_runtime.errors import ModelError
+from rnnedge_runtime.missing_file import no_such_file
 
 _SHOWN = 3
 """Files of a folder that are named."""
@@ -57,7 +58,7 @@ def describe_path(path: str | os.PathLike[str]) -> str:
         if found.is_dir():
             return _folder(found)
         if not found.is_file():
-            return "found no such file" + _beside(found)
+            return no_such_file(path, (".onnx",))
         return _kind(found).format(path=path, stem=found.stem)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
@@ -69,17 +70,6 @@ def _folder(folder: Path) -> str:
         return "got a folder without .onnx files: name the file itself"
     more = f" (and {len(models) - _SHOWN} more)" if len(models) > _SHOWN else ""
     return f"got a folder: name a file in it: {', '.join(map(str, models[:_SHOWN]))}{more}"
-
-
-def _beside(path: Path) -> str:
-    """Name a file in the folder of a missing one that was probably meant."""
-    from difflib import get_close_matches
-
-    if not path.parent.is_dir():
-        return f", nor its folder {path.parent}"
-    names = [name for name in os.listdir(path.parent) if name.lower().endswith(".onnx")]
-    close = get_close_matches(path.name, names, n=1)
-    return f"; there is {path.with_name(close[0])}" if close else ""
 
 
 def _kind(path: Path) -> str:

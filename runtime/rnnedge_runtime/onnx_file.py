@@ -6,24 +6,24 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
-import numpy as np
-
-from rnnedge_runtime.protobuf_wire import Bytes, read_fields, read_numbers
-from rnnedge_runtime.tensor_file import dtype_name, parse_tensor
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Array: TypeAlias = "NDArray[Any]"
-_Fields: TypeAlias = dict[int, list[Bytes]]
+from rnnedge_runtime.lazy_tensor import LazyTensor
+from rnnedge_runtime.protobuf_wire import (
+    Bytes,
+    Message,
+    floats_of,
+    integer_of,
+    read_message,
+    read_numbers,
+    text_of,
+    texts_of,
+)
+from rnnedge_runtime.tensor_file import dtype_name
 
 _GRAPH, _OPSETS, _METADATA, _FUNCTIONS = 7, 8, 14, 25  # of a ModelProto
 _NODES, _TENSORS, _INPUTS, _OUTPUTS, _VALUES, _SPARSE = 1, 5, 11, 12, 13, 15  # of a GraphProto
@@ -33,13 +33,11 @@ _INPUT, _OUTPUT, _NODE_NAME, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 3, 4, 5, 7  
 _ATTRIBUTE_NAME, _FLOAT, _NUMBER, _TEXT, _TENSOR, _INNER = 1, 2, 3, 4, 5, 6
 _FLOATS, _INTEGERS, _TEXTS, _INNERS, _KIND = 7, 8, 9, 11, 20  # of an AttributeProto
 _SPARSE_TENSOR, _SPARSE_DIMS = 22, 3  # of an AttributeProto, and of a SparseTensorProto
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME = 1, 2, 8  # of a TensorProto
 _VALUE_NAME, _VALUE_TYPE, _TENSOR_TYPE, _ELEMENT, _SHAPE, _DIM = 1, 2, 1, 1, 2, 1
 _DIM_SIZE, _DIM_NAME = 1, 2
 _KEY, _VALUE = 1, 2  # of an entry of metadata, and of an opset: its domain and version
-_INTEGER_TYPES = (6, 7)  # int32 and int64
-_MOST_NUMBERS = 64
-"""Elements of an integer tensor whose values are read: axes, positions and shapes have few."""
+_MAPPED = 1 << 26
+"""Bytes of a file above which it is mapped into memory instead of read."""
 _DEEPEST = 100
 """Graphs inside graphs, as deep as protobuf itself reads them."""
 
@@ -59,40 +57,6 @@ class ValueInfo:
     axes: tuple[int | str | None, ...]
 
 
-class LazyTensor:
-    """A tensor of a file; its values are decoded when they are asked for.
-
-    Attributes:
-        name: Its name, which may be empty.
-        dtype: The element type, by ONNX's numbers.
-        shape: Its sizes, as they are stated.
-    """
-
-    def __init__(self, content: Bytes) -> None:
-        """Take a serialized TensorProto."""
-        fields = _fields(content)
-        self.name = _text(fields, _TENSOR_NAME)
-        self.dtype = _integer(fields, _TENSOR_DTYPE)
-        self.shape = tuple(map(int, read_numbers(fields.get(_TENSOR_DIMS, []))))
-        self._content = content
-
-    @cached_property
-    def array(self) -> Array:
-        """The values; a ValueError where they are damaged, or in another file."""
-        array = parse_tensor(bytes(self._content))[1]
-        self._content = b""  # or the whole file would be kept with it
-        return array
-
-    @property
-    def integers(self) -> tuple[int, ...] | None:
-        """The values of a tensor of a few integers; None of any other, and of a damaged one."""
-        if self.dtype not in _INTEGER_TYPES or not 0 <= math.prod(self.shape) <= _MOST_NUMBERS:
-            return None
-        with suppress(ValueError):
-            return tuple(self.array.reshape(-1).tolist())
-        return None
-
-
 class Attribute:
     """An attribute of a node.
 
@@ -100,10 +64,10 @@ class Attribute:
         graphs: The graphs in it.
     """
 
-    def __init__(self, fields: _Fields, depth: int) -> None:
+    def __init__(self, fields: Message, depth: int) -> None:
         """Take the fields of an AttributeProto, which may hold graphs `depth` deep."""
         others = {n: held for n, held in fields.items() if n not in (_TENSOR, _INNER, _INNERS)}
-        self._fields: _Fields = {n: [bytes(part) for part in held] for n, held in others.items()}
+        self._fields: Message = {n: [bytes(part) for part in held] for n, held in others.items()}
         self._tensors = [LazyTensor(payload) for payload in fields.get(_TENSOR, [])[-1:]]
         inner = fields.get(_INNER, []) + fields.get(_INNERS, [])
         self.graphs = tuple(_graph(payload, depth - 1) for payload in inner)
@@ -143,24 +107,24 @@ class Attribute:
     @cached_property
     def value(self) -> Any:
         """An int, float, str, array or `Graph`, or a list of numbers or strings, by its type."""
-        fields, kind = self._fields, _integer(self._fields, _KIND)
+        fields, kind = self._fields, integer_of(self._fields, _KIND)
         if kind == 1:
-            return float(_floats(fields.get(_FLOAT, [bytes(4)])[-1:])[0])
+            return float(floats_of(fields.get(_FLOAT, [bytes(4)])[-1:])[0])
         if kind == 2:
-            return _integer(fields, _NUMBER)
+            return integer_of(fields, _NUMBER)
         if kind == 3:
-            return _text(fields, _TEXT)
+            return text_of(fields, _TEXT)
         if kind == 4 and self._tensors:
             return self._tensors[0].array
         if kind == 5 and self.graphs:
             return self.graphs[-1]
         if kind == 6:
-            return _floats(fields.get(_FLOATS, [])).tolist()
+            return floats_of(fields.get(_FLOATS, [])).tolist()
         if kind == 7:
             return read_numbers(fields.get(_INTEGERS, [])).tolist()
         if kind == 8:
-            return _texts(fields, _TEXTS)
-        raise ValueError(f"attribute {_text(fields, _ATTRIBUTE_NAME)!r} is of type {kind}")
+            return texts_of(fields, _TEXTS)
+        raise ValueError(f"attribute {text_of(fields, _ATTRIBUTE_NAME)!r} is of type {kind}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +241,29 @@ def read_graph(model: str | os.PathLike[str] | bytes) -> GraphFile:
         ONNX Runtime's own.
     """
     try:
-        if isinstance(model, bytes):
-            return parse_model(model)
-        with open(model, "rb") as file:
-            return parse_model(file.read())
+        return read_file(model)
     except (OSError, ValueError):
         return GraphFile(Graph())
+
+
+def read_file(model: str | os.PathLike[str] | bytes) -> GraphFile:
+    """Read an ONNX file; a large one is mapped into memory.
+
+    Args:
+        model: Its path, or its bytes.
+
+    Raises:
+        OSError: When it cannot be read.
+        ValueError: As `parse_model` raises it.
+    """
+    if isinstance(model, bytes):
+        return parse_model(model)
+    with open(model, "rb") as file:
+        if os.fstat(file.fileno()).st_size <= _MAPPED:
+            return parse_model(file.read())
+        import mmap  # few files are as large
+
+        return parse_model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
 
 
 def parse_model(content: Bytes) -> GraphFile:
@@ -295,15 +276,15 @@ def parse_model(content: Bytes) -> GraphFile:
         ValueError: When they are no model, or are cut off; weights and attributes raise theirs
             when they are asked for.
     """
-    fields = _fields(memoryview(content))
+    fields = read_message(memoryview(content))
     graphs = [_graph(payload, _DEEPEST) for payload in fields.get(_GRAPH, [])]
     if not graphs:
         raise ValueError("expected a graph in it")
     functions = dict(_function(payload) for payload in fields.get(_FUNCTIONS, []))
-    opsets = [_fields(payload) for payload in fields.get(_OPSETS, [])]
-    standard = [_integer(o, _VALUE) for o in opsets if _text(o, _KEY) in ("", "ai.onnx")]
-    entries = [_fields(payload) for payload in fields.get(_METADATA, [])]
-    metadata = {_text(entry, _KEY): _text(entry, _VALUE) for entry in entries}
+    opsets = [read_message(payload) for payload in fields.get(_OPSETS, [])]
+    standard = [integer_of(o, _VALUE) for o in opsets if text_of(o, _KEY) in ("", "ai.onnx")]
+    entries = [read_message(payload) for payload in fields.get(_METADATA, [])]
+    metadata = {text_of(entry, _KEY): text_of(entry, _VALUE) for entry in entries}
     return GraphFile(graphs[-1], functions, standard[-1] if standard else 0, metadata)
 
 
@@ -318,7 +299,7 @@ def all_nodes(graph: Graph) -> Iterator[Node]:
 def _graph(content: Bytes, depth: int) -> Graph:
     if not depth:
         raise ValueError(f"graphs are nested more than {_DEEPEST} levels deep")
-    fields = _fields(content)
+    fields = read_message(content)
     tensors = [LazyTensor(payload) for payload in fields.get(_TENSORS, [])]
     inputs, outputs, others = (
         tuple(map(_value_info, fields.get(number, []))) for number in (_INPUTS, _OUTPUTS, _VALUES)
@@ -334,70 +315,46 @@ def _graph(content: Bytes, depth: int) -> Graph:
 
 
 def _function(content: Bytes) -> tuple[tuple[str, str], Graph]:
-    fields = _fields(content)
+    fields = read_message(content)
     inputs, outputs = (
-        tuple(ValueInfo(name, "", ()) for name in _texts(fields, number))
+        tuple(ValueInfo(name, "", ()) for name in texts_of(fields, number))
         for number in (_FUNCTION_INPUTS, _FUNCTION_OUTPUTS)
     )
     nodes = tuple(_node(payload, _DEEPEST) for payload in fields.get(_FUNCTION_NODES, []))
-    name = _text(fields, _FUNCTION_DOMAIN), _text(fields, _FUNCTION_NAME)
+    name = text_of(fields, _FUNCTION_DOMAIN), text_of(fields, _FUNCTION_NAME)
     return name, Graph(nodes, inputs, outputs)
 
 
 def _node(content: Bytes, depth: int) -> Node:
-    fields = _fields(content)
-    domain = _text(fields, _DOMAIN)
-    attributes = [_fields(payload) for payload in fields.get(_ATTRIBUTE, [])]
+    fields = read_message(content)
+    domain = text_of(fields, _DOMAIN)
+    attributes = [read_message(payload) for payload in fields.get(_ATTRIBUTE, [])]
     return Node(
-        _text(fields, _NODE_NAME),
-        _text(fields, _OPERATOR),
+        text_of(fields, _NODE_NAME),
+        text_of(fields, _OPERATOR),
         "" if domain == "ai.onnx" else domain,
-        tuple(_texts(fields, _INPUT)),
-        tuple(_texts(fields, _OUTPUT)),
-        {_text(held, _ATTRIBUTE_NAME): Attribute(held, depth) for held in attributes},
+        tuple(texts_of(fields, _INPUT)),
+        tuple(texts_of(fields, _OUTPUT)),
+        {text_of(held, _ATTRIBUTE_NAME): Attribute(held, depth) for held in attributes},
     )
 
 
 def _sparse_shape(content: Bytes) -> tuple[int, ...]:
-    return tuple(map(int, read_numbers(_fields(content).get(_SPARSE_DIMS, []))))
+    return tuple(map(int, read_numbers(read_message(content).get(_SPARSE_DIMS, []))))
 
 
 def _value_info(content: Bytes) -> ValueInfo:
     """Return what is declared of a value; no dtype and no axes where it is no tensor."""
-    fields = _fields(content)
+    fields = read_message(content)
     tensor = fields
     for number in (_VALUE_TYPE, _TENSOR_TYPE):
-        tensor = _fields(tensor.get(number, [b""])[-1])
-    shape = _fields(tensor.get(_SHAPE, [b""])[-1])
-    axes = tuple(_axis(_fields(payload)) for payload in shape.get(_DIM, []))
-    return ValueInfo(_text(fields, _VALUE_NAME), dtype_name(_integer(tensor, _ELEMENT)), axes)
+        tensor = read_message(tensor.get(number, [b""])[-1])
+    shape = read_message(tensor.get(_SHAPE, [b""])[-1])
+    axes = tuple(_axis(read_message(payload)) for payload in shape.get(_DIM, []))
+    return ValueInfo(text_of(fields, _VALUE_NAME), dtype_name(integer_of(tensor, _ELEMENT)), axes)
 
 
-def _axis(fields: _Fields) -> int | str | None:
+def _axis(fields: Message) -> int | str | None:
     if _DIM_SIZE in fields:
-        return _integer(fields, _DIM_SIZE)
-    return _text(fields, _DIM_NAME) if _DIM_NAME in fields else None
-
-
-def _fields(content: Bytes) -> _Fields:
-    fields: _Fields = {}
-    for number, payload in read_fields(content):
-        fields.setdefault(number, []).append(payload)
-    return fields
-
-
-def _texts(fields: _Fields, number: int) -> list[str]:
-    return [str(payload, "utf-8") for payload in fields.get(number, [])]
-
-
-def _text(fields: _Fields, number: int) -> str:
-    return str(fields.get(number, [b""])[-1], "utf-8")
-
-
-def _integer(fields: _Fields, number: int) -> int:
-    numbers = read_numbers(fields.get(number, []))
-    return int(numbers[-1]) if len(numbers) else 0
-
-
-def _floats(payloads: Sequence[Bytes]) -> NDArray[np.float32]:
-    return np.frombuffer(b"".join(bytes(payload) for payload in payloads), "<f4")
+        return integer_of(fields, _DIM_SIZE)
+    return text_of(fields, _DIM_NAME) if _DIM_NAME in fields else None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Bytes: TypeAlias = "bytes | memoryview"
+Message: TypeAlias = "dict[int, list[Bytes]]"
+"""Payloads of the fields of a message, by field number."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _ANY = (VARINT, FIXED64, BYTES, FIXED32)
@@ -65,6 +67,42 @@ def read_numbers(payloads: Iterable[Bytes]) -> NDArray[np.int64]:
             number, at = _varint(payload, at)
             found.append(number)
     return np.array(found, np.uint64).view(np.int64)
+
+
+def read_message(content: Bytes) -> Message:
+    """Return the fields of a message.
+
+    Args:
+        content: A serialized message.
+
+    Raises:
+        ValueError: If it is cut off.
+    """
+    message: Message = {}
+    for number, payload in read_fields(content):
+        message.setdefault(number, []).append(payload)
+    return message
+
+
+def text_of(message: Message, number: int) -> str:
+    """Return a string field; empty where it is left out."""
+    return str(message.get(number, [b""])[-1], "utf-8")
+
+
+def texts_of(message: Message, number: int) -> list[str]:
+    """Return the strings of a repeated field."""
+    return [str(payload, "utf-8") for payload in message.get(number, [])]
+
+
+def integer_of(message: Message, number: int) -> int:
+    """Return an integer field; 0 where it is left out."""
+    numbers = read_numbers(message.get(number, []))
+    return int(numbers[-1]) if len(numbers) else 0
+
+
+def floats_of(payloads: Iterable[Bytes]) -> NDArray[np.float32]:
+    """Return the floats of all payloads, one by one or packed."""
+    return np.frombuffer(b"".join(bytes(payload) for payload in payloads), "<f4")
 
 
 def _varint(content: Bytes, at: int) -> tuple[int, int]:

@@ -2,13 +2,13 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from doc_blocks import ROOT, Block, read_blocks, read_commands
+from doc_blocks import ROOT, Block, read_blocks
+from running_blocks import PageRunner, run_in_shell
 
 import rnnedge
 from rnnedge_runtime import Session
@@ -61,24 +61,24 @@ def read(folder: str) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: needs(block) or f"line-{block.line}")
-def test_block(block: Block, expected: dict[str, np.ndarray]) -> None:
-    if needs(block):
+def test_block(
+    block: Block,
+    expected: dict[str, np.ndarray],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if needs(block):  # it leaves threads and processes of its own behind
         pytest.importorskip(needs(block))
-    programs = [[sys.executable, "-c", block.text]]
-    if block.language == "console":
-        words = [shlex.split(command.words) for command in read_commands(block)]
-        programs = [
-            [sys.executable, *(given[1:] if given[0] == "python" else ["-m", *given])]
-            for given in words
-        ]
-    for program in programs:
+        (tmp_path / "block.py").write_text(block.text)
+        command = shlex.join([sys.executable, "block.py"])
         environment = {**os.environ, "PYSPARK_PYTHON": sys.executable}
-        ran = subprocess.run(program, capture_output=True, text=True, env=environment)
-        assert ran.returncode == 0, ran.stderr
-        if "print(table.column_names)" in block.text:
-            assert ran.stdout == "['utt', 'output', 'error']\n"
-            continue
-        found = read("answers")
-        assert found.keys() == expected.keys()
-        for name, answer in expected.items():
-            assert np.array_equal(np.float32(found[name]), answer)
+        code, printed = run_in_shell(command, tmp_path, environment)
+        assert code == 0, printed
+    else:
+        PageRunner(tmp_path, capfd).run(block)
+    if "table.column_names" in block.text:  # what it prints is all that it does
+        return
+    found = read("answers")
+    assert found.keys() == expected.keys()
+    for name, answer in expected.items():
+        assert np.array_equal(np.float32(found[name]), answer)

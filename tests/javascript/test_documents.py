@@ -32,6 +32,8 @@ def blocks(document: str) -> str:
 @pytest.fixture(scope="module")
 def application(tmp_path_factory: pytest.TempPathFactory, package: Path, modules: Path) -> Path:
     """A folder in which `rnnedge` is installed, with a GRU 10 -> 32 and its vectors."""
+    from javascript_decoders import write_speller
+
     folder = tmp_path_factory.mktemp("application")
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "rnnedge").symlink_to(package)
@@ -41,6 +43,7 @@ def application(tmp_path_factory: pytest.TempPathFactory, package: Path, modules
     rnnedge.validate(
         folder / "model.onnx", against=model, quick=True, isolated=False, golden=vectors
     )
+    write_speller(folder / "decoder.onnx")
     (folder / "gru.onnx").write_bytes((folder / "model.onnx").read_bytes())
     return folder
 

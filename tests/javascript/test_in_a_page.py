@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from browser import NAMES, WEBGPU, Browser, find_browser
 
-FILES = ("axis-sizes", "refused", "pools", "onnxruntime", "wasm", "page")
+FILES = ("axis-sizes", "refused", "pools", "decoding", "onnxruntime", "wasm", "page")
 """Those of `javascript/tests` that need no files of Node."""
 QUERY = "&".join(f"file={name}.test.js" for name in FILES)
 LIMIT = 120

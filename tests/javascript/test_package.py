@@ -117,8 +117,26 @@ def test_what_npm_packs(modules: Path, in_package: Run) -> None:
     sources = {path.relative_to(PACKAGE).as_posix() for path in (PACKAGE / "src").rglob("*.js")}
     public = {name for name in sources if not name.startswith(("src/plan/", "src/wasm/"))}
     types = {f"types/{name.removeprefix('src/').removesuffix('.js')}.d.ts" for name in public}
-    wasm = {"src/wasm/rnnedge.wasm.gz", "src/wasm/index.d.ts"}
+    wasm = {"src/wasm/index.d.ts"}
     assert files == sources | types | wasm | {"package.json", "README.md", "LICENSE"}
+
+
+def test_its_types_need_no_other_package(
+    modules: Path, in_package: Run, run_in: Run, tmp_path: Path
+) -> None:
+    built = in_package("npm", "run", "--silent", "build", "--", "--outDir", str(tmp_path / "types"))
+    assert built.returncode == 0, built.stdout + built.stderr
+    (tmp_path / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    command = [str(modules / ".bin" / "tsc"), "--noEmit", "--strict", "--types", ""]
+    command += ["--module", "nodenext", "--lib", "es2022,dom", "types/index.d.ts"]
+    done = run_in(tmp_path, *command)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_bundle_of_its_modules_is_whole() -> None:
+    for path in (PACKAGE / "src").rglob("*.js"):
+        code = path.read_text(encoding="utf-8")
+        assert "import.meta" not in code, f"{path}: bundlers leave the file behind that it names"
 
 
 def test_its_version_is_that_of_the_toolkit() -> None:

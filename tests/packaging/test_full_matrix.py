@@ -69,7 +69,7 @@ def test_it(a, b, c):
 )
 def test_option_runs_the_full_matrix(options: list[str], result: str, tmp_path: Path) -> None:
     (tmp_path / "helpers").mkdir()
-    for name in ("conftest.py", "helpers/pairwise.py"):
+    for name in ("conftest.py", "helpers/forked.py", "helpers/pairwise.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path / name)
     (tmp_path / "test_inner.py").write_text(INNER)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = full\n")

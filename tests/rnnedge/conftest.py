@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).parent / "helpers"))
 # And this one for `import onnx_files`, of the tests of what is proven here.
 sys.path.append(str(Path(__file__).parents[1] / "exporters" / "quantization" / "helpers"))
 
+from browser import NAMES, Browser, find_browser
 from commands import Done
 
 
@@ -38,3 +39,13 @@ def rnn(
         return Done(int(stopped.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests that look at a page; they are skipped where there is none."""
+    program = find_browser()
+    if program is None:
+        pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on PATH")
+    with Browser(program, tmp_path_factory.mktemp("chromium") / "profile") as browser:
+        yield browser

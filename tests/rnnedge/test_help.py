@@ -88,6 +88,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rnnedge.quantize(folder / "model.onnx", folder / "small.onnx")
     (folder / "package").mkdir()
     (folder / "package" / "module.py").write_text(MODULE)
+    (folder / "net.py").write_text(MODULE)
     x = np.zeros((5, 2, 8), np.float32)
     np.save(folder / "x.npy", x)
     np.savez(folder / "rows.npz", input=x)

@@ -37,6 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layer = nn.GRU(3, 4)
     torch.save(layer.state_dict(), folder / "weights.pt")
     rnnedge.export(layer, folder / "model.onnx")
+    torch.save(nn.GRU(5, 4).state_dict(), folder / "other_weights.pt")
     (folder / "models").mkdir()
     (folder / "models" / "one.onnx").write_bytes((folder / "model.onnx").read_bytes())
     (folder / "x.csv").write_text("1,2,3\n4,5,6\n")
@@ -81,8 +82,17 @@ MESSAGES = {
     "exchanged arguments of validate": ("validate weights.pt --against model.onnx", MADE),
     "a folder to inspect": ("inspect models", "got a folder: name a file in it: models/one.onnx"),
     "a folder to doctor": ("doctor models", "got a folder: name a file in it: models/one.onnx"),
-    "a folder as a source": ("export .", "is a folder: name a file in it, such as model.onnx"),
+    "a folder as a source": (
+        "export .",
+        "is a folder: name a file in it, such as model.onnx, other_weights.pt, weights.pt",
+    ),
     "exchanged axes": ("run model.onnx --input exchanged.npy", "np.moveaxis(x, 0, 2)"),
+    "C in one file": ("export weights.pt --target c -o kws.c", "a folder of files: -o kws"),
+    "another array": ("run model.onnx --input exchangd.npy", "there is exchanged.npy"),
+    "a layer for a module": (
+        "validate model.onnx --against other_weights.pt",
+        "--against package.module:Class --weights CHECKPOINT",
+    ),
     "a model to export": ("export model.onnx", "--quantize int8 or --dtype float16 writes"),
 }
 
@@ -194,3 +204,26 @@ def test_numpy_arrays_are_example_inputs(dtype: type, tmp_path: Path) -> None:
 def test_arrays_of_text_are_no_example_inputs(tmp_path: Path) -> None:
     with pytest.raises(rnnedge.ExportError, match="expected numbers in example_inputs"):
         rnnedge.export(Net(), tmp_path / "a.onnx", example_inputs=(np.array(["a"]),))
+
+
+def test_sizes_that_are_all_fixed_are_a_note(typed: Callable[[str], Done], files: Path) -> None:
+    (files / "whole_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.gru = nn.GRU(3, 4)\n"
+        "    def forward(self, x):\n"
+        "        return self.gru(x)[0]\n"
+    )
+    line = "export whole_net:Net -o fixed.onnx --no-validate --input x=float32[5,1,3]"
+    out = typed(line).out
+    assert "every size is fixed in the file, as in --input x=float32[5, 1, 3]: write batch" in out
+    assert "the batch is fixed to 1, since dynamic_axes (--input) does not name its axis" in out
+
+
+def test_int8_in_c_has_no_advice_for_files(typed: Callable[[str], Done]) -> None:
+    out = typed("export weights.pt --quantize int8 --target c -o small").out
+    assert "bytes of weights that may be rounded" in out
+    for words in ("when the file is opened", "int8:all", "rnnedge bench"):
+        assert words not in out

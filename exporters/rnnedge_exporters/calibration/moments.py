@@ -57,7 +57,7 @@ def collect_moments(
             try:
                 if bare:
                     states = [tensors[spec.name] for spec in interface.state_inputs]
-                    copied(tensors[interface.inputs[0].name], join(states) if states else None)
+                    copied(tensors[interface.inputs[0].name], join(states))
                     continue
                 with unchanged(copied):
                     copied(**arguments_of(copied, interface, tensors).values)

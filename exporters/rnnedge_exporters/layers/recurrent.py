@@ -266,8 +266,8 @@ def walk_in_python(
 
 
 def join(states: list[Tensor]) -> Any:
-    """Return the only state, or a tuple of several."""
-    return states[0] if len(states) == 1 else tuple(states)
+    """Return the only state, a tuple of several, or None where there are none."""
+    return states[0] if len(states) == 1 else tuple(states) or None
 
 
 def _only(state: Any) -> Any:

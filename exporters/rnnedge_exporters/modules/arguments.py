@@ -57,8 +57,7 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
     if example_inputs is None:
         raise ExportError(
             f"{type(module).__name__}: expected example_inputs, a tuple of the arguments of its "
-            "forward or a dict by name, got none (on the command line: --input "
-            "x=float32[batch,time,40])"
+            f"forward or a dict by name, got none (on the command line: {example_options(module)})"
         )
     signature = inspect.signature(module.forward)
     example_inputs = _as_tensors(example_inputs, type(module).__name__)
@@ -71,7 +70,8 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
             bound = signature.bind(*example_inputs)
     except TypeError as error:
         raise ExportError(
-            f"example_inputs do not fit {type(module).__name__}.forward{signature}: {error}"
+            f"example_inputs do not fit {type(module).__name__}.forward{signature}: {error} (on "
+            f"the command line: {example_options(module)})"
         ) from None
     values: dict[str, Any] = {}
     for name, value in bound.arguments.items():
@@ -91,6 +91,36 @@ def bind(module: nn.Module, example_inputs: Any) -> Arguments:
             f"got none ({given}): torch.tensor(x) makes one"
         )
     return arguments
+
+
+def example_options(module: nn.Module) -> str:
+    """Return options of the command line that may describe the inputs of a module.
+
+    Args:
+        module: The module; the first layer in it shows how many features there are, or that the
+            inputs are ids.
+
+    Returns:
+        Such as `--input 'x=float32[batch,time,40]'`, one for each argument without a default.
+    """
+    kind = _first_input(module)
+    names = [
+        name
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    return " ".join(f"--input '{name}={kind}'" for name in names or ["x"])
+
+
+def _first_input(module: nn.Module) -> str:
+    for layer in module.modules():
+        if isinstance(layer, nn.Embedding):
+            return "int64[batch,time]"
+        for size in ("input_size", "in_features", "in_channels"):
+            if isinstance(getattr(layer, size, None), int):
+                return f"float32[batch,time,{getattr(layer, size)}]"
+    return "float32[batch,time,40]"
 
 
 def bind_by_name(module: nn.Module, tensors: Mapping[str, Tensor]) -> Arguments:

@@ -12,35 +12,22 @@ import torch
 from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_exporters.layers.recurrent import Recurrent
-from rnnedge_exporters.layers.weights import read_layer
-from rnnedge_exporters.lowerings.stacked_layers import add_layer
 from rnnedge_exporters.modules.axis_text import tidy
-from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.causal import CausalConv, keep_context
-from rnnedge_exporters.modules.constant_starts import Starts
+from rnnedge_exporters.modules.expansion import ExpandedCall, expand, replace_node
 from rnnedge_exporters.modules.graph_states import (
     check_pairs,
     input_behind_lengths,
-    letters,
-    name_state,
     origin,
 )
-from rnnedge_exporters.modules.loops.rolled import RolledLoop
-from rnnedge_exporters.modules.loops.scan import add_rolled_loop, loop_info
-from rnnedge_exporters.modules.own_cell import add_own_cell, own_cell_info
 from rnnedge_exporters.modules.packed_graph import PACKED_FORMS
 from rnnedge_exporters.modules.packing import DOMAIN
 from rnnedge_exporters.modules.streaming import tensor_nodes
 from rnnedge_exporters.modules.tracing import Traced
-from rnnedge_exporters.modules.translation import translate
 from rnnedge_exporters.onnx_model.graph_builder import (
-    FLOAT,
     MICROSOFT,
     GraphBuilder,
-    is_layer_output,
     uses_microsoft,
-    value,
 )
 from rnnedge_exporters.option_values import Storage
 from rnnedge_exporters.quantization.layer_plan import Choice, Written
@@ -64,21 +51,6 @@ class Assembled:
     layers: tuple[LayerInfo, ...]
     recurrent: tuple[Written | None, ...]
     hindrances: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call of a recurrent layer in the graph."""
-
-    path: str
-    name: str
-    info: LayerInfo
-    written: Written | None
-    may_be_lifted: bool
-    steps: Axis
-    rows: Axis
-    initial: list[ir.Value]
-    finals: list[ir.Value]
 
 
 def assemble(
@@ -112,16 +84,16 @@ def assemble(
         made.name = name  # as it is written: torch makes it lower-case, and an identifier
     _rename_axes(graph, traced.names)
     names = {node.name: 1 for node in graph if node.name}
-    calls: list[_Call] = []
+    calls: list[ExpandedCall] = []
     lengths: str | None = None
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type in PACKED_FORMS:
             builder = GraphBuilder(node.name or node.op_type, names)
-            _replace(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
+            replace_node(graph, node, builder, [PACKED_FORMS[node.op_type](builder, node)])
             continue
         lengths = lengths or input_behind_lengths(node, graph)
         calls.append(
-            _expand(graph, node, traced, calls, chosen, lift=lift, names=names, storage=storage)
+            expand(graph, node, traced, calls, chosen, lift=lift, names=names, storage=storage)
         )
     model.opset_imports.pop(DOMAIN, None)
     if uses_microsoft(graph):
@@ -158,7 +130,7 @@ def assemble(
     )
 
 
-def _hindered(graph: ir.Graph, calls: Sequence[_Call], traced: Traced) -> list[str]:
+def _hindered(graph: ir.Graph, calls: Sequence[ExpandedCall], traced: Traced) -> list[str]:
     """Return what keeps the states of layers from being lifted."""
     found = [
         f"{call.name or 'it'} starts from a state that the module computes"
@@ -193,7 +165,7 @@ def _name_outputs(graph: ir.Graph, traced: Traced) -> None:
             )
 
 
-def _lift_states(graph: ir.Graph, calls: Sequence[_Call]) -> list[StatePair]:
+def _lift_states(graph: ir.Graph, calls: Sequence[ExpandedCall]) -> list[StatePair]:
     """Make inputs and outputs of the states that start from zeros."""
     pairs = []
     lifted = [call for call in calls if call.may_be_lifted]
@@ -250,167 +222,9 @@ def with_own_names(made: Assembled, axes: Collection[tuple[str, int]]) -> Assemb
     return replace(made, interface=replace(made.interface, outputs=tuple(outputs)))
 
 
-def _expand(
-    graph: ir.Graph,
-    node: ir.Node,
-    traced: Traced,
-    calls: list[_Call],
-    chosen: Choice,
-    *,
-    lift: bool,
-    names: dict[str, int],
-    storage: Callable[[str], Storage],
-) -> _Call:
-    """Put the lowering of one recurrent layer in the place of its opaque node."""
-    number = node.attributes[LAYER].as_int()
-    path, layer = list(traced.capture.layers.items())[number]
-    if isinstance(layer, RolledLoop):
-        return _expand_loop(graph, node, path, layer, lift=lift, names=names)
-    inputs = list(node.inputs)
-    x = _given(inputs.pop(0))
-    lengths = _given(inputs.pop(0)) if node.attributes[LENGTHS_GIVEN].as_int() else None
-    states = [_given(state) for state in inputs]
-    earlier = sum(call.path == path for call in calls)
-    name = f"{path}.call{earlier}" if earlier else path
-    starts = Starts(states)
-    if starts.may_be_lifted:
-        sizes = [_fixed_sizes(made) for made in node.outputs[1:]]
-        states = [
-            value(name_state(name, letter), FLOAT, [rows, batch, size])
-            for letter, (rows, batch, size) in zip(letters(len(sizes)), sizes, strict=True)
-        ]
-    batch_first = bool(node.attributes["batch_first"].as_int())
-    builder = GraphBuilder(
-        name, names, storage(path), _outer_axes(x, batch_first=batch_first, name=name)
-    )
-    initial: tuple[ir.Value, ...] | None = tuple(starts.given) or None
-    flags: list[ir.Value] = []
-    if starts.may_be_lifted:
-        initial = None if starts.zeros else initial
-        if lift:
-            axes = [1] * len(states)
-            initial, flags = starts.lifted(builder, name, states, axes, sizes[0][1])
-    written = None
-    if isinstance(layer, Recurrent):
-        features = node.attributes["features"].as_int()
-        info = own_cell_info(layer, name, features)
-        output, finals = add_own_cell(
-            builder, layer, features, translate, x, lengths=lengths, initial=initial
-        )
-    else:
-        read = replace(
-            read_layer(layer, path, traced.capture.weights.get(path)),
-            batch_first=batch_first,
-            follows=is_layer_output(x),
-        )
-        written = chosen(read, lengths=lengths is not None)
-        info = replace(read.info(written.lowering, written.reason), name=name)
-        builder.storage = written.storage
-        output, finals = add_layer(
-            builder, written.layer, written.lowering, x, lengths=lengths, initial=initial
-        )
-    _replace(graph, node, builder, [output, *finals])
-    lifted = starts.may_be_lifted
-    states, last = [*states, *flags[:1]], [*finals, *flags[1:]]
-    return _Call(path, name, info, written, lifted, *_tidied(builder), states, last)
-
-
-def _expand_loop(
-    graph: ir.Graph,
-    node: ir.Node,
-    path: str,
-    loop: RolledLoop,
-    *,
-    lift: bool,
-    names: dict[str, int],
-) -> _Call:
-    """Put a `Scan` in the place of the opaque node of a loop."""
-    given = [_given(made) for made in node.inputs]
-    count = loop.shape.states
-    name = path if loop.shape.label is None else loop.shape.label
-    rows = [axis for axis in loop.shape.batch[:count] if axis is not None]
-    starts = Starts(given[:count], have_rows=len(rows) == count)
-    initial = given[:count]
-    flags: list[ir.Value] = []
-    if starts.may_be_lifted:
-        called = loop.shape.names or letters(count)
-        initial = [
-            value(name_state(name, letter), _dtype(state), _tidied_axes(state))
-            for letter, state in zip(called, given[:count], strict=True)
-        ]
-    builder = GraphBuilder(path, names, axes=_axes_of_loop(loop, given))
-    begun: Sequence[ir.Value] = given[:count]
-    if lift and starts.may_be_lifted:
-        batch = _tidied_axes(given[0])[rows[0]] if rows else 1
-        begun, flags = starts.lifted(builder, name, initial, rows, batch)
-    made = add_rolled_loop(builder, loop, translate, [*begun, *given[count:]])
-    info = loop_info(loop, name, given)
-    _replace(graph, node, builder, [*made])
-    lifted = starts.may_be_lifted
-    before, after = [*initial, *flags[:1]], [*made[:count], *flags[1:]]
-    return _Call(path, name, info, None, lifted, *_tidied(builder), before, after)
-
-
-def _axes_of_loop(loop: RolledLoop, given: list[ir.Value]) -> tuple[Axis, Axis]:
-    """Return time and batch of what a loop is called with."""
-    time = _tidied_axes(given[loop.shape.states])[0]
-    for number, (made, axis) in enumerate(zip(given, loop.shape.batch, strict=True)):
-        if axis is not None:
-            return time, _tidied_axes(made)[axis + loop.is_scanned(number)]
-    return time, 1  # no axis of rows is open
-
-
-def _dtype(made: ir.Value) -> ir.DataType:
-    if made.dtype is None:
-        raise ExportError(f"{made.name}: torch.export gave it no type")
-    return made.dtype
-
-
-def _tidied_axes(made: ir.Value) -> list[Axis]:
-    sizes = made.shape or ()
-    return [size if isinstance(size, int) else tidy(str(size.value)) for size in sizes]
-
-
-def _outer_axes(x: ir.Value, *, batch_first: bool, name: str) -> tuple[Axis, Axis]:
-    """Return time and batch of a layer's input [time, batch, features], or batch first."""
-    sizes: list[Axis] = []
-    for size, kind in zip(x.shape or (None, None), ("time", "batch"), strict=False):
-        plain = size if isinstance(size, int) else None if size is None else size.value
-        sizes.append(f"{name}/{kind}" if plain is None else plain)
-    return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
-
-
-def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
-    time, batch = (a if isinstance(a, int) else tidy(a) for a in (builder.time, builder.batch))
-    return time, batch
-
-
-def _replace(graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]) -> None:
-    """Put what `builder` holds in the place of `node`."""
-    graph.insert_before(node, builder.nodes)
-    for constant in builder.initializers.values():
-        graph.register_initializer(constant)
-    for old, new in zip(node.outputs, made, strict=True):
-        new.type, new.shape = old.type, old.shape
-    ir.convenience.replace_all_uses_with(node.outputs, made, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-
-
-def _fixed_sizes(state: ir.Value) -> tuple[int, int | str, int]:
-    """Return the axes of a state [rows, batch, size]; a module without batches has a batch of 1."""
-    rows, batch, size = state.shape or (None, None, None)
-    if not isinstance(rows, int) or not isinstance(size, int):
-        raise ExportError(f"{state.name}: expected a state of fixed sizes, got {state.shape}")
-    return rows, batch if isinstance(batch, int) else tidy(str(batch)), size
-
-
-def _given(inner: ir.Value | None) -> ir.Value:
-    if inner is None:
-        raise ExportError("torch.export lost an input of a recurrent layer")
-    return inner
-
-
-def _pairs(graph: ir.Graph, calls: list[_Call], told: Mapping[str, str] | None) -> list[StatePair]:
+def _pairs(
+    graph: ir.Graph, calls: list[ExpandedCall], told: Mapping[str, str] | None
+) -> list[StatePair]:
     """Pair the states that the module itself takes and gives."""
     inputs = {made.name or "" for made in graph.inputs}
     outputs = {made.name or "" for made in graph.outputs}

@@ -136,7 +136,7 @@ def build_module_graph(
         made = with_own_names(made, lifting.trial.misnamed)
     notes += lifting.notes
     notes += _refused_notes(lifting.trial)
-    notes += _notes_on_axes(traced)
+    notes += _notes_on_axes(traced, dynamic_axes)
     notes += _notes_on_states(kept, lifting, states)
     graph = _converted(made, options.opset)
     report = [
@@ -162,10 +162,13 @@ def build_module_graph(
     return ExportedGraph(graph, contract, tuple(notes), tuple(report), lifting.trial)
 
 
-def _notes_on_axes(traced: Traced) -> list[str]:
+def _notes_on_axes(traced: Traced, dynamic_axes: DynamicAxes | None) -> list[str]:
     notes = []
     if any(size == 1 for size in traced.capture.batch if isinstance(size, int)):
-        notes.append("the batch is fixed to 1, the only one that the module runs at")
+        why = "the only one that the module runs at"
+        if dynamic_axes is not None:
+            why = "since dynamic_axes (--input) does not name its axis"
+        notes.append(f"the batch is fixed to 1, {why}")
     return notes + [
         f"axis {axis} of {name} is fixed to {size}, and need not be: dynamic_axes="
         f"{{{name!r}: {{{axis}: 'a_name'}}, ...}} opens it"

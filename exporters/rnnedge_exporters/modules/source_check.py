@@ -129,7 +129,7 @@ def no_recurrence(
         return LoopError(
             f"{name} runs no recurrent layer, but a Python loop ({loop}), an axis that "
             "dynamic_axes leaves fixed: name it there, as {'x': {0: 'batch', 1: 'time'}}, or in "
-            "--input x=float32[batch,time,8], and the loop becomes a Scan"
+            "--input 'x=float32[batch,time,8]', and the loop becomes a Scan"
         )
     if loop:
         return LoopError(

@@ -25,7 +25,7 @@ from rnnedge_exporters.modules.axis_names import (
     names_of_longest,
 )
 from rnnedge_exporters.modules.call_structure import forward_of_tensors
-from rnnedge_exporters.modules.capture import Capture, captured
+from rnnedge_exporters.modules.capture import Capture
 from rnnedge_exporters.modules.example import (
     DynamicAxes,
     check_dynamic_axes,
@@ -40,6 +40,7 @@ from rnnedge_exporters.modules.frozen_sizes import (
     refuse_hidden_counts,
     refuse_limits,
 )
+from rnnedge_exporters.modules.opaque_nodes import captured
 from rnnedge_exporters.modules.source_lines import noting_guards, told_line
 from rnnedge_exporters.modules.symbols import input_symbols
 from rnnedge_exporters.modules.traced_forward import traced_forward

@@ -129,14 +129,7 @@ class ChildProcess:
         # Nothing is buffered: a forked copy of this process must not write what is left to write.
         self._stderr = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed in close()
         try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-c", self._code],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            )
+            self._child = start_python(self._code, self._stderr)
         except OSError as error:
             self._stderr.close()
             raise EngineError(f"no process to run the model in can be started: {error}") from error
@@ -207,6 +200,18 @@ class ChildOwner:
     def close(self) -> None:
         """End the child; a later request starts another."""
         self._process.close()
+
+
+def start_python(code: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start an interpreter that runs `code`, with unbuffered pipes to it and from it."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
 
 
 class _Deadline:

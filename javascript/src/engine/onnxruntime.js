@@ -12,13 +12,45 @@ import { Tensor } from "../tensor.js";
 /** @typedef {import("./engine.js").EngineOptions} EngineOptions */
 /** @typedef {import("../model-source.js").ModelSource} ModelSource */
 /**
- * The part of ONNX Runtime's JavaScript library that is used.
+ * What is used of ONNX Runtime's JavaScript library. It is spelt here, so that the types of an
+ * application without that library are whole.
  *
- * @typedef {Pick<typeof import("onnxruntime-common"), "InferenceSession" | "Tensor"> &
- *   { readonly env?: { readonly wasm?: { numThreads?: number | undefined } } }} Library
+ * @typedef {object} Library
+ * @property {OrtSessions} InferenceSession
+ * @property {new (type: any, data: any, shape?: any) => OrtTensor} Tensor
+ * @property {{ readonly wasm?: { numThreads?: number | undefined } }} [env]
  */
-/** @typedef {import("onnxruntime-common").InferenceSession} InferenceSession */
-/** @typedef {import("onnxruntime-common").Tensor} OrtTensor */
+/**
+ * @typedef {object} OrtOptions
+ * @property {0 | 4} [logSeverityLevel]
+ * @property {number} [intraOpNumThreads]
+ * @property {readonly "webgpu"[]} [executionProviders]
+ */
+/**
+ * @typedef {{ readonly type: string, readonly data: unknown, readonly dims: readonly number[] }}
+ *   OrtTensor
+ */
+/** @typedef {{ readonly [name: string]: OrtTensor }} OrtTensors */
+/**
+ * @typedef {{
+ *   create(path: string, options?: OrtOptions): Promise<OrtSession>,
+ *   create(bytes: Uint8Array, options?: OrtOptions): Promise<OrtSession>,
+ * }} OrtSessions
+ */
+/**
+ * @typedef {{
+ *   readonly inputNames: readonly string[],
+ *   readonly outputNames: readonly string[],
+ *   readonly inputMetadata?: readonly ValueMetadata[],
+ *   readonly outputMetadata?: readonly ValueMetadata[],
+ *   run(feeds: any, outputs: readonly string[]): Promise<OrtTensors>,
+ *   release(): Promise<void>,
+ * }} OrtSession
+ */
+/**
+ * @typedef {{ readonly isTensor: false } | { readonly isTensor: true, readonly type: string,
+ *   readonly shape: readonly (number | string)[] }} ValueMetadata
+ */
 
 /**
  * ONNX Runtime logs what is fatal alone: its errors are raised too, and are part of ours.
@@ -52,7 +84,7 @@ class OnnxRuntimeEngine {
 
   /**
    * @param {Library} library
-   * @param {InferenceSession} session
+   * @param {OrtSession} session
    * @param {string} name
    * @param {EngineOptions} options
    */
@@ -93,7 +125,7 @@ class OnnxRuntimeEngine {
  * @param {Library} library
  * @param {ModelSource} source
  * @param {EngineOptions} options
- * @returns {Promise<InferenceSession>}
+ * @returns {Promise<OrtSession>}
  */
 async function openInferenceSession(library, source, options) {
   if (options.device === "webgpu") await checkWebGpu();
@@ -132,7 +164,7 @@ async function checkWebGpu() {
 
 /**
  * @param {EngineOptions} options
- * @returns {import("onnxruntime-common").InferenceSession.SessionOptions}
+ * @returns {OrtOptions}
  */
 function settingsOf({ device, threads }) {
   return {
@@ -144,7 +176,7 @@ function settingsOf({ device, threads }) {
 
 /**
  * @param {string} name
- * @param {import("onnxruntime-common").InferenceSession.ValueMetadata | undefined} metadata
+ * @param {ValueMetadata | undefined} metadata
  */
 function specOf(name, metadata) {
   if (metadata?.isTensor !== true) return new TensorSpec(name, "", []);
@@ -156,8 +188,7 @@ function specOf(name, metadata) {
  * @param {Tensor} tensor
  */
 function ortTensor(library, tensor) {
-  const data = /** @type {never} */ (tensor.data);
-  return new library.Tensor(/** @type {never} */ (tensor.dtype), data, tensor.shape);
+  return new library.Tensor(tensor.dtype, tensor.data, tensor.shape);
 }
 
 /** @param {OrtTensor} result */

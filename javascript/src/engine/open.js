@@ -96,7 +96,8 @@ function wasmCan({ device, threads }) {
 function withRefusal(error, refused) {
   if (refused === undefined || refused === error) return error;
   const library = node === undefined ? "onnxruntime-web" : "onnxruntime-node";
-  const command = `npm install ${library}, since ${refused.message}`;
+  const passed = node === undefined ? " and pass engine: onnxruntime(ort)" : "";
+  const command = `npm install ${library}${passed}, since ${refused.message}`;
   return new MissingPackageError("engine: 'auto'", library, command, { cause: error });
 }
 

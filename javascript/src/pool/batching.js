@@ -3,9 +3,10 @@
 import { byName } from "../binding.js";
 import { BATCH, TIME } from "../contract.js";
 import { InputError } from "../errors.js";
+import { inputTensor } from "../input-tensor.js";
 import { checkFinite, silence } from "../streaming/silence-and-nan.js";
 import { only } from "../streaming/step-output.js";
-import { Tensor, asTensor, product } from "../tensor.js";
+import { Tensor, product } from "../tensor.js";
 
 /** @typedef {import("../binding.js").Tensors} Tensors */
 /** @typedef {import("../binding.js").Values} Values */
@@ -263,7 +264,7 @@ function frameAxes(spec, rank) {
  * @param {unknown} value
  */
 function fitting(spec, value) {
-  const tensor = asTensor(spec.name, value, InputError);
+  const tensor = inputTensor(spec, value, InputError);
   const axes = frameAxes(spec, tensor.shape.length);
   const fits =
     tensor.dtype === spec.dtype &&

@@ -2,6 +2,7 @@
 
 import { BATCH } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
+import { checkOptions, wholeNumber } from "../options.js";
 import { takeConstants } from "../streaming/constant-inputs.js";
 import { FLUSHED_EVERY, flushTiny } from "../streaming/silence-and-nan.js";
 import { typeName } from "../tensor.js";
@@ -56,7 +57,9 @@ export class StreamPool {
    * @param {Session} session The opened model.
    * @param {PoolOptions} [options]
    */
-  constructor(session, { capacity = 1024, maxDelayMs = 2, maxWaiting = 1024, constants } = {}) {
+  constructor(session, options = {}) {
+    checkOptions("pool", options, ["capacity", "maxDelayMs", "maxWaiting", "constants"]);
+    const { capacity = 1024, maxDelayMs = 2, maxWaiting = 1024, constants } = options;
     checkNumbers({ capacity, maxWaiting }, maxDelayMs);
     session.checkStreamable();
     const face = session.interface;
@@ -284,11 +287,7 @@ export class StreamPool {
  * @param {number} maxDelayMs
  */
 function checkNumbers(counts, maxDelayMs) {
-  for (const [name, number] of Object.entries(counts)) {
-    if (!Number.isInteger(number) || number < 1) {
-      throw new InputError(`${name}: expected an integer of 1 or more, got ${String(number)}`);
-    }
-  }
+  for (const [name, number] of Object.entries(counts)) wholeNumber(name, number);
   if (!(Number.isFinite(maxDelayMs) && maxDelayMs >= 0)) {
     throw new InputError(`maxDelayMs: expected 0 or more, got ${String(maxDelayMs)}`);
   }

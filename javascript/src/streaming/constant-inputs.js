@@ -2,9 +2,8 @@
 
 import { bound, collected, isMapping } from "../binding.js";
 import { TIME } from "../contract.js";
-import { dtypeOf } from "../dtypes.js";
 import { InputError } from "../errors.js";
-import { asTensor, numberAt, typeName } from "../tensor.js";
+import { typeName } from "../tensor.js";
 import { checkFinite } from "./silence-and-nan.js";
 
 /** @typedef {import("../binding.js").Sizes} Sizes */
@@ -12,7 +11,6 @@ import { checkFinite } from "./silence-and-nan.js";
 /** @typedef {import("../binding.js").Values} Values */
 /** @typedef {import("../contract.js").Interface} Interface */
 /** @typedef {import("../contract.js").TensorSpec} TensorSpec */
-/** @typedef {import("../tensor.js").TensorLike} TensorLike */
 
 /**
  * Check constants and copy them, so that later changes by the caller have no effect.
@@ -35,7 +33,7 @@ export function takeConstants(face, constants, sizes) {
   const known = new Map(sizes);
   const given = Object.keys(constants).map((name) => constantSpec(specs, name));
   const taken = collected(given, (spec) => {
-    const tensor = bound(spec, ofItsDtype(spec, constants[spec.name]), known, InputError);
+    const tensor = bound(spec, constants[spec.name], known, InputError);
     checkFinite(spec, tensor);
     return tensor.copy();
   });
@@ -61,23 +59,4 @@ function constantSpec(specs, name) {
     throw new InputError(`constants: ${spec} has a ${TIME} axis: pass it with each frame`);
   }
   return spec;
-}
-
-/**
- * Return a number in the dtype of its input; other values as they are.
- *
- * @param {TensorSpec} spec
- * @param {TensorLike | undefined} value
- */
-function ofItsDtype(spec, value) {
-  if (!["number", "bigint", "boolean"].includes(typeof value)) return value;
-  const number = asTensor(spec.name, value, InputError);
-  const dtype = dtypeOf(spec.dtype);
-  const order = ["b", "u", "i", "f"];
-  if (dtype === undefined) return number;
-  const whole = order.indexOf(dtypeOf(number.dtype)?.kind ?? "") <= order.indexOf("i");
-  if (dtype.kind === "f") return number.astype(spec.dtype);
-  if (!whole || dtype.kind === "b") return number;
-  const converted = number.astype(spec.dtype);
-  return numberAt(converted, 0) === numberAt(number, 0) ? converted : number;
 }

@@ -3,7 +3,7 @@
 import { byName } from "../binding.js";
 import { BATCH, TIME } from "../contract.js";
 import { InputError } from "../errors.js";
-import { asTensor } from "../tensor.js";
+import { inputTensor } from "../input-tensor.js";
 
 /** @typedef {import("../binding.js").Tensors} Tensors */
 /** @typedef {import("../binding.js").Values} Values */
@@ -28,7 +28,7 @@ export function withBatch(inputs, frame) {
   for (const spec of inputs) {
     const value = given[spec.name];
     if (value === undefined || ArrayBuffer.isView(value)) return undefined;
-    const row = asTensor(spec.name, value, InputError);
+    const row = inputTensor(spec, value, InputError);
     if (!isRow(spec, row)) return undefined;
     rows[spec.name] = row.reshape(row.shape.toSpliced(placeOf(spec), 0, 1));
   }

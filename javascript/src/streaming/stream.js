@@ -3,7 +3,9 @@
 import { EXCHANGED, byName } from "../binding.js";
 import { BATCH, TIME } from "../contract.js";
 import { InputError, StateError, StreamError } from "../errors.js";
-import { asTensor, product } from "../tensor.js";
+import { inputTensor } from "../input-tensor.js";
+import { checkOptions, wholeNumber } from "../options.js";
+import { product } from "../tensor.js";
 import { takeConstants } from "./constant-inputs.js";
 import { withBatch, withoutBatch } from "./one-row.js";
 import { QuickSteps } from "./quick-steps.js";
@@ -48,10 +50,9 @@ export class Stream {
    * @param {Session} session The opened model.
    * @param {StreamOptions} [options]
    */
-  constructor(session, { batch = 1, constants } = {}) {
-    if (!Number.isInteger(batch) || batch < 1) {
-      throw new InputError(`batch: expected an integer of 1 or more, got ${String(batch)}`);
-    }
+  constructor(session, options = {}) {
+    const { batch = 1, constants } = checkOptions("stream", options, ["batch", "constants"]);
+    wholeNumber("batch", batch);
     session.checkStreamable();
     this.#session = session;
     this.#batch = batch;
@@ -144,7 +145,8 @@ export class Stream {
    * @returns {Promise<Uint8Array>} The content of the file.
    * @throws {WriteError} If the file must not or cannot be written.
    */
-  async save(path, { force = false } = {}) {
+  async save(path, options = {}) {
+    const { force = false } = checkOptions("save", options, ["force"]);
     return writeState(path, this.#session, this.state, { force });
   }
 
@@ -256,7 +258,7 @@ export class Stream {
     let single = false;
     for (const spec of this.#inputs) {
       if (!Object.hasOwn(given, spec.name)) continue; // `Session.run` says what is missing
-      let value = this.#framed(spec, asTensor(spec.name, given[spec.name], InputError), given);
+      let value = this.#framed(spec, inputTensor(spec, given[spec.name], InputError), given);
       if (spec.axes.includes(TIME) && value.shape.length < spec.axes.length) {
         checkFrame(spec, value, this.#batch);
         value = value.reshape(value.shape.toSpliced(spec.axes.indexOf(TIME), 0, 1));

@@ -5,7 +5,7 @@
  */
 
 import { EngineError, oneLine } from "../errors.js";
-import { readPlace } from "../files.js";
+import { MODULE } from "./module.js";
 
 /**
  * What the module exports.
@@ -26,8 +26,6 @@ import { readPlace } from "../files.js";
  * @property {() => number} failed_value
  */
 
-const GZIP = [0x1f, 0x8b];
-
 /** @type {Promise<WebAssembly.Module> | undefined} */
 let compiled;
 
@@ -42,14 +40,11 @@ async function compile() {
   }
 }
 
-/** Return the module's bytes, unpacked where the server has not done it already. */
+/** Return the module's bytes, unpacked. */
 async function readModule() {
-  const url = new URL("rnnedge.wasm.gz", import.meta.url);
-  const [, content] = await readPlace(url, "rnnedge.wasm.gz", EngineError);
-  const bytes = /** @type {Uint8Array<ArrayBuffer>} */ (content);
-  if (bytes[0] !== GZIP[0] || bytes[1] !== GZIP[1]) return bytes;
-  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(unpacked).arrayBuffer());
+  const packed = Uint8Array.from(atob(MODULE), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unpacked).arrayBuffer();
 }
 
 export class Kernels {

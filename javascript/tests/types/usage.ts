@@ -15,7 +15,7 @@ const hidden: number | undefined = contract.layers[0]?.hidden_size;
 
 const x = new Tensor("float32", new Float32Array(hidden ?? 0), [1, 1, 10]);
 const result: RunResult = await session.run(x, { lengths: [3], state: null });
-const next = await session.run({ input: x, ids: Tensor.from([[1, 2]], "int64") }, result);
+const next = await session.run({ input: x, ids: [[1, 2]] }, { state: result.state });
 const values: Float32Array | undefined =
   next.output.data instanceof Float32Array ? next.output.data : undefined;
 

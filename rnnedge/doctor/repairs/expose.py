@@ -27,7 +27,8 @@ from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import drop_unused
 from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
-from rnnedge_runtime.contract import BATCH, TIME
+from rnnedge_runtime.chunking import cut, join, pieces
+from rnnedge_runtime.contract import BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,26 +190,20 @@ def _same_in_chunks(subject: Subject, behaviour: Behaviour, states: _States, pat
     whole = subject.sandbox.run(path, feeds | start)
     if not whole.ok:
         raise NotMendedError(f"at {sizes} the new file is refused: {whole.trouble}")
-    state, pieces = dict(start), []
+    state, answers = dict(start), []
     axes = {spec.name: spec.axes for spec in subject.roles.inputs}
-    for begin, end in ((0, 3), (3, 4), (4, sizes.time)):
-        cut = slice(begin, end)
-        piece = {
-            name: value[tuple(cut if axis == TIME else slice(None) for axis in axes[name])]
-            for name, value in feeds.items()
-        }
+    for piece in pieces((3, 1, sizes.time - 4)):
+        chunk = cut(feeds, axes, piece)
+        steps = piece.stop - piece.start
         for name in subject.roles.lengths:
-            piece[name] = np.full_like(feeds[name], end - begin)
-        answer = subject.sandbox.run(path, piece | state)
+            chunk[name] = np.full_like(feeds[name], steps)
+        answer = subject.sandbox.run(path, chunk | state)
         if not answer.ok:
-            raise NotMendedError(f"a chunk of {end - begin} steps is refused: {answer.trouble}")
+            raise NotMendedError(f"a chunk of {steps} steps is refused: {answer.trouble}")
         state = {each.input: answer.outputs[each.output] for each in states}
-        pieces.append(answer.outputs)
-    joined = dict(pieces[-1])
+        answers.append(answer.outputs)
     try:
-        for name, own in behaviour.output_axes.items():
-            if TIME in own:
-                joined[name] = np.concatenate([p[name] for p in pieces], own.index(TIME))
+        joined = join(answers, behaviour.output_axes)
         error = difference(whole.outputs, joined, whole.outputs)
     except (NotMendedError, ValueError) as reason:  # numpy joins no pieces of other widths
         raise NotMendedError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rnnedge.parity.coverage.found import Coverage, GraphCoverage, TableCoverage
 from rnnedge.parity.coverage.wanted import find_wanted
 from rnnedge.parity.coverage.watched import Mark, Watched, watch
-from rnnedge.parity.runners import Runs
+from rnnedge.parity.model_runner import Runs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.errors import RnnEdgeError

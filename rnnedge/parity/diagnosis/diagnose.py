@@ -23,7 +23,7 @@ from rnnedge.parity.diagnosis.explain import Explanation, explain
 from rnnedge.parity.diagnosis.frozen import Frozen, accepted_cases, frozen_axis
 from rnnedge.parity.diagnosis.probe import Inside, look_inside, with_every_output
 from rnnedge.parity.diagnosis.smallest import smallest_failing
-from rnnedge.parity.report import Curve, Diagnosis
+from rnnedge.parity.results import Curve, Diagnosis
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.onnx_model.nodes import RANDOM, all_nodes, label

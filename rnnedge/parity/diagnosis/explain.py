@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from rnnedge.parity.cases import Inputs
+from rnnedge.parity.cases import Inputs, Outputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.diagnosis.budget import Budget
 from rnnedge.parity.diagnosis.mistake import Mistake
 from rnnedge.parity.diagnosis.mistakes import mistakes
-from rnnedge.parity.runners import ModuleRunner, Outputs
+from rnnedge.parity.module_runner import ModuleRunner
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers

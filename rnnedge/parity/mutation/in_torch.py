@@ -11,11 +11,11 @@ from torch import nn
 from rnnedge.errors import RefusedError
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance, compare, widest_product
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.rounding.matched_weights import Held, hold
 from rnnedge.parity.rounding.rounding_report import read_stored_weights
 from rnnedge.parity.rounding.widened import compare_unrounded
-from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import EngineName

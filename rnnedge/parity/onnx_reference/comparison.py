@@ -15,7 +15,7 @@ from rnnedge.parity.onnx_reference.interface_matching import NamedFile
 from rnnedge.parity.onnx_reference.model_under_test import OpenedFile, Values
 from rnnedge.parity.onnx_reference.numpy_operators import Array, Nudge, Product, to_nearest
 from rnnedge.parity.onnx_reference.reference import Cut, Reference
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.results import CaseResult
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
 from rnnedge_runtime.contract import TIME, Interface
 from rnnedge_runtime.errors import RnnEdgeError

@@ -19,7 +19,7 @@ from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, errors_of
 from rnnedge.parity.onnx_reference.interface_matching import NamedFile
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
-from rnnedge.parity.report import UNKNOWN, CaseResult, Diagnosis
+from rnnedge.parity.results import UNKNOWN, CaseResult, Diagnosis
 from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, B
 from rnnedge_exporters.onnx_model.serialize import serialize_model

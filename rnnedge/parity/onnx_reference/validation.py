@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rnnedge.errors import ModelError, TimeLimitError
-from rnnedge.parity.cases import Case, Inputs, further_cases
+from rnnedge.parity.cases import Case, further_cases
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.compare import Tolerance, error_over_time, summarize
 from rnnedge.parity.coverage.found import Coverage
 from rnnedge.parity.coverage.measured import measure, watch_file
-from rnnedge.parity.coverage.wanted import Wanted
 from rnnedge.parity.coverage.watched import Watched
 from rnnedge.parity.evidence import gather, now
 from rnnedge.parity.machine import engine_version, machine
 from rnnedge.parity.mutation.found import attack
-from rnnedge.parity.onnx_reference.cases import cases_for, inputs_of
+from rnnedge.parity.onnx_reference.cases import cases_for
 from rnnedge.parity.onnx_reference.comparison import Comparison
+from rnnedge.parity.onnx_reference.file_proof import FileProof
 from rnnedge.parity.onnx_reference.interface_matching import Match, NamedFile, match
 from rnnedge.parity.onnx_reference.model_under_test import Array, OpenedFile
 from rnnedge.parity.onnx_reference.reference import Reference, make_reference
-from rnnedge.parity.report import UNKNOWN, CaseResult, ComparedWith, Report
-from rnnedge.parity.rounding.cost import CostMeter, Rounding, scores_of
+from rnnedge.parity.onnx_reference.sweep import Sweep, endless
+from rnnedge.parity.report import ComparedWith, Report
+from rnnedge.parity.results import UNKNOWN
+from rnnedge.parity.rounding.cost import CostMeter, Rounding
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_exporters.threads import threads_for
-from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
+from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
+from rnnedge_runtime.errors import InputError
 
 _OPEN = 100
 """Models that stay open: both files, and what is made of the original."""
 _QUICK = ((1, 1), (1, 3), (7, 3))
-_CRASHES = 3
-"""Crashes, each of which costs a new process, after which a sweep ends."""
 
 
 def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
@@ -103,7 +103,7 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         compare = partial(Comparison, sandbox, reference, named, tolerance)
         watched = watch_file(model)
         wanted = watched.wanted.renamed(same.inputs)
-        sweep = _Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
+        sweep = Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         coverage = _coverage(sandbox, named, watched, sweep.collected)
         if not coverage.full and wanted:
@@ -184,14 +184,7 @@ def _interface(original: OpenedFile) -> Interface:
     except InputError as error:
         raise ModelError(f"{original.name}: {error}") from error
     except TimeLimitError as error:
-        raise _endless(original, error, Case(7, 3)) from error
-
-
-def _endless(original: OpenedFile, error: TimeLimitError, case: Case) -> ModelError:
-    return ModelError(
-        f"{original.name}: expected an original that answers, but at {case} {error}: give a longer "
-        "time limit, or another file"
-    )
+        raise endless(original, error, Case(7, 3)) from error
 
 
 def _cases(interface: Interface, same: Match, *, quick: bool) -> list[list[Case]]:
@@ -206,159 +199,6 @@ def _cases(interface: Interface, same: Match, *, quick: bool) -> list[list[Case]
         few = [[c for c in cases if (c.time, c.batch) in _QUICK] for cases in sweeps]
         sweeps = [some or cases[:1] for some, cases in zip(few, sweeps, strict=True)]
     return sweeps
-
-
-@dataclass
-class _Sweep:
-    """Runs cases, and keeps what was found.
-
-    Attributes:
-        original: What decides which cases there are: those that it takes.
-        compare: Makes what runs a case on the file, for the outputs that are seen.
-        interface: What both take; its outputs get the axes that they are seen to have.
-        scores: Whether the outputs are scores.
-        wanted: What the graph of the file asks of its inputs.
-        collected: What both answered.
-        results: How each output and layer compares in each case.
-        meter: How far the file is from the original as it is.
-        comparison: Runs a case on the file; None before the first.
-        notes: What a reader should know.
-        expected: What the original answers in each case.
-    """
-
-    original: OpenedFile
-    compare: Callable[[Interface], Comparison]
-    interface: Interface
-    scores: bool
-    wanted: Wanted
-    collected: list[Answers] = field(default_factory=list)
-    results: list[CaseResult] = field(default_factory=list)
-    meter: CostMeter | None = None
-    comparison: Comparison | None = None
-    notes: list[str] = field(default_factory=list)
-    expected: dict[Case, Mapping[str, Array]] = field(default_factory=dict)
-
-    def run(
-        self,
-        sweeps: Sequence[Sequence[Case]],
-        largest: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        """Run the first sweep of which the original takes a case.
-
-        Raises:
-            ModelError: When it takes none.
-        """
-        refused: dict[Case, str] = {}
-        for cases in sweeps:
-            for number, case in enumerate(cases, 1):
-                inputs = inputs_of(self.interface, case, largest, self.wanted, self.original.values)
-                expected = self._expected(case, inputs, refused)
-                if expected is not None:
-                    self._compare(case, inputs, expected)
-                if progress:
-                    progress(number, len(cases))
-                fatal = [answers.crash for answers in self.collected if answers.crash]
-                if len(fatal) == _CRASHES or "never ends" in fatal:
-                    self.notes.append(f"stopped after case {number} of {len(cases)}: {fatal[-1]}")
-                    break
-            if self.collected:
-                break
-        else:
-            case, why = next(iter(refused.items()))
-            raise ModelError(
-                f"{self.original.name}: expected an original that takes one of {len(refused)} "
-                f"cases, got a refusal of all; at {case}: {why}"
-            )
-        self.notes += [
-            f"the original itself refuses {len(refused)} cases, such as {case}"
-            for case in list(refused)[:1]
-        ]
-
-    def more(self, cases: Sequence[Case], largest: int) -> None:
-        """Run further cases, without those that the original refuses, up to a crash."""
-        for case in cases:
-            if any(answers.crash for answers in self.collected):
-                break
-            inputs = inputs_of(self.interface, case, largest, self.wanted, self.original.values)
-            try:
-                expected = self._expected(case, inputs, {})
-            except ModelError:  # it never ends at that
-                break
-            if expected is not None:
-                self._compare(case, inputs, expected)
-
-    def _expected(
-        self, case: Case, inputs: Inputs, refused: dict[Case, str]
-    ) -> dict[str, Array] | None:
-        try:
-            answers = self.original.run(inputs)
-        except TimeLimitError as error:
-            raise _endless(self.original, error, case) from error
-        except EngineError as error:
-            refused[case] = str(error)
-            return None
-        names = [spec.name for spec in self.interface.outputs]
-        return {name: answers[name] for name in names}
-
-    def _compare(self, case: Case, inputs: Inputs, expected: Mapping[str, Array]) -> None:
-        if self.comparison is None or self.meter is None:
-            seen = [_seen(spec, expected[spec.name]) for spec in self.interface.outputs]
-            self.interface = replace(self.interface, outputs=tuple(seen))
-            told = scores_of(self.interface, bare=False, told=self.scores)
-            self.meter = CostMeter(self.interface, told)
-            self.comparison = self.compare(self.interface)
-        answers, results = self.comparison.run(case, inputs, expected)
-        self.expected[case] = expected
-        self.collected.append(answers)
-        self.results += results
-        if case.values == "normal" and answers.model is not None:
-            self.meter.add(str(case), dict(expected), None, answers.model)
-
-
-@dataclass(frozen=True, slots=True)
-class FileProof:
-    """A proof that passed, to be made again of other files.
-
-    Attributes:
-        sandbox: Where files run.
-        against: The original.
-        match: What the inputs and outputs of the files are called.
-        reference: What the first file was compared with.
-        sweep: What was run.
-        tolerance: What counts as equal.
-    """
-
-    sandbox: Sandbox
-    against: Path
-    match: Match
-    reference: Reference
-    sweep: _Sweep
-    tolerance: Tolerance
-
-    def fails(self, path: str) -> bool:
-        """Whether the file at a path is refused, or answers something else in a case."""
-        try:
-            file = NamedFile(OpenedFile(self.sandbox, path), self.match)
-            reference = self.reference
-            if reference.dtypes:  # the reference holds what the file does
-                reference = make_reference(self.against, Path(path))
-            interface = self.sweep.interface
-            comparison = Comparison(self.sandbox, reference, file, self.tolerance, interface)
-        except RnnEdgeError:
-            return True
-        for answers in sorted(self.sweep.collected, key=lambda a: a.case.time * a.case.batch):
-            expected = self.sweep.expected[answers.case]
-            if not all(comparison.run(answers.case, answers.inputs, expected)[1]):
-                return True
-        return False
-
-
-def _seen(spec: TensorSpec, array: Array) -> TensorSpec:
-    """Return an output with its real rank: what a file declares, its fixed sizes too, may lie."""
-    axes = spec.axes if len(spec.axes) == array.ndim else [""] * array.ndim
-    named = [a if a in (BATCH, TIME) else f"{spec.name}.{n}" for n, a in enumerate(axes)]
-    return replace(spec, axes=tuple(named))
 
 
 def _rounding(reference: Reference, meter: CostMeter | None) -> Rounding:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from rnnedge.errors import SourceError
-from rnnedge.parity.cases import Case, Inputs
+from rnnedge.parity.cases import Case, Inputs, Outputs
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.rounding.cost import CostMeter, OutputCost, scores_of
-from rnnedge.parity.runners import ModelRunner, Outputs, Runner, quiet_kernels, runner_of
+from rnnedge.parity.runners import Runner, quiet_kernels, runner_of
 from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import NamedSequence
 from rnnedge_runtime import RnnEdgeError

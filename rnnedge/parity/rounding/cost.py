@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnedge.parity.runners import Outputs
+from rnnedge.parity.cases import Outputs
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Array = NDArray[Any]

@@ -22,11 +22,11 @@ from rnnedge.errors import RefusedError
 from rnnedge.parity.cases import Case
 from rnnedge.parity.collect import Answers, Questioner
 from rnnedge.parity.compare import Tolerance, compare, widest_product
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.model_under_test import OpenedModel
-from rnnedge.parity.report import CaseResult, Diagnosis
+from rnnedge.parity.results import CaseResult, Diagnosis
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import Held
-from rnnedge.parity.runners import ModelRunner
 from rnnedge_exporters.onnx_model.nodes import all_graphs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface

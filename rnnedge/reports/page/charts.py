@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rnnedge.parity.report import CaseResult, Curve, Histogram
+from rnnedge.parity.results import CaseResult, Curve, Histogram
 from rnnedge.reports.page import drawing
 from rnnedge.reports.page.drawing import axes_of, draw
 from rnnedge.reports.text import scientific, short

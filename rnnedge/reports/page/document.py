@@ -52,7 +52,8 @@ def heading(found: Judged, about: str, model: str, *details: Child) -> Element:
 
 def page(title: str, *sections: Child) -> Element:
     """Return a page; a section that is None is left out."""
-    style = files("rnnedge.reports.page").joinpath("page.css").read_text("utf-8")
+    sheets = ("rnnedge", "theme.css"), ("rnnedge.reports.page", "page.css")
+    style = "\n".join(files(home).joinpath(name).read_text("utf-8") for home, name in sheets)
     return tag(
         "html",
         tag(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
-from rnnedge.parity.report import CaseResult, Report
+from rnnedge.parity.report import Report
+from rnnedge.parity.results import CaseResult
 from rnnedge.reports.page.charts import shape_chart, time_chart, ulps_chart
 from rnnedge.reports.page.markup import Child, section, tag
 from rnnedge.reports.text import scientific

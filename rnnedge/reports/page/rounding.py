@@ -5,7 +5,8 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from rnnedge.parity.cases import Case
-from rnnedge.parity.report import Curve, Report
+from rnnedge.parity.report import Report
+from rnnedge.parity.results import Curve
 from rnnedge.parity.rounding.cost import OutputCost
 from rnnedge.reports.page.charts import time_chart
 from rnnedge.reports.page.markup import Child, Column, section, table, tag

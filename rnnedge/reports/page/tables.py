@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from xml.etree.ElementTree import Element
 
-from rnnedge.parity.report import PYTORCH, CaseResult, OutputReport, Report
+from rnnedge.parity.report import PYTORCH, Report
+from rnnedge.parity.results import CaseResult, OutputReport
 from rnnedge.reports.page.markup import Child, Column, mark, section, table, tag
 from rnnedge.reports.text import index, scientific, short
 

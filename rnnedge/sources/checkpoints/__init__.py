@@ -25,6 +25,7 @@ from rnnedge.sources.checkpoints.files import SUFFIXES as SUFFIXES
 from rnnedge.sources.checkpoints.files import opened
 from rnnedge.sources.checkpoints.stored import read_tensors
 from rnnedge.sources.weight_names import without_wrappers
+from rnnedge_runtime.missing_file import no_such_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,10 @@ def read_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
         SourceError: When the file cannot be read, or holds no such dictionary, or several.
     """
     path = Path(path)
+    if path.is_dir():
+        raise SourceError(f"{path}: expected a checkpoint, got a folder{_named(path)}")
     if not path.is_file():
-        raise SourceError(f"{path}: expected a checkpoint, found no such file")
+        raise SourceError(f"{path}: expected a checkpoint, {no_such_file(path, SUFFIXES)}")
     try:
         with opened(path) as content:
             chosen, beside = choose(content, key)
@@ -72,6 +75,12 @@ def read_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     return Checkpoint(weights, beside, chosen.module, chosen.attributes)
+
+
+def _named(folder: Path) -> str:
+    """Name a few checkpoints of a folder, to end a sentence with."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return f": name a file in it, such as {', '.join(map(str, found[:3]))}" if found else ""
 
 
 def _check_names(names: list[str]) -> None:

@@ -125,6 +125,11 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
+def _saved(state_dict: str) -> str:
+    """Return the command that writes a state dict, an expression of Python, to a checkpoint."""
+    return f"python -c \"import torch; torch.save({state_dict}, 'weights.pt')\""
+
+
 def _in_zip(path: Path, archive: zipfile.ZipFile) -> Any:
     names = archive.namelist()
     folder, _, _ = names[0].rpartition("/")[0].partition("/") if names else ("", "", "")
@@ -132,15 +137,16 @@ def _in_zip(path: Path, archive: zipfile.ZipFile) -> Any:
     inside = {name.removeprefix(folder) for name in names}
     if "constants.pkl" in inside:
         raise SourceError(
-            "is a TorchScript archive, whose code is not run; write its weights where it may run: "
-            f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"
+            "is a TorchScript archive, which loading would run; if you trust it, write its "
+            f"weights: {_saved(f'torch.jit.load({str(path)!r}).state_dict()')}"
         )
     if ".data/extern_modules" in inside:
         raise SourceError(_package(path, inside))
     if "archive_format" in inside or "serialized_exported_program.json" in inside:
         raise SourceError(
-            "is a program of torch.export, in which recurrent layers are no modules any more: "
-            "export the nn.Module that it was made of, rnnedge export 'package.module:Class(...)'"
+            "is a program of torch.export, without modules: export the nn.Module it was made of, "
+            "rnnedge export 'package.module:Class(...)' --weights weights.pt; if you trust the "
+            f"file, write its weights: {_saved(f'torch.export.load({str(path)!r}).state_dict')}"
         )
     try:
         if "data.pkl" in inside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from rnnedge_runtime.binding import Array, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
+
+_MOST_NUMBERS = 1 << 26
+"""Of an input: what a file states may be any size."""
 
 
 def example_inputs(
@@ -35,7 +39,7 @@ def example_inputs(
         numbers that are 1.
 
     Raises:
-        InputError: If an input holds no numbers.
+        InputError: If an input holds no numbers, or more of them than fit into an example.
     """
     sizes = {TIME: time, BATCH: batch, **(axis_sizes or {})}
     random = np.random.default_rng(seed)
@@ -47,6 +51,10 @@ def example_inputs(
         others = [a for a in spec.axes if isinstance(a, str) and a not in sizes]
         sizes |= {axis: time + number for number, axis in enumerate(others, 1)}
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
+        if math.prod(shape) > _MOST_NUMBERS:
+            raise InputError(
+                f"{spec}: expected at most {_MOST_NUMBERS:,} numbers for an example, got {shape}"
+            )
         if values and spec.name in values:
             inputs[spec.name] = np.full(shape, values[spec.name], dtype)
         elif not shape:

@@ -27,6 +27,7 @@ from rnnedge_runtime.atomic_file import restore_folder
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import GoldenError
 from rnnedge_runtime.json_record import parse
+from rnnedge_runtime.missing_file import no_such_file
 from rnnedge_runtime.tensor_file import read_tensor
 
 RECORD = "golden.json"
@@ -152,7 +153,10 @@ def read_golden(directory: str | os.PathLike[str]) -> Golden:
     restore_folder(folder)
     try:
         if not folder.is_dir():
-            raise GoldenError(f"{folder}: expected a folder with {SET}0, found no such folder")
+            missing = no_such_file(
+                folder, what="folder", meant=lambda path: (path / f"{SET}0").is_dir()
+            )
+            raise GoldenError(f"{folder}: expected a folder with {SET}0, {missing}")
         names = [path.name for path in folder.iterdir() if path.is_dir()]
         names = [name for name in names if re.fullmatch(f"{SET}[0-9]+", name)]
         if not names:

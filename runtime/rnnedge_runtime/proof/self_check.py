@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rnnedge_runtime.binding import Array
+from rnnedge_runtime.chunking import cut, join, pieces
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
 from rnnedge_runtime.latency import random_inputs
@@ -188,25 +189,14 @@ def _chunks(session: Session) -> tuple[bool | None, str]:
     inputs, whole = _run(session, 24 * session.fewest_steps, 2)
     stream = session.stream(batch=2)
     stream.state = _state(session, 2) or ()
-    specs = {spec.name: spec for spec in session.interface.data_outputs}
-    answers: dict[str, list[Array]] = {name: [] for name in specs}
-    at = 0
-    for size in (session.fewest_steps * steps for steps in (1, 2, 7, 14)):
-        chunk = {}
-        for spec in session.interface.data_inputs:
-            array = inputs[spec.name]
-            if TIME in spec.axes:
-                array = np.take(array, range(at, at + size), spec.axes.index(TIME))
-            chunk[spec.name] = array
-        answer = stream.step(chunk)
-        for name in specs:
-            answers[name].append(answer[name] if isinstance(answer, dict) else answer)
-        at += size
-    pairs = [
-        (np.concatenate(answers[name], spec.axes.index(TIME)), whole.outputs[name])
-        for name, spec in specs.items()
-        if TIME in spec.axes
-    ]
+    taken = {spec.name: spec.axes for spec in session.interface.data_inputs}
+    given = {spec.name: spec.axes for spec in session.interface.data_outputs}
+    answers = []
+    for piece in pieces(session.fewest_steps * steps for steps in (1, 2, 7, 14)):
+        answer = stream.step(cut(inputs, taken, piece))
+        answers.append(answer if isinstance(answer, dict) else dict.fromkeys(given, answer))
+    joined = join(answers, given)
+    pairs = [(joined[name], whole.outputs[name]) for name in given if TIME in given[name]]
     pairs += zip(stream.state, whole.state, strict=True)
     passed, detail = _judged(session, pairs)
     if passed is False and session.contract is None and _reads_ahead(session, inputs, whole):

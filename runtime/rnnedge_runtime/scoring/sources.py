@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.missing_file import no_such_file
 from rnnedge_runtime.scoring.arrow_package import Batch, Schema
 
 PARQUET = (".parquet", ".pq")
@@ -94,7 +95,9 @@ def find_files(data: str | os.PathLike[str], *, reader: str | None) -> tuple[str
     if path.is_file():
         return _kind_of(path, reader), [path]
     if not path.is_dir():
-        raise InputError(f"{text}: expected a file or a folder of files, found none")
+        folder = f"; a folder is read whole: {path.parent}" if set("*?[") & set(path.name) else ""
+        missing = no_such_file(path, what="file or folder")
+        raise InputError(f"{text}: expected a file or a folder of files, {missing}{folder}")
     visible = sorted(_visible(path), key=lambda inner: inner.relative_to(path).as_posix())
     if reader is not None:
         wav = [inner for inner in visible if inner.suffix.lower() in WAV]

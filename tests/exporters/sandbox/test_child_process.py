@@ -22,6 +22,8 @@ from rnnedge_exporters.sandbox import child_process
 from rnnedge_exporters.sandbox.child_process import ChildProcess
 from rnnedge_runtime.errors import EngineError, InputError
 
+pytestmark = pytest.mark.usefixtures("new_interpreters")
+
 SERVER = """
 import os, signal, time
 from rnnedge_exporters.sandbox.serve import serve

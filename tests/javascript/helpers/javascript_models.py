@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from javascript_decoders import decoder_cases
 from torch import Tensor, nn
 
 import rnnedge
@@ -418,6 +419,7 @@ def export_models(folder: Path) -> None:
         "models": list(MODELS),
         "refused": _refusals(sessions),
         "streams": _streams(folder, sessions),
+        "decoders": decoder_cases(folder, sessions),
         "empty": _empty(sessions),
         "axes": [[axis, sizes, size_of(axis, sizes)] for axis, sizes in AXES],
         "conversions": _conversions(),

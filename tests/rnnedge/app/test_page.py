@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import NAMES, Browser, Page, find_browser
+from browser import Browser, Page
 from torch import nn
 
 import rnnedge
@@ -81,15 +81,6 @@ def serve() -> Iterator[Serve]:
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None:
         """Say nothing."""
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on PATH")
-    with Browser(program, tmp_path_factory.mktemp("chromium") / "profile") as browser:
-        yield browser
 
 
 def until(page: Page, condition: str) -> None:

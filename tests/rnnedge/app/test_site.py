@@ -57,7 +57,7 @@ def test_everything_that_a_page_needs(made: Path, tmp_path: Path) -> None:
     sources = {path.relative_to(package) for path in package.rglob("*.js")}
     copied = {path.relative_to(folder / "rnnedge") for path in (folder / "rnnedge").rglob("*.js")}
     assert copied == sources
-    assert (folder / "rnnedge" / "wasm" / "rnnedge.wasm.gz").is_file()
+    assert (folder / "rnnedge" / "wasm" / "module.js").is_file()
     assert not (folder / "onnxruntime-web").exists()
     assert site.bytes == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

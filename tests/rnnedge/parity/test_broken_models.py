@@ -15,7 +15,7 @@ from pairwise import pairwise
 
 from rnnedge import Report, validate
 from rnnedge.parity import Case
-from rnnedge.parity.report import Diagnosis
+from rnnedge.parity.results import Diagnosis
 
 ALSO = {"frozen length": "frozen batch"}
 """A second name for a label: its models fix the axis of the batch, or both."""

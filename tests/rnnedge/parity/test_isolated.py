@@ -22,6 +22,8 @@ from rnnedge.errors import CrashError, MissingPackageError, RnnEdgeError, TimeLi
 from rnnedge_exporters.sandbox.session import IsolatedSession, Worker
 from rnnedge_runtime import Session
 
+pytestmark = pytest.mark.usefixtures("new_interpreters")
+
 X = np.ones((5, 2, 3), np.float32)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from rnnedge import ModelError
 from rnnedge.parity import Case
 from rnnedge.parity.cases import make_inputs
-from rnnedge.parity.runners import ModelRunner
+from rnnedge.parity.model_runner import ModelRunner
 from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import read_layer
 from rnnedge_runtime.loaded_model import RunResult

@@ -12,7 +12,7 @@ from torch import nn
 from rnnedge import Report, export, validate
 from rnnedge.parity import Case
 from rnnedge.parity.cases import default_cases
-from rnnedge.parity.report import CaseResult
+from rnnedge.parity.results import CaseResult
 
 LAYERS, HIDDEN = 2, 4
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from rnnedge import OptionError, Report, Tolerance, export, validate
 from rnnedge.parity import Case
-from rnnedge.parity.cases import Inputs
+from rnnedge.parity.cases import Inputs, Outputs
 from rnnedge.parity.collect import Questioner
-from rnnedge.parity.runners import LayerRunner, Outputs
+from rnnedge.parity.layer_runner import LayerRunner
 from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import read_layer
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from rnnedge import Report, SourceError, export, validate
 from rnnedge.parity import Case
-from rnnedge.parity.report import Diagnosis
+from rnnedge.parity.results import Diagnosis
 
 TIME, BATCH = 5, 2
 """The example that both exporters see."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from browser import NAMES, Browser, find_browser
 from torch import nn
 
 import rnnedge
-from rnnedge.parity.report import Diagnosis, Report, Timing
+from rnnedge.parity.report import Report
+from rnnedge.parity.results import Diagnosis, Timing
 from rnnedge.reports import write_report
 
 AWKWARD = "a <b>&\"ö'状\udcff\x1b[1m"
@@ -116,12 +116,3 @@ def page(folder: Path) -> Page:
         return written[-1][1]
 
     return write
-
-
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on PATH")
-    with Browser(program, tmp_path_factory.mktemp("chromium") / "profile") as browser:
-        yield browser

@@ -257,7 +257,7 @@ def test_what_is_no_model_is_left_to_the_engine(content):
 
 
 def test_a_large_file_is_mapped(tmp_path, monkeypatch):
-    monkeypatch.setattr("rnnedge_runtime.engine.opening_cost._MAPPED", 0)
+    monkeypatch.setattr("rnnedge_runtime.onnx_file._MAPPED", 0)
     (tmp_path / "m.onnx").write_bytes(REFUSED["tile"][0])
     with pytest.raises(ModelError, match="Tile"):
         Session(tmp_path / "m.onnx", engine="onnxruntime")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from rnnedge_exporters.modules.trial.differences import (
     differences,
 )
 from rnnedge_exporters.modules.trial.tensors import Tensors, made, sizes_of
-from rnnedge_runtime.contract import Axis, TensorSpec
+from rnnedge_runtime.chunking import cut, join, pieces
+from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
 
 _CUTS = ((3, 1, 5, 2), (6, 7))
 LONG_CUTS = ((1, 2, 7, 190),)
@@ -31,26 +31,6 @@ _RAGGED = ((4, 2, 3), (3, 2, 1), (1, 2, 1))
 together it is the first, then the second, as a sorted PackedSequence wants them. The longest row of
 the last chunk is not the longest of all: `output[:, -1]` is padding of the whole, then."""
 _ROWS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Axes:
-    """Where time and rows are in the inputs and outputs."""
-
-    specs: dict[str, tuple[Axis, ...]]
-    traced: Traced
-
-    def time(self, name: str) -> int | None:
-        """Return the axis of time, or None."""
-        return next(
-            (n for n, axis in enumerate(self.specs[name]) if self.traced.is_time(axis)), None
-        )
-
-    def rows(self, name: str) -> int | None:
-        """Return the axis of the rows, or None."""
-        return next(
-            (n for n, axis in enumerate(self.specs[name]) if self.traced.is_rows(axis)), None
-        )
 
 
 class ChunkTrial:
@@ -66,7 +46,7 @@ class ChunkTrial:
         """Run nothing yet."""
         self._traced, self._module, self._file = traced, module, file
         face = file.interface
-        self._axes = _Axes({spec.name: spec.axes for spec in (*face.inputs, *face.outputs)}, traced)
+        self._axes = {s.name: _named(s.axes, traced) for s in (*face.inputs, *face.outputs)}
         self._timed = [spec for spec in face.data_inputs if any(map(traced.is_time, spec.axes))]
         self._lengths = face.lengths
         self._finals = {pair.output: pair.input for pair in face.states}
@@ -84,21 +64,22 @@ class ChunkTrial:
                 found = self._cut(cut, seed)
                 if found:
                     return found
-            if self._lengths is not None and self._axes.rows(self._timed[0].name) is not None:
+            if self._lengths is not None and self._rows(self._timed[0].name) is not None:
                 return self._ragged()
         except TrialError as error:
             return f"a chunk is refused ({error})"
         return None
 
-    def _cut(self, cut: Sequence[int], seed: int) -> str | None:
-        tensors = self._whole(sum(cut), seed)
+    def _cut(self, sizes: Sequence[int], seed: int) -> str | None:
+        tensors = self._whole(sum(sizes), seed)
         if self._lengths is not None:  # every row is full
-            tensors[self._lengths] = torch.full_like(tensors[self._lengths], sum(cut))
+            tensors[self._lengths] = torch.full_like(tensors[self._lengths], sum(sizes))
         expected = self._expected(tensors)
         states = self._file.initial(tensors, self._sizes(tensors))
-        parts, start = [], 0
-        for steps in cut:
-            chunk = self._part(tensors, start, steps)
+        parts = []
+        timed = {spec.name: tensors[spec.name] for spec in self._timed}
+        for steps, piece in zip(sizes, pieces(sizes), strict=True):
+            chunk = tensors | cut(timed, self._axes, piece)
             if self._lengths is not None:
                 chunk[self._lengths] = torch.full_like(tensors[self._lengths], steps)
             answers = self._file.run(chunk, states)
@@ -107,10 +88,9 @@ class ChunkTrial:
                 return mixed
             states = {into: answers[out] for out, into in self._finals.items()}
             parts.append(answers)
-            start += steps
-        joined = {name: self._joined([part[name] for part in parts], name) for name in expected}
+        joined = self._joined(parts, expected)
         found = differences(self._module, tensors, expected, joined)
-        shown = ", ".join(map(str, cut))
+        shown = ", ".join(map(str, sizes))
         return f"chunks of {shown} steps give something else: {found[0]}" if found else None
 
     def _ragged(self) -> str | None:
@@ -142,7 +122,7 @@ class ChunkTrial:
         self, name: str, row: int, parts: list[Arrays], ends: NDArray[Any], wanted: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return what the chunks, and the whole, gave for one row up to its end."""
-        rows, time = self._axes.rows(name), self._axes.time(name)
+        rows, time = self._rows(name), self._time(name)
         if rows is None:
             return parts[-1][name], wanted
         picked = [np.take(part[name], row, rows) for part in parts]
@@ -159,24 +139,32 @@ class ChunkTrial:
     def _rows_apart(self, chunk: Tensors, states: Arrays, answers: Arrays) -> str | None:
         """Say whether rows of a batch mix: a pool of streams gathers some, in any order."""
         names = [*chunk, *states]
-        if any(self._axes.rows(name) is None for name in (spec.name for spec in self._timed)):
+        if any(self._rows(name) is None for name in (spec.name for spec in self._timed)):
             return None
         some = [1, 0]
         fewer = {
-            name: t if (axis := self._axes.rows(name)) is None or name not in names
+            name: t if (axis := self._rows(name)) is None or name not in names
             else t.index_select(axis, torch.tensor(some))
-            for name, t in chunk.items() if name in self._axes.specs
+            for name, t in chunk.items() if name in self._axes
         }  # fmt: skip
         before = {
-            name: array if (axis := self._axes.rows(name)) is None else np.take(array, some, axis)
+            name: array if (axis := self._rows(name)) is None else np.take(array, some, axis)
             for name, array in states.items()
         }
         alone = self._file.run(fewer, before)
         for name, answer in answers.items():
-            axis = self._axes.rows(name)
+            axis = self._rows(name)
             if axis is not None and not close(alone[name], np.take(answer, some, axis)):
                 return f"rows of a batch mix: with other rows in the batch, {name} is another"
         return None
+
+    def _time(self, name: str) -> int | None:
+        """Return the axis of time, or None."""
+        return self._axes[name].index(TIME) if TIME in self._axes[name] else None
+
+    def _rows(self, name: str) -> int | None:
+        """Return the axis of the rows, or None."""
+        return self._axes[name].index(BATCH) if BATCH in self._axes[name] else None
 
     def _whole(self, steps: int, seed: int) -> Tensors:
         traced, example = self._traced, self._module.example
@@ -189,24 +177,16 @@ class ChunkTrial:
 
     def _expected(self, tensors: Tensors) -> Arrays:
         expected, _ = self._module.run(tensors)
-        return {name: value for name, value in expected.items() if name in self._axes.specs}
+        return {name: value for name, value in expected.items() if name in self._axes}
 
     def _sizes(self, tensors: Tensors) -> dict[str, int]:
         return sizes_of(tensors, self._traced.input_axes)
-
-    def _part(self, tensors: Tensors, start: int, steps: int) -> Tensors:
-        chunk = dict(tensors)
-        for spec in self._timed:
-            time = self._axes.time(spec.name)
-            assert time is not None
-            chunk[spec.name] = tensors[spec.name].narrow(time, start, steps)
-        return chunk
 
     def _gathered(
         self, tensor: Tensor, spec: TensorSpec, starts: NDArray[Any], steps: NDArray[Any]
     ) -> Tensor:
         """Cut another part of each row; rows that have fewer steps get some of what follows."""
-        time, rows = self._axes.time(spec.name), self._axes.rows(spec.name)
+        time, rows = self._time(spec.name), self._rows(spec.name)
         assert time is not None
         if rows is None:
             return tensor.narrow(time, 0, int(steps.max()))
@@ -217,9 +197,21 @@ class ChunkTrial:
             cut.append(tensor.select(rows, row).index_select(time - (rows < time), picks))
         return torch.stack(cut, rows)
 
-    def _joined(self, pieces: list[NDArray[Any]], name: str) -> NDArray[Any]:
-        time = self._axes.time(name)
-        if name in self._finals or time is None:
-            return pieces[-1]
-        others = {piece.shape[:time] + piece.shape[time + 1 :] for piece in pieces}
-        return np.concatenate(pieces, time) if len(others) == 1 else pieces[-1]
+    def _joined(self, parts: Sequence[Arrays], expected: Arrays) -> Arrays:
+        """Join each output; the last part of a state, and of one whose parts do not fit."""
+        joined: Arrays = {}
+        for name in expected:
+            own = [{name: part[name]} for part in parts]
+            axes = {} if name in self._finals else self._axes
+            try:
+                joined |= join(own, axes)
+            except ValueError:
+                joined |= own[-1]
+        return joined
+
+
+def _named(axes: Sequence[Axis], traced: Traced) -> tuple[Axis, ...]:
+    """Return axes by what they are: time and rows get the same name in every input and output."""
+    return tuple(
+        TIME if traced.is_time(axis) else BATCH if traced.is_rows(axis) else axis for axis in axes
+    )

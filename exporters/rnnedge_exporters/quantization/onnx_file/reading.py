@@ -15,6 +15,7 @@ from rnnedge_exporters.onnx_model.serialize import LARGEST
 from rnnedge_exporters.versions import HIGHEST_OPSET
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 from rnnedge_runtime.engine.opening_cost import check_functions
+from rnnedge_runtime.missing_file import no_such_file
 
 LOWEST = 7
 """The operator set in which `Mul` learned to broadcast, as scales need it."""
@@ -66,7 +67,8 @@ def read_model(path: Path) -> ir.Model:
 def _load(path: Path) -> ir.Model:
     """Return what a file holds, its external data too."""
     if not path.is_file():
-        raise ExportError(f"{path}: expected an ONNX file, found no such file")
+        missing = no_such_file(path, (".onnx",))
+        raise ExportError(f"{path}: expected an ONNX file, {missing}")
     try:
         if path.stat().st_size > LARGEST:
             raise _too_large(path, path.stat().st_size)
