@@ -110,6 +110,9 @@ def _run(arguments: list[str]) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # such as a disk that is full by now
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _stop(f"{name}{error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

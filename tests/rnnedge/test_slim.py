@@ -18,7 +18,7 @@ from rnnedge.cli import commands
 from rnnedge.errors import UnequalError
 from rnnedge.slim import CONFIG, write_slim
 from rnnedge_runtime import Session
-from rnnedge_runtime.errors import ModelError, WriteError
+from rnnedge_runtime.errors import EngineError, ModelError, WriteError
 from rnnedge_runtime.latency import random_inputs
 
 MODELS: dict[str, tuple[nn.Module, dict[str, Any]]] = {
@@ -94,6 +94,23 @@ def test_a_folder_with_other_files_is_left_alone(folder: Path, tmp_path: Path) -
         write_slim(folder / "lstm.onnx", tmp_path)
     with pytest.raises(WriteError, match="which is read here"):
         write_slim(folder / "lstm.onnx", folder)
+
+
+def test_a_link_to_nothing_is_replaced(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "slim").symlink_to("nowhere")
+    write_slim(folder / "rnn.onnx", tmp_path / "slim")
+    assert (tmp_path / "slim" / "rnn.ort").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_model_that_cannot_be_run_is_an_error(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(folder / "rnn.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 7
+    del model.metadata_props[:], model.graph.value_info[:]
+    onnx.save(model, tmp_path / "wide.onnx")
+    with pytest.raises(EngineError, match="the model cannot be run: "):
+        write_slim(tmp_path / "wide.onnx", tmp_path / "slim")
+    assert not (tmp_path / "slim").exists()
 
 
 def test_what_it_wrote_is_replaced(folder: Path, tmp_path: Path) -> None:

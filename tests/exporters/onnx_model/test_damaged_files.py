@@ -14,6 +14,7 @@ from rnnedge.doctor import examine
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.nodes import array_of
+from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import read_model
 from rnnedge_runtime.errors import ModelError
 
@@ -157,3 +158,12 @@ def test_a_constant_without_one_value(count: int, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content.SerializeToString())
     assert not OnnxFile(path).is_constant("c")
+
+
+def test_an_attribute_of_no_type_cannot_be_written(tmp_path: Path) -> None:
+    content = onnx.ModelProto.FromString(_model(_weight()))
+    content.graph.node[0].attribute.add(name="alpha", i=1)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(ExportError, match="the model cannot be written as ONNX: "):
+        serialize_model(read_model(path))

@@ -141,7 +141,7 @@ def test_a_function_of_several_outputs_gets_them_by_name(model, functions):
         ({"slots": 0}, "slots: expected an integer of 1 or more, got 0"),
         ({"chunk": True}, "chunk: expected an integer of 1 or more, got True"),
         ({"budget": "much"}, "budget: expected an amount such as 512MB or 2GB, got 'much'"),
-        ({"budget": 10}, "budget: expected 1MB or more, got 10"),
+        ({"budget": 10}, "budget: expected 1MB to 1024TiB, got '10'"),
     ],
 )
 def test_wrong_options(model, options, error):
