@@ -51,10 +51,7 @@ def example_inputs(
         others = [a for a in spec.axes if isinstance(a, str) and a not in sizes]
         sizes |= {axis: time + number for number, axis in enumerate(others, 1)}
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
-        if math.prod(shape) > _MOST_NUMBERS:
-            raise InputError(
-                f"{spec}: expected at most {_MOST_NUMBERS:,} numbers for an example, got {shape}"
-            )
+        check_example(spec, shape)
         if values and spec.name in values:
             inputs[spec.name] = np.full(shape, values[spec.name], dtype)
         elif not shape:
@@ -64,3 +61,15 @@ def example_inputs(
         else:  # an index into a table of two entries or more, or a flag
             inputs[spec.name] = random.integers(0, 2, shape).astype(dtype)
     return inputs
+
+
+def check_example(spec: TensorSpec, shape: Sequence[int]) -> None:
+    """Check that values of these sizes can be made up for an input.
+
+    Raises:
+        InputError: If they are too many.
+    """
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise InputError(
+            f"{spec}: expected at most {_MOST_NUMBERS:,} numbers for an example, got {list(shape)}"
+        )

@@ -285,10 +285,11 @@ def test_options_refused(rnn, tmp_path, options, message):
     assert message in done.err
 
 
-def test_a_repository_that_cannot_be_made(rnn, tmp_path):
+def test_a_repository_that_cannot_be_made(tmp_path):
+    gru_file(tmp_path / "theirs.onnx")
     (tmp_path / "repository").symlink_to("nowhere")
     with pytest.raises(WriteError, match="repository: cannot be written: "):
-        write_repository(rnn, tmp_path / "repository")
+        write_repository(tmp_path / "theirs.onnx", tmp_path / "repository")
 
 
 def test_a_model_of_another_maker_is_not_replaced(rnn, tmp_path):
