@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
             stream.reconfigure(errors="backslashreplace")
+    # What onnx-ir logs of a damaged file is no line of ours, and the error follows.
+    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         said: set[str] = set()  # what is exported and then validated is read twice
 

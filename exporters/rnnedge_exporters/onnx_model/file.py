@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, inliner
 
 from rnnedge_exporters.onnx_model.axis_names import axes_of, relabel, spec_of
+from rnnedge_exporters.onnx_model.loading import infer_shapes
 from rnnedge_exporters.onnx_model.nodes import STANDARD, all_nodes, all_tensors, array_of, used
 from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
 from rnnedge_runtime.engine.opening_cost import check_functions
-from rnnedge_runtime.errors import ContractError, ModelError, one_line
+from rnnedge_runtime.errors import ContractError, ModelError, one_line, pass_on_interruption
 from rnnedge_runtime.not_a_model import not_a_model
 
 _NUMBER = re.compile("[0-9]{1,18}")
@@ -150,10 +151,7 @@ class OnnxFile:
             light,
             {s.name: tuple(f"{s.name}.{i}" for i, _ in enumerate(s.axes)) for s in self.inputs},
         )
-        try:
-            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-        except Exception:  # a graph that breaks inference says nothing of its shapes
-            inferred = light.graph
+        inferred = infer_shapes(light)
         infos = [*inferred.value_info, *inferred.input, *inferred.output]
         shapes = {
             info.name: axes_of(info) for info in infos if info.type.tensor_type.HasField("shape")
@@ -170,6 +168,7 @@ def _read(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError, of whichever implementation
+        pass_on_interruption(error)
         raise not_a_model(path) or ModelError(
             f"{path}: expected an ONNX model: the file is of another kind, damaged, or cut short"
         ) from error
@@ -185,6 +184,7 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     try:
         return inliner.inline_local_functions(model)
     except Exception as error:  # onnx's own, and RuntimeError
+        pass_on_interruption(error)
         raise ModelError(
             f"{path}: its functions cannot be put in line: {one_line(error)[:200]}"
         ) from error
@@ -217,6 +217,7 @@ def _load_data(model: onnx.ModelProto, folder: Path) -> tuple[str, ...]:
     try:
         external_data_helper.load_external_data_for_model(model, str(folder))
     except Exception as error:  # links that onnx does not follow, and what cannot be read
+        pass_on_interruption(error)
         return (one_line(error)[:200],)
     return ()
 

@@ -16,6 +16,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import external_data_helper
 
+from rnnedge_runtime.errors import pass_on_interruption
+
 Node: TypeAlias = onnx.NodeProto | ir.Node
 STANDARD = ("", "ai.onnx")
 """The two names of the domain of ONNX's own operators."""
@@ -106,7 +108,8 @@ def array_of(tensor: onnx.TensorProto) -> NDArray[Any] | None:
         return None
     try:
         array = np.asarray(onnx.numpy_helper.to_array(tensor))
-    except Exception:  # ValueError, TypeError, KeyError and OverflowError among them
+    except Exception as error:  # ValueError, TypeError, KeyError and OverflowError among them
+        pass_on_interruption(error)
         return None
     return array if array.shape == tuple(tensor.dims) else None  # numpy infers a negative size
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.errors import InputError, one_line
+from rnnedge_runtime.errors import InputError, one_line, pass_on_interruption
 from rnnedge_runtime.scoring.array_rows import READ_ERROR, ArrayRow, batch_of
 from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow, utf8
 from rnnedge_runtime.scoring.python_function import find_function
@@ -92,6 +92,7 @@ class FilesSource:
         try:
             found = self._read(str(path))
         except Exception as error:  # the function is the user's
+            pass_on_interruption(error)
             return ArrayRow(name, {}, f"{name}: cannot be read: {one_line(error)}")
         if isinstance(found, Mapping):
             return ArrayRow(name, {str(key): np.asarray(value) for key, value in found.items()})

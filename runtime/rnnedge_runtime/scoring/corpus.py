@@ -20,6 +20,7 @@ from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.atomic_file import remove_leftovers, write_file
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError, WriteError, one_line
+from rnnedge_runtime.not_a_model import not_a_model
 from rnnedge_runtime.scoring.engines import ScoringEngine, run_local
 from rnnedge_runtime.scoring.job import Job, PartResult, open_source, read_model, stamp_of
 from rnnedge_runtime.scoring.plan import (
@@ -186,7 +187,13 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     """
     for name, path in (("data", data), ("out", out)):
         if "://" in os.fspath(path):
-            raise InputError(f"{name}: expected a path on this machine, got {os.fspath(path)}")
+            raise InputError(
+                f"{name}: expected a path on this machine, got {os.fspath(path)}: copy it here, or "
+                "mount it as a folder"
+            )
+    wrong = not_a_model(model)
+    if wrong is not None:
+        raise wrong
     folder = check_folder(out)
     paths = [os.path.abspath(path) for path in (model, data)]
     _check_apart(str(folder), paths[1])

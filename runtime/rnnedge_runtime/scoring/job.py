@@ -302,8 +302,10 @@ def open_source(data: str, scorer: Scorer, reader: str | None) -> RowSource:
     lengths = columns.pop(scorer.layout.lengths_name, None)
     folder = Path(data) if Path(data).is_dir() else Path(data).parent
     if kind in ("parquet", "arrow"):
-        names = [*columns.values(), *([lengths] if lengths is not None else [])]
-        return TableSource(kind, paths, list(dict.fromkeys(names)), scorer.id_of)
+        held = {column: name for name, column in reversed(columns.items())}
+        if lengths is not None:
+            held.setdefault(lengths, "lengths")
+        return TableSource(kind, paths, held, scorer.id_of)
     if kind == "npz":
         return NpzSource(paths, inputs, columns, id=scorer.id, lengths=lengths)
     if lengths is not None:

@@ -120,7 +120,7 @@ class Scorer:
         self.slots = whole_number("slots", slots, OptionError)
         self.chunk = whole_number("chunk", chunk, OptionError)
         self.runtime = runtime
-        self.budget = bytes_of("budget", budget)
+        self.budget = bytes_of("budget (--memory)", budget)
         self.tally, self.failed = Tally(), 0
         self._opened: _Opened | None = None
 
@@ -350,7 +350,10 @@ class Scorer:
         unknown = set(self.columns) - known - {layout.lengths_name}
         if unknown:
             names = ", ".join(given.spec.name for given in layout.inputs)
-            raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")
+            raise InputError(
+                f"columns (--column INPUT=COLUMN): the model has the inputs {names}, got "
+                f"{', '.join(sorted(unknown))}"
+            )
         keeper = make_keeper(self.keep, layout.outputs, example)
         step = layout.bytes_in + _OFFSETS + layout.bytes_out * keeper.every_step
         whole = _INSIDE * (layout.bytes_in + layout.bytes_out)

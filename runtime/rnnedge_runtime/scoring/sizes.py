@@ -26,6 +26,9 @@ def bytes_of(option: str, size: str | int) -> int:
     if match is None or unit not in _UNITS or isinstance(size, bool):
         raise OptionError(f"{option}: expected an amount such as 512MB or 2GB, got {size!r}")
     found = float(match[1]) * _UNITS[unit]
-    if not _LEAST <= found <= _MOST:
-        raise OptionError(f"{option}: expected 1MB to 1024TiB, got {str(size)[:40]!r}")
+    if found < _LEAST:
+        meant = f": a number alone counts bytes, did you mean {size}MB?" if not unit else ""
+        raise OptionError(f"{option}: expected 1MB or more, got {size!r}{meant}")
+    if found > _MOST:
+        raise OptionError(f"{option}: expected 1024TiB or less, got {str(size)[:40]!r}")
     return int(found)

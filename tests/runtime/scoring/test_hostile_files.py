@@ -161,9 +161,9 @@ def test_a_name_that_is_not_utf8_is_refused(model, option):
         scored(model, "rows.npz", archive(input=X), **option)
 
 
-@pytest.mark.parametrize("amount", ["9" * 400, "9" * 400 + "TB", "1025TiB", "0.1MB"])
+@pytest.mark.parametrize("amount", ["9" * 400, "9" * 400 + "TB", "1025TiB"])
 def test_an_amount_of_memory_that_no_machine_has_is_refused(model, amount):
-    with pytest.raises(OptionError, match="budget: expected 1MB to 1024TiB, got "):
+    with pytest.raises(OptionError, match="expected 1024TiB or less, got "):
         scored(model, "rows.npz", archive(input=X), budget=amount)
 
 
