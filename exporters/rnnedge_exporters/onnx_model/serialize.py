@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import METADATA_KEY, Contract
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 from rnnedge_runtime.user_metadata import USER_KEY, to_json
 
 LARGEST = 2**31 - 1
@@ -58,6 +58,7 @@ def serialize_model(model: ir.Model) -> bytes:
     try:
         proto = ir.to_proto(model)
     except Exception as error:  # onnx-ir's own, which says which part at its end
+        pass_on_interruption(error)
         first: BaseException = error
         while first.__cause__ is not None:
             first = first.__cause__
