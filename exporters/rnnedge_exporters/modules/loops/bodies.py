@@ -358,7 +358,7 @@ class BodyWriter:
             )
         if given[0] == "outer":
             return self._outer.shape_of(given[1])
-        raise MismatchError("what is written is no tensor")
+        raise MismatchError("what is written is not a tensor")
 
     def _dtype(self, given: Described) -> Any:
         if given[0] == "local":

@@ -147,7 +147,7 @@ class Writer:
         return self.call(item.what, *args, **kwargs)
 
     def _layer(self, item: Item) -> Any:
-        """Call a recurrent layer of the module itself, in the place of its opaque node."""
+        """Call a recurrent layer of the module itself, in place of its opaque node."""
         given = dict(item.kwargs)
         told = dict(
             zip(self.value(given["attr_keys"]), self.value(given["attr_ints"]), strict=True)
