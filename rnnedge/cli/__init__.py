@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
             stream.reconfigure(errors="backslashreplace")
-    # What onnx-ir logs of a damaged file is no line of ours, and the error follows.
+    # onnx-ir logs what is wrong with a damaged file; the error that follows says it too.
     logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         said: set[str] = set()  # what is exported and then validated is read twice
