@@ -11,6 +11,7 @@ from rnnedge_runtime.engine.open import open_engine
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.onnx_file import reading_once
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -88,8 +89,9 @@ class Session(LoadedModel):
         entries = EngineOptions(
             threads, spinning, arena, memory_pattern, tf32, {} if options is None else options
         )
-        opened = open_engine(model, device=device, options=entries, engine=engine)
-        super().__init__(opened, model, states=states)
+        with reading_once():
+            opened = open_engine(model, device=device, options=entries, engine=engine)
+            super().__init__(opened, model, states=states)
         self._options = {
             "device": device,
             "engine": engine,

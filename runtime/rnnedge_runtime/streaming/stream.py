@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,8 @@ from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, 
 from rnnedge_runtime.streaming.stream_state import StreamState
 
 _T = TypeVar("_T")
+_LARGEST_FRAME = 1 << 26
+"""Numbers; of a larger one, as a damaged file may state it, no buffers are kept."""
 _MOST_BOUND = 4
 """How many shapes keep their buffers."""
 
@@ -312,6 +315,8 @@ class Stream:
             # A single input without a time axis is a frame; one of several may be a number, such as
             # a sample rate, for which zero has no meaning.
             if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
+                return None
+            if math.prod(shape) > _LARGEST_FRAME:
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step
