@@ -2,6 +2,8 @@
 
 - `int(size)` is that size, and `int(size * 0.5)` is one that the file computes: Python's `int`
   would take the example's number.
+- `math.ceil(size / 4)` is computed in whole numbers, as `-(-size // 4)` is: torch works for minutes
+  on a nest of divisions with a fraction.
 - An `assert` on the values of a tensor says nothing of what the module computes, and is left out;
   the file answers where the module would stop.
 """
@@ -19,11 +21,15 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.fx.experimental.symbolic_shapes import (
+    GuardOnDataDependentSymNode,
+    statically_known_true,
+)
 
 from rnnedge_exporters.modules.loops.marks import codes_of, recompiled
 
 _WHOLE = "__rnnedge_int__"
+_QUOTIENT = "__rnnedge_quotient__"
 _OF_VALUES = "__rnnedge_of_values__"
 
 
@@ -35,7 +41,8 @@ def opened_source(module: nn.Module) -> Iterator[None]:
         module: A private copy; its classes are those of the user.
     """
     errors = (GuardOnDataDependentSymNode, DataDependentOutputException)
-    with recompiled(module, _opened_codes, {_WHOLE: _whole, _OF_VALUES: errors}):
+    names = {_WHOLE: _whole, _QUOTIENT: _quotient, _OF_VALUES: errors}
+    with recompiled(module, _opened_codes, names):
         yield
 
 
@@ -48,6 +55,21 @@ def _whole(kind: Any, number: Any) -> Any:
     return kind(number)
 
 
+def _quotient(rounding: Any, number: Any, divisor: Any) -> Any:
+    """Return `rounding(number / divisor)`."""
+    sizes = isinstance(number, torch.SymInt) and type(divisor) is int and divisor > 0
+    if sizes and rounding is math.ceil:
+        return -(-number // divisor)
+    if sizes and (rounding is math.floor or (rounding is int and _is_never_negative(number))):
+        return number // divisor
+    quotient = number / divisor
+    return _whole(rounding, quotient) if rounding is int else rounding(quotient)
+
+
+def _is_never_negative(size: torch.SymInt) -> bool:
+    return statically_known_true(size >= 0)
+
+
 @lru_cache(maxsize=32)
 def _opened_codes(file: str, text: str) -> Mapping[tuple[str, int], CodeType]:
     return codes_of(file, text, _Opening())
@@ -58,15 +80,32 @@ class _Opening(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        named_int = isinstance(node.func, ast.Name) and node.func.id == "int"
-        if not named_int or len(node.args) != 1 or node.keywords:
+        if len(node.args) != 1 or node.keywords or isinstance(node.args[0], ast.Starred):
             return node
-        if isinstance(node.args[0], ast.Starred):
-            return node
-        call = ast.Call(ast.Name(_WHOLE, ast.Load()), [node.func, *node.args], [])
-        return ast.copy_location(call, node)
+        number, is_int = node.args[0], _is_int(node.func)
+        divides = isinstance(number, ast.BinOp) and isinstance(number.op, ast.Div)
+        if isinstance(number, ast.BinOp) and divides and (is_int or _is_of_math(node.func)):
+            return _call(_QUOTIENT, node, node.func, number.left, number.right)
+        return _call(_WHOLE, node, node.func, number) if is_int else node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         self.generic_visit(node)
         passed = ast.ExceptHandler(ast.Name(_OF_VALUES, ast.Load()), None, [ast.Pass()])
         return ast.copy_location(ast.Try([node], [passed], [], []), node)
+
+
+def _is_int(function: ast.expr) -> bool:
+    return isinstance(function, ast.Name) and function.id == "int"
+
+
+def _is_of_math(function: ast.expr) -> bool:
+    """Whether it may be `math.ceil` or `math.floor`, by any name of the module."""
+    name = function.attr if isinstance(function, ast.Attribute) else None
+    return name in ("ceil", "floor") or (
+        isinstance(function, ast.Name) and function.id in ("ceil", "floor")
+    )
+
+
+def _call(name: str, place: ast.AST, *arguments: ast.expr) -> ast.AST:
+    call = ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
+    return ast.copy_location(call, place)
