@@ -37,6 +37,7 @@ from rnnedge.parity.results import CaseResult, Curve, Diagnosis
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.rounding_report import measure_rounding
+from rnnedge.parity.rounding.row_tolerance import row_tolerance
 from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.sources.load import Source
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
@@ -174,7 +175,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         source, module, held, face = matched.source, matched.module, matched.held, matched.interface
         original, notes = source.module, matched.notes
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        cases = matched.cases(cases, opened.contract, quick=quick)
+        chosen, cases = cases is not None, matched.cases(cases, opened.contract, quick=quick)
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
@@ -182,8 +183,10 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         integers = held.integers if held else None
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers, wanted)
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
-        if not coverage.full and wanted and not any(a.crash for a in collected):
-            collected += collect_more(ask, further_cases(face, wanted, quick=quick))
+        full = coverage.full
+        if not (full and chosen) and not any(a.crash for a in collected):
+            more = further_cases(face, wanted, cases, covered=full, quick=quick)
+            collected += collect_more(ask, more)
             coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)
@@ -225,7 +228,8 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             _save_failing(failing, ask, diagnosis, read, force=force)
         moved = runner.moved_by_threads if integers else None
         kept = collected if golden is not None and diagnosis is None else []
-        sets = golden_sets(kept, results, moved)
+        by_row = row_tolerance(ask, subject.judge, integers) if kept else None
+        sets = golden_sets(kept, results, moved, by_row)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""

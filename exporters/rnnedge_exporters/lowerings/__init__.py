@@ -115,8 +115,8 @@ def _choose_form(
     if forced in INT8_LOWERINGS:
         if forced == "operator_int8" and (layer.cell != "lstm" or layer.proj_size or lengths):
             raise ExportError(
-                f"lowering 'operator_int8': {layer.name or 'the layer'} is no LSTM, or one with a "
-                "projection or lengths, which the operator does not support: expected 'scan_int8'"
+                f"lowering 'operator_int8': {layer.name or 'the layer'} is not an LSTM, or has "
+                "a projection or lengths, which the operator does not support: expected 'scan_int8'"
             )
         return forced, "it was asked for"
     if quantize is None or forced is not None:
@@ -138,7 +138,9 @@ def choose_int8(
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
     if target == "c":
-        return None, "C computes in float32"
+        if quantize == "int8:all":
+            return "scan_int8", "int8 was asked for everywhere"
+        return None, "in C int8:all computes in int8"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])

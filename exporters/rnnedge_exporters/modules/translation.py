@@ -16,6 +16,7 @@ from rnnedge_exporters.modules.simplify import simplify
 from rnnedge_exporters.modules.squeezes import drop_idle_squeezes
 from rnnedge_exporters.modules.streaming import line_of
 from rnnedge_exporters.modules.translations import kept_translations
+from rnnedge_runtime.errors import pass_on_interruption
 
 MODULE_OPSET = 18
 """What torch's translations are written in."""
@@ -42,7 +43,8 @@ def translate(program: ExportedProgram) -> ir.Model:
             translated = torch.onnx.export(
                 program, dynamo=True, opset_version=MODULE_OPSET, optimize=False, verbose=False
             )
-    except Exception as error:
+    except Exception as error:  # torch.onnx wraps what an operator raises, or does not
+        pass_on_interruption(error)
         raise ExportError(_reason(error, program)) from error
     assert translated is not None  # with dynamo=True it always is an ONNXProgram
     assert translated.exported_program is not None
