@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the extension with AddressSanitizer and UndefinedBehaviorSanitizer, and runs the tests of
-# the native engine on it. Usage: native/sanitize.sh [pytest arguments]; needs gcc, and the
-# packages of the toolkit's environment ($PYTHON, .venv/bin/python by default).
+# the native engine on it, or plans of mutated model files. Usage: native/sanitize.sh [pytest
+# arguments], or native/sanitize.sh fuzz [arguments of tests.fuzz]; needs gcc, and the packages of
+# the toolkit's environment ($PYTHON, .venv/bin/python by default).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -38,4 +39,8 @@ gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$folder:${PYTHONPATH:-}"
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-"$python" -m pytest -q -p no:cacheprovider "${@:-tests/native}"
+if [ "${1:-}" = fuzz ]; then
+    "$python" -m tests.fuzz plan "${@:2}"
+else
+    "$python" -m pytest -q -p no:cacheprovider "${@:-tests/native}"
+fi
