@@ -125,11 +125,12 @@ def _report(cells: Sequence[Cell], options: argparse.Namespace) -> str:
     used = options.instructions or instructions()[0]
     peers = [peer for peer in PEERS if peer in cells[0].cpu]
     load = os.getloadavg()[1]
-    lines = ["# Sequences on the native engine", "", f"{describe()}; native engine with {used}", ""]
+    lines = ["# Sequences on the native engine", ""]
+    lines += [f"{describe()}; native engine with {used}", ""]
     lines += [
-        f"Input {INPUT_SIZE}, {len(cells)} cells; CPU time, interleaved, medians. How many times as",
-        f"long as the native engine the best of {', '.join(peers)} takes: the geometric mean over",
-        f"layers and directions, and the least. On average {load:.1f} processes were running.",
+        f"Input {INPUT_SIZE}, {len(cells)} cells; CPU time, interleaved, medians. How many times",
+        f"as long as the native engine the best of {', '.join(peers)} takes: the geometric mean",
+        f"over layers and directions, and the least. On average {load:.1f} processes were running.",
         "",
         "| cell | hidden | " + " | ".join(f"{t} × {b}" for t, b in SHAPES) + " |",
         "|---|---|" + "---|" * len(SHAPES),

@@ -33,8 +33,8 @@ for name in "${!integer_sets[@]}"; do
         -o "$folder/integers_$name.o" &
 done
 wait
-gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,sequences,weights}.c \
-    "$folder"/*.o -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
+gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,sequences,team,weights}.c \
+    "$folder"/*.o -lm -pthread -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
 
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$folder:${PYTHONPATH:-}"
