@@ -80,11 +80,22 @@ def build(processor: str, target: Path) -> Path:
         _call(*meson, "compile", "-C", place / "build")
         _call(*meson, "install", "--quiet", "-C", place / "build", "--destdir", place / "made")
         (package,) = (place / "made").rglob("rnnedge_native")
-        return _pack(package, processor, target)
+        return pack(package, processor, target)
 
 
-def _pack(package: Path, processor: str, target: Path) -> Path:
-    """Put an installed package into a wheel; https://packaging.python.org/specifications/wheel."""
+def pack(package: Path, processor: str, target: Path) -> Path:
+    """Put an installed package into a wheel.
+
+    https://packaging.python.org/specifications/binary-distribution-format
+
+    Args:
+        package: The folder `rnnedge_native`, with the extension module in it.
+        processor: What it was compiled for.
+        target: The folder for the wheel.
+
+    Returns:
+        The wheel.
+    """
     project = tomllib.loads((NATIVE / "pyproject.toml").read_text("utf-8"))["project"]
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
     tag = f"{python}-{python}-manylinux_{GLIBC.replace('.', '_')}_{processor}"

@@ -354,7 +354,7 @@ def test_auto_takes_onnx_runtime_for_other_models(operator, reason):
             "session.disable_prepacking is an option of ONNX Runtime",
         ),
     ],
-    ids=["device", "threads", "entries"],
+    ids=["device", "entries"],
 )
 def test_options_that_it_does_not_have(options, error, message):
     with pytest.raises(error, match=message):
