@@ -86,7 +86,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
-    """Do the same for pages that are no documents, such as 404.html."""
+    """Do the same for pages that are not documents, such as 404.html."""
     return _offline(output, "")
 
 
@@ -115,7 +115,7 @@ def _links(text: str, source: str, file: File, files: Files) -> str:
         if files.get_file_from_path(target) is not None:
             here = posixpath.dirname(file.src_uri)
             return f"[{label}]({posixpath.relpath(target, here or '.')}{anchor})"
-        # What is in the repository and is no page is text; a dead link is left to the strict build.
+        # A link to a file that is not a page becomes text; a dead link is left to the strict build.
         return label if (ROOT / path).exists() else found[0]
 
     return _LINK.sub(replaced, text)
@@ -143,6 +143,7 @@ def command_line() -> Iterator[str]:
     """Write the help of each command, as it is printed at 80 columns."""
     from rnnedge.cli import commands, main
     from rnnedge_runtime.__main__ import main as runtime
+    from rnnedge_runtime.__main__ import parser as device_commands
 
     yield "# Command line\n"
     yield "What `rnnedge COMMAND --help` prints, of the version that this site was built from.\n"
@@ -151,9 +152,7 @@ def command_line() -> Iterator[str]:
         yield from _help(f"rnnedge {name}", _printed(main, name))
     yield "## On the device\n"
     yield "`python -m rnnedge_runtime` needs neither PyTorch nor click.\n"
-    found = re.search(r"\{([\w,-]+)\}", _printed(runtime))
-    assert found is not None
-    for name in found[1].split(","):
+    for name in device_commands().commands:
         yield from _help(f"python -m rnnedge_runtime {name}", _printed(runtime, name))
 
 

@@ -93,7 +93,7 @@ class ModuleRunner:
                 result, finals = self._results(arguments)
         finally:
             torch.set_default_dtype(default)
-        # Lifted states come behind what the module returns itself.
+        # Lifted states come after what the module returns itself.
         own = [spec.name for spec in self.interface.outputs[: len(result)]]
         answers = dict(zip(own, result, strict=True)) | self._finals | finals
         return {name: tensor.numpy() for name, tensor in answers.items()}

@@ -24,6 +24,7 @@ RUNTIME = {
     "rnnedge_runtime/engine/__init__.py",
     "rnnedge_runtime/engine/constant_sizes.py",
     "rnnedge_runtime/engine/constant_values.py",
+    "rnnedge_runtime/engine/function_calls.py",
     "rnnedge_runtime/engine/inference_session.py",
     "rnnedge_runtime/engine/info.py",
     "rnnedge_runtime/engine/integer_cost.py",
@@ -60,7 +61,10 @@ RUNTIME = {
     "rnnedge_runtime/json_record.py",
     "rnnedge_runtime/info_lines.py",
     "rnnedge_runtime/latency.py",
+    "rnnedge_runtime/benchmark.py",
     "rnnedge_runtime/missing_file.py",
+    "rnnedge_runtime/one_line_parser.py",
+    "rnnedge_runtime/run_files.py",
     "rnnedge_runtime/not_a_model.py",
     "rnnedge_runtime/notebook.py",
     "rnnedge_runtime/lazy_tensor.py",
@@ -86,10 +90,12 @@ RUNTIME = {
     "rnnedge_runtime/plan/tracer.py",
     "rnnedge_runtime/plan/values.py",
     "rnnedge_runtime/pool/__init__.py",
+    "rnnedge_runtime/pool/batch_step.py",
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
     "rnnedge_runtime/pool/process_ends.py",
+    "rnnedge_runtime/pool/slots.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
@@ -161,7 +167,7 @@ DATA = ("py.typed", "runtimes.json")
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    """It has the two source folders, with their pages, and the JavaScript package for the pages."""
     package = root / "javascript" / "src"
     scripts = {
         f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"

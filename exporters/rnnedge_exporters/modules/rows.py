@@ -155,6 +155,8 @@ class _Rows:
         except _PassedError as passed:
             return passed.moved
         except UnknownError:
+            if all(self._knows_no_rows(given) for given in node.all_input_nodes):
+                return None
             return _Moved(f"cannot be followed through {op.name}", line_of(node))
         except MixingError:
             return _Moved(f"are moved or mixed by {op.name}", line_of(node))
@@ -173,6 +175,9 @@ class _Rows:
             return False
         symbols = map(str, value.node.expr.free_symbols)
         return any(symbol in self._rows or symbol.startswith("u") for symbol in symbols)
+
+    def _knows_no_rows(self, given: fx.Node) -> bool:
+        return self._at(given) is None and not self._tells_of_others(given)
 
     def _write(self, target: Any, found: Any) -> None:
         """Note that a value was changed in place, and so what it is a part of."""

@@ -15,6 +15,7 @@ from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.python_loops import AxisLoop, loop_over_an_axis
 from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_state, seeded
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 def check_source(
@@ -26,7 +27,7 @@ def check_source(
     rolled: bool = False,
     refused: LoopError | None = None,
 ) -> list[str]:
-    """Run a module on the example, and refuse it where it is no function of its inputs.
+    """Run a module on the example, and refuse it where it is not a function of its inputs.
 
     Args:
         module: A private copy.
@@ -62,7 +63,8 @@ def check_source(
         seen = look(arguments)
     except ExportError:
         raise
-    except Exception:  # whatever a forward raises on an example that does not fit it
+    except Exception as error:  # whatever a forward raises on an example that does not fit it
+        pass_on_interruption(error)
         return []
     if not (seen.calls or seen.cells or rolled or (dynamic_axes is not None and seen.layers)):
         loop = None if refused else loop_over_an_axis(arguments, afresh)
@@ -97,7 +99,7 @@ def _notes_on_draws(name: str, module: nn.Module, run: Callable[[], Any]) -> lis
 def _notes_on_state(
     name: str, changed: Mapping[str, bool] | None, kept: Mapping[str, Any]
 ) -> list[str]:
-    """Refuse state that is no tensor; a tensor starts from what it holds, as at the first call."""
+    """Refuse state that is not a tensor; a tensor starts from its values, as at the first call."""
     if changed is None:
         return []
     others = {path: tensor for path, tensor in changed.items() if path not in kept}

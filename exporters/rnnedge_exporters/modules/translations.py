@@ -1,4 +1,4 @@
-"""torch's table of translations to ONNX, read once in a process."""
+"""torch's table of translations to ONNX, read once in a process, and what it does not have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
+
+import torch
+from onnxscript import opset18 as op
 
 _lock = RLock()
 _kept: dict[int, Any] = {}
@@ -33,9 +36,16 @@ def kept_translations(opset: int) -> Iterator[None]:
             return
         if opset not in _kept:
             _kept[opset] = ONNXRegistry.from_torchlib(opset_version=opset)
+            _kept[opset].register_op(torch.ops.prims.prod.default, _product)
         table = _kept[opset]
         ONNXRegistry.from_torchlib = staticmethod(lambda **_: table)  # type: ignore[assignment, method-assign]
         try:
             yield
         finally:
             ONNXRegistry.from_torchlib = own  # type: ignore[method-assign]
+
+
+def _product(inp: Any, dims: Any = None, *, output_dtype: int = -1) -> Any:
+    """Translate what `torch.cumprod` is decomposed into (missing in torch 2.13 to 2.15)."""
+    axes: Any = op.Constant(value_ints=dims)
+    return op.ReduceProd(inp, axes, keepdims=0)

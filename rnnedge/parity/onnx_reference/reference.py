@@ -34,6 +34,7 @@ from rnnedge_exporters.quantization.onnx_file.reading import (
     read_model,
 )
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.errors import pass_on_interruption
 
 _MOVED = 2
 """How often weights are moved by their last bits."""
@@ -110,7 +111,7 @@ def make_reference(original: Path, small: Path) -> Reference:
 
     Raises:
         ModelError: When one cannot be read, or the second holds its weights in fewer bits, and they
-            are no rounding of the first.
+            are not a rounding of the first.
         ExportError: When the first holds its weights in fewer bits itself.
     """
     model = read_model(original)
@@ -183,6 +184,7 @@ class _File:
         try:
             self._model = ir.load(path)
         except Exception as error:  # protobuf's and onnx-ir's
+            pass_on_interruption(error)
             raise ModelError(f"{path}: expected an ONNX model, cannot be read") from error
         self.contract = contract_of(path, self._model)
         self.is_quantized = quantized_part(path, self._model) is not None

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import torch
 
 from rnnedge.sources.checkpoints.stored import Sealed, Storages, StoredStorage, StoredTensor
+from rnnedge_runtime.errors import pass_on_interruption
 
 PersistentLoad = Callable[[Any], Any]
 """From the id of something outside of a pickle to a stand-in for it."""
@@ -147,7 +148,8 @@ def unpickle(
     """
     try:
         return _Unpickler(content, persistent_load, read_saved).load()
-    except Exception as error:
+    except Exception as error:  # what a damaged pickle calls may raise anything
+        pass_on_interruption(error)
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -197,7 +199,7 @@ class _Unpickler(pickle.Unpickler):
         persistent_load: PersistentLoad | None,
         read_saved: ReadSaved | None,
     ) -> None:
-        # Python 2 wrote names as bytes; errors="surrogateescape" takes those that are no text.
+        # Python 2 wrote names as bytes; errors="surrogateescape" takes those that are not text.
         super().__init__(io.BytesIO(content), encoding="utf-8", errors="surrogateescape")
         self._load, self._read_saved = persistent_load, read_saved
         self._stubs: dict[str, type[Stub]] = {}
@@ -253,7 +255,7 @@ def _tensor(
         return StoredTensor(problem="a tensor of a kind that this version does not know")
     for sizes in ((offset,), shape, stride):
         if not isinstance(sizes, tuple) or any(type(n) is not int or n < 0 for n in sizes):
-            raise ValueError("a tensor whose shape is no tuple of sizes")
+            raise ValueError("a tensor whose shape is not a tuple of sizes")
     if len(shape) != len(stride) or not isinstance(dtype, torch.dtype):
         raise ValueError("a tensor whose shape and strides differ in rank")
     problem = "a conjugated or negated view" if metadata else ""

@@ -187,7 +187,7 @@ def read_plan(model: Model, threads: int | None) -> Plan:
         threads: How many threads share the rows of a batch; None is 1.
 
     Raises:
-        ModelError: If the model is missing or damaged, or is not known to the native engine.
+        ModelError: If the model is missing or damaged, or is not supported by the native engine.
         OptionError: If rnnedge-native is of another version than this package.
     """
     if rnnedge_native.__version__ != __version__:

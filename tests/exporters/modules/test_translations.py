@@ -74,3 +74,22 @@ def test_a_torch_that_keeps_it_elsewhere(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, _registration.__name__, types.ModuleType("another"))
     assert exported(tmp_path / "second.onnx") == first
     assert not translations._kept
+
+
+class Products(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y, _ = self.rnn(x)
+        return torch.cumprod(y, 2), torch.cumprod(y, 1), y.prod(-1)
+
+
+def test_products_along_an_axis(tmp_path: Path) -> None:
+    module, x = Products().eval(), torch.randn(3, 5, 3)
+    rnnedge.export(module, tmp_path / "m.onnx", example_inputs=(torch.zeros(2, 6, 3),))
+    session = Session(tmp_path / "m.onnx", threads=1)
+    answers = session.run(x.numpy()).outputs
+    for spec, wanted in zip(session.interface.outputs, module(x), strict=False):
+        np.testing.assert_allclose(answers[spec.name], wanted.detach(), rtol=0, atol=1e-6)

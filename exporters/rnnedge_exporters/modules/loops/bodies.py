@@ -8,13 +8,20 @@ from typing import Any
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.modules.loops.fits import value_of
+from rnnedge_exporters.modules.loops.fits import name_of, value_of
 from rnnedge_exporters.modules.loops.hoisting import Hoister
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
 from rnnedge_exporters.modules.loops.parts import LoopParts, Outer, Shape
 from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
-from rnnedge_exporters.modules.loops.sizes import SizeWriter, drop_axis, merged_shape, same_size
+from rnnedge_exporters.modules.loops.sizes import (
+    SizeWriter,
+    drop_axis,
+    merged_shape,
+    plain_axis,
+    same_size,
+    takes_all,
+)
 from rnnedge_exporters.modules.loops.turns import Described
 
 _NUMBERS = ("Tensor", "number")
@@ -251,6 +258,9 @@ class BodyWriter:
 
     def _operation(self, position: int) -> fx.Node:
         target, args, kwargs, _, _ = self._parts.operations[position]
+        if takes_all(target, args[2], self._given_shape):
+            node: fx.Node = self._value(args[2][0])
+            return node
         values = [self._value(arg) for arg in args[2]]
         named = {name: self._value(arg) for name, arg in kwargs[2]}
         counted = [n for n, arg in enumerate(args[2]) if arg[0] == "index"]
@@ -348,7 +358,7 @@ class BodyWriter:
             )
         if given[0] == "outer":
             return self._outer.shape_of(given[1])
-        raise MismatchError("what is written is no tensor")
+        raise MismatchError("what is written is not a tensor")
 
     def _dtype(self, given: Described) -> Any:
         if given[0] == "local":
@@ -399,18 +409,13 @@ def _axes(described: Any) -> set[str]:
     if not isinstance(described, tuple) or not described or described[0] == "lit":
         return set()
     if described[0] == "size":
-        return {axis for axes, _ in described[1] or () for axis in axes}
+        return {name_of(factor) for axes, _ in described[1] or () for factor in axes}
     return {axis for part in described for axis in _axes(part)}
 
 
 def _plain_axes(shape: Described) -> set[str]:
     """Return the axes that are the size of an axis of a shape."""
-    return {
-        size[1][0][0][0]
-        for size in shape[2]
-        if size[0] == "size" and size[1] and len(size[1]) == 1
-        and len(size[1][0][0]) == 1 and size[1][0][1] == 1
-    }  # fmt: skip
+    return set(filter(None, map(plain_axis, shape[2])))
 
 
 def _has_index(described: Any) -> bool:

@@ -24,7 +24,9 @@ from rnnedge_exporters.modules.loops.sizes import (
     drop_axis,
     is_number,
     merged_shape,
+    plain_axis,
     same_size,
+    takes_all,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described
 from rnnedge_exporters.modules.packing import DOMAIN
@@ -81,6 +83,7 @@ class Writer:
         for item in items:  # arguments come first, in their order
             if item.what == INPUT:
                 self._held[item.args[0][1]] = self.graph.placeholder(item.args[0][1])
+        self._tie_sizes()
         for number, item in enumerate(items):
             self._nodes.append(self._item(number, item))
         results = [self.value(result) for result in self._merged.program.results[2]]
@@ -88,6 +91,19 @@ class Writer:
         made = fx.GraphModule(self.holder, self.graph)
         type(made).__name__ = type(self._module).__name__
         return made.eval()
+
+    def _tie_sizes(self) -> None:
+        """Check that axes of one name have one size, so that torch takes them for one axis."""
+        first: dict[str, fx.Node] = {}
+        for node, shape in self._axis_sources():
+            for axis, size in enumerate(shape[2]):
+                name = plain_axis(size)
+                if name is None:
+                    continue
+                read = self.call(aten.sym_size.int, node, axis)
+                if name in first:
+                    self.call(torch._check, self.call(operator.eq, first[name], read))
+                first.setdefault(name, read)
 
     def _axis_sources(self) -> Iterator[tuple[fx.Node, Described]]:
         for item in self._merged.program.items:
@@ -123,12 +139,15 @@ class Writer:
     def _operation(self, item: Item) -> fx.Node:
         if item.what in _STACKS and any(p[0] in ("run", "picks") for p in item.args[0][2]):
             return self._stacked(item)
+        if takes_all(item.what, item.args, self.shape_of):
+            node: fx.Node = self.value(item.args[0])
+            return node
         args = [self.value(arg) for arg in item.args]
         kwargs = {name: self.value(arg) for name, arg in item.kwargs}
         return self.call(item.what, *args, **kwargs)
 
     def _layer(self, item: Item) -> Any:
-        """Call a recurrent layer of the module itself, in the place of its opaque node."""
+        """Call a recurrent layer of the module itself, in place of its opaque node."""
         given = dict(item.kwargs)
         told = dict(
             zip(self.value(given["attr_keys"]), self.value(given["attr_ints"]), strict=True)
@@ -331,10 +350,17 @@ class Writer:
             shape = self.shape_of(base)
             node = self.moved(self.value(base), len(shape), axis, 0)
             whole = shape[axis]
-        if abs(step) != 1:
-            raise MismatchError("it reads every second step, or fewer")
-        start = first if step > 0 else self.sizes.less(self.sizes.more(first, 1), turns)
-        return self.part(node, 0, start, turns, 1, whole), step
+        if abs(step) == 1:
+            start = first if step > 0 else self.sizes.less(self.sizes.more(first, 1), turns)
+            return self.part(node, 0, start, turns, 1, whole), step
+        spread = self.sizes.times(turns, abs(step))
+        start = first if step > 0 else self.sizes.less(self.sizes.more(first, -step), spread)
+        at = self.value(start)
+        end = self.sizes.plus(at, self.value(spread))
+        node = self.call(aten.slice.Tensor, node, 0, at, end, abs(step))
+        # Without a copy torch compares its strides, and fixes a batch that is as large as a step.
+        dense = self.call(aten.clone.default, node, memory_format=torch.contiguous_format)
+        return dense, step // abs(step)
 
     def _loop(self, number: int, item: Item) -> fx.Node:
         parts = LoopParts(item, self._wanted(number))

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-Fit: TypeAlias = tuple[tuple[tuple[str, ...], int], ...]
+
+class Quotient(NamedTuple):
+    """An axis with a number added, divided by another and rounded down, as `T // 2` is."""
+
+    axis: str
+    more: int
+    by: int
+
+
+Factor: TypeAlias = str | Quotient
+Fit: TypeAlias = tuple[tuple[tuple[Factor, ...], int], ...]
 """Terms: the axes that are multiplied, and their coefficient. No axes is the constant."""
+
+_DIVISORS = (2, 3, 4, 8)
 
 
 def fit(values: Sequence[int], points: Sequence[Mapping[str, int]]) -> Fit | None:
@@ -21,18 +33,30 @@ def fit(values: Sequence[int], points: Sequence[Mapping[str, int]]) -> Fit | Non
     if len(set(values)) == 1:
         return (((), values[0]),) if values[0] else ()
     axes = sorted(points[0])
-    products = [
+    products: list[tuple[Factor, ...]] = [
         product
         for count in range(1, len(axes) + 1)
         for product in itertools.combinations(axes, count)
     ]
-    for count in (1, 2, 3):
-        for terms in itertools.combinations(products, count):
-            for constant in ((), ((),)):
-                found = _solved(values, points, (*terms, *constant))
-                if found is not None:
-                    return found
+    sums = (terms for count in (1, 2, 3) for terms in itertools.combinations(products, count))
+    for terms in (*sums, *_rounded(axes)):
+        for constant in ((), ((),)):
+            found = _solved(values, points, (*terms, *constant))
+            if found is not None:
+                return found
     return None
+
+
+def _rounded(axes: Sequence[str]) -> Iterator[tuple[tuple[Factor, ...], ...]]:
+    """Yield the terms of sizes that are rounded down: a part of an axis, times another axis."""
+    for axis in axes:
+        others = [other for other in axes if other != axis]
+        for by in _DIVISORS:
+            for more in range(by):
+                part = Quotient(axis, more, by)
+                yield ((part,),)
+                for other in others:
+                    yield ((other, part),)
 
 
 def value_of(fitted: Fit, sizes: Mapping[str, int]) -> int:
@@ -40,13 +64,26 @@ def value_of(fitted: Fit, sizes: Mapping[str, int]) -> int:
     total = 0
     for axes, coefficient in fitted:
         for axis in axes:
-            coefficient *= sizes[axis]
+            coefficient *= _factor(axis, sizes)
         total += coefficient
     return total
 
 
+def name_of(factor: Factor) -> str:
+    """Return the name of the axis that a factor is made of."""
+    return factor.axis if isinstance(factor, Quotient) else factor
+
+
+def _factor(factor: Factor, sizes: Mapping[str, int]) -> int:
+    if isinstance(factor, Quotient):
+        return (sizes[factor.axis] + factor.more) // factor.by
+    return sizes[factor]
+
+
 def _solved(
-    values: Sequence[int], points: Sequence[Mapping[str, int]], terms: tuple[tuple[str, ...], ...]
+    values: Sequence[int],
+    points: Sequence[Mapping[str, int]],
+    terms: tuple[tuple[Factor, ...], ...],
 ) -> Fit | None:
     """Solve for integer coefficients; there must be more points than terms."""
     rows = []

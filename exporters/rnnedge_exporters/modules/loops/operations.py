@@ -25,6 +25,11 @@ aten = torch.ops.aten
 TO_DTYPE: Any = getattr(aten, "_to_copy").default  # noqa: B009  # torch's name begins so
 _SAME = {aten.alias.default, aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
 _SAME |= {aten.contiguous.default, aten.lift_fresh.default}
+_RESHAPES = {aten.view.default, getattr(aten, "_unsafe_view").default}  # noqa: B009
+"""What `reshape` becomes, by how the numbers lie in memory at one size."""
+_SPLITS = {aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default}
+_END = 2**63 - 1
+"""What `x[:, 1:]` has for its end."""
 _FILLS: dict[Any, int | None] = {
     **dict.fromkeys((aten.zeros.default, aten.new_zeros.default, aten.zeros_like.default), 0),
     **dict.fromkeys((aten.ones.default, aten.new_ones.default, aten.ones_like.default), 1),
@@ -33,7 +38,7 @@ _FILLS: dict[Any, int | None] = {
 }
 """What makes a tensor of one number, and the number; None where it is the last argument.
 
-What `empty` makes is written to before it is read, or the module is no function of its inputs."""
+What `empty` makes is written before it is read, or the module is not a function of its inputs."""
 
 
 @dataclass(eq=False, slots=True)
@@ -122,6 +127,7 @@ class _Reader:
         self._constants = dict(signature.inputs_to_lifted_tensor_constants)
         self._made: dict[fx.Node, Any] = {}
         self._fills: dict[Any, Operation] = {}
+        self._known: dict[int, Operation] = {}
         self.operations: list[Operation] = []
 
     def read(self) -> tuple[list[Operation], list[Any]]:
@@ -144,11 +150,16 @@ class _Reader:
             return self._add(Operation(WEIGHT, (self._weights[node.name],), value=value))
         if node.name in self._constants:
             tensor = self._program.constants[self._constants[node.name]]
-            number = self._pool.number(tensor)
-            return self._add(Operation(CONSTANT, (number,), value=value))
+            return self._constant(self._pool.number(tensor), value)
         if node.name in self._inputs and isinstance(value, Tensor):
             return self._add(Operation(INPUT, (self._inputs[node.name],), value=value))
         return value
+
+    def _constant(self, number: int, value: Any) -> Operation:
+        """Return a constant; what the turns of a loop make alike is one."""
+        if number not in self._known:
+            self._known[number] = self._add(Operation(CONSTANT, (number,), value=value))
+        return self._known[number]
 
     def _filled(self, value: Tensor, number: Any, path: tuple[Turn, ...]) -> Operation:
         """Return a tensor of one number; what the turns of a loop make alike is made once."""
@@ -182,12 +193,23 @@ class _Reader:
             if source.target is aten.unbind.int:
                 target = aten.select.int
                 args = (source.args[0], (*source.args[1:], 0)[0], number)
+            elif source.target in _SPLITS and _by_one(source):
+                target = aten.slice.Tensor
+                args = (source.args[0], (*source.args[2:], 0)[0], number, number + 1)
+        if target in _RESHAPES:
+            target = aten.reshape.default
         if target in _FORMS:
             found = _FORMS[target](*args)
             if isinstance(found, Operation):
                 return found
             target, args = found
         return self._add(Operation(target, args, kwargs, value, path, where=where))
+
+
+def _by_one(split: Operation) -> bool:
+    """Whether a split gives one step at a time."""
+    base, axis = split.args[0], (*split.args[2:], 0)[0]
+    return len(split.value) == int(base.shape[axis])
 
 
 def _copied(before: Operation, given: Any, *more: Any) -> Any:
@@ -274,9 +296,9 @@ def _with_defaults(args: tuple[Any, ...], defaults: tuple[Any, ...]) -> tuple[An
 
 
 def _whole_slice(args: tuple[Any, ...]) -> Any:
-    base, axis, start, end, step = _with_defaults(args, (None, 0, None, None, 1))
-    size = base.shape[axis]
-    return base if step == 1 and _ends(size, start, end) == (0, size) else None
+    """Return what a slice is of that takes everything, whatever the size of the axis is."""
+    base, _, start, end, step = _with_defaults(args, (None, 0, None, None, 1))
+    return base if step == 1 and not start and end in (None, _END) else None
 
 
 def _plain_slice(args: tuple[Any, ...]) -> tuple[Any, ...]:

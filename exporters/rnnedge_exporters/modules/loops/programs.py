@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.fits import Fit, fit
 from rnnedge_exporters.modules.loops.operations import (
@@ -13,6 +16,8 @@ from rnnedge_exporters.modules.loops.operations import (
     INPUT,
     WEIGHT,
     Operation,
+    Pool,
+    aten,
     inner_operations,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described, Loops
@@ -252,8 +257,13 @@ class Merged:
     programs: Sequence[Program]
 
 
-def merge(programs: Sequence[Program], points: Sequence[Mapping[str, int]]) -> Merged:
+def merge(programs: Sequence[Program], points: Sequence[Mapping[str, int]], pool: Pool) -> Merged:
     """Merge the programs of several sizes.
+
+    Args:
+        programs: The program at each of the sizes.
+        points: The sizes.
+        pool: Has their constants.
 
     Raises:
         MismatchError: When they are not the same, sizes apart.
@@ -263,8 +273,9 @@ def merge(programs: Sequence[Program], points: Sequence[Mapping[str, int]]) -> M
         raise MismatchError("what is computed outside of the loop depends on its length")
     merging = _Merging(programs, points)
     items = []
-    for number, alike in enumerate(zip(*(p.items for p in programs), strict=True)):
+    for number, found in enumerate(zip(*(p.items for p in programs), strict=True)):
         merging.before = number
+        alike = _counted(found, pool)
         first = alike[0]
         loop = isinstance(first.what, Body)
         if any(
@@ -278,6 +289,32 @@ def merge(programs: Sequence[Program], points: Sequence[Mapping[str, int]]) -> M
     merging.before = len(items)
     results = merging.join([program.results for program in programs])
     return Merged(Program(items, results), points, programs)
+
+
+def _counted(alike: Sequence[Item], pool: Pool) -> Sequence[Item]:
+    """Return constants of other lengths at other sizes as `arange`, where they count steps."""
+    numbers = {item.args for item in alike}
+    if len(numbers) == 1 or any(item.what != CONSTANT for item in alike):
+        return alike
+    counts = [_count_of(pool.tensors[item.args[0][1]]) for item in alike]
+    if None in counts:
+        return alike
+    made = []
+    for item, count in zip(alike, counts, strict=True):
+        args = tuple(("int", n) for n in count or ())
+        made.append(Item(aten.arange.start_step, args, (), item.shape, item.dtype))
+    return made
+
+
+def _count_of(tensor: Tensor) -> tuple[int, int, int] | None:
+    """Return start, end and step of int64 numbers that are those of an `arange`; else None."""
+    if tensor.dtype != torch.int64 or tensor.dim() != 1 or len(tensor) < 2:
+        return None
+    first, step = int(tensor[0]), int(tensor[1] - tensor[0])
+    end = first + step * len(tensor)
+    if step == 0 or not torch.equal(tensor, torch.arange(first, end, step)):
+        return None
+    return first, end, step
 
 
 class _Merging:
@@ -308,5 +345,5 @@ class _Merging:
                 if len(more) == 1:
                     return ("axis", number, axis, more.pop())
         if strict:
-            raise MismatchError(f"a size ({', '.join(map(str, values))}) is no sum of the axes")
+            raise MismatchError(f"a size ({', '.join(map(str, values))}) is not a sum of the axes")
         return ("size", None)

@@ -80,7 +80,7 @@ def _rolled(module: nn.Module, arguments: Arguments, axes: OpenAxes) -> fx.Graph
             del axes.groups[name]
             axes.walked.remove(name)
     programs = [Builder(each).build() for each in loops]
-    rolled = emit(module, merge(programs, points), pool, traces[0].capture.layers)
+    rolled = emit(module, merge(programs, points, pool), pool, traces[0].capture.layers)
     check_rolled(module, rolled, arguments, axes.groups, axes.walked)
     return rolled
 

@@ -10,7 +10,8 @@ import torch
 from torch import fx
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.modules.loops.fits import Fit
+from rnnedge_exporters.modules.loops.fits import Factor, Fit, Quotient, value_of
+from rnnedge_exporters.modules.loops.operations import aten
 from rnnedge_exporters.modules.loops.turns import Described
 
 _SIZE = torch.ops.aten.sym_size.int
@@ -66,12 +67,16 @@ class SizeWriter:
             return ("axis", size[1], size[2], size[3] + number)
         return ("size", _added(_fit(size), (((), number),)))
 
+    def times(self, size: Described, number: int) -> Described:
+        """Return a described size, multiplied by a number."""
+        return ("size", tuple((axes, c * number) for axes, c in _fit(size)))
+
     def sum(self, one: Described, other: Described) -> Described:
         """Return the sum of two described sizes."""
         if "axis" in (one[0], other[0]):
             plain, odd = (one, other) if other[0] == "axis" else (other, one)
             if plain[0] == "axis" or any(axes for axes, _ in _fit(plain)):
-                raise MismatchError("a position is no sum of the axes")
+                raise MismatchError("a position is not a sum of the axes")
             return self.more(odd, sum(c for _, c in _fit(plain)))
         return ("size", _added(_fit(one), _fit(other)))
 
@@ -80,13 +85,16 @@ class SizeWriter:
         if one[0] == "axis" and other[0] == "axis" and one[1:3] == other[1:3]:
             return ("size", _added((), (((), one[3] - other[3]),)))
         if "axis" in (one[0], other[0]):
-            raise MismatchError("a position is no sum of the axes")
+            raise MismatchError("a position is not a sum of the axes")
         return ("size", _added(_fit(one), tuple((axes, -c) for axes, c in _fit(other))))
 
-    def _axis(self, name: str) -> fx.Node:
+    def _axis(self, name: Factor) -> fx.Node:
+        if isinstance(name, Quotient):
+            read = self.plus(self._axis(name.axis), name.more)
+            return self._call(operator.floordiv, read, name.by)
         for node, shape in self._sources():
             for axis, size in enumerate(shape[2]):
-                if size == ("size", (((name,), 1),)):
+                if plain_axis(size) == name:
                     return self._call(_SIZE, node, axis)
         raise MismatchError(f"the size of {name} is not that of an input")
 
@@ -98,13 +106,13 @@ def _fit(size: Described) -> Fit:
     if size[0] == "int":
         return (((), size[1]),) if size[1] else ()
     if size[0] != "size" or size[1] is None:
-        raise MismatchError("a size is no sum of the axes")
+        raise MismatchError("a size is not a sum of the axes")
     fitted: Fit = size[1]
     return fitted
 
 
 def _added(one: Fit, other: Fit) -> Fit:
-    total: dict[tuple[str, ...], int] = {}
+    total: dict[tuple[Factor, ...], int] = {}
     for axes, coefficient in (*one, *other):
         total[axes] = total.get(axes, 0) + coefficient
     return tuple((axes, c) for axes, c in total.items() if c)
@@ -117,11 +125,35 @@ def is_number(size: Any, number: int) -> bool:
     return size in (("int", number), ("size", (((), number),) if number else ()))
 
 
+def plain_axis(size: Any) -> str | None:
+    """Return the name of the axis that a described size is, with nothing added; else None."""
+    if size[0] != "size" or not size[1] or len(size[1]) != 1:
+        return None
+    axes, coefficient = size[1][0]
+    if len(axes) != 1 or coefficient != 1 or isinstance(axes[0], Quotient):
+        return None
+    name: str = axes[0]
+    return name
+
+
 def same_size(one: Any, other: Any) -> bool:
     """Whether two described sizes are the same expression."""
     if one[0] == "axis" or other[0] == "axis":
         return bool(one == other)
     return one[1] is not None and other[1] is not None and dict(_fit(one)) == dict(_fit(other))
+
+
+def takes_all(target: Any, args: tuple[Any, ...], shape: Callable[[Any], Any]) -> bool:
+    """Whether an operator is a slice from the start of an axis to its end.
+
+    Args:
+        target: The operator.
+        args: Its arguments, described.
+        shape: Returns the described sizes of the first of them.
+    """
+    if target is not aten.slice.Tensor or len(args) != 4 or not is_number(args[2], 0):
+        return False
+    return same_size(args[3], shape(args[0])[value_of(args[1][1], {})])
 
 
 def drop_axis(shape: tuple[Any, ...], axis: int) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ integer a * turn + b.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,7 @@ class Body:
         args: Arguments of each operation, by position and by name, described.
         carries: Of each carried value how many turns back, its position, and what it starts from.
         scans: Of each scanned value its description at turn 0 and a step, as ("pick", …) or
-            ("val", …) with an ("index", a, b) in the place of the number.
+            ("val", …) with an ("index", a, b) in place of the number.
         writes: By position.
     """
 
@@ -98,9 +99,10 @@ class Loops:
         }
         self.bodies: dict[tuple[Any, ...], Body] = {}
         self._place: dict[int, tuple[tuple[Any, ...], int, int]] = {}
+        starts = self._picks_of_states()
         for operation in trace.operations:
             found = self._turn_of(operation)
-            if found is None or self._is_pick(operation):
+            if found is None or (self._is_pick(operation) and operation.number not in starts):
                 continue
             turn = self.turns[found[0]][found[1]]
             self._place[operation.number] = (*found, len(turn))
@@ -113,6 +115,27 @@ class Loops:
             if key in self.turns:
                 return key, turn
         return None
+
+    def _picks_of_states(self) -> set[int]:
+        """Return the picks of what a state starts from.
+
+        They are not steps of it: the same pick of another turn reads what a turn computed.
+        """
+        sorts: dict[int, Any] = {}
+        met: Counter[Any] = Counter()
+        inside: set[int] = set()
+        for op in self.trace.operations:
+            if self._turn_of(op) is None:
+                continue
+            if op.target in PICKS:
+                place = (op.path, op.where, op.target)
+                sorts[op.number] = (op.where, op.target, op.args[1], met[place])
+                met[place] += 1
+                if op.args[0].number not in inside:
+                    continue  # of a value from outside, or of a pick of one
+            inside.add(op.number)
+        states = {sort for number, sort in sorts.items() if number in inside}
+        return {number for number, sort in sorts.items() if sort in states}
 
     def _is_pick(self, operation: Operation) -> bool:
         """Whether an operation is one step of a value from outside of all loops."""
@@ -254,7 +277,7 @@ class _Matching:
     def _index(self, numbers: list[int], what: str) -> Described:
         step = numbers[1] - numbers[0]
         if any(n != numbers[0] + step * turn for turn, n in enumerate(numbers)):
-            raise MismatchError(f"{what} is no linear function of the turn", self._line)
+            raise MismatchError(f"{what} is not a linear function of the turn", self._line)
         return ("index", step, ("int", numbers[0]))
 
     def _scanned(self, source: Described) -> Described:

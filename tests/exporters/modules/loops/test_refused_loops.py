@@ -23,14 +23,6 @@ class EverySecondTurn(Base):
         return h
 
 
-class EverySecondStep(Base):
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.new_zeros(x.size(0), 6)
-        for t in range(0, x.size(1), 2):
-            h = torch.tanh(self.u(h) + self.w(x[:, t]))
-        return h
-
-
 class NumberOfTheTurn(Base):
     def forward(self, x: Tensor) -> Tensor:
         h = x.new_zeros(x.size(0), 6)
@@ -105,7 +97,6 @@ class AnotherOrder(Base):
     ("kind", "why"),
     [
         (EverySecondTurn, "what it reads from outside is not one step .*; it carries h"),
-        (EverySecondStep, "it carries h"),
         (NumberOfTheTurn, r"a number is computed in Python from the turn \(1.0, 0.5, …\)"),
         (BranchOnValues, "depends on the values of a tensor .*; it carries h"),
         (GrowingList, ""),
