@@ -172,7 +172,7 @@ def main(processors: Sequence[str]) -> int:
         raise SystemExit(f"{', '.join(sorted(unknown))}: expected {' or '.join(PROCESSORS)}")
     found = list(missing())
     if found:
-        print(f"no wheels, for want of: {'; '.join(found)}", file=sys.stderr)
+        print(f"no wheels are built without: {'; '.join(found)}", file=sys.stderr)
         return 1
     for processor in processors or PROCESSORS:
         print(build(processor, DIST).relative_to(ROOT))
