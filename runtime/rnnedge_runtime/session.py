@@ -64,8 +64,9 @@ class Session(LoadedModel):
                 `auto`, which with threads=1 takes the native engine where it is installed, knows
                 the model and was measured to be no slower. `session.engine` says which one it
                 took, and why.
-            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default, the
-                number of physical cores. Streams are best with 1.
+            threads: Threads inside one operator, or that share the rows of a batch in the native
+                engine, 1 or more; None is ONNX Runtime's default, the number of physical cores,
+                and 1 in the native engine. Streams are best with 1.
             spinning: Whether waiting threads spin instead of sleeping; no difference with one
                 thread.
             arena: Whether ONNX Runtime keeps memory for the next call.
