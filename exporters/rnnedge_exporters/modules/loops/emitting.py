@@ -14,6 +14,7 @@ from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.layers.recurrent import Recurrent
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.loops.bodies import BodyWriter
+from rnnedge_exporters.modules.loops.cells import write_layers
 from rnnedge_exporters.modules.loops.fits import value_of
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Pool, aten
 from rnnedge_exporters.modules.loops.parts import LoopParts
@@ -216,24 +217,19 @@ class Writer:
                 raise MismatchError("a tensor that is filled in the loop is used before its end")
             return self._filled(parts, position)
         if last and position in parts.finals:
-            return self.call(operator.getitem, parts.node, parts.finals[position])
-        collected = self._collected(parts, position)
+            final: fx.Node = parts.finals[position]
+            return final
+        collected = parts.collected[position]
         if last:
             return self.call(aten.select.int, collected, 0, -1)
         return self.call(aten.select.int, collected, 0, self.value(turn))
-
-    def _collected(self, parts: LoopParts, position: int) -> fx.Node:
-        made = self.call(operator.getitem, parts.node, parts.collected[position])
-        if not parts.padding:
-            return made
-        return self.call(aten.slice.Tensor, made, 0, 0, self.value(parts.turns))
 
     def _steps(self, described: Described) -> tuple[fx.Node, int]:
         """Return the steps of a run, [steps, …], and how many axes they have."""
         if described[0] == "run":
             _, number, position, first, count, step = described
             parts = self._loops[number]
-            node, axes = self._collected(parts, position), len(parts.shapes[position]) + 1
+            node, axes = parts.collected[position], len(parts.shapes[position]) + 1
             whole: Described = parts.turns
         else:
             _, base, target, axis, first, count, step = described
@@ -290,7 +286,7 @@ class Writer:
         """Return a tensor that the loop has written to, one step a turn."""
         _, _, axis, front, carry, index = parts.writes[position]
         start = self.value(parts.starts[carry])
-        steps = self._collected(parts, position)
+        steps = parts.collected[position]
         axes = len(parts.given_shapes[position]) + 1
         if index is None:
             if front:
@@ -344,7 +340,7 @@ class Writer:
         _, step, first = source[-1]
         if source[0] == "val":
             parts = self._loops[source[1]]
-            node, whole = self._collected(parts, source[2]), parts.turns
+            node, whole = parts.collected[source[2]], parts.turns
         else:
             _, base, _, axis, _ = source
             shape = self.shape_of(base)
@@ -362,14 +358,22 @@ class Writer:
         dense = self.call(aten.clone.default, node, memory_format=torch.contiguous_format)
         return dense, step // abs(step)
 
-    def _loop(self, number: int, item: Item) -> fx.Node:
+    def _loop(self, number: int, item: Item) -> None:
+        """Write a loop; what it gives is noted in its `LoopParts`."""
         parts = LoopParts(item, self._wanted(number))
+        self._loops[number] = parts
+        if write_layers(self, parts, self._merged, self._module, self._add_module):
+            return
         writer = BodyWriter(self, parts, self._merged, self._root, self._module)
         loop, given = writer.write()
-        parts.node = self.graph.call_module(self._add_module(LOOP_NAME, loop), tuple(given))
-        self._loops[number] = parts
-        node: fx.Node = parts.node
-        return node
+        called = self.graph.call_module(self._add_module(LOOP_NAME, loop), tuple(given))
+        for position, result in parts.finals.items():
+            parts.finals[position] = self.call(operator.getitem, called, result)
+        for position, result in parts.collected.items():
+            made = self.call(operator.getitem, called, result)
+            if parts.padding:
+                made = self.call(aten.slice.Tensor, made, 0, 0, self.value(parts.turns))
+            parts.collected[position] = made
 
     def _wanted(self, number: int) -> set[tuple[int, Any]]:
         """Return position and turn of each value of a loop that is used; no turn where all are."""
