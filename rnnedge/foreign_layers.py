@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import onnx
 
+from rnnedge_exporters.onnx_model.loading import infer_shapes
 from rnnedge_exporters.onnx_model.nodes import all_graphs, attributes
 from rnnedge_exporters.onnx_model.recurrent_nodes import OPERATORS, PEEPHOLES, B, R, W
 
@@ -50,11 +51,7 @@ class LayerSizes:
         """Collect the shapes of all constants, and those that inference finds."""
         self._shapes: dict[str, Shape] = {}
         self._floats: dict[str, int] = {}
-        try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-        except Exception:  # a graph that breaks inference, or is too large for it
-            inferred = model.graph
-        for graph in all_graphs(inferred):
+        for graph in all_graphs(infer_shapes(model)):
             self._collect(graph)
 
     def _collect(self, graph: onnx.GraphProto) -> None:

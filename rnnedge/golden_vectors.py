@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge_runtime.atomic_file import atomic_folder
-from rnnedge_runtime.errors import GoldenError, ModelError, WriteError
+from rnnedge_runtime.errors import GoldenError, ModelError, WriteError, pass_on_interruption
 from rnnedge_runtime.not_a_model import not_a_model
 from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
 from rnnedge_runtime.tensor_file import SUPPORTED
@@ -89,6 +89,7 @@ def _read_model(path: Path) -> tuple[bytes, list[str], list[str]]:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError: its class depends on the implementation
+        pass_on_interruption(error)
         raise not_a_model(path) or ModelError(
             f"{path}: expected an ONNX file, got something else"
         ) from error
@@ -104,11 +105,13 @@ def _in_order(vectors: GoldenSet, inputs: list[str], outputs: list[str]) -> Gold
     """Return the set in the order of the graph, each array as it is to be written."""
     if vectors.allowed is None:
         raise GoldenError(f"{vectors}: expected the allowed error of each output, got none")
+    by_row = vectors.allowed_by_row
     return replace(
         vectors,
         inputs=_sorted(vectors, "inputs", vectors.inputs, inputs),
         outputs=_sorted(vectors, "outputs", vectors.outputs, outputs),
         allowed={name: float(vectors.allowed[name]) for name in outputs},
+        allowed_by_row=by_row and {name: float(by_row[name]) for name in outputs},
     )
 
 

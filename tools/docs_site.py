@@ -143,6 +143,7 @@ def command_line() -> Iterator[str]:
     """Write the help of each command, as it is printed at 80 columns."""
     from rnnedge.cli import commands, main
     from rnnedge_runtime.__main__ import main as runtime
+    from rnnedge_runtime.__main__ import parser as device_commands
 
     yield "# Command line\n"
     yield "What `rnnedge COMMAND --help` prints, of the version that this site was built from.\n"
@@ -151,9 +152,7 @@ def command_line() -> Iterator[str]:
         yield from _help(f"rnnedge {name}", _printed(main, name))
     yield "## On the device\n"
     yield "`python -m rnnedge_runtime` needs neither PyTorch nor click.\n"
-    found = re.search(r"\{([\w,-]+)\}", _printed(runtime))
-    assert found is not None
-    for name in found[1].split(","):
+    for name in device_commands().commands:
         yield from _help(f"python -m rnnedge_runtime {name}", _printed(runtime, name))
 
 

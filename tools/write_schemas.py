@@ -33,6 +33,7 @@ from rnnedge.triton.config import ServingOptions
 from rnnedge_exporters.c_source.target import CProgram
 from rnnedge_exporters.exported_graph import Trial
 from rnnedge_exporters.quantization.report import LayerQuantization
+from rnnedge_runtime.benchmark import FrameLatency
 from rnnedge_runtime.contract import Contract, Interface, StatePair
 from rnnedge_runtime.engine.info import SessionInfo
 from rnnedge_runtime.engine.options import EngineOptions
@@ -378,6 +379,14 @@ def check_schema(writer: Writer) -> Schema:
     )
 
 
+def device_run_schema(writer: Writer) -> Schema:
+    """`python -m rnnedge_runtime run`."""
+    schema = run_schema(writer)
+    schema["properties"]["machine"] = writer.object(_ENGINE)
+    schema["required"].append("machine")
+    return schema
+
+
 def device_bench_schema(writer: Writer) -> Schema:
     """`python -m rnnedge_runtime bench`."""
     row: dict[str, tuple[Any, str]] = {"time": (int, "Steps."), "batch": (int, "Rows.")}
@@ -389,7 +398,8 @@ def device_bench_schema(writer: Writer) -> Schema:
     }
     schema = _on_device(
         writer,
-        latency_ms=(list[Any], "Milliseconds of a call at each shape."),
+        latency_ms=(list[Any], "Milliseconds of a call at each shape; empty with --stream."),
+        streams=(list[FrameLatency], "Milliseconds of a frame, with --stream; else empty."),
         options=(EngineOptions, "How it was opened."),
     )
     schema["properties"]["latency_ms"]["items"] = writer.object(row)
@@ -411,6 +421,7 @@ COMMANDS = {
     "app": app_schema,
     "device_info": info_schema,
     "device_check": check_schema,
+    "device_run": device_run_schema,
     "device_bench": device_bench_schema,
     "device_score": lambda writer: writer.of(ScoreResult),
     "contract": lambda writer: writer.of(Contract),

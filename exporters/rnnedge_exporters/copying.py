@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -47,7 +48,8 @@ def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
         for inner in training:
             inner.training = False
         copied = copy.deepcopy(module, memo)
-    except Exception as error:
+    except Exception as error:  # whatever an attribute raises when it is copied
+        pass_on_interruption(error)
         raise ExportError(
             f"{name} cannot be copied ({type(error).__name__}: {' '.join(str(error).split())}): "
             "keep everything that is not part of the network out of the module"

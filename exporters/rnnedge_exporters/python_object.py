@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
-from rnnedge_runtime.errors import RnnEdgeError, one_line
+from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*)?", re.S)
 
@@ -121,6 +121,7 @@ def find_object(wanted: PythonObject, *, error: MakeError) -> Any:
     try:
         found: Any = importlib.import_module(wanted.module)
     except (Exception, SystemExit) as raised:  # a script without a main guard may exit
+        pass_on_interruption(raised)
         advice = _where(wanted.module) if _is_missing(raised, wanted.module) else ""
         raise error(
             f"{place}: {wanted.module} does not import: {_said(raised)}{advice}"
@@ -179,6 +180,7 @@ def call_object(made_by: Callable[..., Any], wanted: PythonObject, *, error: Mak
     except RnnEdgeError:
         raise
     except Exception as raised:  # whatever the user's code raises
+        pass_on_interruption(raised)
         raise error(f"{place}: calling it {shown} raised {_said(raised)}") from raised
 
 

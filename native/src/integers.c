@@ -117,62 +117,98 @@ struct step {
 };
 
 #define ROWS 1
+#define PANELS 1
+#include "integer_block.h"
+#define ROWS 1
+#define PANELS 4
 #include "integer_block.h"
 #define ROWS 2
+#define PANELS 1
+#include "integer_block.h"
+#define ROWS 2
+#define PANELS 4
 #include "integer_block.h"
 #if REGISTERS == 32
 #define ROWS 4
+#define PANELS 1
+#include "integer_block.h"
+#define ROWS 4
+#define PANELS 4
 #include "integer_block.h"
 #define MOST_ROWS 4
 #else
 #define MOST_ROWS 2
 #endif
+#define MOST_PANELS 4 /* of one gate, at once */
 
 typedef void block(const struct integer_matrix *, const struct quantized *, const struct step *,
                    int64_t row, int64_t panel);
 
 #if MOST_ROWS == 4
-#define BLOCKS(NAME, WIDE) {[1] = NAME##_1_##WIDE, NAME##_2_##WIDE, NULL, NAME##_4_##WIDE}
+#define BLOCKS(NAME, PANELS, WIDE) \
+  {[1] = NAME##_1_##PANELS##_##WIDE, NAME##_2_##PANELS##_##WIDE, NULL, NAME##_4_##PANELS##_##WIDE}
 #else
-#define BLOCKS(NAME, WIDE) {[1] = NAME##_1_##WIDE, NAME##_2_##WIDE}
+#define BLOCKS(NAME, PANELS, WIDE) {[1] = NAME##_1_##PANELS##_##WIDE, NAME##_2_##PANELS##_##WIDE}
 #endif
-#define BOTH(NAME) {BLOCKS(NAME, 0), BLOCKS(NAME, 1)}
+#define BOTH(NAME, PANELS) {BLOCKS(NAME, PANELS, 0), BLOCKS(NAME, PANELS, 1)}
 
 typedef block *const blocks[2][MOST_ROWS + 1]; /* by `wide` and rows */
 
-static const blocks step_rnn = BOTH(step_rnn), step_lstm = BOTH(step_lstm),
-                    step_gru = BOTH(step_gru), product = BOTH(product), project_1 = BOTH(project_1),
-                    project_3 = BOTH(project_3), project_4 = BOTH(project_4);
+/* Of one panel, and of MOST_PANELS. */
+static const blocks step_rnn[] = {BOTH(step_rnn, 1), BOTH(step_rnn, 4)},
+                    product[] = {BOTH(product, 1), BOTH(product, 4)},
+                    project_1[] = {BOTH(project_1, 1), BOTH(project_1, 4)};
+static const blocks step_lstm = BOTH(step_lstm, 1), step_gru = BOTH(step_gru, 1),
+                    project_3 = BOTH(project_3, 1), project_4 = BOTH(project_4, 1);
 
-static void over_blocks(const blocks all, const struct integer_matrix *m,
-                        const struct quantized *x, int64_t rows, const struct step *at) {
+static void over_rows(const blocks all, const struct integer_matrix *m, const struct quantized *x,
+                      int64_t rows, const struct step *at, int64_t panel) {
   block *const *by_rows = all[m->wide ? 1 : 0];
-  for (int64_t panel = 0; panel < m->panels; panel++)
-    for (int64_t row = 0, count; row < rows; row += count) {
-      const int64_t left = rows - row;
-      count = left >= MOST_ROWS ? MOST_ROWS : left >= 2 ? 2 : 1;
-      by_rows[count](m, x, at, row, panel);
-    }
+  for (int64_t row = 0, count; row < rows; row += count) {
+    const int64_t left = rows - row;
+    count = left >= MOST_ROWS ? MOST_ROWS : left >= 2 ? 2 : 1;
+    by_rows[count](m, x, at, row, panel);
+  }
+}
+
+/* `some`: blocks of one panel, and, where the matrix has one gate, behind them those of several. */
+static void over_blocks(const blocks *some, const struct integer_matrix *m,
+                        const struct quantized *x, int64_t rows, const struct step *at) {
+  int64_t panel = 0;
+  if (m->gates == 1)
+    for (; panel + MOST_PANELS <= m->panels; panel += MOST_PANELS)
+      over_rows(some[1], m, x, rows, at, panel);
+  for (; panel < m->panels; panel++) over_rows(some[0], m, x, rows, at, panel);
 }
 
 static void step(const struct layer *layer, const struct quantized *h_integers, int64_t rows,
                  const float *const *ready, const float *const *h, const float *const *c,
                  float *const *c_new, float *const *y) {
   const struct step at = {layer, ready, h, c, c_new, y};
-  const blocks *all = layer->cell == CELL_RNN    ? &step_rnn
-                      : layer->cell == CELL_LSTM ? &step_lstm
-                                                 : &step_gru;
-  over_blocks(*all, layer->recurrent_integers, h_integers, rows, &at);
+  const blocks *some = layer->cell == CELL_RNN    ? step_rnn
+                       : layer->cell == CELL_LSTM ? &step_lstm
+                                                  : &step_gru;
+  over_blocks(some, layer->recurrent_integers, h_integers, rows, &at);
 }
 
 static void multiply(const struct integer_matrix *m, const struct quantized *x, int64_t rows,
                      float *const *y, int packed) {
   const struct step at = {.y = y};
-  const blocks *all = !packed         ? &product
-                      : m->gates == 1 ? &project_1
-                      : m->gates == 3 ? &project_3
-                                      : &project_4;
-  over_blocks(*all, m, x, rows, &at);
+  const blocks *some = !packed         ? product
+                       : m->gates == 1 ? project_1
+                       : m->gates == 3 ? &project_3
+                                       : &project_4;
+  over_blocks(some, m, x, rows, &at);
+}
+
+/* The smallest number of a vector, by halves. */
+INLINE float least_of(vector v) {
+  float numbers[WIDTH];
+  store(numbers, v);
+  UNROLL for (int half = WIDTH / 2; half > 0; half /= 2)
+    UNROLL for (int i = 0; i < half; i++)
+      numbers[i] = numbers[i + half] < numbers[i] ? numbers[i + half] : numbers[i];
+  return numbers[0];
 }
 
 /* As https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html; a range that a denormal
@@ -187,11 +223,8 @@ static void quantize(const float *x, int64_t count, uint8_t *values, int64_t row
     low = smaller(low, v);
     high = larger(high, v);
   }
-  float least = 0, most = 0;
-  for (int i = 0; i < WIDTH; i++) {
-    least = low[i] < least ? low[i] : least;
-    most = high[i] > most ? high[i] : most;
-  }
+  /* A lane that ended on NaN counts as zero. */
+  const float least = least_of(smaller(low, all(0))), most = -least_of(-larger(high, all(0)));
   float step = (most - least) / 255.0f;
   if (!(step >= FLT_MIN)) step = 1;
   const float zero = (-least / step + magic) - magic;

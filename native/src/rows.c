@@ -223,6 +223,16 @@ static void move_rows(const RowStepper *self, const struct block *block, char *r
   }
 }
 
+/* Where the states of the rows lie side by side in a block as a step takes them, or NULL. */
+static char *lie_ready(const RowStepper *self, const struct block *block) {
+  const Py_ssize_t first = self->picked[0];
+  if (block->outer > 1 && self->rows != self->capacity) return NULL;
+  if (first + self->rows > self->capacity) return NULL;
+  for (Py_ssize_t i = 1; i < self->count; i++)
+    if (self->picked[i] != first + i) return NULL;
+  return (char *)block->view.buf + first * block->row;
+}
+
 /* Counts the steps; every few of a slot's, numbers of its state below `tiny` become zero. */
 static void count_steps(RowStepper *self) {
   long long *steps = self->steps.buf;
@@ -247,8 +257,9 @@ static int step(RowStepper *self, const void *frames, void *answers) {
   bases[1 + self->states] = answers;
   for (Py_ssize_t i = 0; i < self->states; i++) {
     struct block *block = &self->blocks[i];
-    move_rows(self, block, block->before, 0);
-    bases[1 + i] = block->before;
+    char *ready = lie_ready(self, block);
+    if (!ready) move_rows(self, block, block->before, 0);
+    bases[1 + i] = ready ? ready : block->before;
     bases[2 + self->states + i] = block->after;
   }
   if (run_taken(program)) return -1;

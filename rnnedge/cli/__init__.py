@@ -105,6 +105,8 @@ def _run(arguments: list[str]) -> NoReturn:
         _stop(error.format_message(), error.exit_code)
     except click.Abort:
         _stop("interrupted", 130)
+    except MemoryError as error:
+        _stop(f"not enough memory: {str(error) or 'the system gives no more'}", 1)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         sys.exit(1)

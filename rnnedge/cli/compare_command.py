@@ -96,7 +96,7 @@ def compare(
     on another device. DATA is Parquet, Arrow, Feather or npz, or a folder of them or of npy files.
 
     The largest score of a row is that of its last step; differences are those of all steps. Exit
-    code 3 when a limit is exceeded, 4 when rows of DATA could not be scored.
+    code 3 when a limit is exceeded, 4 when a side could not score all rows of DATA.
     """
     from rnnedge.corpus.compare import compare as compare_corpus
 
@@ -133,7 +133,7 @@ def compare(
         raise UnequalError(found.verdict)
     if not as_json:
         print_lines(found.verdict)
-    if found.failed:
+    if found.failed or found.one_sided:
         click.get_current_context().exit(_SOME_FAILED)
 
 
@@ -142,6 +142,7 @@ def _columns(given: tuple[str, ...]) -> dict[str, str]:
     for text in given:
         name, equals, column = text.partition("=")
         if not (name and equals and column):
-            raise click.BadParameter(f"expected INPUT=NAME, got {text!r}")
+            meant = f", such as input={name}" if name and not equals else ""
+            raise click.BadParameter(f"expected INPUT=NAME{meant}, got {text!r}")
         columns[name] = column
     return columns

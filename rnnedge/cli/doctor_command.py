@@ -107,8 +107,8 @@ def doctor(
                 force=force,
                 examined=found.append if as_json else _show,
             )
-        except Exception:
-            if found:  # what was found is printed, whatever becomes of the repair
+        except Exception:  # what was found is printed, whatever becomes of the repair
+            if found:
                 print_json(found[0].to_dict())
             raise
         diagnosis = treatment.after

@@ -26,9 +26,10 @@ def _help(name: str) -> dict[str, str]:
     short_help="Score every sequence of some files.",
     examples=(
         "rnnedge score model.onnx rows.npz -o scores",
+        "rnnedge score model.onnx corpus -o answers --column input=frames --id utt",
         "rnnedge score model.onnx rows.npz -o states --keep all --workers 1",
     ),
-    extra="MODEL and DATA are one each; the folder to write is -o {extra}",
+    extra="MODEL and DATA are one each, a folder is read whole; the folder to write is -o {extra}",
 )
 @click.argument("model", type=FILE)
 @click.argument("data", type=FILE)

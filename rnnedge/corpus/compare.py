@@ -15,7 +15,7 @@ from rnnedge.file_kinds import is_onnx
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError
 from rnnedge_runtime.machine import describe, package_versions
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parquet
+from rnnedge_runtime.scoring.arrow_package import Batch, DataType, arrow, parquet, shown
 from rnnedge_runtime.scoring.job import open_source
 from rnnedge_runtime.scoring.scorer import ERROR
 from rnnedge_runtime.scoring.sizes import bytes_of
@@ -104,8 +104,8 @@ def compare(  # noqa: PLR0913 - each is a separate option, given by name
     for side in (one, two):
         if isinstance(side, KeptSide):
             side.check_end()
-    if not found.compared + found.one_sided:
-        raise InputError(f"{data}: expected rows to compare, found {_nothing(found)}")
+    if not found.compared:
+        raise InputError(f"{data}: expected rows that both sides answer, found {_nothing(found)}")
     scores = scores_of(found)
     if max_disagreement is not None and scores is None:
         name = next(iter(found.outputs))
@@ -178,7 +178,7 @@ def _kept_side(folder: str, model: ModelSide, id: str | None, notes: list[str]) 
         notes.append(f"{folder} holds the last step of each row: the others are not compared")
     known = id if id in schema.names else None
     errors = [ERROR] if ERROR in schema.names else []  # another program may have written them
-    source = TableSource(kind, paths, [*names, *errors], lambda given: known)
+    source = TableSource(kind, paths, {n: n for n in (*names, *errors)}, lambda given: known)
     shapes = {name: model.shapes[name] for name in names}
     return KeptSide(folder, _all_batches(source), shapes, known)
 
@@ -229,7 +229,7 @@ def _same_steps(a: Side, b: Side, pairs: Mapping[str, str], notes: list[str]) ->
 def _windows(source: RowSource, model: ModelSide, budget: str | int) -> Iterator[Batch]:
     """Yield the rows in batches that are worth packing and small enough to keep all answers."""
     layout = model.scorer.layout
-    steps = bytes_of("budget", budget) // _WINDOW // (layout.bytes_in + layout.bytes_out)
+    steps = bytes_of("budget (--memory)", budget) // _WINDOW // (layout.bytes_in + layout.bytes_out)
     yield from windows(
         _all_batches(source),
         model.scorer.column_of(layout.inputs[0].spec.name),
@@ -246,11 +246,19 @@ def _all_batches(source: RowSource) -> Iterator[Batch]:
 def _ids(rows: Batch, name: str | None, start: int) -> list[str]:
     if name is None:
         return [str(start + row) for row in range(rows.num_rows)]
-    return [str(value) for value in rows.column(name).to_pylist()]
+    return shown(rows.column(name))
 
 
 def _nothing(found: Differences) -> str:
-    return f"{found.rows:,}, which neither side could score" if found.rows else "none"
+    if not found.rows:
+        return "none"
+    if not found.one_sided:
+        return f"{found.rows:,}, which neither side could score"
+    first = found.worst[0]
+    return (
+        f"{found.one_sided:,} that one side alone could score, such as {first.id}: A has "
+        f"{first.a}, B has {first.b}"
+    )
 
 
 def _described(side: Side) -> ComparedSide:

@@ -73,7 +73,7 @@ class ModelSide:
         self._columns = _columns_of(model, inputs, columns)
         self.scorer = self._make(columns=self._columns, keep="all")
         session = self.scorer.session
-        self.engine = f"{session.engine.title} on {session.device}"
+        self.engine = f"{session.engine.title.removeprefix('The ')} on {session.device}"
         self.shapes = {
             output.spec.name: OutputShape(output.features, output.kind != "value")
             for output in self.scorer.layout.outputs

@@ -30,7 +30,7 @@ from rnnedge_exporters.modules.quiet import quiet
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.inference_session import open_inference_session
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 Call = Callable[[], Any]
 
@@ -215,4 +215,5 @@ def _told() -> Iterator[None]:
     except RnnEdgeError as error:
         raise PeerError(str(error)) from error
     except Exception as error:  # its packages and the user's module may raise anything
+        pass_on_interruption(error)
         raise PeerError(f"{type(error).__name__}: {one_line(error)}") from error

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from rnnedge.measuring.latency import CallLatency
 from rnnedge.measuring.machine import this_machine
@@ -16,14 +12,10 @@ from rnnedge.measuring.measuring import Progress, check_sizes
 from rnnedge.measuring.memory import import_engine, with_memory
 from rnnedge.measuring.results import OWN, OWN_LABEL, Benchmark, StreamResult
 from rnnedge.measuring.shapes import Shape
-from rnnedge_runtime.binding import Array
-from rnnedge_runtime.contract import TIME
+from rnnedge_runtime.benchmark import frame_stepper, missed_share
 from rnnedge_runtime.engine.options import Device
-from rnnedge_runtime.latency import random_inputs, time_in_turns
+from rnnedge_runtime.latency import time_in_turns
 from rnnedge_runtime.session import Session
-
-_FRAMES = 16
-"""Different frames that a stream is given, over and over."""
 
 
 def bench_stream(  # noqa: PLR0913 - each is an option, given by name
@@ -70,14 +62,14 @@ def bench_stream(  # noqa: PLR0913 - each is an option, given by name
         session.probe_axes()
         for batch in batches:
             check_sizes(session.interface, Shape(1, batch))
-            _stepper(session, batch)()
+            frame_stepper(session, batch)()
         return session
 
     import_engine()
     session, memory = with_memory(open_and_step)
     results = []
     for done, batch in enumerate(batches, 1):
-        step = _stepper(session, batch)
+        step = frame_stepper(session, batch)
         timed = time_in_turns({OWN: step}, seconds=seconds, count=count, warmup=warmup)[OWN]
         results.append(
             StreamResult(
@@ -100,35 +92,3 @@ def bench_stream(  # noqa: PLR0913 - each is an option, given by name
         rate=rate,
         memory=memory,
     )
-
-
-def missed_share(seconds: NDArray[np.float64], period: float) -> float:
-    """Return which part of the frames is not done when the next one comes.
-
-    A frame comes every `period` and waits for those before it.
-
-    Args:
-        seconds: float64 [frames], how long each takes.
-        period: Seconds between two frames.
-    """
-    arrival = np.arange(len(seconds)) * period
-    work = np.cumsum(seconds)
-    # The last frame before which nothing waited began when it came; all since ran without a pause.
-    done = work + np.maximum.accumulate(arrival - (work - seconds))
-    return float(np.mean(done > arrival + period))
-
-
-def _stepper(session: Session, batch: int) -> Callable[[], object]:
-    """Return what makes one step of a new stream."""
-    stream = session.stream(batch)
-    frames = cycle([_frame(session, batch, seed) for seed in range(_FRAMES)])
-    return lambda: stream.step(next(frames))
-
-
-def _frame(session: Session, batch: int, seed: int) -> dict[str, Array]:
-    chunk = random_inputs(session, 1, batch, seed)
-    axes = {spec.name: spec.axes for spec in session.interface.data_inputs}
-    return {
-        name: value.squeeze(axes[name].index(TIME)) if TIME in axes[name] else value
-        for name, value in chunk.items()
-    }

@@ -21,6 +21,7 @@ from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.modules.repeatable import drawn, same_arrays, seeded
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.errors import pass_on_interruption
 
 _SAMPLES, _MORE = 2, 6
 """How often weights are moved, and how often more where that may be what the model is off by."""
@@ -183,6 +184,12 @@ class Questioner:
         self._indices = largest_index(module)
         self._wanted = wanted
 
+    def rounding_as(self, integers: Integers) -> Questioner:
+        """Return what asks the same of a source that rounds other products, or otherwise."""
+        return Questioner(
+            self._interface, self._model, self._module, self.dtype, integers, self._wanted
+        )
+
     def __call__(self, case: Case) -> Answers:
         """Run one case on all.
 
@@ -197,6 +204,7 @@ class Questioner:
         except RnnEdgeError:
             raise
         except Exception as error:  # whatever the user's forward raises at this shape
+            pass_on_interruption(error)
             raise RefusedError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
         outputs, failure, crash = None, None, ""
         try:

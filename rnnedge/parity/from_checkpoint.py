@@ -39,14 +39,12 @@ def layer_in_file(model: str, layers: list[NamedWeights[Tensor]]) -> str | None:
     Returns:
         None when the file holds the weights of none, or of several.
     """
-    import onnx
-
     from rnnedge.parity.rounding.matched_weights import Blocks
     from rnnedge.parity.rounding.quantized_weights import stored_weights
+    from rnnedge_exporters.onnx_model.loading import load_if_readable
 
-    try:
-        proto = onnx.load(model)
-    except Exception:  # a file that cannot be read is somebody else's error
+    proto = load_if_readable(model)
+    if proto is None:
         return None
     rounded = Blocks(list(stored_weights(proto.graph)))
     found: list[str] = []

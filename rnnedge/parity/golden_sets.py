@@ -23,6 +23,7 @@ def golden_sets(
     collected: Sequence[Answers],
     results: Sequence[CaseResult],
     moved: Callable[[Inputs, Case], Mapping[str, float]] | None = None,
+    by_row: Callable[[Answers], Mapping[str, float]] | None = None,
 ) -> list[GoldenSet]:
     """Choose cases that a device can run by itself, of each kind the smallest and the largest.
 
@@ -30,20 +31,27 @@ def golden_sets(
         collected: What was run.
         results: How each output compared.
         moved: Returns how far each output may move besides on a device with other threads.
+        by_row: Returns how far each output may be off on an engine that rounds each row to int8
+            over its own range.
     """
     allowed = {(result.case, result.output): result.allowed for result in results}
     sets = []
     for answers in _chosen(collected):
         outputs, errors = {}, {}
         further = moved(answers.inputs, answers.case) if moved else {}
+        rows = by_row(answers) if by_row else None
+        halves = {}
         for name, reference in answers.reference.items():
             dtype = answers.torch.get(name, reference).dtype
             outputs[name] = reference.astype(dtype)
             # Rounding the reference to the dtype of the model moves it by half a unit more.
             size = float(np.abs(outputs[name]).max(initial=0.0))
             half = float(np.spacing(np.asarray(size, dtype))) / 2 if dtype.kind == "f" else 0.0
+            halves[name] = half
             errors[name] = allowed[answers.case, name] + half + further.get(name, 0.0)
-        sets.append(GoldenSet(str(answers.case), answers.inputs, outputs, errors))
+        row_errors = rows and {name: rows[name] + half for name, half in halves.items()}
+        case = str(answers.case)
+        sets.append(GoldenSet(case, answers.inputs, outputs, errors, allowed_by_row=row_errors))
     return sets
 
 

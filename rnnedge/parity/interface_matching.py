@@ -17,6 +17,7 @@ from rnnedge_exporters.layers.interface import layer_interface
 from rnnedge_exporters.layers.weights import RecurrentLayer
 from rnnedge_exporters.modules.capture import observed
 from rnnedge_runtime.contract import BATCH, TIME, Interface, StatePair, TensorSpec
+from rnnedge_runtime.errors import pass_on_interruption
 
 _LONGER = (1, 4, 32)
 """How much longer an axis is made to see what it is; a stride may swallow the least."""
@@ -136,7 +137,8 @@ def _seen_sizes(
     with observed(twin) as seen:
         try:
             ModuleRunner(twin, given, torch.float32)(inputs, Case(1, 1))
-        except Exception:  # whatever the user's forward raises at these sizes
+        except Exception as error:  # whatever the user's forward raises at these sizes
+            pass_on_interruption(error)
             return None
     if not seen.batch or not seen.time:
         return None

@@ -37,6 +37,7 @@ from rnnedge.parity.results import CaseResult, Curve, Diagnosis
 from rnnedge.parity.rounding.calibrated import Calibration
 from rnnedge.parity.rounding.cost import OutputCost, cost_lines
 from rnnedge.parity.rounding.rounding_report import measure_rounding
+from rnnedge.parity.rounding.row_tolerance import row_tolerance
 from rnnedge.parity.rounding.widened import compare_unrounded, diagnose_unrounded
 from rnnedge.sources.load import Source
 from rnnedge_exporters.calibration.sequences import Data, data_files, read_sequences
@@ -225,7 +226,8 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
             _save_failing(failing, ask, diagnosis, read, force=force)
         moved = runner.moved_by_threads if integers else None
         kept = collected if golden is not None and diagnosis is None else []
-        sets = golden_sets(kept, results, moved)
+        by_row = row_tolerance(ask, subject.judge, integers) if kept else None
+        sets = golden_sets(kept, results, moved, by_row)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""

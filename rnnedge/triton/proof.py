@@ -10,6 +10,7 @@ from rnnedge.same_answers import difference
 from rnnedge.triton.config import served_outputs
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
+from rnnedge_runtime.errors import engine_errors
 from rnnedge_runtime.latency import random_inputs
 from rnnedge_runtime.session import Session
 
@@ -74,7 +75,8 @@ def _compare(
         feeds = {name: _moved(array, named[name]) for name, array in inputs.items()}
         if interface.lengths is not None:
             feeds[interface.lengths] = np.full(batch, steps, named[interface.lengths].dtype)
-        values = served.engine.run(names, {**feeds, **state})
+        with engine_errors("the model for Triton cannot be run"):
+            values = served.engine.run(names, {**feeds, **state})
         answers = dict(zip(names, values, strict=True))
         for spec in served_outputs(interface):
             wanted = _moved(expected[spec.name], named[spec.name])

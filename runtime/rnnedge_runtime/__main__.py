@@ -1,4 +1,4 @@
-"""`python -m rnnedge_runtime info|check|bench|score model.onnx`, for a device without PyTorch."""
+"""`python -m rnnedge_runtime COMMAND model.onnx`, for a device without PyTorch."""
 
 from __future__ import annotations
 
@@ -8,46 +8,56 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 import rnnedge_runtime
+from rnnedge_runtime.benchmark import FrameLatency, bench_frames, bench_sequences
 from rnnedge_runtime.engine.trial_opening import check_that_it_opens
 from rnnedge_runtime.errors import InputError, RnnEdgeError
 from rnnedge_runtime.info_lines import contract_lines, run_lines
-from rnnedge_runtime.latency import measure, random_inputs
 from rnnedge_runtime.machine import cpu_name, describe
+from rnnedge_runtime.one_line_parser import Parser
 from rnnedge_runtime.printable import printable_line
 from rnnedge_runtime.proof.golden import read_golden
 from rnnedge_runtime.proof.golden_check import check_golden
 from rnnedge_runtime.proof.self_check import CheckResult, check
+from rnnedge_runtime.run_files import (
+    check_output,
+    files_read,
+    output_lines,
+    outputs_as_dict,
+    run_files,
+    write_outputs,
+)
 from rnnedge_runtime.scoring.command import add_arguments, from_arguments, summary, to_json
 from rnnedge_runtime.session import Session
 from rnnedge_runtime.user_metadata import metadata_lines
 
 _HELPS = {
-    "info": (
-        "inputs, outputs, states and contract of the model",
-        ["python -m rnnedge_runtime info model.onnx"],
-    ),
+    "info": ("inputs, outputs, states and contract of the model", ["info model.onnx"], ""),
     "check": (
         "check the model on this device, without PyTorch; with golden vectors too",
+        ["check model.onnx", "check model.onnx vectors"],
+        "MODEL and the folder of golden vectors are one each",
+    ),
+    "run": (
+        "run the model once on arrays in files",
         [
-            "python -m rnnedge_runtime check model.onnx",
-            "python -m rnnedge_runtime check model.onnx vectors",
+            "run model.onnx --input x.npy -o out.npz",
+            "run model.onnx --input x.npy --state out.npz -o next.npz",
         ],
+        "what the model is fed with is --input {extra}",
     ),
     "bench": (
         "latency over batch and length",
-        [
-            "python -m rnnedge_runtime bench model.onnx",
-            "python -m rnnedge_runtime bench model.onnx --time 100 --batch 1 --threads 1",
-        ],
+        ["bench model.onnx", "bench model.onnx --stream --rate 100 --threads 1"],
+        "one model is measured",
     ),
 }
-"""What each command does, and examples."""
+"""What each command does, examples, and the advice for an argument too many."""
+_PROGRAM = "python -m rnnedge_runtime"
 _SWITCHES = (
     ("spinning", True, "waiting threads look for work instead of sleeping"),
     ("arena", True, "memory is kept for the next call"),
@@ -62,10 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 an error, 3 a check that failed, 4 rows of a corpus that have errors.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().read(arguments)
     try:
         if options.command == "score":
             return _score(options)
+        _check_order(options)
         if options.command == "info":
             check_that_it_opens(options.model, device=options.device, engine=options.engine)
         session = Session(
@@ -88,34 +99,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 3 if answer.get("passed") is False else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rnnedge_runtime", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (text, examples) in _HELPS.items():
-        command = commands.add_parser(
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    top = Parser(
+        prog=_PROGRAM,
+        description=__doc__,
+        examples=[f"{_PROGRAM} {_HELPS[name][1][0]}" for name in ("info", "check", "run", "bench")],
+    )
+    top.add_argument("--version", action="version", version=rnnedge_runtime.__version__)
+    group = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (text, examples, extra) in _HELPS.items():
+        command = top.add_command(
             name,
-            aliases=["inspect"] if name == "info" else [],  # as the toolkit calls it
+            *(["inspect"] if name == "info" else []),  # as the toolkit calls it
+            group=group,
             help=text,
             description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            epilog="\n".join(["examples:", *(f"  {line}" for line in examples)]),
+            examples=[f"{_PROGRAM} {line}" for line in examples],
+            extra=extra,
         )
-        command.set_defaults(command=name)
         command.add_argument("model", help="an .onnx file")
         if name == "check":
             command.add_argument(
                 "vectors", nargs="?", help="a folder with test_data_set_0 and golden.json"
             )
+        if name == "run":
+            _add_files(command.add_argument_group("inputs, states and outputs"))
         if name == "bench":
             _add_sizes(command.add_argument_group("sizes that are measured"))
         _add_opening(command.add_argument_group("how the model is opened"))
         printed = command.add_argument_group("what is printed")
         printed.add_argument("--json", action="store_true", help="print one JSON object")
     text = "score every sequence of some files; needs pyarrow"
-    command = commands.add_parser("score", help=text, description=text)
+    command = top.add_command(
+        "score",
+        group=group,
+        help=text,
+        description=text,
+        examples=[
+            f"{_PROGRAM} score model.onnx rows.npz -o scores",
+            f"{_PROGRAM} score model.onnx corpus -o scores --column input=frames",
+        ],
+        extra="MODEL and DATA are one each; a folder is read whole",
+    )
     command.add_argument("model", help="an .onnx file")
     add_arguments(command)
-    return parser
+    return top
+
+
+def _check_order(options: argparse.Namespace) -> None:
+    """Refuse a model and golden vectors that are exchanged."""
+    vectors = getattr(options, "vectors", None) or ""
+    if vectors.endswith(".onnx") and os.path.isdir(options.model):
+        raise InputError(
+            "MODEL and the folder of golden vectors are exchanged: "
+            f"{_PROGRAM} check {vectors} {options.model}"
+        )
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -126,6 +165,31 @@ def _score(options: argparse.Namespace) -> int:
         return 130
     print(to_json(result) if options.json else "\n".join(map(printable_line, summary(result))))
     return code
+
+
+def _add_files(group: argparse._ArgumentGroup) -> None:
+    """Add the options of `run`, spelled as the toolkit spells them."""
+    group.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="an .npy file, an .npz of arrays by input name, or name=file.npy; may be given again",
+    )
+    group.add_argument("--lengths", metavar="PATH", help="an .npy file with the length of each row")
+    group.add_argument(
+        "--state",
+        metavar="PATH",
+        help="an .npz with the initial state, as -o writes it [default: zeros]",
+    )
+    group.add_argument(
+        "-o", "--output", metavar="PATH", help="the .npz file to write, with every output by name"
+    )
+    group.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a file that holds something else than its name says",
+    )
 
 
 def _add_sizes(group: argparse._ArgumentGroup) -> None:
@@ -142,7 +206,16 @@ def _add_sizes(group: argparse._ArgumentGroup) -> None:
             help=f"{text}; may be given again [default: {default}]",
         )
     group.add_argument(
-        "--seconds", type=float, default=0.5, metavar="S", help="for each shape [default: 0.5]"
+        "--stream", action="store_true", help="measure steps of one frame through a stream"
+    )
+    group.add_argument(
+        "--rate",
+        type=_positive,
+        metavar="HZ",
+        help="with --stream, frames a second: the share that would be late is shown",
+    )
+    group.add_argument(
+        "--seconds", type=_positive, default=0.5, metavar="S", help="for each shape [default: 0.5]"
     )
 
 
@@ -184,6 +257,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of 1 or more, got {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _entry(text: str) -> tuple[str, str]:
@@ -263,24 +346,39 @@ def _check(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any
     return {"passed": passed, "findings": [asdict(finding) for finding in findings]}, lines
 
 
+def _run(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    files = options.model, options.input, options.lengths, options.state
+    read = files_read(*files)
+    check_output(options.output, read, force=options.force)
+    result = run_files(session, options.input, lengths=options.lengths, state=options.state)
+    if options.output:
+        write_outputs(options.output, result, session, read=read, force=options.force)
+    answer = outputs_as_dict(result, session, options.output)
+    return answer, output_lines(result, options.output)
+
+
 def _bench(session: Session, options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    rows, lines = [], ["  time  batch    p50 ms    p90 ms    p99 ms   us/step"]
-    for batch in options.batch or (1, 8):
-        for time in options.time or (1, 10, 100):
-            inputs = random_inputs(session, time, batch)
-            latency = measure(partial(session.run, inputs), seconds=options.seconds)
-            rows.append({"time": time, "batch": batch, **asdict(latency)})
-            lines.append(
-                f"{time:6} {batch:6} {latency.p50:9.3f} {latency.p90:9.3f} {latency.p99:9.3f} "
-                f"{latency.p50 * 1e3 / time:9.1f}"
-            )
+    rows: list[dict[str, object]] = []
+    frames: list[FrameLatency] = []
+    seconds = options.seconds
+    if options.stream:
+        frames, lines = bench_frames(
+            session, options.batch or [1], seconds=seconds, rate=options.rate
+        )
+    else:
+        times, batches = options.time or [1, 10, 100], options.batch or [1, 8]
+        rows, lines = bench_sequences(session, times, batches, seconds=seconds)
     if session.info.options.changed:
         lines.append(f"opened with {', '.join(session.info.options.changed)}")
     lines += [f"note: {remark}" for remark in session.info.remarks]
-    return {"latency_ms": rows, "options": asdict(session.info.options)}, lines
+    return {
+        "latency_ms": rows,
+        "streams": [asdict(frame) for frame in frames],
+        "options": asdict(session.info.options),
+    }, lines
 
 
-_COMMANDS = {"info": _info, "check": _check, "bench": _bench}
+_COMMANDS = {"info": _info, "check": _check, "run": _run, "bench": _bench}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,6 +22,8 @@ _ARCHIVE = b"PK"
 _KINDS = "biufcU"
 """What an array may hold: numbers, booleans, and text such as a digest."""
 _LONGEST_HEADER = 1 << 16
+_LONGEST_EMPTY = 1 << 20
+"""The largest axis of an array without values: no bytes follow that would bound it."""
 _MOST_TIMES, _MOST_BYTES = 16, 1 << 28
 """An archive may become 16 times as large as its file, and 256 MiB whatever its size. A recording
 shrinks to a half when it is compressed, silence to nearly nothing."""
@@ -68,6 +70,10 @@ def read_array(file: IO[bytes], size: int) -> Array:
     if any(axis < 0 for axis in shape):
         raise ValueError(f"expected a shape without negative sizes, got {shape}")
     promised, found = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if not promised and max(shape, default=0) > _LONGEST_EMPTY:
+        raise ValueError(
+            f"expected at most {_LONGEST_EMPTY} along an axis, got no values in {shape}"
+        )
     if promised > found:
         raise ValueError(f"its header promises {promised} bytes of values, and {found} follow it")
     file.seek(0)

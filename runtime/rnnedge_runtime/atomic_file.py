@@ -160,11 +160,20 @@ def remove_own_leftovers(folder: Target) -> None:
             _remove(Path(folder) / name)
 
 
+def remove_leftovers(folder: Target) -> None:
+    """Remove what dead processes left in a folder.
+
+    Args:
+        folder: The folder.
+    """
+    for leftover in _leftovers(Path(folder)):
+        _remove(leftover)
+
+
 @contextmanager
 def _temporary(target: Path, suffix: str = "") -> Iterator[Path]:
     """Provide an unused name in the folder of `target`; remove what dead processes left there."""
-    for leftover in _leftovers(target.parent):
-        _remove(leftover)
+    remove_leftovers(target.parent)
     name = f".rnnedge-{os.getpid()}-{secrets.token_hex(8)}{suffix}"
     _active.add(name)
     try:

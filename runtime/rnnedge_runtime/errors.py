@@ -163,7 +163,7 @@ def engine_errors(doing: str, error: type[RnnEdgeError] = EngineError) -> Iterat
         yield
     except RnnEdgeError:
         raise
-    except Exception as raised:
+    except Exception as raised:  # exceptions of the library have no common base
         pass_on_interruption(raised)
         raise error(f"{doing}: {one_line(raised)}") from raised
 

@@ -279,7 +279,7 @@ class LoadedModel:
                 self.binder.remember(feeds, with_state=state is not None)
         try:
             values = self._run(self._output_names, feeds)
-        except Exception as raised:
+        except Exception as raised:  # whatever the engine raises
             pass_on_interruption(raised)
             raise EngineError(f"{self.engine.title} failed: {one_line(raised)}") from raised
         outputs = dict(zip(self._output_names, values, strict=True))

@@ -49,7 +49,9 @@ COMMANDS = [
     ("device_info", "info gru.onnx", 0),
     ("device_info", "info theirs.onnx", 0),
     ("device_check", "check gru.onnx", 0),
+    ("device_run", "run gru.onnx --input x.npy", 0),
     ("device_bench", "bench gru.onnx --time 1 --batch 1 --seconds 0.001", 0),
+    ("device_bench", "bench gru.onnx --stream --rate 100 --seconds 0.001", 0),
 ]
 
 

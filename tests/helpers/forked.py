@@ -59,9 +59,9 @@ class ForkedProcess:
     """
 
     def __init__(self, status: int, stdin: FileIO, stdout: FileIO) -> None:
-        self._status = FileIO(status, "rb")
         self.stdin, self.stdout = stdin, stdout
         self.returncode: int | None = None
+        self._status = FileIO(status, "rb")
         self.pid = _read_number(self._status)
 
     def poll(self) -> int | None:
@@ -96,10 +96,11 @@ class ForkServer:
     Args:
         preload: The modules to import.
         warm_up: Code to run after them, for what is imported only when it is used.
+        environment: Environment variables of the server; a fork has those of its request.
     """
 
-    def __init__(self, preload: Sequence[str], warm_up: str = "") -> None:
-        self._preload, self._warm_up = preload, warm_up
+    def __init__(self, preload: Sequence[str], warm_up: str = "", **environment: str) -> None:
+        self._preload, self._warm_up, self._environment = preload, warm_up, environment
         self._channel: socket.socket | None = None
 
     def start(
@@ -161,10 +162,11 @@ class ForkServer:
         if self._channel is None:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             modules, handle = ",".join(self._preload), str(theirs.fileno())
+            path = os.pathsep.join(path for path in sys.path if path)
             self._server = subprocess.Popen(
                 [sys.executable, str(Path(__file__)), handle, modules, self._warm_up],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                env=os.environ | self._environment | {"PYTHONPATH": path},
             )
             theirs.close()
         return self._channel
@@ -251,7 +253,9 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _read_number(pipe: FileIO) -> int:
-    (number,) = _NUMBER.unpack(pipe.read(_NUMBER.size))
+    data = pipe.read(_NUMBER.size)
+    assert data, "the server of forks has ended: what it imports or warms up with has failed"
+    (number,) = _NUMBER.unpack(data)
     return int(number)
 
 

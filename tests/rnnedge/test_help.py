@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -92,8 +93,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x = np.zeros((5, 2, 8), np.float32)
     np.save(folder / "x.npy", x)
     np.savez(folder / "rows.npz", input=x)
+    if find_spec("pyarrow") is not None:
+        _write_corpus(folder / "corpus")
     np.savez(folder / "out.npz", **Session(folder / "model.onnx").run(x).outputs)
     return folder
+
+
+def _write_corpus(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir()
+    frames = pa.array([np.zeros((3, 8)).tolist()], pa.list_(pa.list_(pa.float32())))
+    pq.write_table(pa.table({"utt": ["a"], "frames": frames}), folder / "part-0.parquet")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from commands import Done
 
 import rnnedge
 from rnnedge.cli import commands
-from rnnedge_runtime.__main__ import _parser, main
+from rnnedge_runtime.__main__ import main, parser
 
 SHARED = ("stream   ", "nodes    ", "contract ", "weights  ", "opset    ", "made by  ", "note     ")
 
@@ -42,12 +42,13 @@ def test_the_same_lines_under_both_names(
 
 def options_of(command: str) -> dict[str, set[str]]:
     """The options of the runtime, each with its spellings."""
-    (subparsers,) = _parser()._subparsers._group_actions  # type: ignore[union-attr]
-    actions = subparsers.choices[command]._actions  # type: ignore[index, union-attr]
+    actions = parser().commands[command]._actions
     return {action.dest: set(action.option_strings) for action in actions if action.option_strings}
 
 
-@pytest.mark.parametrize(("here", "there"), [("bench", "bench"), ("info", "inspect")])
+@pytest.mark.parametrize(
+    ("here", "there"), [("bench", "bench"), ("info", "inspect"), ("run", "run")]
+)
 def test_options_are_spelled_alike(here: str, there: str) -> None:
     known = {
         spelling

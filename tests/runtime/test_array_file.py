@@ -79,6 +79,8 @@ REFUSED = {
         header((1 << 62, 1 << 62)),
         r"its header promises \d+ bytes of values, and 0 fol",
     ),
+    "no-values": (header((1 << 40, 0)), "expected at most 1048576 along an axis, got"),
+    "no-width": (header((1 << 40,), "<U0"), "expected at most 1048576 along an axis, got"),
     "cut-off": (
         header((30,)) + bytes(100),
         r"its header promises 120 bytes of values, and 100 fol",

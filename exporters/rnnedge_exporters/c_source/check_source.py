@@ -6,10 +6,10 @@ from rnnedge_exporters.c_source.places import C_TYPES
 from rnnedge_exporters.c_source.program import Port, SizedProgram
 from rnnedge_exporters.c_source.sources import CSources, size_macro
 from rnnedge_exporters.c_source.text import array, wrapped
-from rnnedge_exporters.c_source.vectors import TOLERANCE, Vectors
+from rnnedge_exporters.c_source.vectors import Vectors
 from rnnedge_runtime.plan.values import Dtype
 
-_COMPARE_FLOAT = f"""\
+_COMPARE_FLOAT = """\
 /* Prints the largest error of `count` numbers, and returns 1 where one is too large or NaN. */
 static int compare_float(const char *name, const float *got, const float *expected,
                          size_t count) {{
@@ -19,7 +19,7 @@ static int compare_float(const char *name, const float *got, const float *expect
   for (i = 0; i < count; i++) {{
     const float error = got[i] < expected[i] ? expected[i] - got[i] : got[i] - expected[i];
     const float size = expected[i] < 0.0f ? -expected[i] : expected[i];
-    if (!(error <= {TOLERANCE:.0e}f * (1.0f + size))) failed = 1;
+    if (!(error <= {tolerance:g}f * (1.0f + size))) failed = 1;
     if (error > largest) largest = error;
   }}
   printf("%s: largest error %g%s\\n", name, (double)largest, failed ? ", FAILED" : "");
@@ -52,7 +52,7 @@ def check_source(program: SizedProgram, sources: CSources, vectors: Vectors, tit
         for port, name, own in zip(ports, names, values, strict=True)
     ]
     dtypes = sorted({port.dtype for port in program.outputs})
-    parts += [_compare(dtype) for dtype in dtypes]
+    parts += [_compare(dtype, vectors.tolerance) for dtype in dtypes]
     parts.append(
         _whole(program, sources) if program.steps is not None else _steps(program, sources)
     )
@@ -72,9 +72,11 @@ def _tests(program: SizedProgram) -> list[str]:
     return ["test_run"] if program.steps is not None else ["test_steps", "test_run"]
 
 
-def _compare(dtype: Dtype) -> str:
+def _compare(dtype: Dtype, tolerance: float) -> str:
     kind = C_TYPES[dtype]
-    return _COMPARE_FLOAT if kind == "float" else _COMPARE.format(type=kind)
+    if kind == "float":
+        return _COMPARE_FLOAT.format(tolerance=tolerance)
+    return _COMPARE.format(type=kind)
 
 
 def _names(program: SizedProgram, sources: CSources) -> list[str]:

@@ -9,6 +9,7 @@ from rnnedge_exporters.c_source.packing import Array, Floats, Kind
 from rnnedge_exporters.c_source.places import Places
 from rnnedge_exporters.c_source.program import dtypes_of
 from rnnedge_exporters.c_source.text import index, number, pointer, whole
+from rnnedge_runtime.plan.packing import IntegerWeights
 from rnnedge_runtime.plan.values import Call
 
 
@@ -72,7 +73,9 @@ class Emitter:
         names: By identity, what weights and layers are called.
         owners: The objects of these identities.
         may_fail: Whether an index may be out of range.
-        whole_rows: Whether whole rows of a matrix are multiplied.
+        whole_rows: Whether whole rows of a matrix are multiplied in float32.
+        widened: Storages of matrices that are multiplied in float32.
+        integers: Whether others are multiplied as integers.
     """
 
     def __init__(self, places: Places) -> None:
@@ -84,6 +87,8 @@ class Emitter:
         self.matrices: dict[str, MatrixDefinition] = {}
         self.may_fail = False
         self.whole_rows = False
+        self.widened: set[Kind] = set()
+        self.integers = False
         self.names: dict[int, str] = {}
         self.owners: list[object] = []
 
@@ -113,8 +118,16 @@ class Emitter:
         """Put a matrix into flash."""
         array, stored = self.places.matrix(name, weights, remark)
         self.places.stored.add(stored.kind)
+        self.widened.add(stored.kind)
         scales = f"{array}_scales" if stored.scales is not None else "NULL"
         return MatrixDefinition(stored.kind, array, scales, weights.shape[1])
+
+    def integer_matrix(self, name: str, weights: IntegerWeights, remark: str) -> MatrixDefinition:
+        """Put a matrix that is multiplied as integers into flash."""
+        array = self.places.integers(name, weights, remark)
+        self.places.stored.add("int8")
+        self.integers = True
+        return MatrixDefinition("int8", array, f"{array}_scales", weights.values.shape[1])
 
 
 def literal(array: Array) -> str:

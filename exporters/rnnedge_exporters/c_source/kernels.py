@@ -9,6 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from rnnedge_exporters.c_source.integer_kernels import (
+    CELLS_OF_INTEGERS,
+    INTEGER_PRODUCTS,
+    cell_of_integers,
+    text_of_integers,
+)
 from rnnedge_exporters.c_source.packing import Kind
 
 
@@ -432,7 +438,23 @@ struct layer {
   struct matrix ih, hh;
   const float *bias;   /* of both products, one for each row of their sum */
 """
+
+
+def has_gru(cells: Iterable[str]) -> bool:
+    """Whether one of the cells has a bias that its reset gate scales."""
+    return any(cell.partition("_")[0] == "gru" and "reset" not in cell for cell in cells)
+
+
 _BIAS_N = "  const float *bias_n; /* of a GRU's new gate, scaled by its reset gate */\n"
+
+
+CELLS |= {
+    cell_of_integers(cell, input=input): Kernel(
+        text_of_integers(cell, CELLS[cell].text, input=input), CELLS[cell].needs
+    )
+    for cell in CELLS_OF_INTEGERS
+    for input in (False, True)
+}
 
 
 def needed(used: Iterable[str], cells: Iterable[str]) -> list[str]:
@@ -453,7 +475,13 @@ def needed(used: Iterable[str], cells: Iterable[str]) -> list[str]:
 
 
 def definitions(
-    used: Iterable[str], cells: Iterable[str], kinds: tuple[Kind, ...], *, rows: bool
+    used: Iterable[str],
+    cells: Iterable[str],
+    kinds: tuple[Kind, ...],
+    *,
+    widened: tuple[Kind, ...] = (),
+    rows: bool = False,
+    integers: bool = False,
 ) -> str:
     """Return the C of all functions that are used, each after those that it calls.
 
@@ -461,14 +489,20 @@ def definitions(
         used: Names of kernels.
         cells: Names of cells.
         kinds: How matrices are stored; empty where there are none.
-        rows: Whether whole rows of them are multiplied.
+        widened: How those are stored that are multiplied in float32.
+        rows: Whether whole rows of these are multiplied.
+        integers: Whether others are multiplied as integers.
     """
     cells = sorted(set(cells))
     parts = [KERNELS[name].text for name in needed(used, cells)]
     if kinds:
-        parts += [_matrix(kinds), _products(kinds), _part_product(kinds)]
+        parts.append(_matrix(kinds))
+    if widened:
+        parts += [_products(widened), _part_product(widened)]
         parts += [_WHOLE_ROW] if rows else []
+    if integers:
+        parts.append(INTEGER_PRODUCTS)
     if cells:
-        parts.append(_LAYER + (_BIAS_N if "gru" in cells else "") + "};")
+        parts.append(_LAYER + (_BIAS_N if has_gru(cells) else "") + "};")
         parts += [CELLS[cell].text for cell in cells]
     return "\n\n".join(parts)

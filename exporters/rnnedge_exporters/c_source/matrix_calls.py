@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnedge_exporters.c_source.element_calls import FUNCTIONS
-from rnnedge_exporters.c_source.emitter import Emitter, LayerDefinition
+from rnnedge_exporters.c_source.emitter import Emitter, LayerDefinition, MatrixDefinition
+from rnnedge_exporters.c_source.integer_kernels import cell_of_integers
 from rnnedge_exporters.c_source.packing import Floats, Kind, Matrix
 from rnnedge_exporters.c_source.text import CLines, terms
 from rnnedge_exporters.errors import ExportError
-from rnnedge_runtime.plan.packing import LayerWeights
+from rnnedge_runtime.plan.packing import IntegerWeights, LayerWeights
 from rnnedge_runtime.plan.values import Call
 
 _WIDE: dict[Kind, str] = {
@@ -22,7 +23,10 @@ _WIDE: dict[Kind, str] = {
 
 
 def _cell(layer: LayerWeights) -> str:
-    return "rnn_relu" if (layer.cell, layer.nonlinearity) == ("rnn", "relu") else layer.cell
+    cell = "rnn_relu" if (layer.cell, layer.nonlinearity) == ("rnn", "relu") else layer.cell
+    if layer.integers_hh is None:
+        return cell
+    return cell_of_integers(cell, input=layer.integers_ih is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +61,47 @@ def layer(emitter: Emitter, out: CLines, call: Call) -> None:
     if own.projection is not None:
         emitter.places.work = max(emitter.places.work, own.hidden_size)
         target = "state->work"
-    if cell == "lstm":
-        out.line(f"lstm(&{name}, {row.x}, {row.h}, {row.c}, {row.c_n}, {target});")
+    rounded = ""
+    if own.integers_hh is not None:
+        taken = own.weight_ih.shape[1] if own.integers_ih is not None else 0
+        emitter.places.rounded = max(emitter.places.rounded, own.state_size + taken)
+        rounded = ", state->rounded"
+    if own.cell == "lstm":
+        out.line(f"{cell}(&{name}, {row.x}, {row.h}, {row.c}, {row.c_n}, {target}{rounded});")
     elif cell == "gru_reset_before":
         emitter.places.work = max(emitter.places.work, 2 * own.hidden_size)
         out.line(f"gru_reset_before(&{name}, {row.x}, {row.h}, {target}, state->work);")
     else:
-        out.line(f"{cell}(&{name}, {row.x}, {row.h}, {target});")
+        out.line(f"{cell}(&{name}, {row.x}, {row.h}, {target}{rounded});")
     if own.projection is not None:
-        projection = _product_matrix(emitter, call, own.projection, "projection")
-        out.open(f"for (ptrdiff_t u = 0; u < {own.state_size}; u++)")
-        out.line(f"({row.y})[u] = row_product(&{projection}, (size_t)u, state->work);")
-        out.close()
+        _project(emitter, out, call, own, row.y)
     out.close(sum(variable != "0" for variable in (t, b)))
-    emitter.whole_rows = True
+    if own.integers_hh is None or own.integers_ih is None:
+        emitter.whole_rows = True
     _final_state(emitter, out, call, own.state_size)
+
+
+def _project(emitter: Emitter, out: CLines, call: Call, own: LayerWeights, y: str) -> None:
+    """The projection of a state of an LSTM."""
+    assert own.projection is not None
+    integers = own.integers_projection
+    projection = _product_matrix(emitter, call, own.projection, integers, "projection")
+    out.open("" if integers is not None else f"for (ptrdiff_t u = 0; u < {own.state_size}; u++)")
+    value = f"row_product(&{projection}, (size_t)u, state->work)"
+    if integers is None:
+        emitter.whole_rows = True
+    else:
+        value = _rounded_row(emitter, out, projection, "state->work", own.hidden_size)
+        out.open(f"for (ptrdiff_t u = 0; u < {own.state_size}; u++)")
+    out.line(f"({y})[u] = {value};")
+    out.close(1 if integers is None else 2)
+
+
+def _rounded_row(emitter: Emitter, out: CLines, matrix: str, x: str, inputs: int) -> str:
+    """Round a row to integers, and return the product of row `u` of a matrix with it."""
+    emitter.places.rounded = max(emitter.places.rounded, inputs)
+    out.line(f"const float scale = quantize({x}, {inputs}, state->rounded);")
+    return f"integer_row(&{matrix}, (size_t)u, state->rounded, scale)"
 
 
 def _row(emitter: Emitter, call: Call, own: LayerWeights, variables: tuple[str, str]) -> _Row:
@@ -118,7 +148,7 @@ def product(emitter: Emitter, out: CLines, call: Call) -> None:
     assert isinstance(packed, Matrix)
     outer, rows, pieces, piece = call.sizes
     d, units = call.distances, len(packed.weights)
-    matrix = _product_matrix(emitter, call, packed.weights)
+    matrix = _product_matrix(emitter, call, packed.weights, packed.integers)
     start = "0.0f"
     if packed.bias is not None:
         key = id(packed.bias)
@@ -131,12 +161,15 @@ def product(emitter: Emitter, out: CLines, call: Call) -> None:
     i, j = out.loops((outer, rows), "ij")
     x = emitter.pointer(call, 0, terms([i, j], d[:2]))
     to = emitter.element(call, 1, [*terms([i, j], d[3:5]), ("u", 1)])
+    added = f"{start} + " if start != "0.0f" else ""
+    if packed.integers is not None:
+        out.open("")
+        value = added + _rounded_row(emitter, out, matrix, x, piece)
     out.open(f"for (ptrdiff_t u = 0; u < {units}; u++)")
-    if pieces == 1:
+    if packed.integers is None and pieces == 1:
         emitter.whole_rows = True
-        value = f"{start} + " if start != "0.0f" else ""
-        value += f"row_product(&{matrix}, (size_t)u, {x})"
-    else:
+        value = f"{added}row_product(&{matrix}, (size_t)u, {x})"
+    elif packed.integers is None:
         out.line(f"float sum = {start};")
         out.open(f"for (ptrdiff_t p = 0; p < {pieces}; p++)")
         part = emitter.pointer(call, 0, [*terms([i, j], d[:2]), ("p", d[2])])
@@ -149,7 +182,7 @@ def product(emitter: Emitter, out: CLines, call: Call) -> None:
         emitter.used.add(FUNCTIONS[call.kind])
         value = f"{FUNCTIONS[call.kind]}({value})"
     out.line(f"{to} = {value};")
-    out.close(1 + sum(variable != "0" for variable in (i, j)))
+    out.close(1 + (packed.integers is not None) + sum(variable != "0" for variable in (i, j)))
 
 
 def gather(emitter: Emitter, out: CLines, call: Call) -> None:
@@ -207,12 +240,12 @@ def _layer(emitter: Emitter, call: Call) -> str:
     name = f"{layer.cell.partition('_')[0]}_{len(emitter.names)}"
     bias = np.zeros(len(layer.weight_ih), np.float32) if layer.bias is None else layer.bias
     matrices = (
-        emitter.matrix(f"{name}_weight_ih", layer.weight_ih, f"{call.node}: of the input"),
-        emitter.matrix(f"{name}_weight_hh", layer.weight_hh, f"{call.node}: of the state"),
+        _matrix(emitter, f"{name}_weight_ih", layer.weight_ih, layer.integers_ih, call, "input"),
+        _matrix(emitter, f"{name}_weight_hh", layer.weight_hh, layer.integers_hh, call, "state"),
     )
     biases = emitter.places.floats(f"{name}_bias", bias, f"{call.node}: biases")
     bias_n = layer.bias_n
-    if cell == "gru" and bias_n is None:
+    if layer.cell == "gru" and bias_n is None:
         bias_n = np.zeros(layer.hidden_size, np.float32)
     own = "NULL"
     if bias_n is not None:
@@ -223,11 +256,37 @@ def _layer(emitter: Emitter, call: Call) -> str:
     return name
 
 
-def _product_matrix(emitter: Emitter, call: Call, weights: Floats, kind: str = "product") -> str:
-    key = id(weights)
+def _matrix(
+    emitter: Emitter,
+    name: str,
+    weights: Floats,
+    integers: IntegerWeights | None,
+    call: Call,
+    of: str,
+) -> MatrixDefinition:
+    remark = f"{call.node}: of the {of}"
+    if integers is not None:
+        return emitter.integer_matrix(name, integers, remark)
+    return emitter.matrix(name, weights, remark)
+
+
+def _product_matrix(
+    emitter: Emitter,
+    call: Call,
+    weights: Floats,
+    integers: IntegerWeights | None,
+    kind: str = "product",
+) -> str:
+    owner = weights if integers is None else integers
+    key = id(owner)
     if key not in emitter.names:
         name = f"{kind}_{len(emitter.names)}"
-        emitter.matrices[name] = emitter.matrix(f"{name}_weight", weights, f"{call.node}: weights")
+        remark = f"{call.node}: weights"
+        emitter.matrices[name] = (
+            emitter.matrix(f"{name}_weight", weights, remark)
+            if integers is None
+            else emitter.integer_matrix(f"{name}_weight", integers, remark)
+        )
         emitter.names[key] = name
-        emitter.owners.append(weights)
+        emitter.owners.append(owner)
     return emitter.names[key]

@@ -24,10 +24,17 @@ less."""
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Weights float32 [units, inputs], and what is added to their products, [units] or None."""
+    """Weights float32 [units, inputs], and what is added to their products, [units] or None.
+
+    Attributes:
+        weights: The weights.
+        bias: What is added.
+        integers: The same weights where the product is one of integers; None otherwise.
+    """
 
     weights: Floats
     bias: Floats | None = None
+    integers: IntegerWeights | None = None
 
 
 class RowPacker:
@@ -37,11 +44,13 @@ class RowPacker:
         """Return one direction of a layer as it is.
 
         Raises:
-            PlanError: When the model computes it in integers.
+            PlanError: When it takes its input in parts, which make up for the rounding of them.
         """
-        integers = (weights.integers_ih, weights.integers_hh, weights.integers_projection)
-        if any(one is not None for one in integers):
-            raise _computed_in_integers()
+        if weights.integers_hh is not None and weights.rounding_undone:
+            raise PlanError(
+                "is written for ONNX Runtime's LSTM of integers, which takes its input in parts: "
+                "export the layer with target='c'"
+            )
         return weights
 
     def matrix(self, weights: Floats, bias: Floats | None) -> Matrix:
@@ -49,18 +58,8 @@ class RowPacker:
         return Matrix(weights, bias)
 
     def integer_matrix(self, weights: IntegerWeights, bias: Floats | None) -> Matrix:
-        """Refuse a product of integers.
-
-        Raises:
-            PlanError: Always.
-        """
-        raise _computed_in_integers()
-
-
-def _computed_in_integers() -> PlanError:
-    return PlanError(
-        "computes in int8, and C computes in float32: quantize='int8' with target='c' stores int8"
-    )
+        """Return a matrix of integers as it is."""
+        return Matrix(weights.wide, bias, weights)
 
 
 @dataclass(frozen=True, slots=True)

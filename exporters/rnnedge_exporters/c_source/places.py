@@ -13,6 +13,7 @@ from rnnedge_exporters.c_source.packing import Array, Floats, Kind, Stored, stor
 from rnnedge_exporters.c_source.program import SizedProgram, State
 from rnnedge_exporters.c_source.text import identifier
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.plan.packing import IntegerWeights
 from rnnedge_runtime.plan.tracer import LAYER
 from rnnedge_runtime.plan.values import ITEM, Buffer, Call, Dtype
 
@@ -26,6 +27,7 @@ _ELEMENTS = {"float32": "float", "float16": "uint16_t", "int8": "int8_t"}
 _OWN = """
     state steps step work next turn zeros first second failed row sum so_far
     product part_product row_product matrix layer
+    rounded scale nearest quantize integer_product integer_row
 """
 _RESERVED = (*_OWN.split(), *SCRATCH.values(), *"ijklmnpqtubsvw")
 """Names that generated functions use themselves."""
@@ -56,6 +58,7 @@ class Places:
         stored: The storages in use.
         zeros: Elements of the array of zeros, 0 where none is needed.
         work: Floats of memory that a layer needs for itself.
+        rounded: Integers of 16 bits of a row that is multiplied as integers.
     """
 
     program: SizedProgram
@@ -66,6 +69,7 @@ class Places:
     stored: set[Kind] = field(default_factory=set)
     zeros: int = 0
     work: int = 0
+    rounded: int = 0
     names: dict[tuple[str, int], str] = field(default_factory=dict)
     _constants: dict[Buffer, str] = field(default_factory=dict)
     _matrices: dict[tuple[int, int], tuple[str, Stored]] = field(default_factory=dict)
@@ -139,6 +143,18 @@ class Places:
         self._matrices[key] = full, stored
         return full, stored
 
+    def integers(self, name: str, weights: IntegerWeights, remark: str) -> str:
+        """Put a matrix of integers and its scales into flash once, and return its name."""
+        key = (weights.values.ctypes.data, weights.values.size)
+        if key not in self._matrices:
+            scales = np.asarray(weights.scales, np.float32)
+            check_finite(scales, remark)
+            full = f"{self.prefix}_{name}"
+            self.arrays.append(FlashArray("int8_t", full, weights.values, remark))
+            self.arrays.append(FlashArray("float", f"{full}_scales", scales, "its scales"))
+            self._matrices[key] = full, Stored("int8", weights.values, scales)
+        return self._matrices[key][0]
+
     def _constant(self, buffer: Buffer, dtype: Dtype) -> str:
         if buffer not in self._constants:
             assert buffer.array is not None
@@ -153,8 +169,8 @@ class Places:
 
     @property
     def flash_bytes(self) -> int:
-        """Bytes of all constants."""
-        return sum(array.values.nbytes for array in self.arrays) + 4 * self.zeros
+        """Bytes of all constants, each array filled up to a multiple of 4."""
+        return sum(-(-array.values.nbytes // 4) * 4 for array in self.arrays) + 4 * self.zeros
 
     @property
     def state_bytes(self) -> int:
@@ -165,7 +181,7 @@ class Places:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of the memory between calls."""
-        return sum(self.program.arenas.values()) + 4 * self.work
+        return sum(self.program.arenas.values()) + 4 * self.work + 2 * self.rounded
 
     @property
     def struct_bytes(self) -> int:
@@ -174,6 +190,7 @@ class Places:
         alignment = max((ITEM[dtype] for dtype in self.program.arenas), default=1)
         if self.state_bytes or self.work:
             alignment = max(alignment, 4)
+        alignment = max(alignment, 2 if self.rounded else 1)
         return max(-(-size // alignment) * alignment, 1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnnedge_exporters.c_source.emitter import Emitter
+from rnnedge_exporters.c_source.integer_kernels import CELLS_OF_INTEGERS, cell_of_integers
 from rnnedge_exporters.c_source.kernels import needed
 from rnnedge_exporters.c_source.packing import Kind
 from rnnedge_exporters.c_source.program import SizedProgram
@@ -17,8 +18,15 @@ _CODE = {
     "log_softmax": 140, "lstm": 188, "pow2": 10, "relu": 20, "rnn": 82, "rnn_relu": 82,
     "sigmoid": 92, "softmax": 132, "softplus": 96, "sqrt_f": 132, "tanh_f": 116,
 }  # fmt: skip
+_CODE |= {
+    cell_of_integers(cell, input=input): _CODE[cell]
+    for cell in CELLS_OF_INTEGERS
+    for input in (False, True)
+}
 _PRODUCT: dict[Kind, int] = {"float32": 140, "float16": 148, "int8": 168}
 """Bytes of each kernel on a Cortex-M4F, compiled with GCC's `-Os`."""
+_INTEGERS = 380
+"""Bytes of products of integers."""
 _PER_LAYER = 28
 """Bytes of what describes a layer or a matrix."""
 _AROUND, _PER_LINE, _PER_TERM = 38.0, -9.5, 3.9
@@ -59,7 +67,8 @@ def sizes_of(program: SizedProgram, emitter: Emitter, body: Sequence[str]) -> Pr
     places = emitter.places
     code = sum(_CODE[name] for name in needed(emitter.used, emitter.cells))
     code += sum(_CODE[cell] for cell in emitter.cells)
-    code += sum(_PRODUCT[kind] for kind in places.stored)
+    code += sum(_PRODUCT[kind] for kind in emitter.widened)
+    code += _INTEGERS if emitter.integers else 0
     code += _PER_LAYER * (len(emitter.layers) + len(emitter.matrices))
     lines = [line for line in body if not line.lstrip().startswith(("/*", "}"))]
     terms = sum(len(_TERM.findall(line)) for line in lines)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from rnnedge_exporters.c_source.calls import statements
 from rnnedge_exporters.c_source.emitter import Emitter
-from rnnedge_exporters.c_source.kernels import definitions
+from rnnedge_exporters.c_source.kernels import definitions, has_gru
 from rnnedge_exporters.c_source.packing import BYTES, Kind
 from rnnedge_exporters.c_source.places import C_TYPES, SCRATCH, Places
 from rnnedge_exporters.c_source.program import Port, SizedProgram
 from rnnedge_exporters.c_source.sizes import ProgramSizes, sizes_of
 from rnnedge_exporters.c_source.text import array, in_comment
-from rnnedge_runtime.plan.values import ITEM
+from rnnedge_runtime.plan.values import ITEM, Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +128,32 @@ def _struct(program: SizedProgram, places: Places) -> list[str]:
         "One stream: several streams are several states." if program.states else "Memory of runs."
     )
     lines = [f"/* {about} The caller places it. */", "typedef struct {"]
+    # Each in front of what needs less alignment, so that no bytes lie between.
+    scratch = [_scratch(program, dtype) for dtype in ("int64", "float32", "bool")]
+    lines += scratch[:1]
     for state in program.states:
         name = places.state_name(state)
         shape = " * ".join(map(str, state.shape)) or "1"
         lines.append(f"  float {name}[{shape}];")
         if state.name not in places.in_place:
             lines.append(f"  float next_{name}[{shape}];")
-    for dtype in ("int64", "float32", "bool"):
-        if size := program.arenas.get(dtype):
-            kept = "between calls of kernels"
-            lines.append(
-                f"  {C_TYPES[dtype]} {SCRATCH[dtype]}[{size // ITEM[dtype]}]; /* {kept} */"
-            )
+    lines.append(scratch[1])
     if places.work:
         lines.append(f"  float work[{places.work}]; /* inside a layer */")
+    if places.rounded:
+        lines.append(f"  int16_t rounded[{places.rounded}]; /* a row as integers */")
+    lines = [line for line in (*lines, scratch[2]) if line]
     if len(lines) == 2:
         lines.append("  uint8_t nothing; /* C knows no empty struct */")
     return [*lines, f"}} {places.prefix}_state;"]
+
+
+def _scratch(program: SizedProgram, dtype: Dtype) -> str:
+    size = program.arenas.get(dtype)
+    if not size:
+        return ""
+    count = size // ITEM[dtype]
+    return f"  {C_TYPES[dtype]} {SCRATCH[dtype]}[{count}]; /* between calls of kernels */"
 
 
 def _parameters(program: SizedProgram, function: Function) -> tuple[list[str], list[str]]:
@@ -249,7 +258,9 @@ def _code(
         emitter.used,
         emitter.cells,
         kinds,
+        widened=tuple(kind for kind in BYTES if kind in emitter.widened),
         rows=emitter.whole_rows,
+        integers=emitter.integers,
     )
     parts += [functions] if functions else []
     if places.zeros:
@@ -261,7 +272,7 @@ def _code(
 
 
 def _definitions(emitter: Emitter, kinds: Sequence[Kind]) -> list[str]:
-    gru = "gru" in emitter.cells
+    gru = has_gru(emitter.cells)
     layers = [
         f"static const struct layer {name} = {layer.initializer(kinds, gru=gru)};"
         for name, layer in emitter.layers.items()

@@ -21,7 +21,7 @@ from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.quantization.second_moments import Moments, SecondMoments
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import RnnEdgeError, one_line
+from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 
 
 def collect_moments(
@@ -64,6 +64,7 @@ def collect_moments(
             except RnnEdgeError:
                 raise
             except Exception as error:  # whatever the user's forward raises
+                pass_on_interruption(error)
                 raise ExportError(
                     f"{type(model).__name__} does not take {sequence.name} of the calibration "
                     f"data: {type(error).__name__}: {one_line(error)}"

@@ -18,6 +18,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
+from rnnedge_runtime.errors import pass_on_interruption
 
 _PARTS: dict[type, tuple[str, ...]] = {
     WeightNorm: ("_g", "_v"),
@@ -90,7 +91,8 @@ def refuse_hooks(layer: nn.RNNBase) -> None:
     try:
         with torch.no_grad():
             same = all(map(torch.equal, _tensors(hooked(x)), _tensors(plain(x))))
-    except Exception:  # whatever a hook raises at these sizes, or returns
+    except Exception as error:  # whatever a hook raises at these sizes, or returns
+        pass_on_interruption(error)
         same = False
     if not same:
         own = [hook for hook in hooks if not _parts_of(hook)]

@@ -138,7 +138,9 @@ def choose_int8(
     if target == "cuda":
         return None, "the CUDA provider has none in int8"
     if target == "c":
-        return None, "C computes in float32"
+        if quantize == "int8:all":
+            return "scan_int8", "int8 was asked for everywhere"
+        return None, "in C int8:all computes in int8"
     cell: str = "lstm with a projection" if layer.proj_size else layer.cell
     cell += " in both directions" if cell == "rnn" and layer.bidirectional else ""
     width = isqrt(layer.hidden_size * layer.state_sizes[0])

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.modules.arguments import Arguments, bind_by_name, parts_of
 from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 def describe(module: nn.Module, arguments: Arguments) -> dict[str, Any]:
@@ -116,7 +117,8 @@ def forward_of_tensors(
 def _equal(value: Any, default: Any) -> bool:
     try:
         return type(value) is type(default) and bool(value == default)
-    except Exception:  # an object whose comparison is its own affair
+    except Exception as error:  # an object whose comparison is its own affair
+        pass_on_interruption(error)
         return False
 
 

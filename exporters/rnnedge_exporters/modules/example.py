@@ -18,6 +18,7 @@ from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_exporters.modules.source_lines import told_line
+from rnnedge_runtime.errors import pass_on_interruption
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 
@@ -110,7 +111,8 @@ def run_observed(module: nn.Module, arguments: Arguments) -> tuple[Capture, Any]
             result = module(**arguments.values)
     except ExportError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's forward raises
+        pass_on_interruption(error)
         raise ExportError(
             f"{type(module).__name__} does not run on the example inputs {_shapes(arguments)}: "
             f"{told_line(error)}"

@@ -46,6 +46,7 @@ from rnnedge_exporters.quantization.report import describe_layer
 from rnnedge_exporters.sandbox.shared import shared_sandbox
 from rnnedge_exporters.versions import versions
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.errors import pass_on_interruption
 
 _EVAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 """Layers that do something else while training."""
@@ -144,9 +145,8 @@ def build_module_graph(
         for written, info in zip(made.recurrent, made.layers, strict=True)
         if written is not None and storage != "float32"
     ]
-    report += store_constants(
-        graph, stored, copied, options.moments, integers=target not in ("cuda", "c")
-    )
+    integers = target != "cuda" and (target != "c" or options.quantize == "int8:all")
+    report += store_constants(graph, stored, copied, options.moments, integers=integers)
     contract = Contract(
         interface=replace(made.interface, arguments=describe(copied, arguments)),
         layers=made.layers,
@@ -231,8 +231,9 @@ def _state_attributes(copied: nn.Module, arguments: Arguments) -> Kept:
 
     try:
         kept = kept_in_attributes(copied, run)
-    except Exception:
-        return {}  # tracing says what is wrong with it
+    except Exception as error:  # tracing says what is wrong with it
+        pass_on_interruption(error)
+        return {}
     for path, (inner, name) in kept.items():
         before = getattr(inner, name, None)
         for leaf in torch.utils._pytree.tree_leaves(before):

@@ -17,6 +17,7 @@ from rnnedge_exporters.lowerings import Lengths
 from rnnedge_exporters.lowerings.scan import add_scan, join_directions
 from rnnedge_exporters.onnx_model.graph_builder import FLOAT, GraphBuilder, value
 from rnnedge_runtime.contract import LayerInfo
+from rnnedge_runtime.errors import pass_on_interruption
 
 Translate = Callable[[ExportedProgram], ir.Model]
 _EXAMPLE_BATCH = 3
@@ -101,7 +102,8 @@ def _body(
             dynamic_shapes=_batch_axes(cell, len(examples)),
             strict=False,
         )
-    except Exception as error:
+    except Exception as error:  # torch.export has an exception for each reason
+        pass_on_interruption(error)
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ExportError(f"Recurrent({name}): the cell cannot be traced: {reason}") from error
     model = translate(program)

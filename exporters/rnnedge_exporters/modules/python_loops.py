@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.source_lines import running_lines, shown_line
+from rnnedge_runtime.errors import pass_on_interruption
 
 _MOST_AXES = 12
 _LOOPS = (ast.For, ast.While, ast.ListComp, ast.GeneratorExp, ast.SetComp, ast.DictComp)
@@ -55,14 +56,16 @@ def loop_over_an_axis(arguments: Arguments, run: Callable[[Arguments], Any]) -> 
     flat = arguments.flat()
     try:
         before = _times(run, arguments)
-    except Exception:  # what does not run while it is watched
+    except Exception as error:  # what does not run while it is watched
+        pass_on_interruption(error)
         return None
     axes = [(name, axis) for name, tensor in flat.items() for axis in range(tensor.dim())]
     for name, axis in axes[:_MOST_AXES]:
         longer = arguments.with_tensors(flat | {name: _longer(flat[name], axis)})
         try:
             after = _times(run, longer)
-        except Exception:  # an axis that takes one size only
+        except Exception as error:  # an axis that takes one size only
+            pass_on_interruption(error)
             continue
         often = [place for place, times in after.items() if times > before[place] > 0]
         loop = next(filter(None, (_loop_around(*place) for place in often)), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rnnedge_exporters.modules.arguments import flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.source_lines import running_lines, running_module, shown_line
+from rnnedge_runtime.errors import pass_on_interruption
 
 _SEEDS = (1, 2)
 _SOURCES = ("torch", "Python's random", "numpy.random")
@@ -139,8 +140,12 @@ def drawn(module: nn.Module, run: Callable[[], Any]) -> Draws:
     """Run a module once, and say what it draws and where."""
     weights = [(n, w) for n, w in module.state_dict().items() if isinstance(w, Tensor)]
     before = [weight.clone() for _, weight in weights]
-    with seeded(_SEEDS[0]) as draws, suppress(Exception), _Watch(module, draws):
-        run()  # what does not run while it is watched has run before
+    with seeded(_SEEDS[0]) as draws:
+        try:
+            with _Watch(module, draws):
+                run()
+        except Exception as error:  # what does not run while it is watched has run before
+            pass_on_interruption(error)
     if not draws.sources and not draws.lines:
         pairs = zip(weights, before, strict=True)
         draws.written += [name for (name, now), old in pairs if not torch.equal(now, old)]
@@ -245,5 +250,6 @@ def _alike(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     try:
         return one is other or bool(one == other)
-    except Exception:  # an object whose comparison is its own affair
+    except Exception as error:  # an object whose comparison is its own affair
+        pass_on_interruption(error)
         return False

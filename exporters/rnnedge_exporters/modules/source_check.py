@@ -15,6 +15,7 @@ from rnnedge_exporters.modules.capture import Capture, observed
 from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.python_loops import AxisLoop, loop_over_an_axis
 from rnnedge_exporters.modules.repeatable import differing_draws, drawn, kept_state, seeded
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 def check_source(
@@ -62,7 +63,8 @@ def check_source(
         seen = look(arguments)
     except ExportError:
         raise
-    except Exception:  # whatever a forward raises on an example that does not fit it
+    except Exception as error:  # whatever a forward raises on an example that does not fit it
+        pass_on_interruption(error)
         return []
     if not (seen.calls or seen.cells or rolled or (dynamic_axes is not None and seen.layers)):
         loop = None if refused else loop_over_an_axis(arguments, afresh)

@@ -1,6 +1,6 @@
-"""The forward that `torch.export` runs: its calls as they are, but for three that torch fixes.
+"""The forward that `torch.export` runs: its calls as they are, but for those that torch fixes.
 
-- `max_pool1d` fixes the length that it sees; `max_pool2d` over one row computes the same.
+- Pooling: `pooling` says how.
 - Numbers that do not depend on the inputs (`torch.arange(1, x.ndim).tolist()`) are tensors without
   numbers while torch traces. They are computed alongside.
 - A result that is a dataclass is a class that torch does not know.
@@ -14,7 +14,6 @@ from functools import wraps
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -22,6 +21,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rnnedge_exporters.modules.arguments import flatten_result, plain_result
+from rnnedge_exporters.modules.pooling import Pooling
 
 _MAKERS = {
     *(torch.arange, torch.tensor, torch.as_tensor, torch.linspace, torch.logspace, torch.eye),
@@ -59,7 +59,7 @@ def traced_forward(module: nn.Module, forward: Callable[..., Any]) -> Callable[.
         constants = _Constants(module, buffers)
         token = _running.set(constants)
         try:
-            with _PooledAsRows(), constants:
+            with Pooling(), constants:
                 result = plain_result(forward(*args, **kwargs))
         finally:
             _running.reset(token)
@@ -78,40 +78,6 @@ def known_numbers(tensor: Tensor) -> NDArray[Any] | None:
     with _disable_current_modes():
         array: NDArray[Any] = known.numpy()
     return array
-
-
-class _PooledAsRows(TorchFunctionMode):
-    """Calls `max_pool2d` over one row for `max_pool1d`, without its indices."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in (F.max_pool1d, torch.max_pool1d) and not kwargs.get("return_indices"):
-            return _max_pool1d(*args, **kwargs)
-        return func(*args, **kwargs)
-
-
-def _max_pool1d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    *,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Tensor:
-    def row(size: Any, before: int) -> list[int]:
-        return [before, *(size if isinstance(size, list | tuple) else [size])]
-
-    rows = F.max_pool2d(
-        input.unsqueeze(-2),
-        row(kernel_size, 1),
-        None if stride is None or stride == [] else row(stride, 1),
-        row(padding, 0),
-        row(dilation, 1),
-        ceil_mode,
-    )
-    return rows.squeeze(-2)
 
 
 class _Constants(TorchFunctionMode):

@@ -45,6 +45,7 @@ from rnnedge_exporters.modules.source_lines import noting_guards, told_line
 from rnnedge_exporters.modules.symbols import input_symbols
 from rnnedge_exporters.modules.traced_forward import traced_forward
 from rnnedge_runtime.contract import BATCH, TIME, Axis
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Traced:
         try:
             value = expression.subs({s: sizes[str(name)] for s, name in symbols.items()})
             return bool(value) if value.is_Boolean else int(value)
-        except Exception:  # a function of torch's own that sympy cannot work out
+        except Exception as error:  # a function of torch's own that sympy cannot work out
+            pass_on_interruption(error)
             return None
 
     def steps_at(self, sizes: Mapping[str, int]) -> list[int | None]:
@@ -239,7 +241,8 @@ def export_program(
             )
     except ExportError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's forward raises while it is traced, or torch
+        pass_on_interruption(error)
         raise ExportError(
             f"{type(module).__name__} cannot be traced: {told_line(error)}"
         ) from error

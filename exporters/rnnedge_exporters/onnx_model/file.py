@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 from onnx import external_data_helper, inliner
 
 from rnnedge_exporters.onnx_model.axis_names import axes_of, relabel, spec_of
-from rnnedge_exporters.onnx_model.nodes import STANDARD, all_nodes, all_tensors, used
+from rnnedge_exporters.onnx_model.loading import infer_shapes
+from rnnedge_exporters.onnx_model.nodes import STANDARD, all_nodes, all_tensors, array_of, used
 from rnnedge_runtime.contract import METADATA_KEY, Axis, Contract, TensorSpec
-from rnnedge_runtime.errors import ContractError, ModelError
+from rnnedge_runtime.engine.opening_cost import check_functions
+from rnnedge_runtime.errors import ContractError, ModelError, one_line, pass_on_interruption
 from rnnedge_runtime.not_a_model import not_a_model
 
+_NUMBER = re.compile("[0-9]{1,18}")
+"""An offset or a length of external data."""
 _LARGE = 1024
 """Bytes; what shape inference never needs the values of."""
 
@@ -42,15 +47,15 @@ class OnnxFile:
         """Read `path`.
 
         Raises:
-            ModelError: When it is missing, not ONNX, or cut short.
+            ModelError: When it is missing, not ONNX, or cut short, or its functions do not end.
         """
         self.path = Path(path)
         self.stored = self.proto = _read(self.path)
         self.broken_data = tuple(_broken_data(self.proto, self.path.parent))
         if not self.broken_data:
-            external_data_helper.load_external_data_for_model(self.proto, str(self.path.parent))
+            self.broken_data = _load_data(self.proto, self.path.parent)
         if self.proto.functions and not self.broken_data:
-            self.proto = inliner.inline_local_functions(self.proto)
+            self.proto = _inlined(self.proto, self.path)
         self.producer: dict[str, onnx.NodeProto] = {}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.proto.graph.node:
@@ -100,11 +105,12 @@ class OnnxFile:
         return name in self._tensors
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """Return the value of an initializer or a `Constant`; None for anything else."""
+        """Return the value of an initializer or a `Constant`; None for anything else.
+
+        A damaged one is None too, such as one whose bytes are not those of its sizes.
+        """
         tensor = self._tensors.get(name)
-        if tensor is None or external_data_helper.uses_external_data(tensor):
-            return None
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        return None if tensor is None else array_of(tensor)
 
     def constants(self) -> Iterator[tuple[str, onnx.TensorProto]]:
         """Yield every constant of the outermost graph, with its name."""
@@ -145,10 +151,7 @@ class OnnxFile:
             light,
             {s.name: tuple(f"{s.name}.{i}" for i, _ in enumerate(s.axes)) for s in self.inputs},
         )
-        try:
-            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-        except Exception:  # a graph that breaks inference says nothing of its shapes
-            inferred = light.graph
+        inferred = infer_shapes(light)
         infos = [*inferred.value_info, *inferred.input, *inferred.output]
         shapes = {
             info.name: axes_of(info) for info in infos if info.type.tensor_type.HasField("shape")
@@ -165,6 +168,7 @@ def _read(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError, of whichever implementation
+        pass_on_interruption(error)
         raise not_a_model(path) or ModelError(
             f"{path}: expected an ONNX model: the file is of another kind, damaged, or cut short"
         ) from error
@@ -175,6 +179,17 @@ def _read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    check_functions(str(path), str(path))
+    try:
+        return inliner.inline_local_functions(model)
+    except Exception as error:  # onnx's own, and RuntimeError
+        pass_on_interruption(error)
+        raise ModelError(
+            f"{path}: its functions cannot be put in line: {one_line(error)[:200]}"
+        ) from error
+
+
 def _broken_data(model: onnx.ModelProto, folder: Path) -> Iterator[str]:
     """Say what is wrong with external data: once for each file, since all tensors share it."""
     wrong: dict[str, str] = {}
@@ -183,23 +198,53 @@ def _broken_data(model: onnx.ModelProto, folder: Path) -> Iterator[str]:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
-        target = (folder / location).resolve()
-        if not location or not target.is_relative_to(folder.resolve()):
-            wrong[location] = f"{location!r} is outside the model's folder"
+        shown, target, end = ascii(location[:80]), _inside(folder, location), _end_of(entries)
+        if target is None:
+            wrong[location] = f"{shown} is outside the model's folder"
+        elif end is None:
+            wrong[location] = f"{shown} has no offset and length where {tensor.name} is"
         elif not target.is_file():
-            wrong[location] = f"{location!r} is not next to the model"
+            wrong[location] = f"{shown} is not next to the model"
         else:
             size = target.stat().st_size
-            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
             if size < end:
-                wrong[location] = (
-                    f"{location!r} has {size:,} bytes, and {tensor.name} ends at {end:,}"
-                )
+                wrong[location] = f"{shown} has {size:,} bytes, and {tensor.name} ends at {end:,}"
     yield from wrong.values()
+
+
+def _load_data(model: onnx.ModelProto, folder: Path) -> tuple[str, ...]:
+    """Read external data into a model; return what is wrong with it."""
+    try:
+        external_data_helper.load_external_data_for_model(model, str(folder))
+    except Exception as error:  # links that onnx does not follow, and what cannot be read
+        pass_on_interruption(error)
+        return (one_line(error)[:200],)
+    return ()
+
+
+def _inside(folder: Path, location: str) -> Path | None:
+    """Return the path of external data; None outside of the model's folder, or for no name."""
+    try:
+        target = (folder / location).resolve()
+        inside = target.is_relative_to(folder.resolve())
+        target.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, a loop of links, a zero byte
+        return None
+    return target if location and inside else None
+
+
+def _end_of(entries: Mapping[str, str]) -> int | None:
+    """Return where a tensor ends in its file of external data; None where they are no numbers."""
+    numbers = [entries.get(key, "0") for key in ("offset", "length")]
+    if not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None
+    return sum(map(int, numbers))
 
 
 def _constant_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """Return the value of a `Constant`, in whichever attribute it is; None for strings."""
+    if len(node.attribute) != 1:
+        return None
     (attribute,) = node.attribute
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.name == "value":

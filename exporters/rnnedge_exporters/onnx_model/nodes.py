@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import external_data_helper
+
+from rnnedge_runtime.errors import pass_on_interruption
 
 Node: TypeAlias = onnx.NodeProto | ir.Node
 STANDARD = ("", "ai.onnx")
@@ -90,6 +95,23 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         yield from inner.initializer
         for node in inner.node:
             yield from (item.t for item in node.attribute if item.HasField("t"))
+
+
+def array_of(tensor: onnx.TensorProto) -> NDArray[Any] | None:
+    """Return the values of a tensor of a file that may be damaged.
+
+    Returns:
+        The array; None where the values lie in another file, or are not those of its sizes and
+        its dtype.
+    """
+    if external_data_helper.uses_external_data(tensor):
+        return None
+    try:
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
+    except Exception as error:  # ValueError, TypeError, KeyError and OverflowError among them
+        pass_on_interruption(error)
+        return None
+    return array if array.shape == tuple(tensor.dims) else None  # numpy infers a negative size
 
 
 def used(node: onnx.NodeProto) -> list[str]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rnnedge_exporters.sandbox.serve import serve
 from rnnedge_runtime.engine.options import CPU, EngineOptions
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 if TYPE_CHECKING:
     from rnnedge_runtime.engine.library import onnxruntime
@@ -72,6 +72,7 @@ class OnnxRuntimeServer:
             self._sessions[key] = session, model  # the last of them: those before are closed first
             return _answer(session, wanted, model), None
         except Exception as error:  # whatever it is, the parent reports it
+            pass_on_interruption(error)
             return None, one_line(error)
 
 

@@ -23,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 
 from rnnedge_exporters.sandbox.serve import serve
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Run: TypeAlias = Callable[[Arrays], Arrays]
@@ -125,9 +125,11 @@ def _tract(model: str, outputs: Sequence[str], limit: float) -> Run:
         try:
             runnable = opened_for(feeds)
         except Exception as refused:  # a graph with names of axes inside takes no numbers for them
+            pass_on_interruption(refused)
             try:
                 runnable = opened_for(None)
-            except Exception:
+            except Exception as error:  # the first reason is the better one
+                pass_on_interruption(error)
                 raise refused from None
         found = runnable.run([np.ascontiguousarray(feeds[name]) for name in order])
         return {name: t.to_numpy() for name, t in zip(outputs, found, strict=True)}
@@ -273,6 +275,7 @@ class Server:
                 self._key = runtime, model
             return self._run(feeds), None
         except Exception as error:  # each runtime has its own kinds; the parent reports the text
+            pass_on_interruption(error)
             self._run = None
             return None, one_line(error) or type(error).__name__
 

@@ -22,6 +22,7 @@ from rnnedge.doctor.reading.versions import (
 from rnnedge.doctor.repairs.reexport import read_layer_back
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.nodes import all_graphs, label
+from rnnedge_runtime.errors import pass_on_interruption
 
 _CODE = "py|ipynb|c|cc|cpp|cu|h|so|onnx|pt|pth|ckpt|safetensors|json|ya?ml|txt"
 LOCAL_PATH = re.compile(
@@ -132,6 +133,7 @@ def _validity(subject: Subject) -> Iterator[Finding]:
     try:
         onnx.checker.check_model(str(subject.file.path), full_check=True)
     except Exception as error:  # the checker and shape inference have an exception each
+        pass_on_interruption(error)
         said = next(filter(None, str(error).splitlines()), type(error).__name__)
         yield Finding(
             "invalid",

@@ -20,7 +20,7 @@ from rnnedge.doctor.running.probe_runs import ProbeRuns, Sizes
 from rnnedge.errors import NotMendedError
 from rnnedge_exporters.onnx_model.file import OnnxFile
 from rnnedge_exporters.onnx_model.movement import moved
-from rnnedge_exporters.onnx_model.nodes import attributes, drop_unused, label
+from rnnedge_exporters.onnx_model.nodes import array_of, attributes, drop_unused, label
 from rnnedge_exporters.onnx_model.recurrent_nodes import is_recurrent
 from rnnedge_exporters.onnx_model.serialize import save_model
 from rnnedge_exporters.sandbox.onnx_runtime import Arrays
@@ -139,7 +139,8 @@ def is_zero(file: OnnxFile, name: str) -> bool:
         return False
     if node.op_type == "ConstantOfShape":
         filled = attributes(node).get("value")
-        return filled is None or not onnx.numpy_helper.to_array(filled).any()
+        value = None if filled is None else array_of(filled)
+        return filled is None or (value is not None and not value.any())
     before = moved(node)
     return bool(before) and all(is_zero(file, name) for name in before)
 

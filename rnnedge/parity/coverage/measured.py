@@ -17,7 +17,7 @@ from rnnedge.parity.coverage.watched import Mark, Watched, watch
 from rnnedge.parity.model_runner import Runs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.errors import RnnEdgeError, pass_on_interruption
 from rnnedge_runtime.loaded_model import RunResult
 
 Array = NDArray[Any]
@@ -32,6 +32,7 @@ def watch_file(path: str | os.PathLike[str]) -> Watched:
         model = onnx.load(path)
         return replace(watch(model), wanted=find_wanted(model))
     except Exception as error:  # protobuf and file errors of many kinds
+        pass_on_interruption(error)
         why = f"onnx cannot read the file: {' '.join(str(error).split())}"
         return Watched(None, unmeasured=why)
 

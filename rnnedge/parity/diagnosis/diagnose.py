@@ -26,6 +26,7 @@ from rnnedge.parity.diagnosis.smallest import smallest_failing
 from rnnedge.parity.results import Curve, Diagnosis
 from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_layer
 from rnnedge_exporters.modules.capture import recurrent_layers
+from rnnedge_exporters.onnx_model.loading import load_if_readable
 from rnnedge_exporters.onnx_model.nodes import RANDOM, all_nodes, label
 from rnnedge_runtime import RnnEdgeError
 
@@ -90,7 +91,7 @@ def _diagnose(subject: ComparedModel, collected: Sequence[Answers], budget: Budg
     pool = list(collected)
     if any(answers.model is None for answers in wrong):
         pool += _accepted(subject, budget)
-    model = _read(subject.path)
+    model = load_if_readable(subject.path)
     cause, place, evidence = _cause(subject, pool, model, budget)
     return Diagnosis(
         cause=cause,
@@ -337,7 +338,7 @@ def layer_curves(
         and a.case == replace(Case(a.case.time, a.case.batch), random_state=a.case.random_state)
         and a.case.time <= steps
     ]
-    model = _read(subject.path)
+    model = load_if_readable(subject.path)
     if not usable or model is None:
         return ()
     longest = max(usable, key=lambda a: (a.case.time, a.case.random_state))
@@ -375,11 +376,3 @@ def _probe(
     from rnnedge_exporters.sandbox.session_server import probe
 
     return probe(model, feeds)
-
-
-def _read(path: str) -> onnx.ModelProto | None:
-    """Read a file; None for one that onnx cannot read though ONNX Runtime could."""
-    try:
-        return onnx.load(path)
-    except Exception:  # protobuf and file errors of many kinds
-        return None

@@ -23,6 +23,7 @@ from rnnedge_exporters.layers.weights import RecurrentLayer, is_readable, read_l
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.forwards import exchange_forward
 from rnnedge_runtime.contract import BATCH, Interface
+from rnnedge_runtime.errors import pass_on_interruption
 
 Answer = Callable[[Mistake, Answers], Outputs]
 
@@ -156,7 +157,8 @@ def _difference(
     assert answers.model is not None
     try:
         expected = answer(answers)
-    except Exception:  # shapes that such a model refuses, in numpy's words or the module's
+    except Exception as raised:  # shapes that such a model refuses: numpy's, or the module's
+        pass_on_interruption(raised)
         return None
     rows = None
     if not empty_rows and interface.lengths:

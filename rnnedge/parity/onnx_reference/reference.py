@@ -34,6 +34,7 @@ from rnnedge_exporters.quantization.onnx_file.reading import (
     read_model,
 )
 from rnnedge_runtime.contract import Contract
+from rnnedge_runtime.errors import pass_on_interruption
 
 _MOVED = 2
 """How often weights are moved by their last bits."""
@@ -183,6 +184,7 @@ class _File:
         try:
             self._model = ir.load(path)
         except Exception as error:  # protobuf's and onnx-ir's
+            pass_on_interruption(error)
             raise ModelError(f"{path}: expected an ONNX model, cannot be read") from error
         self.contract = contract_of(path, self._model)
         self.is_quantized = quantized_part(path, self._model) is not None

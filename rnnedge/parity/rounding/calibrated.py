@@ -16,6 +16,7 @@ from rnnedge_exporters import is_bare_layer
 from rnnedge_exporters.calibration.sequences import NamedSequence
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Interface
+from rnnedge_runtime.errors import pass_on_interruption
 
 
 class Calibration:
@@ -57,6 +58,7 @@ class Calibration:
             except RnnEdgeError:
                 raise
             except Exception as error:  # whatever the user's forward raises
+                pass_on_interruption(error)
                 raise SourceError(
                     f"{type(module).__name__} does not take {sequence.name} of the calibration "
                     f"data: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from rnnedge_exporters.onnx_model.loading import load_if_readable
 from rnnedge_exporters.onnx_model.movement import moved
 from rnnedge_exporters.onnx_model.nodes import attribute, attributes, subgraphs
 
@@ -49,11 +50,8 @@ class StoredWeight:
 
 def read_stored(path: str | os.PathLike[str]) -> list[StoredWeight]:
     """Read a file; one that onnx cannot read holds nothing that is known."""
-    try:
-        model = onnx.load(path)
-    except Exception:  # protobuf and file errors of many kinds
-        return []
-    return list(stored_weights(model.graph))
+    model = load_if_readable(path)
+    return [] if model is None else list(stored_weights(model.graph))
 
 
 def stored_weights(

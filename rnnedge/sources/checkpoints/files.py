@@ -15,7 +15,7 @@ import torch
 from rnnedge.errors import SourceError
 from rnnedge.sources.checkpoints.torch_files import check_sizes, read_legacy, read_zip
 from rnnedge_runtime.array_file import check_expansion
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".bin")
 """Names that checkpoints usually have."""
@@ -156,6 +156,7 @@ def _in_zip(path: Path, archive: zipfile.ZipFile) -> Any:
     except SourceError:
         raise
     except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
+        pass_on_interruption(error)
         raise _unreadable(path, f"it is damaged, or cut short ({_short(error)})") from error
     some = ", ".join(sorted(inside)[:4]) or "nothing"
     raise _unreadable(path, f"it is a zip archive of something else; it holds {some}")

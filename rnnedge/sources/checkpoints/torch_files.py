@@ -22,7 +22,7 @@ from rnnedge.sources.checkpoints.unpickling import (
     stored_storage,
     unpickle,
 )
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
@@ -63,6 +63,7 @@ def member(archive: zipfile.ZipFile, name: str, size: int | None = None) -> byte
         with archive.open(info) as file:
             content = bytearray(file.read(wanted))
     except Exception as error:  # zipfile and zlib raise a dozen kinds for a damaged archive
+        pass_on_interruption(error)
         raise SourceError(f"is damaged: {name}: {one_line(error)}") from error
     if len(content) != wanted:
         raise SourceError(f"is damaged: {name} is cut short")

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import torch
 
 from rnnedge.sources.checkpoints.stored import Sealed, Storages, StoredStorage, StoredTensor
+from rnnedge_runtime.errors import pass_on_interruption
 
 PersistentLoad = Callable[[Any], Any]
 """From the id of something outside of a pickle to a stand-in for it."""
@@ -147,7 +148,8 @@ def unpickle(
     """
     try:
         return _Unpickler(content, persistent_load, read_saved).load()
-    except Exception as error:
+    except Exception as error:  # what a damaged pickle calls may raise anything
+        pass_on_interruption(error)
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

@@ -63,6 +63,7 @@ class NativeEngine:
         inputs: The inputs of the graph.
         outputs: The outputs of the graph.
         metadata: The model's `metadata_props`.
+        rounds_rows: Whether it computes in int8, with each row over its own range.
     """
 
     name = "native"
@@ -75,6 +76,7 @@ class NativeEngine:
         self.inputs = tuple(map(_spec, plan.inputs))
         self.outputs = tuple(map(_spec, plan.outputs))
         self.metadata: Mapping[str, str] = plan.metadata
+        self.rounds_rows = plan.rounds_rows
         self._names = tuple(spec.name for spec in self.inputs)
         self._output_names = [spec.name for spec in self.outputs]
         self._narrow = tuple(spec.name for spec in self.inputs if spec.dtype == "int32")

@@ -64,6 +64,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     title = "ONNX Runtime"
+    rounds_rows = False
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ end the process, or to take its memory or minutes:
   `Pad`, `Resize`, `Concat` of one value again and again, or operators that broadcast;
 - sparse constants of that size, which are stored in full;
 - products of matrices of more than 2**37 multiplications;
-- functions that call others twice and more, so that they become more than 100,000 nodes.
+- functions that call themselves, or others so often that they become more than 100,000 nodes.
 
 It follows small tensors of numbers through the operators that exporters compute shapes with. What a
 file computes in other ways it does not see, such as from tensors of more than 64 elements.
@@ -26,6 +26,7 @@ import numpy as np
 
 from rnnedge_runtime.engine.constant_sizes import size_of
 from rnnedge_runtime.engine.constant_values import value_of
+from rnnedge_runtime.engine.function_calls import count_nodes
 from rnnedge_runtime.engine.known_constant import FEW, Inputs, KnownConstant, Shape
 from rnnedge_runtime.engine.options import Model
 from rnnedge_runtime.errors import ModelError
@@ -33,7 +34,6 @@ from rnnedge_runtime.onnx_file import Graph, GraphFile, Node, read_file
 
 _MOST_BYTES = 1 << 30
 _MOST_PRODUCTS = 1 << 37
-_MOST_NODES = 100_000
 _WIDTH = 8
 """Bytes of an element, at most."""
 _MOST_VALUES = 1 << 40
@@ -62,9 +62,29 @@ def check_opening(model: Model, name: str) -> None:
         return
     scan = _Scan(found)
     try:
-        scan.count_nodes()
+        count_nodes(found)
         for graph in (found.graph, *found.functions.values()):
             scan.walk(graph, {})
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from None
+
+
+def check_functions(model: Model, name: str) -> None:
+    """Check what the functions of a model become when each call of one is put in its place.
+
+    Args:
+        model: As `check_opening` takes it.
+        name: As `check_opening` takes it.
+
+    Raises:
+        ModelError: If a function calls itself, or they become too many nodes.
+    """
+    try:
+        found = read_file(model)
+    except (OSError, ValueError):
+        return
+    try:
+        count_nodes(found)
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from None
 
@@ -73,34 +93,7 @@ class _Scan:
     """Follows constants through a file, and adds up what they cost."""
 
     def __init__(self, file: GraphFile) -> None:
-        self._functions = file.functions
         self._bytes = self._products = 0
-
-    def count_nodes(self) -> None:
-        """Count the nodes of each function with those of the functions that it calls."""
-        counted: dict[tuple[str, str], int] = {}
-        waiting = list(self._functions)
-        entered = set()
-        while waiting:
-            key = waiting[-1]
-            called = [
-                (node.domain, node.op_type)
-                for node in self._functions[key].nodes
-                if (node.domain, node.op_type) in self._functions
-            ]
-            left = [name for name in called if name not in counted and name not in entered]
-            entered.add(key)
-            if left:
-                waiting.extend(dict.fromkeys(left))
-                continue
-            waiting.pop()
-            own = len(self._functions[key].nodes)
-            counted[key] = own + sum(counted.get(name, 0) for name in called)
-            if counted[key] > _MOST_NODES:
-                raise _refusal(
-                    f"the function {key[1]!r} becomes {counted[key]:,} nodes when those that it "
-                    f"calls are put in, and at most {_MOST_NODES:,} are opened"
-                )
 
     def walk(self, graph: Graph, outside: _Scope) -> None:
         """Look at the nodes of a graph."""

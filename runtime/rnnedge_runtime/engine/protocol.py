@@ -149,6 +149,10 @@ class Engine(Protocol):
         """The model's `metadata_props`."""
 
     @property
+    def rounds_rows(self) -> bool:
+        """Whether a file that computes in int8 is computed with each row over its own range."""
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """The execution providers that were opened, in order of preference."""
 

@@ -63,6 +63,8 @@ class LayerWeights:
             integers; None otherwise.
         integers_hh: Of the recurrent product, likewise.
         integers_projection: Of the projection, likewise.
+        rounding_undone: Whether the file quantizes the input in parts that make up for rounding,
+            which is not quantized here.
     """
 
     cell: str
@@ -75,6 +77,7 @@ class LayerWeights:
     integers_ih: IntegerWeights | None = None
     integers_hh: IntegerWeights | None = None
     integers_projection: IntegerWeights | None = None
+    rounding_undone: bool = False
 
     @property
     def hidden_size(self) -> int:

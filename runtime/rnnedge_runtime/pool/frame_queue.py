@@ -21,7 +21,7 @@ from threading import (
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from rnnedge_runtime.errors import StreamError
+from rnnedge_runtime.errors import StreamError, pass_on_interruption
 
 if TYPE_CHECKING:
     from rnnedge_runtime.pool.batching import Frame
@@ -108,7 +108,7 @@ class FrameQueue:
             self._add(waiting)
             if current_thread() is not self._thread:  # a callback of a future would wait for itself
                 self._wait_for_a_place(waiting, admitted, timeout)
-        except BaseException:
+        except BaseException:  # the caller is not given the future
             answer.cancel()
             raise
         return answer
@@ -235,6 +235,7 @@ def _answered(pool: Steps, frames: Mapping[int, Frame]) -> dict[int, _Result]:
     except StreamError:  # a stream was closed meanwhile
         return _answered(pool, frames)
     except Exception as error:  # the thread goes on, for the others
+        pass_on_interruption(error)
         if len(frames) == 1:
             return dict.fromkeys(frames, error)
     for stream, frame in frames.items():

@@ -19,7 +19,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,8 @@ class GoldenSet:
         outputs: Every expected graph output, likewise.
         allowed: The absolute error allowed in each output, 0 or more; None if it is not known.
         directory: Name of its folder, `test_data_set_0`; empty before it is written.
+        allowed_by_row: The same as `allowed` for an engine that rounds each row of a file that
+            computes in int8 over its own range, and not all rows over one; None for other files.
     """
 
     case: str
@@ -65,6 +67,7 @@ class GoldenSet:
     outputs: Mapping[str, Array]
     allowed: Mapping[str, float] | None = None
     directory: str = ""
+    allowed_by_row: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         """Raise a `GoldenError` if the set has no outputs, or `allowed` does not fit it."""
@@ -72,18 +75,32 @@ class GoldenSet:
             raise GoldenError(f"case: expected one line of printable text, got {self.case!r}")
         if not self.outputs:
             raise GoldenError(f"{self}: expected one output or more, got none")
-        if self.allowed is None:
-            return
-        if set(self.allowed) != set(self.outputs):
+        for allowed in (self.allowed, self.allowed_by_row):
+            if allowed is not None:
+                self._check(allowed)
+
+    def _check(self, allowed: Mapping[str, float]) -> None:
+        if set(allowed) != set(self.outputs):
             raise GoldenError(
                 f"{self}: expected the allowed error of {', '.join(self.outputs)}, "
-                f"got that of {', '.join(self.allowed) or 'none'}"
+                f"got that of {', '.join(allowed) or 'none'}"
             )
-        for name, error in self.allowed.items():
+        for name, error in allowed.items():
             if not 0 <= error < math.inf:
                 raise GoldenError(
                     f"{self}: allowed error of {name}: expected 0 or more and finite, got {error}"
                 )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the record has of the set."""
+        record = {
+            "directory": self.directory,
+            "case": self.case,
+            "allowed": dict(self.allowed or {}),
+        }
+        if self.allowed_by_row is not None:
+            record["allowed_by_row"] = dict(self.allowed_by_row)
+        return record
 
     def __str__(self) -> str:
         """Return the folder and the case."""
@@ -127,10 +144,7 @@ class Golden:
             "model_sha256": self.model_sha256,
             "reference": self.reference,
             "versions": dict(self.versions),
-            "sets": [
-                {"directory": s.directory, "case": s.case, "allowed": dict(s.allowed or {})}
-                for s in self.sets
-            ],
+            "sets": [vectors.to_record() for vectors in self.sets],
         }
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
@@ -164,7 +178,7 @@ def read_golden(directory: str | os.PathLike[str]) -> Golden:
         names.sort(key=lambda name: (int(name.removeprefix(SET)), name))
         if (folder / RECORD).exists():
             return _with_record(folder, names)
-        return Golden(tuple(_read_set(folder, name, "", None) for name in names))
+        return Golden(tuple(_read_set(folder, name, "") for name in names))
     except OSError as error:
         raise GoldenError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
@@ -193,7 +207,11 @@ def _with_record(folder: Path, names: list[str]) -> Golden:
             )
         return Golden(
             sets=tuple(
-                _read_set(folder, name, _take(items[name], "case", str), _allowed(items[name]))
+                replace(
+                    _read_set(folder, name, _take(items[name], "case", str)),
+                    allowed=_allowed(items[name], "allowed"),
+                    allowed_by_row=_allowed(items[name], "allowed_by_row", needed=False),
+                )
                 for name in names
             ),
             reference=_take(values, "reference", str),
@@ -211,20 +229,21 @@ def _take(item: Any, key: str, kind: type[_T]) -> _T:
     return value
 
 
-def _allowed(item: Any) -> dict[str, float]:
-    allowed = _take(item, "allowed", dict)
+def _allowed(item: Any, key: str, *, needed: bool = True) -> dict[str, float] | None:
+    if not needed and key not in item:
+        return None
+    allowed = _take(item, key, dict)
     for name, error in allowed.items():
         if type(error) not in (int, float):
             raise TypeError(f"allowed error of {name}: expected a number, got {error!r}")
     return {name: float(error) for name, error in allowed.items()}
 
 
-def _read_set(folder: Path, name: str, case: str, allowed: Mapping[str, float] | None) -> GoldenSet:
+def _read_set(folder: Path, name: str, case: str) -> GoldenSet:
     return GoldenSet(
         case=case,
         inputs=_read_tensors(folder / name, "input"),
         outputs=_read_tensors(folder / name, "output"),
-        allowed=allowed,
         directory=name,
     )
 

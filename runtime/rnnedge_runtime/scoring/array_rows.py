@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.scoring.arrow_package import Batch, Column, arrow
+from rnnedge_runtime.scoring.arrow_package import Batch, Column, arrow, text_column
 from rnnedge_runtime.scoring.row_layout import RowInput
 
 READ_ERROR = "rnnedge.read_error"
@@ -51,7 +51,7 @@ def batch_of(
             for row, error in zip(rows, errors, strict=True)
         ]
         made[columns[given.spec.name]] = _column(arrays, given)
-    made[READ_ERROR] = pa.array([error or None for error in errors], pa.string())
+    made[READ_ERROR] = text_column([error or None for error in errors])
     return pa.RecordBatch.from_pydict(made)
 
 

@@ -10,16 +10,15 @@ import numpy as np
 
 from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.errors import InputError, one_line
+from rnnedge_runtime.errors import InputError, one_line, pass_on_interruption
 from rnnedge_runtime.scoring.array_rows import READ_ERROR, ArrayRow, batch_of
-from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow
+from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow, utf8
 from rnnedge_runtime.scoring.python_function import find_function
-from rnnedge_runtime.scoring.row_layout import RowInput
+from rnnedge_runtime.scoring.row_layout import LENGTHS, RowInput
 from rnnedge_runtime.scoring.rows import steps_of
 from rnnedge_runtime.scoring.scorer import ID
 from rnnedge_runtime.scoring.sources import RowGroup
 
-LENGTHS = "lengths"
 _BATCH_BYTES = 4 << 20
 
 
@@ -83,7 +82,7 @@ class FilesSource:
     def read(self, file: int, start: int, stop: int, *, ids_only: bool = False) -> Iterator[Batch]:
         """Yield the row of a file, as `RowSource.read` describes."""
         path = self.paths[file]
-        name = path.relative_to(self._folder).as_posix()
+        name = utf8(path.relative_to(self._folder).as_posix())
         if ids_only:
             yield arrow().RecordBatch.from_pydict({self.id_name: [name]})
             return
@@ -93,6 +92,7 @@ class FilesSource:
         try:
             found = self._read(str(path))
         except Exception as error:  # the function is the user's
+            pass_on_interruption(error)
             return ArrayRow(name, {}, f"{name}: cannot be read: {one_line(error)}")
         if isinstance(found, Mapping):
             return ArrayRow(name, {str(key): np.asarray(value) for key, value in found.items()})
@@ -203,7 +203,8 @@ class NpzSource:
 
     @property
     def _length_name(self) -> str:
-        return self._lengths or LENGTHS
+        inputs = (self._columns[given.spec.name] for given in self._inputs)
+        return self._lengths or ("" if LENGTHS in inputs else LENGTHS)
 
     @property
     def _columns_given(self) -> set[str]:
@@ -233,6 +234,8 @@ class NpzSource:
             rows[given.spec.name] = list(moved)
         lengths = self._of_rows(path, arrays, self._length_name, count, self._lengths)
         ids = self._of_rows(path, arrays, self._id or ID, count, self._id)
+        if ids is not None:
+            _check_ids(path, self._id or ID, ids)
         made = []
         for row in range(count or 0):
             one = {name: values[row] for name, values in rows.items()}
@@ -272,6 +275,16 @@ class NpzSource:
                 return f"{self._length_name}: expected 0 to {most} steps, got {length}"
             row[name] = row[name][: int(length)]
         return ""
+
+
+def _check_ids(path: Path, name: str, ids: Array) -> None:
+    """Check that a column can hold the ids, each as it is."""
+    try:
+        arrow().array(ids.tolist())
+    except (arrow().ArrowException, OverflowError, TypeError, UnicodeError) as error:
+        raise InputError(
+            f"{path}: {name}: expected integers or text, got {ids.dtype}: {one_line(error)}"
+        ) from error
 
 
 def _load(path: Path) -> dict[str, Array]:

@@ -32,7 +32,7 @@ def score_command(
         model: As `score` takes it.
         data: As `score` takes it.
         out: As `score` takes it.
-        column: `input=column` for each input, or a column alone for the only one.
+        column: `input=column` for each input.
         constant: `input=number` for each input that is the same for every row.
         memory: The budget.
         options: What else `score` takes, by name.
@@ -43,6 +43,8 @@ def score_command(
     Raises:
         RnnEdgeError: As `score` raises it.
     """
+    if data.lower().endswith(".onnx") and not model.lower().endswith(".onnx"):
+        raise OptionError(f"MODEL and DATA are exchanged: MODEL is {data}, DATA is {model}")
     line = ProgressLine()
     try:
         result = score(
@@ -113,7 +115,8 @@ def _pairs(option: str, kind: str, given: Sequence[str]) -> Mapping[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise OptionError(f"{option}: expected input={kind}, got {text!r}")
+            meant = f", such as {option} input={name}" if name and not equals else ""
+            raise OptionError(f"{option}: expected INPUT={kind.upper()}{meant}, got {text!r}")
         pairs[name] = value
     return pairs
 

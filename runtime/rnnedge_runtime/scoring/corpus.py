@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rnnedge_runtime.argument import whole_number
-from rnnedge_runtime.atomic_file import write_file
+from rnnedge_runtime.atomic_file import remove_leftovers, write_file
 from rnnedge_runtime.engine.options import EngineName
 from rnnedge_runtime.errors import InputError, OptionError, WriteError, one_line
+from rnnedge_runtime.not_a_model import not_a_model
 from rnnedge_runtime.scoring.engines import ScoringEngine, run_local
 from rnnedge_runtime.scoring.job import Job, PartResult, open_source, read_model, stamp_of
 from rnnedge_runtime.scoring.plan import (
+    LONGEST,
     DataFile,
     Part,
     ScoringPlan,
@@ -185,7 +187,13 @@ def make_job(  # noqa: PLR0913 - what a job is made of
     """
     for name, path in (("data", data), ("out", out)):
         if "://" in os.fspath(path):
-            raise InputError(f"{name}: expected a path on this machine, got {os.fspath(path)}")
+            raise InputError(
+                f"{name}: expected a path on this machine, got {os.fspath(path)}: copy it here, or "
+                "mount it as a folder"
+            )
+    wrong = not_a_model(model)
+    if wrong is not None:
+        raise wrong
     folder = check_folder(out)
     paths = [os.path.abspath(path) for path in (model, data)]
     _check_apart(str(folder), paths[1])
@@ -261,12 +269,14 @@ def _claim(job: Job) -> None:
     path = out / PLAN_FILE
     try:
         out.mkdir(exist_ok=True)
-        text = path.read_text("utf-8") if path.is_file() else None
+        text = _read_plan(path) if path.is_file() else None
         others = sorted(
             entry.name for entry in out.iterdir() if not entry.name.startswith(".rnnedge-")
         )
     except OSError as error:
         raise cannot_write(job.out, error) from error
+    except ValueError as error:
+        raise WriteError(f"{path}: is damaged: {one_line(error)}") from error
     if text is None:
         if others:
             raise WriteError(
@@ -286,6 +296,19 @@ def _claim(job: Job) -> None:
         )
 
 
+def _read_plan(path: Path) -> str:
+    """Return the content of a plan file.
+
+    Raises:
+        ValueError: If it is no text, or longer than a plan.
+    """
+    with path.open("rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"expected at most {LONGEST:,} bytes")
+    return content.decode("utf-8")
+
+
 def _run(
     job: Job,
     share: tuple[int, int] | None,
@@ -302,7 +325,10 @@ def _run(
     report = _Counted(progress, results, watch)
     waiting = [part for part in parts if part.number not in results]
     if waiting:
-        engine(job, waiting, report, workers)
+        try:
+            engine(job, waiting, report, workers)
+        finally:
+            remove_leftovers(job.out)  # of workers that died
     finished = _finish(job, results)
     done = results.values()
     return ScoreResult(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeAlias
 
-from rnnedge_runtime.errors import DiedError, EngineError
+from rnnedge_runtime.errors import DiedError, EngineError, pass_on_interruption
 from rnnedge_runtime.machine import usable_cores
 from rnnedge_runtime.scoring.job import Job, PartResult, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
@@ -160,6 +160,7 @@ class _Slot(threading.Thread):
                     break
                 self._report.done(part, self._do(part))
         except Exception as error:  # it is raised in the caller's thread
+            pass_on_interruption(error)
             if not self._ended:
                 self.error = error
         finally:

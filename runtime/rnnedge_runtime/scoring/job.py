@@ -12,8 +12,16 @@ from typing import Any, BinaryIO, TypeAlias
 
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.errors import InputError, ModelError, one_line
+from rnnedge_runtime.json_record import Record, parse
 from rnnedge_runtime.scoring.array_source import FilesSource, NpzSource
-from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow, parquet
+from rnnedge_runtime.scoring.arrow_package import (
+    Batch,
+    Schema,
+    arrow,
+    parquet,
+    shown,
+    text_column,
+)
 from rnnedge_runtime.scoring.plan import Part, ScoringPlan, content_digest
 from rnnedge_runtime.scoring.scorer import ERROR, ID, Scorer
 from rnnedge_runtime.scoring.sources import RowSource, find_files
@@ -22,6 +30,8 @@ from rnnedge_runtime.write_target import Kinds
 
 MARK = b"rnnedge.score"
 """The key of a part's metadata that says which plan it belongs to, and what is in it."""
+_LONGEST_MARK = 10_000
+"""Characters."""
 _PARQUET: Kinds = {".parquet": lambda file: _is_parquet(file)}
 
 Piece: TypeAlias = "tuple[int, int]"
@@ -86,14 +96,16 @@ class Job:
         if not path.is_file():
             return None
         try:
-            found = json.loads((parquet().read_metadata(path).metadata or {}).get(MARK, b"{}"))
-        except (OSError, ValueError, arrow().ArrowException):
+            text = (parquet().read_metadata(path).metadata or {}).get(MARK, b"{}").decode()
+            mark = Record(parse(text, longest=_LONGEST_MARK))
+            if mark.text("plan") != self.plan.digest or mark.whole("part") != part.number:
+                return None
+            failed = mark.whole("failed")
+            return PartResult(
+                part.number, part.rows, failed, _count(mark, "steps"), _count(mark, "computed")
+            )
+        except (OSError, ValueError, arrow().ArrowException):  # no part, or none of this plan
             return None
-        if found.get("plan") != self.plan.digest or found.get("part") != part.number:
-            return None
-        return PartResult(
-            part.number, part.rows, found["failed"], found["steps"], found["computed"]
-        )
 
 
 class PartScorer:
@@ -214,7 +226,7 @@ class PartScorer:
         read = next(self._read(row, row + 1, ids_only=True))
         for field_ in schema:
             if field_.name == ERROR:
-                arrays.append(pa.array([error], pa.string()))
+                arrays.append(text_column([error]))
             elif field_.name == self._source.id_name:
                 arrays.append(read.column(field_.name))
             elif self._source.id_name is None and field_.name == ID:
@@ -238,7 +250,7 @@ class PartScorer:
         texts = batch.column(ERROR).to_pylist()
         row = next(n for n, text in enumerate(texts) if text is not None)
         name = self._source.id_name
-        called = "" if name is None else f" ({name} {batch.column(name)[row].as_py()})"
+        called = "" if name is None else f" ({name} {shown(batch.column(name).slice(row, 1))[0]})"
         return InputError(f"row {at + row}{called}: {texts[row]}; strict stops at the first error")
 
     def _check_model(self) -> None:
@@ -290,8 +302,10 @@ def open_source(data: str, scorer: Scorer, reader: str | None) -> RowSource:
     lengths = columns.pop(scorer.layout.lengths_name, None)
     folder = Path(data) if Path(data).is_dir() else Path(data).parent
     if kind in ("parquet", "arrow"):
-        names = [*columns.values(), *([lengths] if lengths is not None else [])]
-        return TableSource(kind, paths, list(dict.fromkeys(names)), scorer.id_of)
+        held = {column: name for name, column in reversed(columns.items())}
+        if lengths is not None:
+            held.setdefault(lengths, "lengths")
+        return TableSource(kind, paths, held, scorer.id_of)
     if kind == "npz":
         return NpzSource(paths, inputs, columns, id=scorer.id, lengths=lengths)
     if lengths is not None:
@@ -318,6 +332,14 @@ def stamp_of(path: Path) -> tuple[int, int]:
     except OSError:
         return (0, 0)
     return found.st_size, found.st_mtime_ns
+
+
+def _count(mark: Record, name: str) -> int:
+    """Return a number of steps, which may be larger than an axis."""
+    value = mark.value(name)
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name}: expected a number of steps")
+    return value
 
 
 def _is_parquet(file: BinaryIO) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.errors import OptionError, one_line
+from rnnedge_runtime.errors import OptionError, one_line, pass_on_interruption
 from rnnedge_runtime.scoring.arrow_package import Column, DataType, arrow
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.python_function import find_function, is_function
@@ -123,6 +123,7 @@ class FunctionKeeper:
         try:
             answer = self._answer(example)
         except Exception as error:  # the function is the user's
+            pass_on_interruption(error)
             raise OptionError(
                 f"keep: {name} failed on a row of {EXAMPLE_STEPS} steps of example values: "
                 f"{one_line(error)}"
@@ -130,6 +131,7 @@ class FunctionKeeper:
         try:
             self.types = {column: _type_of(value) for column, value in answer.items()}
         except Exception as error:  # pyarrow raises several kinds
+            pass_on_interruption(error)
             raise OptionError(
                 f"keep: expected numbers, texts or arrays from {name}: {one_line(error)}"
             ) from error
@@ -155,6 +157,7 @@ class FunctionKeeper:
                 for column, value in self._checked(row).items():
                     found[column][place] = value
             except Exception as error:  # the function is the user's
+                pass_on_interruption(error)
                 rows.errors.setdefault(place, f"keep: {self._name}: {one_line(error)}")
         return {
             column: arrow().array(values, self.types[column]) for column, values in found.items()

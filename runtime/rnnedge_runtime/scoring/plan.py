@@ -13,14 +13,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rnnedge_runtime.errors import InputError
+from rnnedge_runtime.errors import InputError, OptionError
+from rnnedge_runtime.json_record import parse
 from rnnedge_runtime.scoring.sources import RowGroup
 
 FORMAT = 1
+LONGEST = 1 << 28
+"""Characters of a plan file: some 200 for each file of DATA."""
 _LEAST_PART, _MOST_PART = 2 << 20, 64 << 20
 """Bytes of input of a part, but for part_rows and for rows that are larger."""
 _PARTS = 32
 """Parts of a corpus that is neither small nor large: few are lost when a job stops."""
+_MOST_PARTS = 100_000
+"""Each is a file, and an entry of the plan."""
 _PARTS_OF_GROUP = 16
 """A group of rows is read from its start for each part of it."""
 _SAMPLED = 1 << 20
@@ -115,7 +120,7 @@ class ScoringPlan:
         Raises:
             ValueError: If it is no plan.
         """
-        other = json.loads(text)
+        other = parse(text, longest=LONGEST)
         if not isinstance(other, dict) or "plan" not in other:
             raise ValueError("it is no plan")
         if other["plan"] == self.digest and other.get("format") == FORMAT:
@@ -156,10 +161,17 @@ def cut(groups: Sequence[RowGroup], part_rows: int | None) -> tuple[Part, ...]:
 
     Returns:
         One part or more, in the order of the rows.
+
+    Raises:
+        OptionError: If they become too many parts.
     """
     total = sum(group.rows for group in groups)
     if not total:
         return (Part(0, 0, 0, 0),)
+    if part_rows is not None and total > part_rows * _MOST_PARTS:
+        raise OptionError(
+            f"part_rows: {total:,} rows become more than {_MOST_PARTS:,} parts, got {part_rows}"
+        )
     edges = [0]
     size = sum(group.bytes for group in groups)
     wanted = min(max(size // _PARTS, _LEAST_PART), _MOST_PART)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rnnedge_runtime.errors import OptionError, one_line
+from rnnedge_runtime.errors import OptionError, one_line, pass_on_interruption
 
 _PLACE = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
 
@@ -40,6 +40,7 @@ def find_function(option: str, text: str) -> Callable[..., Any]:
         for name in match["name"].split("."):
             found = getattr(found, name)
     except (Exception, SystemExit) as error:  # importing runs the user's code
+        pass_on_interruption(error)
         raise OptionError(f"{option}: {text} cannot be imported: {one_line(error)}") from error
     if not callable(found):
         raise OptionError(f"{option}: expected a function, {text} is {type(found).__name__}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from rnnedge_runtime.errors import (
     MissingPackageError,
     RnnEdgeError,
     one_line,
+    pass_on_interruption,
 )
 from rnnedge_runtime.scoring.engines import PartReport, run_workers
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Told
@@ -135,8 +136,10 @@ class _RayWorker:
         ray = self._cluster.ray
         while not ray.wait([running], timeout=_LOOK)[0]:
             if self._killed.is_set():
-                with suppress(Exception):  # the cluster may be gone
+                try:
                     ray.cancel(running)
+                except Exception as error:  # the cluster may be gone
+                    pass_on_interruption(error)
                 raise DiedError("it was stopped")
         answer: tuple[str, Any] = ray.get(running)
         return answer
@@ -151,6 +154,7 @@ def _do_remotely(call: str, job: Job, task: PartTask) -> tuple[str, Any]:
             _scorers[call] = PartScorer(job)
         return "done", do_task(_scorers[call], task, None)
     except Exception as error:  # it is raised again in the process of the caller
+        pass_on_interruption(error)
         return "error", described(error)
 
 
@@ -172,6 +176,7 @@ def _connected(ray: Any, address: str | None, workers: int | None) -> Iterator[N
         # Without "local", Ray would take the cluster of RAY_ADDRESS.
         ray.init(address=address or "local", **options)
     except Exception as error:  # ConnectionError, ValueError, RuntimeError and more
+        pass_on_interruption(error)
         where = f"Ray cannot be reached at {address}" if address else "Ray cannot be started"
         raise EngineError(f"{where}: {one_line(error)}") from error
     try:

@@ -22,6 +22,9 @@ Packing: TypeAlias = Literal["continuous", "padded", "equal", "alone"]
 `padded`: whole rows of like lengths. `equal`: whole rows of one length. `alone`: row by row."""
 
 
+LENGTHS = "lengths"
+
+
 @dataclass(frozen=True, slots=True)
 class RowInput:
     """What one row gives to one input.
@@ -81,7 +84,8 @@ class RowLayout:
         most: The most rows of a call; None where the model takes any number.
         single_steps: Whether the model takes one step a call, without an axis for the time.
         lengths: Whether the model takes the lengths of the rows.
-        lengths_name: What the lengths are called: as that input, or `lengths`.
+        lengths_name: What the lengths are called: as that input, or `lengths`; empty where another
+            input has that name.
         constants: Inputs that are the same in every call, by name.
     """
 
@@ -148,7 +152,7 @@ def row_layout(
         1 if one_row else None,
         single_steps,
         interface.lengths is not None,
-        interface.lengths or "lengths",
+        interface.lengths or ("" if any(s.name == LENGTHS for s in specs) else LENGTHS),
         fixed_inputs,
     )
 

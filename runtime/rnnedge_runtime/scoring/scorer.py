@@ -14,7 +14,7 @@ from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
 from rnnedge_runtime.scoring.array_rows import READ_ERROR
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow
+from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow, text_column
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
@@ -109,7 +109,7 @@ class Scorer:
         self.slots = whole_number("slots", slots, OptionError)
         self.chunk = whole_number("chunk", chunk, OptionError)
         self.runtime = runtime
-        self.budget = bytes_of("budget", budget)
+        self.budget = bytes_of("budget (--memory)", budget)
         self.tally, self.failed = Tally(), 0
         self._opened: _Opened | None = None
 
@@ -285,9 +285,11 @@ class Scorer:
             if field.name in made:
                 arrays.append(made[field.name])
             elif field.name == ERROR:
-                texts = [rows.errors.get(row) for row in range(rows.total)] if rows.errors else None
+                errors = rows.errors
                 arrays.append(
-                    pa.nulls(rows.total, pa.string()) if texts is None else pa.array(texts)
+                    text_column([errors.get(row) for row in range(rows.total)])
+                    if errors
+                    else pa.nulls(rows.total, pa.string())
                 )
             else:
                 arrays.append(window.column(field.name))
@@ -337,7 +339,10 @@ class Scorer:
         unknown = set(self.columns) - known - {layout.lengths_name}
         if unknown:
             names = ", ".join(given.spec.name for given in layout.inputs)
-            raise InputError(f"columns: expected inputs of {names}, got {', '.join(unknown)}")
+            raise InputError(
+                f"columns (--column INPUT=COLUMN): the model has the inputs {names}, got "
+                f"{', '.join(sorted(unknown))}"
+            )
         keeper = make_keeper(self.keep, layout.outputs, example)
         step = layout.bytes_in + _OFFSETS + layout.bytes_out * keeper.every_step
         whole = _INSIDE * (layout.bytes_in + layout.bytes_out)

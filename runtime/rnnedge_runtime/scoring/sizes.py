@@ -27,5 +27,6 @@ def bytes_of(option: str, size: str | int) -> int:
         raise OptionError(f"{option}: expected an amount such as 512MB or 2GB, got {size!r}")
     found = int(float(match[1]) * _UNITS[unit])
     if found < _LEAST:
-        raise OptionError(f"{option}: expected 1MB or more, got {size!r}")
+        meant = f": a number alone counts bytes, did you mean {size}MB?" if not unit else ""
+        raise OptionError(f"{option}: expected 1MB or more, got {size!r}{meant}")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class TableSource:
         self,
         kind: str,
         paths: Sequence[Path],
-        columns: Sequence[str],
+        columns: Mapping[str, str],
         id_of: Callable[[Schema], str | None],
     ) -> None:
         """Take the files.
@@ -41,11 +41,11 @@ class TableSource:
         Args:
             kind: `parquet` or `arrow`.
             paths: The files, in order.
-            columns: The columns of the inputs.
+            columns: The columns that are read, each with the input that it holds.
             id_of: Returns the column of ids of a schema, or None.
         """
         self.paths = tuple(paths)
-        self._columns = tuple(columns)
+        self._columns = dict(columns)
         self._open = _ParquetTable if kind == "parquet" else _ArrowTable
         self._table: tuple[Path, _Table] | None = None
         self.id_name = id_of(self._opened(self.paths[0]).schema)
@@ -81,9 +81,12 @@ class TableSource:
             if ids_only:
                 self._table = None  # what follows reads all columns again
                 wanted = [] if self.id_name is None else [self.id_name]
-                yield from _ids(self._open(path), wanted, start, stop)
-                return
-            yield from table.read(self._wanted, start, stop)
+                batches = _ids(self._open(path), wanted, start, stop)
+            else:
+                batches = table.read(self._wanted, start, stop)
+            for batch in batches:
+                batch.validate(full=True)  # offsets and text, which nothing has looked at
+                yield batch
 
     @property
     def _wanted(self) -> list[str]:
@@ -100,12 +103,17 @@ class TableSource:
         for name in self._wanted:
             if schema.names.count(name) != 1:
                 found = ", ".join(schema.names) or "none"
-                option = (
-                    "id= (--id)" if name == self.id_name else "columns= (--column INPUT=COLUMN)"
-                )
-                raise InputError(
-                    f"{path}: expected a column {name!r}, found {found}: {option} names another"
-                )
+                remedy = self._remedy(name, schema)
+                raise InputError(f"{path}: expected a column {name!r}, found {found}: {remedy}")
+
+    def _remedy(self, name: str, schema: Schema) -> str:
+        """Say how another column is named, with one that has the shape of an input."""
+        if name == self.id_name:
+            return "--id NAME (in Python, id=) names another"
+        lists = [field.name for field in schema if hasattr(field.type, "value_type")]
+        given = self._columns[name]
+        column = lists[0] if len(lists) == 1 else "COLUMN"
+        return f"--column {given}={column} (in Python, columns={{{given!r}: {column!r}}}) names it"
 
 
 def _ids(table: _Table, wanted: list[str], start: int, stop: int) -> Iterator[Batch]:
@@ -173,7 +181,11 @@ class _ParquetTable:
             self._cursor = _Cursor(key, first, self._batches(group, key))
         cursor = self._cursor
         while cursor.at < stop:
-            batch = next(cursor.batches) if cursor.rest is None else cursor.rest
+            batch = next(cursor.batches, None) if cursor.rest is None else cursor.rest
+            if batch is None:
+                raise InputError(
+                    f"{self._path}: expected {stop} rows or more, as it states, found {cursor.at}"
+                )
             low, high = max(start, cursor.at) - cursor.at, min(stop, cursor.at + len(batch))
             high -= cursor.at
             cursor.at += high
@@ -208,7 +220,10 @@ class _ArrowTable:
         self._counts: list[int] | None = None
 
     def groups(self, columns: Sequence[str]) -> list[RowGroup]:
-        found = [RowGroup(len(b), b.select(list(columns)).nbytes) for b in self._mapped(columns)]
+        found = []
+        for batch in self._mapped(columns):
+            batch.validate()  # or its size is not known
+            found.append(RowGroup(len(batch), batch.select(list(columns)).nbytes))
         self._counts = [group.rows for group in found]
         return found
 

@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, NoReturn
 
 from rnnedge_runtime.atomic_file import remove_own_leftovers
-from rnnedge_runtime.errors import DiedError, EngineError, RnnEdgeError, one_line
+from rnnedge_runtime.errors import (
+    DiedError,
+    EngineError,
+    RnnEdgeError,
+    one_line,
+    pass_on_interruption,
+)
 from rnnedge_runtime.scoring.job import Job, PartResult, PartScorer, Piece, Told
 from rnnedge_runtime.scoring.plan import Part
 
@@ -133,6 +139,7 @@ def main() -> None:
             scorer = PartScorer(job) if scorer is None else scorer
             result = do_task(scorer, task, lambda *counts: send("told", counts))
         except Exception as error:  # it is raised again in the parent
+            pass_on_interruption(error)
             send("error", described(error))
         else:
             send("done", result)
@@ -168,7 +175,7 @@ class _Tasks:
             self._taken.acquire()
             try:
                 self._task = pickle.load(self._stream)
-            except BaseException:
+            except BaseException:  # this thread has no caller, and the process ends
                 _end(self._out)
             self._ready.release()
 

@@ -155,7 +155,7 @@ class BoundStep:
         state = self._state
         try:
             self._runs[state.half]()
-        except Exception as raised:
+        except Exception as raised:  # whatever the engine raises
             pass_on_interruption(raised)
             raise EngineError(f"{self._title} failed: {one_line(raised)}") from raised
         state.swap()

@@ -19,6 +19,8 @@ PROGRAMS = {
     "rnn": (nn.RNN(5, 7, 3), {}),
     "gru": (nn.GRU(10, 32), {}),
     "gru_int8": (nn.GRU(10, 32, 2), {"quantize": "int8"}),
+    "gru_integers": (nn.GRU(10, 32), {"quantize": "int8:all"}),
+    "lstm_integers": (nn.LSTM(6, 9, 2, proj_size=5), {"quantize": "int8:all"}),
     "lstm_float16": (nn.LSTM(8, 16, 2), {"dtype": "float16"}),
     "lstm_both": (nn.LSTM(6, 10, 3, bidirectional=True), {"quantize": "int8", "max_steps": 6}),
     "gru_both": (nn.GRU(6, 10, 2, bidirectional=True), {"max_steps": 6}),
@@ -48,6 +50,12 @@ def test_golden_vectors_pass_on_a_cortex_m(name, board, write):
     emulator = ["qemu-system-arm", "-M", board, "-nographic", "-kernel", "kws.elf"]
     emulator += ["-semihosting-config", "enable=on,target=native"]
     assert run(*emulator, folder=folder).splitlines()[-1] == "PASS"
+
+
+def test_two_integers_are_multiplied_at_once(write):
+    folder = write(nn.GRU(10, 32), quantize="int8:all").folder
+    run(GCC, *BOARDS["mps2-an386"], *STRICT, "-c", "kws.c", folder=folder)
+    assert "smlad" in run("arm-none-eabi-objdump", "-d", "kws.o", folder=folder)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

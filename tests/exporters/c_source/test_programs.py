@@ -99,6 +99,46 @@ def test_stored_weights_are_widened(name, storage, write, prove):
     prove(write(LAYERS[name], **storage))
 
 
+@pytest.mark.parametrize("name", ["rnn_3", "rnn_relu", "gru_2", "lstm_2", "lstm_projected"])
+def test_layers_compute_in_integers(name, write, prove):
+    program = write(LAYERS[name], quantize="int8:all")
+    assert "integer_row(&l->hh" in (program.folder / "kws.c").read_text()
+    prove(program)
+
+
+@pytest.mark.parametrize("name", ["gru_3", "lstm_projected"])
+def test_both_directions_compute_in_integers(name, write, prove):
+    prove(write(BOTH_WAYS[name], quantize="int8:all", max_steps=6))
+
+
+def test_rows_are_rounded_each_by_itself(write, prove):
+    prove(write(LAYERS["gru"], quantize="int8:all", batch=3))
+
+
+def test_a_wide_product_computes_in_integers(write, prove):
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(3, 4, batch_first=True)
+            self.wide, self.head = nn.Linear(4, 512), nn.Linear(512, 512)
+
+        def forward(self, x):
+            return self.head(self.wide(self.gru(x)[0]).relu())
+
+    program = write(Headed(), quantize="int8:all", example_inputs=(torch.randn(2, 5, 3),))
+    assert "+ integer_row(&product_" in (program.folder / "kws.c").read_text()
+    prove(program, flags="-O1")
+
+
+def test_a_wrong_integer_fails(write, prove):
+    program = write(LAYERS["gru"], quantize="int8:all")
+    weights = program.folder / "kws_weights.c"
+    head, sign, rest = weights.read_text().partition("hh[3072] = {\n  ")
+    value, comma, rest = rest.partition(",")
+    weights.write_text(f"{head}{sign}{int(value) ^ 32}{comma}{rest}")
+    prove(program, passes=False)
+
+
 @pytest.mark.parametrize("storage", [{}, {"quantize": "int8"}])
 def test_a_module_with_a_table_and_a_norm(storage, write, prove):
     tokens = torch.randint(0, 20, (2, 9))

@@ -46,8 +46,11 @@ def test_states_that_are_no_inputs_cannot_be_kept(write):
         ({"batch": 0}, "batch: expected an integer of 1 or more, got 0"),
         ({"max_steps": 1.5}, r"max_steps: expected an integer of 1 or more, got 1\.5"),
         ({"batch": 2**31}, "does not fit in 2,147,483,647 bytes: give a smaller batch"),
-        ({"quantize": "int8:all"}, "C computes in float32: quantize='int8' stores"),
-        ({"quantize": "int8", "lowering": "scan_int8"}, "C computes in float32"),
+        (
+            {"quantize": "int8", "lowering": "operator_int8"},
+            "expected 'scan_int8', which quantize=",
+        ),
+        ({"quantize": "int8", "lowering": "scan_nbits"}, "expected 'scan_int8', which quantize="),
     ],
 )
 def test_options_that_do_not_fit(options, match, write):
@@ -72,13 +75,27 @@ def test_an_operator_that_is_not_known_is_named(write):
     refused(write, "the C target has no Sin", Sorted(), example_inputs=(torch.randn(2, 5, 3),))
 
 
-def test_a_file_that_computes_in_integers(tmp_path):
+def test_a_file_of_onnx_runtimes_own_lstm_of_integers(tmp_path):
     path = tmp_path / "int8.onnx"
     rnnedge.export(nn.LSTM(40, 40), path, quantize="int8:all", validate=False)
     with pytest.raises(
-        ExportError, match=r"the model: l0/\S+: computes in int8, and C computes in float32"
+        ExportError, match=r"l0/\S+: .*takes its input in parts: export the layer with target='c'"
     ):
         write_program(path.read_bytes(), tmp_path / "kws")
+
+
+def test_integers_that_are_rounded_over_a_whole_sequence(write):
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(3, 4, batch_first=True)
+            self.wide, self.head = nn.Linear(4, 512), nn.Linear(512, 512)
+
+        def forward(self, x):
+            return self.head(self.wide(self.gru(x)[0]))
+
+    options = {"example_inputs": (torch.randn(2, 5, 3),), "quantize": "int8:all"}
+    refused(write, "over the range of all steps", Headed(), max_steps=4, **options)
 
 
 def test_weights_that_c_has_no_literal_for(write):

@@ -240,7 +240,7 @@ def test_a_corpus_without_rows_passes_no_limit(rnn, folder, tmp_path):
     paths = [str(folder / name) for name in ("a.onnx", "a.onnx")]
     done = rnn("compare", *paths, "empty.parquet", "--max-difference", "0")
     assert done.code == 1
-    assert "empty.parquet: expected rows to compare, found none" in done.err
+    assert "empty.parquet: expected rows that both sides answer, found none" in done.err
 
 
 @pytest.mark.skipif(find_spec("rnnedge_native") is None, reason="rnnedge-native is not installed")
@@ -252,7 +252,7 @@ def test_one_file_with_two_engines(folder):
         max_difference=1e-5,
     )
     assert found
-    assert found.a.engine == "The native engine on cpu"
+    assert found.a.engine == "native engine on cpu"
     assert found.b.engine == "ONNX Runtime on cpu"
 
 
@@ -274,3 +274,21 @@ def test_a_report_does_not_replace_a_model(rnn, folder):
     done = rnn("compare", *paths, "-o", "report.xml")
     assert done.code == 1
     assert "expected a name that ends in .html or .json" in done.err
+
+
+def test_a_corpus_that_one_side_cannot_score_is_an_error(rnn, folder, tmp_path):
+    """No row was compared, so that no figure could be shown."""
+    rnnedge.export(nn.GRU(FEATURES + 1, 8), tmp_path / "wide.onnx", validate=False)
+    done = rnn("compare", str(folder / "a.onnx"), "wide.onnx", str(folder / "npy"))
+    assert done.code == 1
+    assert "expected rows that both sides answer, found 50 that one side alone could" in done.err
+
+
+def test_a_row_that_one_side_cannot_score_has_an_exit_code(rnn, folder, tmp_path, bad):
+    score(folder / "a.onnx", bad, tmp_path / "kept", keep="all", workers=1)
+    good = [[[1.0] * FEATURES] * 3, [[1.0] * FEATURES], None, [[0.5] * FEATURES] * 2]
+    ids = ["p", "q", "r", "s"]
+    pq.write_table(pa.table({"id": ids, "input": pa.array(good, KIND)}), tmp_path / "good.parquet")
+    done = rnn("compare", "kept", str(folder / "a.onnx"), "good.parquet")
+    assert done.code == 4, done.err
+    assert "COMPARED" in done.out

@@ -57,6 +57,26 @@ def calls(depth: int) -> bytes:
     return model([last], {"a": whole(1)}, functions=functions, domains=["f"])
 
 
+def cycle() -> bytes:
+    """Return a model with two functions that call each other, one of them in a branch."""
+    call = tiny_onnx.node("f0", ["x"], ["z"], domain="f")
+    inner = tiny_onnx.graph([call], [], [tiny_onnx.value("z", "int64", [None])], {})
+    branch = tiny_onnx.node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+    functions = [
+        tiny_onnx.function("f", "f0", ["x"], ["y"], [tiny_onnx.node("f1", "x", "y", domain="f")]),
+        tiny_onnx.function("f", "f1", ["x"], ["y"], [branch]),
+    ]
+    return model([node("f0", ["a"], domain="f")], {"a": whole(1)}, functions=functions)
+
+
+def called_often(times: int) -> bytes:
+    """Return a model whose graph calls one function many times."""
+    body = [tiny_onnx.node("Neg", ["x"], [f"y{n}"]) for n in range(1000)]
+    functions = [tiny_onnx.function("f", "f0", ["x"], ["y0"], body)]
+    nodes = [node("f0", ["a"], [f"o{n}"], domain="f") for n in range(times)]
+    return model(nodes, {"a": whole(1)}, functions=functions, domains=["f"])
+
+
 def sparse(size: int) -> bytes:
     """Return a node whose constant is a sparse tensor."""
     numbers = tiny_onnx.tensor(np.ones(1, np.float32)), tiny_onnx.tensor(np.zeros(1, np.int64))
@@ -178,6 +198,8 @@ REFUSED = {
         "multiplies constants 216,000,000,000 times when the model is opened",
     ),
     "functions": (calls(18), "'f16' becomes 196,606 nodes when those that it calls are put in"),
+    "functions-in-a-circle": (cycle(), "the function 'f[01]' calls itself"),
+    "functions-of-the-graph": (called_often(100), "the graph becomes 100,100 nodes when those"),
     "gru": (
         model(
             [node("GRU", "xwr", hidden_size=1)], {**WEIGHTS, "x": np.zeros((0, 1, 1), np.float32)}

@@ -31,6 +31,7 @@ class NumpyEngine:
 
     name, title, reason = "numpy", "The numpy engine", "a test asked for it"
     device, options, providers = "cpu", EngineOptions(), ("numpy",)
+    rounds_rows = False
 
     def __init__(self, tiny: Tiny):
         self.tiny, self.calls, self.bound, self.failure = tiny, 0, 0, None

@@ -168,6 +168,14 @@ DAMAGED = {
     "allowed-nan": (allowed(math.nan), "expected 0 or more and finite, got nan"),
     "allowed-infinite": (allowed(math.inf), "expected 0 or more and finite, got inf"),
     "allowed-huge": (allowed(10**400), "is damaged"),
+    "allowed-by-row-of-number": (
+        set_0(allowed_by_row=1e-6),
+        "allowed_by_row: expected dict, got 1e-06",
+    ),
+    "allowed-by-row-of-one": (
+        set_0(allowed_by_row={"output": 1}),
+        "expected the allowed error of output, h_n, c_n, got that of output$",
+    ),
     "digest-of-another-kind": (changed(model_sha256="f"), "model_sha256: expected 64 hexadecimal"),
     "digest-null": (changed(model_sha256=None), "model_sha256: expected str, got None"),
     "reference-of-two-lines": (changed(reference="a\nb"), "reference: expected one line of print"),

@@ -466,7 +466,7 @@ def test_answers_inside_of_the_data(model, corpus):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("missing", "expected a file or a folder of files, found none"),
+        ("missing", "expected a file or a folder of files, found no such file or folder"),
         ("notes.txt", "expected a file that ends in .parquet, .pq"),
         ("empty", "expected files that end in .parquet, .pq"),
         ("mixed", "expected files of one kind, found "),

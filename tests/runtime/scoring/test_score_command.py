@@ -1,6 +1,7 @@
 """`python -m rnnedge_runtime score`, as a user runs it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from corpora import rows_of, table_of
@@ -64,10 +65,16 @@ def test_a_share_says_that_others_are_left(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--column", "frames"], "--column: expected input=column, got 'frames'"),
-        (["--column", "input=x"], "expected a column 'x', found frames"),
+        (["--column", "frames"], "--column: expected INPUT=COLUMN, such as --column input=frames"),
+        (["--column", "input=x"], "expected a column 'x', found frames: --column input=frames (in"),
+        (
+            ["--column", "x=frames"],
+            "the model has the inputs input, got x",
+        ),
+        (["--id", "name"], "expected a column 'name', found frames: --id NAME (in Python, id=) na"),
+        (["--memory", "512"], "a number alone counts bytes, did you mean 512MB?"),
         (["--only", "3"], "only: expected a share such as 3/16"),
-        (["--memory", "lots"], "budget: expected an amount such as 512MB"),
+        (["--memory", "lots"], "budget (--memory): expected an amount such as 512MB"),
         (["--keep", "best"], "keep: expected last, all or package.module:function, got 'best'"),
         (["--address", "auto"], "address: requires engine='ray', got 'local'"),
     ],
@@ -83,3 +90,35 @@ def test_wrong_usage_exits_with_2(run, options):
     with pytest.raises(SystemExit) as stopped:
         run(*options)
     assert stopped.value.code == 2
+
+
+DATA = {
+    "a misspelled file": (
+        "corpus.parqet",
+        "no such file or folder; there is {folder}/corp",
+    ),
+    "a pattern": ("*.parquet", "a folder is read whole: {folder}"),
+    "an address": ("s3://bucket/data", "copy it here, or mount it as a folder"),
+}
+
+
+@pytest.mark.parametrize(("data", "text"), DATA.values(), ids=DATA)
+def test_data_that_is_elsewhere(data, text, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(Tiny("gru").content)
+    Path("corpus.parquet").touch()
+    assert main(["score", "m.onnx", data, "-o", "out"]) == 1
+    err = capsys.readouterr().err
+    assert text.format(folder=tmp_path) in err
+    assert err.count("\n") == 1
+
+
+def test_a_model_and_data_that_are_exchanged(tmp_path, capsys):
+    assert main(["score", str(tmp_path), "m.onnx", "-o", "out"]) == 1
+    assert f"exchanged: MODEL is m.onnx, DATA is {tmp_path}\n" in capsys.readouterr().err
+
+
+def test_a_checkpoint_as_the_model(tmp_path, capsys):
+    (tmp_path / "w.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    assert main(["score", str(tmp_path / "w.safetensors"), str(tmp_path), "-o", "out"]) == 1
+    assert "got a safetensors checkpoint: rnnedge export" in capsys.readouterr().err

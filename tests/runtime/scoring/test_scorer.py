@@ -140,8 +140,15 @@ def test_a_function_of_several_outputs_gets_them_by_name(model, functions):
         ({"keep": "first"}, "keep: expected last, all or package.module:function, got 'first'"),
         ({"slots": 0}, "slots: expected an integer of 1 or more, got 0"),
         ({"chunk": True}, "chunk: expected an integer of 1 or more, got True"),
-        ({"budget": "much"}, "budget: expected an amount such as 512MB or 2GB, got 'much'"),
-        ({"budget": 10}, "budget: expected 1MB or more, got 10"),
+        (
+            {"budget": "much"},
+            "budget (--memory): expected an amount such as 512MB or 2GB, got 'much'",
+        ),
+        (
+            {"budget": 10},
+            "budget (--memory): expected 1MB or more, got 10: a number alone counts bytes, did you "
+            "mean 10MB?",
+        ),
     ],
 )
 def test_wrong_options(model, options, error):
@@ -153,7 +160,11 @@ def test_wrong_options(model, options, error):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"columns": {"x": "frames"}}, InputError, "columns: expected inputs of input, got x"),
+        (
+            {"columns": {"x": "frames"}},
+            InputError,
+            "columns (--column INPUT=COLUMN): the model has the inputs input, got x",
+        ),
         (
             {},
             InputError,

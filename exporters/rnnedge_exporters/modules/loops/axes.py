@@ -18,6 +18,7 @@ from rnnedge_exporters.modules.example import DynamicAxes
 from rnnedge_exporters.modules.loops.marks import Site, marked
 from rnnedge_exporters.modules.repeatable import seeded
 from rnnedge_runtime.contract import BATCH, TIME
+from rnnedge_runtime.errors import pass_on_interruption
 
 _MOST_RUNS = 48
 
@@ -67,7 +68,8 @@ def look(module: nn.Module, arguments: Arguments) -> Look | None:
             torch.inference_mode(),
         ):
             module(**arguments.values)
-    except Exception:  # whatever a forward raises at a size that it does not take
+    except Exception as error:  # whatever a forward raises at a size that it does not take
+        pass_on_interruption(error)
         return None
     saw = (frozenset(seen.time), frozenset(seen.batch))
     return Look(turns.counts, turns.sites, saw)

@@ -15,6 +15,7 @@ from rnnedge_exporters.modules.arguments import Arguments, flatten_result
 from rnnedge_exporters.modules.attributes import unchanged
 from rnnedge_exporters.modules.axis_probe import Axes
 from rnnedge_exporters.modules.loops.axes import at_sizes
+from rnnedge_runtime.errors import pass_on_interruption
 
 _LENGTHS = (1, 2, 5, 7, 50, 200)
 _ROWS = (2, 1, 3, 5, 4, 2)
@@ -97,13 +98,15 @@ def _compare(
     try:
         with _default(dtype), unchanged(module), torch.inference_mode():
             expected = flatten_result(module(**given.values))
-    except Exception:  # whatever a forward raises at a size that it does not take
+    except Exception as error:  # whatever a forward raises at a size that it does not take
+        pass_on_interruption(error)
         return False
     shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
     try:
         with _default(dtype), torch.inference_mode():
             made: Any = rolled(**given.flat())
-    except Exception as error:
+    except Exception as error:  # torch raises many kinds for sizes that do not fit
+        pass_on_interruption(error)
         raise MismatchError(f"one body does not run at {shown}, where the module does") from error
     for wanted, found in zip(expected, made, strict=True):
         if wanted.shape != found.shape:

@@ -17,6 +17,7 @@ from rnnedge_exporters.modules.loops.rolled import MaskedBody, RolledLoop
 from rnnedge_exporters.modules.own_cell import Translate, leave_once, put_in_scope
 from rnnedge_exporters.onnx_model.graph_builder import GraphBuilder
 from rnnedge_runtime.contract import LayerInfo
+from rnnedge_runtime.errors import pass_on_interruption
 
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 """Sizes that open axes have while the body is exported, each another."""
@@ -118,7 +119,8 @@ def _export_body(
         program = torch.export.export(
             loop.body, tuple(examples), dynamic_shapes=named, strict=False
         )
-    except Exception as error:
+    except Exception as error:  # torch.export has an exception for each reason
+        pass_on_interruption(error)
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise LoopError(f"{where} cannot be traced: {reason}") from error
     _check_open(program, shapes, where)

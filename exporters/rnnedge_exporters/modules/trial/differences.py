@@ -24,7 +24,7 @@ from rnnedge_runtime.axis_sizes import size_of
 from rnnedge_runtime.contract import Interface
 from rnnedge_runtime.engine.open import open_engine
 from rnnedge_runtime.engine.options import EngineOptions
-from rnnedge_runtime.errors import one_line
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 Arrays = dict[str, NDArray[Any]]
 _ALLOWED = 1e-4
@@ -95,7 +95,8 @@ class TorchSide:
         try:
             with unchanged(module), observed(module) as seen, torch.inference_mode():
                 leaves = flatten_result(module(**arguments.values))
-        except Exception as error:
+        except Exception as error:  # whatever the user's forward raises
+            pass_on_interruption(error)
             raise TrialError(f"{type(error).__name__}: {one_line(error)}") from error
         if len(leaves) != len(self._outputs):
             raise TrialError(f"{len(leaves)} tensors instead of {len(self._outputs)}")
@@ -167,7 +168,8 @@ def _runs_here(model: bytes) -> Callable[[list[str], Arrays], Arrays]:
     def run(outputs: list[str], feeds: Arrays) -> Arrays:
         try:
             return dict(zip(outputs, engine.run(outputs, feeds), strict=True))
-        except Exception as error:
+        except Exception as error:  # whatever the engine raises
+            pass_on_interruption(error)
             raise TrialError(one_line(error)) from error
 
     return run

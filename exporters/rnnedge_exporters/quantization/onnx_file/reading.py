@@ -14,6 +14,8 @@ from rnnedge_exporters.onnx_model.nodes import label
 from rnnedge_exporters.onnx_model.serialize import LARGEST
 from rnnedge_exporters.versions import HIGHEST_OPSET
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.engine.opening_cost import check_functions
+from rnnedge_runtime.errors import pass_on_interruption
 from rnnedge_runtime.missing_file import no_such_file
 
 LOWEST = 7
@@ -39,6 +41,7 @@ def read_model(path: Path) -> ir.Model:
 
     Raises:
         ExportError: When it cannot be read, is too large, or quantized already.
+        ModelError: When its functions do not end.
     """
     model = _load(path)
     if not model.graph.outputs:
@@ -50,6 +53,7 @@ def read_model(path: Path) -> ir.Model:
             f"{path}: expected opset {LOWEST} or later, got {opset}: convert it with "
             "onnx.version_converter"
         )
+    check_functions(str(path), str(path))
     for prepare in (
         passes.InlinePass(),
         passes.LiftConstantsToInitializersPass(),
@@ -79,11 +83,13 @@ def _load(path: Path) -> ir.Model:
         if size > LARGEST:
             raise _too_large(path, size)
         ir.external_data.load_to_model(model)
+        _check_values(model)
     except ExportError:
         raise
     except OSError as error:  # such as external data that is not there
         raise ExportError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except Exception as error:  # protobuf's, of whichever implementation, and those of onnx-ir
+        pass_on_interruption(error)
         first: BaseException = error
         while first.__cause__ is not None:
             first = first.__cause__
@@ -92,6 +98,18 @@ def _load(path: Path) -> ir.Model:
             f"of types that are not known here ({' '.join(str(first).split())[:100]})"
         ) from error
     return model
+
+
+def _check_values(model: ir.Model) -> None:
+    """Raise an exception for a tensor whose bytes are not those of its sizes and its dtype."""
+    initializers = (v for graph in model.graphs() for v in graph.initializers.values())
+    tensors = [value.const_value for value in initializers if value.const_value is not None]
+    for node in model.graph.all_nodes():
+        attributes = (one for one in node.attributes.values() if not one.is_ref())
+        tensors += [a.as_tensor() for a in attributes if a.type == ir.AttributeType.TENSOR]
+    for tensor in tensors:
+        if tensor.numpy().shape != tuple(tensor.shape):  # numpy infers a negative size
+            raise ValueError(f"{tensor.name} has sizes below zero")
 
 
 def convert(path: Path, model: ir.Model, opset: int) -> ir.Model:
@@ -110,6 +128,7 @@ def convert(path: Path, model: ir.Model, opset: int) -> ir.Model:
     try:
         proto = onnx.version_converter.convert_version(ir.to_proto(model), opset)
     except Exception as error:  # its own, and RuntimeError
+        pass_on_interruption(error)
         raise ExportError(
             f"opset={opset}: {path} cannot be converted from opset {own}: "
             f"{' '.join(str(error).split())}"

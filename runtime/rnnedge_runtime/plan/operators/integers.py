@@ -263,6 +263,7 @@ def _direction(known: Sequence[Array | None], way: int, factors: Array | None) -
         bias,
         integers_ih=integers_ih,
         integers_hh=weight_hh,
+        rounding_undone=factors is not None,
     )
 
 

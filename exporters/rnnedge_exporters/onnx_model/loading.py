@@ -1,0 +1,30 @@
+"""Reads an ONNX file, and infers its shapes, where a file that onnx cannot take is no error."""
+
+from __future__ import annotations
+
+import os
+
+import onnx
+
+from rnnedge_runtime.errors import pass_on_interruption
+
+
+def load_if_readable(path: str | os.PathLike[str]) -> onnx.ModelProto | None:
+    """Return what a file holds, its external data too; None where onnx cannot read it.
+
+    ONNX Runtime may read it all the same, or says what is wrong with it.
+    """
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf and file errors of many kinds
+        pass_on_interruption(error)
+        return None
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.GraphProto:
+    """Return the graph with the shapes that onnx infers; as it is where it infers none."""
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception as error:  # a graph that breaks inference, or is too large for it
+        pass_on_interruption(error)
+        return model.graph
