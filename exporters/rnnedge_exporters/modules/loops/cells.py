@@ -44,9 +44,7 @@ _AXIS = {
 """Which argument is an axis."""
 
 
-def write_layers(
-    outer: Outer, parts: LoopParts, merged: Merged, module: nn.Module, add: Callable[..., str]
-) -> bool:
+def write_layers(outer: Outer, parts: LoopParts, merged: Merged, module: nn.Module) -> bool:
     """Write a loop as recurrent layers where its body is cells, and as neither where it has none.
 
     Args:
@@ -54,7 +52,6 @@ def write_layers(
         parts: The loop; gets the nodes of what it gives.
         merged: The program.
         module: Has the weights.
-        add: Adds a module, and returns its name.
 
     Returns:
         Whether it was written. If not, nothing was.
@@ -65,7 +62,7 @@ def write_layers(
     before = len(outer.graph.nodes)
     writer = _LayerWriter(outer, parts, merged, module)
     try:
-        writer.write(add)
+        writer.write()
     except (_OtherError, MismatchError):
         for node in reversed(list(outer.graph.nodes)[before:]):
             outer.graph.erase_node(node)
@@ -93,7 +90,7 @@ class _LayerWriter:
         }
         """Number of the carried value, and turns back, by the position that gives it."""
 
-    def write(self, add: Callable[..., str]) -> None:
+    def write(self) -> None:
         """Write all that is used of the loop."""
         parts = self._parts
         for position in sorted({position for position, _ in parts.wanted}):
@@ -113,7 +110,7 @@ class _LayerWriter:
             else:
                 parts.collected[position] = self._step(position)
         for node, layer in self._layers:
-            node.target = add("loop", layer)
+            node.target = self._outer.add_module("loop", layer)
 
     def _final(self, position: int) -> fx.Node | None:
         """Return the last state of a layer that a position gives; None where it gives none."""

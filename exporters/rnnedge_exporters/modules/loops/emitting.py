@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.layers.recurrent import Recurrent
-from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.loops.bodies import BodyWriter
 from rnnedge_exporters.modules.loops.cells import write_layers
 from rnnedge_exporters.modules.loops.fits import value_of
+from rnnedge_exporters.modules.loops.layer_calls import LayerResults, call_layer
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Pool, aten
 from rnnedge_exporters.modules.loops.parts import LoopParts
 from rnnedge_exporters.modules.loops.programs import Item, Merged
-from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.loops.sizes import (
     SizeWriter,
     drop_axis,
@@ -30,7 +27,6 @@ from rnnedge_exporters.modules.loops.sizes import (
     takes_all,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described
-from rnnedge_exporters.modules.packing import DOMAIN
 
 LOOP_NAME = "loop"
 _STACKS = (aten.stack.default, aten.cat.default)
@@ -130,11 +126,11 @@ class Writer:
             return self._loop(number, item)
         if item.what is operator.getitem:
             source, at = self._nodes[item.args[0][1]], value_of(item.args[1][1], {})
-            if isinstance(source, _LayerResults):
+            if isinstance(source, LayerResults):
                 return source.nodes[at]
             return self.call(operator.getitem, source, at)
         if str(item.what).startswith("onnx_symbolic"):
-            return self._layer(item)
+            return call_layer(self, item, self._layers)
         return self._operation(item)
 
     def _operation(self, item: Item) -> fx.Node:
@@ -147,35 +143,7 @@ class Writer:
         kwargs = {name: self.value(arg) for name, arg in item.kwargs}
         return self.call(item.what, *args, **kwargs)
 
-    def _layer(self, item: Item) -> Any:
-        """Call a recurrent layer of the module itself, in the place of its opaque node."""
-        given = dict(item.kwargs)
-        told = dict(
-            zip(self.value(given["attr_keys"]), self.value(given["attr_ints"]), strict=True)
-        )
-        if given.get("domain") != ("lit", DOMAIN) or told.get(LENGTHS_GIVEN, 1):
-            raise MismatchError("lengths, or a packed sequence, in a module with a loop")
-        x, *states = self.value(item.args[0])
-        path = list(self._layers)[told[LAYER]]
-        layer = self._layers[path]
-        if isinstance(layer, RolledLoop):
-            return self._cell_loop(layer, (x, *states))
-        count = _state_count(layer)
-        hx = () if not states else (states[0] if count == 1 else tuple(states),)
-        called = self.graph.call_module(path, (x, *hx))
-        finals = self.call(operator.getitem, called, 1)
-        parts = [finals] if count == 1 else [
-            self.call(operator.getitem, finals, number) for number in range(count)
-        ]  # fmt: skip
-        return _LayerResults([self.call(operator.getitem, called, 0), *parts])
-
-    def _cell_loop(self, loop: RolledLoop, given: tuple[fx.Node, ...]) -> _LayerResults:
-        """Call the loop of a cell that `Recurrent` runs."""
-        called = self.graph.call_module(self._add_module("cell", loop), given)
-        count = len(loop.shape.results)
-        return _LayerResults([self.call(operator.getitem, called, n) for n in range(count)])
-
-    def _add_module(self, name: str, made: nn.Module) -> str:
+    def add_module(self, name: str, made: nn.Module) -> str:
         """Add a module under a name that is free, and return the name."""
         free, number = name, 0
         while hasattr(self._module, free) or free in self.holder._modules:
@@ -362,11 +330,11 @@ class Writer:
         """Write a loop; what it gives is noted in its `LoopParts`."""
         parts = LoopParts(item, self._wanted(number))
         self._loops[number] = parts
-        if write_layers(self, parts, self._merged, self._module, self._add_module):
+        if write_layers(self, parts, self._merged, self._module):
             return
         writer = BodyWriter(self, parts, self._merged, self._root, self._module)
         loop, given = writer.write()
-        called = self.graph.call_module(self._add_module(LOOP_NAME, loop), tuple(given))
+        called = self.graph.call_module(self.add_module(LOOP_NAME, loop), tuple(given))
         for position, result in parts.finals.items():
             parts.finals[position] = self.call(operator.getitem, called, result)
         for position, result in parts.collected.items():
@@ -395,19 +363,6 @@ class Writer:
             look(item.kwargs)
         look(self._merged.program.results)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerResults:
-    """What a recurrent layer gives, as its opaque node does: the output, then each state."""
-
-    nodes: list[fx.Node]
-
-
-def _state_count(layer: nn.Module) -> int:
-    if isinstance(layer, Recurrent):
-        return len(layer.state_sizes)
-    return 2 if isinstance(layer, nn.LSTM) else 1
 
 
 def _holder(module: nn.Module, root: nn.Module) -> nn.Module:

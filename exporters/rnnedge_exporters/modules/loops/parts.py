@@ -81,6 +81,10 @@ class Outer(Protocol):
     sizes: SizeWriter
     holder: nn.Module
 
+    def add_module(self, name: str, made: nn.Module) -> str:
+        """Add a module under a name that is free, and return the name."""
+        ...
+
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """Add a call of an operator."""
         ...
