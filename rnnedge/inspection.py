@@ -59,12 +59,12 @@ class Inspection:
     Attributes:
         bytes: Size of the file.
         parameters: Elements in all constants of floating dtype or int8 but scales and zero points,
-            those of inner graphs among them; a narrow RNN for the CPU holds its weights twice, once
+            including those of inner graphs; a narrow RNN for the CPU holds its weights twice, once
             for each branch.
         opsets: Operator set versions by domain.
         ir_version: Version of the file format.
         producer: What made the file, as it says itself.
-        operators: Number of nodes by operator, those of inner graphs among them.
+        operators: Number of nodes by operator, including those of inner graphs.
         layers: The recurrent layers.
         interface: Inputs, outputs, states and lengths.
         contract: What rnnedge promised, or None.
@@ -90,6 +90,15 @@ class Inspection:
     work: Work | None
     memory: Memory | None
     cuda_fallbacks: tuple[Fallback, ...]
+
+    def __repr__(self) -> str:
+        """Return the size, the layers and the interface in one line."""
+        layers = ", ".join(layer.cell for layer in self.layers[:4])
+        more = f" and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
+        return (
+            f"Inspection({self.bytes:,} bytes, {self.parameters:,} parameters, layers "
+            f"{layers or 'none'}{more}, {len(self.interface.states)} state(s))"
+        )
 
     def role(self, name: str) -> str:
         """Say what an input or output is."""
@@ -153,7 +162,7 @@ def _opened(path: str | os.PathLike[str], device: Device) -> Session:
 
 def _work_of_a_step(session: Session, path: str | os.PathLike[str]) -> Work | None:
     if not any(TIME in spec.axes for spec in session.interface.data_inputs):
-        return None  # a call of it is no step
+        return None  # a call of it is not a step
     try:
         return WorkCounter(path)(random_inputs(session, 1, 1))
     except InputError:  # an axis is neither batch nor time

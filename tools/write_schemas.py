@@ -186,7 +186,7 @@ _ENGINE: Mapping[str, tuple[Any, str]] = {
 
 
 def export_schema(writer: Writer) -> Schema:
-    """`rnnedge export`: from PyTorch, from an .onnx file, as C, or refused for want of parity."""
+    """`rnnedge export`: from PyTorch, from an .onnx file, as C, or refused because parity fails."""
     report = (Report | None, "The proof; null with `--no-validate`.")
     layers = (list[LayerQuantization], "What was done to each layer's weights.")
     from_torch = {

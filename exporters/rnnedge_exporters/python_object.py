@@ -63,7 +63,7 @@ def parse_object(
         None when the text has another form.
 
     Raises:
-        RnnEdgeError: When the arguments are no literals, or one is given twice.
+        RnnEdgeError: When the arguments are not literals, or one is given twice.
     """
     match = _PLACE.fullmatch(text.strip())
     if match is None:

@@ -1,7 +1,7 @@
 """How much there is to compute in one call: read in the graph, at the sizes of the call.
 
 Counted are the products, two operations for each weight and row; activations are not. Where a size
-does not follow from the sizes of the inputs, or an operator multiplies in a way that is not known
+does not follow from the sizes of the inputs, or an operator multiplies in an unsupported way
 here, there is no number instead of a guess.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
 
 Inputs = dict[str, NDArray[Any]]
 Outputs = dict[str, NDArray[Any]]
-Values = Literal["normal", "zero", "saturated", "tiny", "extreme"]
+Values = Literal["normal", "zero", "saturated", "tiny", "extreme", "held"]
 Way = Literal["plain", "permuted", "repeated", "threads"]
 
 _SCALES: dict[Values, float] = {
@@ -25,7 +25,10 @@ _SCALES: dict[Values, float] = {
     "saturated": 30.0,  # sigmoid and tanh are at their ends
     "tiny": 1e-39,  # below the smallest normal float32, 1.2e-38
     "extreme": 1e6,
+    "held": 30.0,  # what a cell adds up goes far from zero, and comes back
 }
+_HELD = 32
+"""Steps for which `held` inputs stay as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Case:
         ragged: Whether the rows end at different lengths.
         chunk: Steps of each call when the sequence is run in pieces that hand their state on; 0
             runs it whole.
-        values: Size of the numbers in inputs and states; in states, `extreme` is `saturated`.
+        values: Size of the numbers in inputs and states; in states, `extreme` is `saturated`. What
+            is `held` is `saturated` too, and changes every 32 steps only.
         way: How the model runs it: `permuted`, with its rows in another order, which are put back;
             `repeated`, three times, and all answers have to be the same to the bit; `threads`, with
             two threads, where the others take one.
@@ -72,10 +76,24 @@ class Case:
         return ", ".join(words)
 
 
-_SHAPES = ((1, 1), (1, 5), (2, 1), (2, 3), (3, 2), (7, 4), (13, 1), (31, 2), (64, 3), (300, 2))
+_SHAPES = (
+    (1, 1),
+    (1, 5),
+    (2, 1),
+    (2, 3),
+    (3, 2),
+    (7, 4),
+    (13, 1),
+    (3, 65),
+    (31, 2),
+    (64, 3),
+    (300, 2),
+)
 _QUICK = ((1, 1), (2, 3), (31, 2))
-_MOST_SIZES = 6
+_MOST_SIZES = 12
 """Sizes that the graph compares an axis with of which cases are made."""
+_LONGEST_BESIDES = 1025
+"""The largest of these sizes where all of the file was seen without them."""
 
 
 def default_cases(
@@ -110,10 +128,23 @@ def default_cases(
     )
     if any(spec.dtype.startswith("float") for spec in interface.inputs):
         cases += [replace(some, time=7, batch=3, values=values) for values in kinds]
+    if not quick:
+        cases += _further_from_zero(interface, some)
     ways: tuple[Way, ...] = ("repeated",) if quick else ("repeated", "threads")
     cases += [replace(some, way=way) for way in ways]
     cases += [replace(some, way="permuted")] * (permute and not quick)
     return tuple(cases)
+
+
+def _further_from_zero(interface: Interface, some: Case) -> list[Case]:
+    """Return cases in which states are large, and all rows empty where a layer takes lengths."""
+    floats = any(spec.dtype.startswith("float") for spec in interface.inputs)
+    one_step = replace(some, time=1, batch=2, ragged=False, values="saturated")
+    wide = replace(one_step, time=2, batch=9, values="extreme")  # not the branch of few rows
+    timed = any(TIME in spec.axes for spec in interface.data_inputs)
+    held = replace(some, time=4 * _HELD, batch=8, ragged=False, values="held")
+    empty = replace(some, time=5, batch=1)
+    return [one_step, wide] * floats + [held] * timed + [empty] * some.ragged
 
 
 def largest_index(module: nn.Module) -> int | None:
@@ -131,25 +162,48 @@ _AT_ONCE = 256
 """Rows of a table that one of them looks up."""
 
 
-def further_cases(interface: Interface, wanted: Wanted, *, quick: bool = False) -> tuple[Case, ...]:
+def further_cases(
+    interface: Interface,
+    wanted: Wanted,
+    run: Collection[Case] = (),
+    *,
+    covered: bool = False,
+    quick: bool = False,
+) -> tuple[Case, ...]:
     """Return cases for what others have not seen of a file.
 
     Args:
         interface: What the model takes.
         wanted: What its graph asks of its inputs.
+        run: The others.
+        covered: Whether they have seen all of its nodes and rows. What it compares its inputs with
+            is tried all the same: a `Where` computes both of its sides.
         quick: Whether two of them are enough.
     """
-    rows = min(_ROWS, max(wanted.rows.values(), default=0))
     booleans = 2 * any(spec.dtype == "bool" for spec in interface.inputs)
-    choices = max(wanted.choices, booleans)
+    named = [spec.name for spec in interface.data_inputs]  # lengths and states have cases already
+    choices = max(wanted.renamed(dict(zip(named, named, strict=True))).choices, booleans)
     cases = [Case(3, 2, choice=choice) for choice in range(1, choices + 1)]
-    for size in sorted(wanted.sizes)[:_MOST_SIZES]:
-        cases += [Case(size, 2), Case(2, size)]
-    timed = any(TIME in spec.axes for spec in interface.inputs if spec.name in wanted.rows)
-    shape = (_AT_ONCE // 8, 8) if timed else (1, _AT_ONCE)
-    cases += [Case(*shape, choice=part + 1) for part in range(-(-rows // _AT_ONCE))]
+    cases += _of_sizes(wanted, run, longest=_LONGEST_BESIDES if covered else None)
+    if not covered:
+        rows = min(_ROWS, max(wanted.rows.values(), default=0))
+        timed = any(TIME in spec.axes for spec in interface.inputs if spec.name in wanted.rows)
+        shape = (_AT_ONCE // 8, 8) if timed else (1, _AT_ONCE)
+        cases += [Case(*shape, choice=part + 1) for part in range(-(-rows // _AT_ONCE))]
     further = tuple(dict.fromkeys(cases))
     return further[:_FEW] if quick else further
+
+
+def _of_sizes(wanted: Wanted, run: Collection[Case], longest: int | None) -> Iterator[Case]:
+    """Yield a case for each size that was not run, along time and along batch."""
+    sizes = [size for size in sorted(wanted.sizes) if longest is None or size <= longest]
+    times, batches = {case.time for case in run}, {case.batch for case in run}
+    fresh = [size for size in sizes if size not in times or size not in batches]
+    for size in fresh[:_MOST_SIZES]:
+        if size not in times:
+            yield Case(size, 2)
+        if size not in batches:
+            yield Case(2, size)
 
 
 def make_inputs(
@@ -173,6 +227,9 @@ def make_inputs(
             inputs[spec.name] = random.integers(1, case.time + 1, case.batch)
         else:
             inputs[spec.name] = _random(spec, sizes, random, largest or 1, scale)
+        if case.values == "held" and TIME in spec.axes and spec.dtype != "bool":
+            steps = np.arange(case.time) // _HELD * _HELD
+            inputs[spec.name] = inputs[spec.name].take(steps, spec.axes.index(TIME))
         if wanted is not None:
             inputs[spec.name] = _as_wanted(spec, inputs[spec.name], case, wanted)
     for spec in interface.state_inputs:
@@ -198,8 +255,10 @@ def _as_wanted(spec: TensorSpec, made: NDArray[Any], case: Case, wanted: Wanted)
         return made
     if spec.dtype == "bool":
         return np.full_like(made, case.choice % 2 == 0)
+    if value is None:
+        return made
     selects = not any(isinstance(axis, str) for axis in spec.axes) or spec.dtype.startswith("int")
-    return made if value is None or not selects else np.full_like(made, value)
+    return np.full_like(made, value) if selects else made + np.asarray(value, made.dtype)
 
 
 def _random(

@@ -14,7 +14,7 @@ from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.proof.golden import GoldenSet
 from rnnedge_runtime.write_target import NPZ
 
-_MOST = 12
+_MOST = 16
 _VALUES = 200_000
 """Numbers that the inputs and outputs of one set may hold, so that vectors stay small."""
 
@@ -25,7 +25,7 @@ def golden_sets(
     moved: Callable[[Inputs, Case], Mapping[str, float]] | None = None,
     by_row: Callable[[Answers], Mapping[str, float]] | None = None,
 ) -> list[GoldenSet]:
-    """Choose cases that a device can run by itself, of each kind the smallest and the largest.
+    """Choose cases that a device can run by itself: one of each kind first, then larger ones.
 
     Args:
         collected: What was run.
@@ -57,20 +57,23 @@ def golden_sets(
 
 def _chosen(collected: Sequence[Answers]) -> Iterator[Answers]:
     """Yield plain whole runs whose answers are finite."""
-    kinds: dict[tuple[bool, bool, str], list[Answers]] = {}
+    kinds: dict[tuple[bool, bool, str, bool], list[Answers]] = {}
     for answers in collected:
         case = answers.case
         arrays = [*answers.inputs.values(), *(answers.torch or answers.reference).values()]
         small = sum(array.size for array in arrays) <= _VALUES
         finite = all(np.isfinite(array).all() for array in arrays)
         if case.way == "plain" and not case.chunk and small and finite:
-            kinds.setdefault((case.random_state, case.ragged, case.values), []).append(answers)
-    picked: dict[int, Answers] = {}
-    for alike in kinds.values():
-        by_size = sorted(alike, key=lambda answers: answers.case.time * answers.case.batch)
-        for answers in (by_size[0], by_size[len(by_size) // 2], by_size[-1]):
-            picked[id(answers)] = answers
+            kind = case.random_state, case.ragged, case.values, bool(case.choice)
+            kinds.setdefault(kind, []).append(answers)
+    ordered = [sorted(alike, key=_size) for alike in kinds.values()]
+    ranked = [[alike[place] for place in (0, -1, len(alike) // 2)] for alike in ordered]
+    picked = {id(answers): answers for rank in zip(*ranked, strict=True) for answers in rank}
     yield from list(picked.values())[:_MOST]
+
+
+def _size(answers: Answers) -> int:
+    return answers.case.time * answers.case.batch
 
 
 def save_failing(

@@ -66,6 +66,10 @@ class LayerRunner:
         # A PackedSequence holds no row of length zero: those are left out, and put back.
         axis = 0 if self._batch_first else 1
         rows = torch.nonzero(lengths)[:, 0]
+        if not len(rows):  # nor a batch of none
+            output, last = self._layer(x, join(states))
+            parts = last if isinstance(last, tuple) else (last,)
+            return torch.zeros_like(output), states or [torch.zeros_like(part) for part in parts]
         packed = pack_padded_sequence(
             x.index_select(axis, rows), lengths[rows], self._batch_first, enforce_sorted=False
         )

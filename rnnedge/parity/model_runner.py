@@ -14,6 +14,9 @@ from rnnedge_runtime.chunking import cut, join
 from rnnedge_runtime.contract import BATCH, Interface
 from rnnedge_runtime.loaded_model import RunResult
 
+_MOST_THREADS = 8
+"""Threads that a file of integers is opened with, at the most, to see what they move."""
+
 
 class Runs(Protocol):
     """What runs a model: a `Session`, or one in a separate process."""
@@ -65,23 +68,35 @@ class ModelRunner:
         """Return how far each output moves where threads share the rows of a batch.
 
         ONNX Runtime gives each thread the same number of rows, the last one what is left. A file
-        that rounds a batch to integers over its range then rounds over the range of each part.
+        that rounds a batch to integers over its range then rounds a state over the range of each
+        part, and what it is given over the whole or over each part, as the operator does. What more
+        threads than are tried here would move, the parts alone show.
         """
         session = self._opened(1)
         whole = self._run(session, inputs, case)
+        others = [
+            self._run(self._opened(threads), inputs, case)
+            for threads in range(2, min(case.batch, _MOST_THREADS) + 1)
+        ]
+        others += [self._in_parts(session, inputs, case, n) for n in range(1, case.batch)]
         moved = dict.fromkeys(whole, 0.0)
-        for count in range(1, case.batch):
-            parts = []
-            for first in range(0, case.batch, count):
-                rows = np.arange(first, min(first + count, case.batch))
-                parts.append(self._run(session, self._take(inputs, rows, case.batch), case))
-            for spec in self.interface.outputs:
-                if BATCH in spec.axes and spec.name in whole:
-                    axis = spec.axes.index(BATCH)
-                    joined = np.concatenate([part[spec.name] for part in parts], axis)
-                    difference = np.abs(joined.astype(np.float64) - whole[spec.name])
-                    moved[spec.name] = max(moved[spec.name], float(difference.max(initial=0.0)))
+        for outputs in others:
+            for name in outputs.keys() & whole.keys():
+                difference = np.abs(outputs[name].astype(np.float64) - whole[name])
+                moved[name] = max(moved[name], float(difference.max(initial=0.0)))
         return moved
+
+    def _in_parts(self, session: Runs, inputs: Inputs, case: Case, count: int) -> Outputs:
+        """Run so many rows at a time, and join what has a batch axis."""
+        parts = [
+            self._run(session, self._take(inputs, rows, case.batch), case)
+            for rows in np.split(np.arange(case.batch), range(count, case.batch, count))
+        ]
+        return {
+            spec.name: np.concatenate([part[spec.name] for part in parts], spec.axes.index(BATCH))
+            for spec in self.interface.outputs
+            if BATCH in spec.axes and spec.name in parts[0]
+        }
 
     def _take(self, arrays: Outputs, rows: NDArray[np.int64], batch: int) -> Outputs:
         """Return rows of what has a batch axis."""

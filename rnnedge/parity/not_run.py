@@ -7,13 +7,12 @@ from collections.abc import Collection
 from rnnedge.parity.cases import Case
 from rnnedge_runtime.contract import Interface
 
-_LONG = 300
-"""Steps of the longest case of a full sweep."""
 _VALUES = {
     "zero": "all-zero",
     "saturated": "saturated",
     "tiny": "denormal",
     "extreme": "extreme",
+    "held": "held",
 }
 """Numbers that a sweep tries, in words."""
 
@@ -41,8 +40,8 @@ def not_run(
         left += ["chunks that hand their state on"] * (not any(case.chunk for case in cases))
         seen = {case.values for case in cases}
         left += [f"{words} numbers" for values, words in _VALUES.items() if values not in seen]
-        longest = max(case.time for case in cases)
-        left += [f"sequences of more than {longest} steps"] * (longest < _LONG)
+        left += [f"sequences of more than {max(case.time for case in cases):,} steps"]
+        left += [f"batches of more than {max(case.batch for case in cases):,} rows"]
     left += ["a GPU: --device cuda, on a machine that has one"] * (device == "cpu")
     left += ["disturbed weights: --mutate"] * (not mutated)
     left += ["your own data: --calibrate"] * (not calibrated)

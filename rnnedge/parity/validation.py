@@ -175,7 +175,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         source, module, held, face = matched.source, matched.module, matched.held, matched.interface
         original, notes = source.module, matched.notes
         calibrated = None if calibrate is None else read_sequences(calibrate, face)
-        cases = matched.cases(cases, opened.contract, quick=quick)
+        chosen, cases = cases is not None, matched.cases(cases, opened.contract, quick=quick)
         watched = watch_file(opened.path)
         log = FeedLog(watched, opened.session)
         runner = ModelRunner(face, log.session)
@@ -183,8 +183,10 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         integers = held.integers if held else None
         ask, collected, remarks = collect(face, runner, module, cases, progress, integers, wanted)
         coverage = measure(watched, log.feeds, probe_in(opened.worker))
-        if not coverage.full and wanted and not any(a.crash for a in collected):
-            collected += collect_more(ask, further_cases(face, wanted, quick=quick))
+        full = coverage.full
+        if not (full and chosen) and not any(a.crash for a in collected):
+            more = further_cases(face, wanted, cases, covered=full, quick=quick)
+            collected += collect_more(ask, more)
             coverage = measure(watched, log.feeds, probe_in(opened.worker))
         terms = widest_product(module)
         results = compare(collected, face, tolerance, terms)

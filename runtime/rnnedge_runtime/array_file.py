@@ -81,7 +81,7 @@ def read_array(file: IO[bytes], size: int) -> Array:
     if dtype.kind == "U" and dtype.itemsize:
         codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if (codes > sys.maxunicode).any():  # Python itself fails on such text
-            raise ValueError("expected text, got numbers that are no characters")
+            raise ValueError("expected text, got numbers that are not characters")
     return array
 
 

@@ -225,7 +225,7 @@ class GraphFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def nodes(self) -> Iterator[Node]:
-        """Yield all nodes, those of functions and of graphs inside nodes among them."""
+        """Yield all nodes, including those of functions and of graphs inside nodes."""
         for graph in (self.graph, *self.functions.values()):
             yield from all_nodes(graph)
 
@@ -273,7 +273,7 @@ def parse_model(content: Bytes) -> GraphFile:
         content: The bytes of an `.onnx` file.
 
     Raises:
-        ValueError: When they are no model, or are cut off; weights and attributes raise theirs
+        ValueError: When they are not a model, or are cut off; weights and attributes raise theirs
             when they are asked for.
     """
     fields = read_message(memoryview(content))
@@ -344,7 +344,7 @@ def _sparse_shape(content: Bytes) -> tuple[int, ...]:
 
 
 def _value_info(content: Bytes) -> ValueInfo:
-    """Return what is declared of a value; no dtype and no axes where it is no tensor."""
+    """Return what is declared of a value; no dtype and no axes where it is not a tensor."""
     fields = read_message(content)
     tensor = fields
     for number in (_VALUE_TYPE, _TENSOR_TYPE):

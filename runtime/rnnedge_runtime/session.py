@@ -203,7 +203,7 @@ class Session(LoadedModel):
         Raises:
             StateError: If the model has no states to keep, reads the future, or has a state or an
                 output without a batch axis.
-            InputError: If a number is out of its range, an input has no batch axis and is no
+            InputError: If a number is out of its range, an input has no batch axis and is not a
                 constant, or a constant has one or does not fit.
 
         Example:

@@ -108,7 +108,7 @@ def suffix_of(path: Path, kinds: Kinds) -> str:
 
 def already_there(path: Target) -> WriteError:
     """Return the error for a default name that already exists."""
-    return WriteError(f"{path}: is there already: -o {path} replaces it, another name keeps it")
+    return WriteError(f"{path}: already exists: -o {path} replaces it, another name keeps it")
 
 
 def cannot_write(path: Target, error: OSError) -> WriteError:

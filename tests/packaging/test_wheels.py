@@ -91,10 +91,12 @@ RUNTIME = {
     "rnnedge_runtime/plan/tracer.py",
     "rnnedge_runtime/plan/values.py",
     "rnnedge_runtime/pool/__init__.py",
+    "rnnedge_runtime/pool/batch_step.py",
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
     "rnnedge_runtime/pool/process_ends.py",
+    "rnnedge_runtime/pool/slots.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
@@ -166,7 +168,7 @@ DATA = ("py.typed", "runtimes.json")
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    """It has the two source folders, with their pages, and the JavaScript package for the pages."""
     package = root / "javascript" / "src"
     scripts = {
         f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"

@@ -100,8 +100,8 @@ REFUSED = {
     "long-header": (b"\x93NUMPY\x03\x00" + b"\xff" * 4 + b" " * 99, "expected a header of 65536"),
     "unknown-version": (b"\x93NUMPY\x09\x00" + b" " * 99, "expected version 1, 2 or 3 of "),
     "text": (b"hello", "it is not one"),
-    "characters": (header((2,), "<U1") + struct.pack("<II", 65, 0xF3000003), "are no characters"),
-    "swapped": (header((1,), ">U1") + struct.pack("<I", 65), "numbers that are no characters"),
+    "characters": (header((2,), "<U1") + struct.pack("<II", 65, 0xF3000003), "are not characters"),
+    "swapped": (header((1,), ">U1") + struct.pack("<I", 65), "numbers that are not characters"),
     "nothing": (b"", "."),
     "pickle": (pickle.dumps({"a": 1}), "it is not one"),
     "bomb": (

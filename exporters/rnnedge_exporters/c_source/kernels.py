@@ -61,7 +61,7 @@ static float exp_split(float x, float *power) {
 static float exp_f(float x) {
   float power, rest;
   if (!(x >= -87.3f)) return x < -87.3f ? 0.0f : x; /* NaN stays */
-  if (x > 87.3f) { /* in two factors: 2^128 is no float */
+  if (x > 87.3f) { /* in two factors: 2^128 is not a float */
     rest = exp_split((x < 89.0f ? x : 89.0f) * 0.5f, &power);
     rest = power + power * rest;
     return rest * rest;

@@ -77,7 +77,7 @@ def read_sequences(data: Data, interface: Interface) -> list[NamedSequence]:
 
 
 def data_files(data: object) -> list[Path]:
-    """Return the files that sequences are read from; none for what is no file and no folder."""
+    """Return the files that sequences are read from; none where `data` names no file or folder."""
     if not isinstance(data, str | os.PathLike):
         return []
     path = Path(data)

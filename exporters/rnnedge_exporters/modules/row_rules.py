@@ -133,7 +133,7 @@ def widened(op: RowOperation) -> Place:
 
 
 def cut(op: RowOperation) -> Place:
-    """Take a part along one axis; all of it is no part."""
+    """Take a part along one axis; all of it is not a part."""
     place = op.place(op.first)
     if place is None or op.dims()[0] != place.axis:
         return along(op)

@@ -1,4 +1,4 @@
-"""Reads an ONNX file, and infers its shapes, where a file that onnx cannot take is no error."""
+"""Reads an ONNX file, and infers its shapes, where a file that onnx cannot take is not an error."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ export function isGraph(value) {
  * @param {Uint8Array} content The bytes of an `.onnx` file.
  * @param {string} source What they were read from, for the error message.
  * @returns {Graph}
- * @throws {ModelError} When they are no model, or are cut off.
+ * @throws {ModelError} When they are not a model, or are cut off.
  * @throws {PlanError} When the model has what the native engine does not read: external data,
  *   sparse weights, functions.
  */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from rnnedge_exporters.onnx_model.nodes import attribute, is_standard, subgraphs
+from rnnedge_exporters.onnx_model.nodes import attribute, attributes, is_standard, subgraphs
 
 _COMPARED = ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Mod")
 _MOVED = (
@@ -19,8 +20,12 @@ _MOVED = (
     *("Gather", "ReduceMax", "ReduceMin", "ReduceSum", "Concat", "Expand", "Clip"),
 )
 """Operators whose answer holds numbers of their first input."""
-_STEPS = (1, 2, 5)
-"""Steps that a `Loop` is run for, where an input says how many."""
+_SIZED = (*_COMPARED, "Min", "Max", "Div")
+"""Operators that answer otherwise where a size is above or below a constant."""
+_COMPUTED = (*_MOVED, "Add", "Sub", "Mul", "Div", "Mod", "Min", "Max", "Where")
+"""Operators that make sizes of sizes."""
+_CHOSEN = {"If": (0, 1), "Loop": (1, 2, 5)}
+"""Numbers of an input that says which branch is taken, or how many steps are run."""
 _MOST = 8
 """Values that one input is given, at the most."""
 _LONGEST = 4096
@@ -104,8 +109,7 @@ class _GraphScope:
             return numpy_helper.to_array(self._tensors[name])
         maker = self._makers.get(name)
         if maker is not None and maker.op_type == "Constant":
-            tensor = attribute(maker, "value")
-            return None if tensor is None else numpy_helper.to_array(tensor)
+            return _numbers(maker)
         if maker is not None and maker.op_type in ("Cast", "Identity", "DequantizeLinear"):
             return self.constant(maker.input[0])
         if maker is not None and maker.op_type in ("Mul", "Sub"):  # integers and their scales
@@ -113,6 +117,18 @@ class _GraphScope:
             known = [part for part in parts if part is not None]
             return max(known, key=np.size) if len(known) == len(parts) else None
         return self._outer.constant(name) if maker is None and self._outer is not None else None
+
+    def sized(self, name: str) -> bool:
+        """Whether a value is a size, or computed of one."""
+        waiting, seen = [name], {name}
+        while waiting:
+            maker = self.maker(waiting.pop())
+            if maker is not None and maker.op_type in ("Shape", "Size"):
+                return True
+            if maker is not None and maker.op_type in _COMPUTED:
+                waiting += [part for part in maker.input if part and part not in seen]
+                seen.update(maker.input)
+        return False
 
     def origin(self, name: str) -> tuple[str, str]:
         """Return `input` or `size` and the input that a value comes from; empty for neither."""
@@ -126,6 +142,16 @@ class _GraphScope:
         return ("size", name) if maker.op_type in ("Shape", "Size") else ("", "")
 
 
+def _numbers(constant: onnx.NodeProto) -> NDArray[Any] | None:
+    """Return what a `Constant` holds; None for text, and for what is sparse."""
+    for name, value in attributes(constant).items():
+        if name == "value":
+            return numpy_helper.to_array(value)
+        if name in ("value_int", "value_ints", "value_float", "value_floats"):
+            return np.asarray(value)
+    return None
+
+
 def _everywhere(
     graph: onnx.GraphProto, scope: _GraphScope
 ) -> Iterator[tuple[onnx.NodeProto, _GraphScope]]:
@@ -136,19 +162,13 @@ def _everywhere(
 
 
 def _look_at(node: onnx.NodeProto, scope: _GraphScope, wanted: Wanted) -> None:
-    if node.op_type in _COMPARED:
-        for one, other in (node.input[:2], node.input[1::-1]):
-            constant = scope.constant(other)
-            if constant is not None and 0 < constant.size <= _MOST and constant.dtype.kind in "iuf":
-                _compared(scope.origin(one), constant, wanted)
-    elif node.op_type == "If":
+    if node.op_type in _SIZED:
+        for one, other in permutations(node.input[:2], 2):
+            _look_at_constant(node, scope, wanted, one, other)
+    elif node.op_type in _CHOSEN and node.input[0]:
         kind, name = scope.origin(node.input[0])
         if kind == "input":
-            wanted.values.setdefault(name, set()).update((0, 1))
-    elif node.op_type == "Loop" and node.input[0]:
-        kind, name = scope.origin(node.input[0])
-        if kind == "input":
-            wanted.values.setdefault(name, set()).update(_STEPS)
+            wanted.values.setdefault(name, set()).update(_CHOSEN[node.op_type])
     elif node.op_type == "Gather":
         table = scope.constant(node.input[0])
         kind, name = scope.origin(node.input[1])
@@ -157,11 +177,16 @@ def _look_at(node: onnx.NodeProto, scope: _GraphScope, wanted: Wanted) -> None:
             wanted.rows[name] = min(rows, wanted.rows.get(name, rows))
 
 
-def _compared(origin: tuple[str, str], constant: NDArray[Any], wanted: Wanted) -> None:
-    """Want a constant that is compared with, and the numbers on either side of it."""
-    kind, name = origin
+def _look_at_constant(
+    node: onnx.NodeProto, scope: _GraphScope, wanted: Wanted, value: str, other: str
+) -> None:
+    """Want the numbers around a constant that an input or a size meets in a node."""
+    constant = scope.constant(other)
+    if constant is None or not 0 < constant.size <= _MOST or constant.dtype.kind not in "iuf":
+        return
     near = {float(number) + by for number in np.ravel(constant) for by in (-1, 0, 1)}
-    if kind == "input":
+    kind, name = scope.origin(value)
+    if kind == "input" and node.op_type in _COMPARED:
         wanted.values.setdefault(name, set()).update(near)
-    elif kind == "size":
+    elif constant.dtype.kind in "iu" and scope.sized(value):
         wanted.sizes.update(int(size) for size in near if 1 <= size <= _LONGEST)

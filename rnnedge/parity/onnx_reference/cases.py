@@ -30,7 +30,10 @@ def cases_for(interface: Interface) -> list[list[Case]]:
         cases += [replace(some, time=time, ragged=False) for time in times]
     if lengths:
         cases += [replace(some, time=time) for time in times[1:]]
-    cases += [replace(some, values="zero"), replace(some, values="saturated")]
+    cases += [replace(some, values=values) for values in ("zero", "saturated", "tiny", "extreme")]
+    cases += [replace(some, time=1, ragged=False, values="saturated")]
+    if timed:
+        cases += [Case(2, 65), replace(some, time=128, batch=8, ragged=False, values="held")]
     longer = [[Case(time, batch) for batch in _BATCHES] for time in _LONG if timed]
     return [cases, *longer]
 

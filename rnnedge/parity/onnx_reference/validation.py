@@ -106,8 +106,9 @@ def validate_beside_file(  # noqa: PLR0913 - each is an option, given by name
         sweep = Sweep(original, compare, interface, scores=bool(scores), wanted=wanted)
         sweep.run(_cases(interface, same, quick=quick), reference.largest_index, progress)
         coverage = _coverage(sandbox, named, watched, sweep.collected)
-        if not coverage.full and wanted:
-            more = further_cases(interface, wanted, quick=quick)
+        run, full = [answers.case for answers in sweep.collected], coverage.full
+        more = further_cases(interface, wanted, run, covered=full, quick=quick)
+        if more:
             sweep.more(more, reference.largest_index)
             coverage = _coverage(sandbox, named, watched, sweep.collected)
         results = tuple(sweep.results)
@@ -177,7 +178,7 @@ def _interface(original: OpenedFile) -> Interface:
     """Return the interface of the original, with the names of axes that it takes.
 
     Raises:
-        ModelError: When it takes what is no number, or never ends.
+        ModelError: When it takes inputs other than numbers, or never ends.
     """
     try:
         return original.probed_interface()
@@ -225,7 +226,7 @@ def _check_golden(reference: Reference, model: str) -> None:
     if reference.integers:
         raise GoldenError(
             f"golden: expected a file that computes with floats, but {model} computes "
-            f"{reference.integers[0]} with integers, which two machines may round to either side: "
+            f"{reference.integers[0]} with integers, which may round differently on two machines: "
             "validate it against its PyTorch source for golden vectors"
         )
 

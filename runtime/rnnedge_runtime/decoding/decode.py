@@ -184,7 +184,7 @@ def symbols_of(start: ArrayLike, batch: int, spec: TensorSpec) -> Integers:
         int64 [batch, steps].
 
     Raises:
-        InputError: If they are no symbols, or the dtype of the input does not hold them.
+        InputError: If they are not symbols, or the dtype of the input does not hold them.
     """
     symbols = as_array("start", start, InputError)
     if symbols.dtype.kind not in "iu" or symbols.ndim > 2 or not symbols.size or symbols.min() < 0:
@@ -273,7 +273,7 @@ def _search(
 
     def step(symbols: Integers) -> Array | dict[str, Array]:
         frame[...] = symbols.reshape(frame.shape)
-        return stream.step(frame, copy=False)  # the only input that is no constant
+        return stream.step(frame, copy=False)  # the only input that is not a constant
 
     for symbols in prompt.T[:-1]:
         step(symbols)

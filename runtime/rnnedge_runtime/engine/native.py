@@ -183,7 +183,7 @@ def read_plan(model: Model) -> Plan:
     """Read a model into a plan.
 
     Raises:
-        ModelError: If the model is missing or damaged, or is not known to the native engine.
+        ModelError: If the model is missing or damaged, or is not supported by the native engine.
         OptionError: If rnnedge-native is of another version than this package.
     """
     if rnnedge_native.__version__ != __version__:

@@ -125,7 +125,7 @@ class _Scan:
         made = _computed(node, inputs)
         for name in node.outputs:
             known[name] = made if name == node.outputs[0] else _UNKNOWN
-        # A constant that is written in the file is there already; so is what passes one on.
+        # A constant that is written in the file already exists; so is what passes one on.
         new = node.op_type not in ("Constant", "Identity") or "sparse_value" in node.attributes
         if made.shape is not None and new:
             self._add(node.label, made.shape)

@@ -17,7 +17,7 @@ def read_model(content: bytes, source: str) -> GraphFile:
         source: What they were read from, for the error message.
 
     Raises:
-        ModelError: When they are no model, or are cut off.
+        ModelError: When they are not a model, or are cut off.
         PlanError: When the model has what the native engine does not read: external data, sparse
             weights, functions, operators of other domains.
     """

@@ -71,7 +71,7 @@ def _run_alone(model: LoadedModel, layout: RowLayout) -> tuple[Collector, Checke
     alone = replace(layout, packing="alone")
     options = PackOptions(1, max(_LENGTHS), max(_LENGTHS) * 1000)
     error: RnnEdgeError | None = None
-    for numbers in (True, False):  # values that are no index of a table may be refused
+    for numbers in (True, False):  # values that are not indices of a table may be refused
         rows = _examples(layout, model.fewest_steps, numbers=numbers)
         collector = Collector(layout.outputs, rows.lengths, every_step=True)
         try:

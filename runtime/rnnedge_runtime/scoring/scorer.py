@@ -91,7 +91,7 @@ class Scorer:
                 `package.module:function`: what a function answers to the output of a row, an array
                 [time, features], or to all outputs by name where there are several; a number, a
                 text or an array, or several by name.
-            outputs: The outputs to keep, final states among them; None keeps all but the final
+            outputs: The outputs to keep, including the final states; None keeps all but the final
                 states.
             constants: Inputs that are the same for every row, by name, such as `{"sr": 16000}`.
             slots: How many rows share a call, 1 or more.

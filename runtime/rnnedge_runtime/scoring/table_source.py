@@ -129,7 +129,7 @@ def _ids(table: _Table, wanted: list[str], start: int, stop: int) -> Iterator[Ba
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, arrow().ArrowException) as error:  # an ArrowException is no OSError
+    except (OSError, arrow().ArrowException) as error:  # an ArrowException is not an OSError
         raise InputError(f"{path}: cannot be read: {one_line(error)}") from error
 
 

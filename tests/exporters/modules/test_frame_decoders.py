@@ -124,7 +124,7 @@ def test_a_layer_without_a_stop(tmp_path: Path) -> None:
         ({"start": np.zeros((2, 4), np.float32)}, r"start: expected finite float32\[batch, 3\]"),
         ({"start": np.zeros((3, 3), np.float32)}, "as many frames as memory has rows, 2, got 3"),
         ({"inputs": {}}, "frame: several of the model fit: pass frame='frame' or frame='memory'"),
-        ({"stop": "nothing"}, "stop: 'nothing' is no float output"),
+        ({"stop": "nothing"}, "stop: 'nothing' is not a float output"),
         ({"max_steps": 0}, "max_steps: expected an integer of 1 or more"),
         ({"threshold": float("nan")}, "threshold: expected a finite number"),
     ],

@@ -24,7 +24,7 @@ FULL = default_cases(_interface(), streams=True)
 QUICK = default_cases(_interface(), streams=True, quick=True)
 
 
-@pytest.mark.parametrize("values", ["normal", "zero", "saturated", "tiny", "extreme"])
+@pytest.mark.parametrize("values", ["normal", "zero", "saturated", "tiny", "extreme", "held"])
 def test_sweep_has_values(values: str) -> None:
     assert values in {case.values for case in FULL}
 
@@ -41,12 +41,13 @@ def test_sweep_has_way(way: str) -> None:
         lambda case: case.batch == 1 and case.time > 1,
         lambda case: case.time == 1 and case.batch > 1,
         lambda case: case.time > 200,
+        lambda case: case.batch > 64,
         lambda case: case.ragged and case.batch > 1,
         lambda case: case.random_state and not case.ragged,
         lambda case: case.chunk == 1,
         lambda case: case.chunk > 1 and case.time % case.chunk != 0,
     ],
-    ids=["smallest", "one row", "one step", "long", "ragged", "state", "steps", "rest"],
+    ids=["smallest", "one row", "one step", "long", "wide", "ragged", "state", "steps", "rest"],
 )
 def test_sweep_has_shape(has: Callable[[Case], bool]) -> None:
     assert any(has(case) for case in FULL)
@@ -98,6 +99,7 @@ def test_what_a_model_does_not_take_is_left_out(
         ("saturated", 15, 200),
         ("tiny", 1e-40, 1.1e-38),  # below the smallest normal float32
         ("extreme", 5e5, 1e7),
+        ("held", 15, 200),
     ],
 )
 def test_values_are_of_their_size(values: Any, low: float, high: float) -> None:
@@ -116,11 +118,23 @@ def test_state_is_zero_unless_it_is_random() -> None:
     assert make_inputs(_interface(), Case(5, 2, random_state=True))["h_0"].all()
 
 
-@pytest.mark.parametrize("case", [c for c in FULL if c.ragged], ids=str)
+@pytest.mark.parametrize("case", [c for c in FULL if c.ragged and c.batch > 1], ids=str)
 def test_ragged_rows_have_a_full_and_an_empty_one(case: Case) -> None:
     lengths = make_inputs(_interface(), case)["lengths"]
     assert lengths.max() == case.time
     assert lengths.min() == 0
+
+
+def test_all_rows_are_empty_in_a_case() -> None:
+    (case,) = (c for c in FULL if c.ragged and c.batch == 1)
+    assert make_inputs(_interface(), case)["lengths"].tolist() == [0]
+
+
+def test_held_inputs_change_every_32_steps() -> None:
+    (case,) = (c for c in FULL if c.values == "held")
+    steps = make_inputs(_interface(), case)["input"]
+    changed = (np.diff(steps, axis=0) != 0).all(axis=(1, 2))
+    assert np.flatnonzero(changed).tolist() == [31, 63, 95]
 
 
 def test_rows_are_full_unless_they_are_ragged() -> None:

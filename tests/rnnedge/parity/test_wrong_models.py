@@ -237,7 +237,7 @@ def test_overflow_is_said(model: Path) -> None:
 
 
 def test_model_that_overflows_alone_fails(model: Path) -> None:
-    """Infinity where PyTorch has a number in float32 too is no overflow."""
+    """Infinity where PyTorch has a number in float32 too is not an overflow."""
     export(_relu(), model)
     _edit(
         model,

@@ -34,6 +34,8 @@ _LAYERS: dict[Any, Callable[..., nn.RNNBase]] = {
     aten.rnn_tanh_cell.default: nn.RNN,
     aten.rnn_relu_cell.default: lambda *sizes, **told: nn.RNN(*sizes, nonlinearity="relu", **told),
 }
+CELL_WEIGHTS = "weights_of_cell"
+"""Attribute of such a layer: the name in the module of each of its parameters."""
 _WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 _LAST_AXES = (aten.linear.default, aten.layer_norm.default)
 _AXIS = {
@@ -262,22 +264,26 @@ class _LayerWriter:
         return [found[n] for n in range(count)] if len(found) == count else None
 
     def _layer(self, target: Any, weights: list[Described]) -> nn.RNNBase:
-        given = [self._parameter(weight) for weight in weights if weight != ("lit", None)]
+        named = [self._parameter(weight) for weight in weights if weight != ("lit", None)]
+        given = [parameter for _, parameter in named]
         if len(given) not in (2, 4):
             raise _OtherError
         (_, input_size), (_, hidden_size) = given[0].shape, given[1].shape
         layer = _LAYERS[target](input_size, hidden_size, bias=len(given) == 4, device="meta")
         for name, weight in zip(_WEIGHTS, given, strict=False):
             setattr(layer, name, weight)
+        names = (name for name, _ in named)
+        vars(layer)[CELL_WEIGHTS] = dict(zip(_WEIGHTS, names, strict=False))
         return layer.eval()
 
-    def _parameter(self, described: Described) -> nn.Parameter:
+    def _parameter(self, described: Described) -> tuple[str, nn.Parameter]:
         if described[0] == "outer" and described[1][0] == "item":
             item = self._merged.program.items[described[1][1]]
             if item.what == WEIGHT:
                 found = dict(self._module.named_parameters(remove_duplicate=False))
-                if item.args[0][1] in found:
-                    return found[item.args[0][1]]
+                name = item.args[0][1]
+                if name in found:
+                    return name, found[name]
         raise _OtherError
 
     def _is_zero(self, start: Described) -> bool:

@@ -25,7 +25,7 @@ class LayerResults:
 
 
 def call_layer(outer: Outer, item: Item, layers: Mapping[str, nn.Module]) -> LayerResults:
-    """Call a recurrent layer of the module itself, in the place of its opaque node.
+    """Call a recurrent layer of the module itself, in place of its opaque node.
 
     Args:
         outer: Writes the program.

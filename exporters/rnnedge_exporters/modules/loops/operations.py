@@ -38,7 +38,7 @@ _FILLS: dict[Any, int | None] = {
 }
 """What makes a tensor of one number, and the number; None where it is the last argument.
 
-What `empty` makes is written to before it is read, or the module is no function of its inputs."""
+What `empty` makes is written before it is read, or the module is not a function of its inputs."""
 
 
 @dataclass(eq=False, slots=True)

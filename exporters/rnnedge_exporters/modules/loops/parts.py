@@ -121,7 +121,7 @@ def given_shape(outer: Outer, parts: LoopParts, given: Described) -> Shape:
     """Return the described sizes of an argument of a loop's body.
 
     Raises:
-        MismatchError: When it is no tensor.
+        MismatchError: When it is not a tensor.
     """
     if given[0] == "local":
         return parts.shapes[given[1]]
@@ -135,7 +135,7 @@ def given_shape(outer: Outer, parts: LoopParts, given: Described) -> Shape:
         return shape
     if given[0] == "outer":
         return outer.shape_of(given[1])
-    raise MismatchError("what is written is no tensor")
+    raise MismatchError("what is written is not a tensor")
 
 
 def given_dtype(outer: Outer, parts: LoopParts, given: Described) -> Any:

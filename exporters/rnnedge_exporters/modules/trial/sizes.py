@@ -172,7 +172,7 @@ def _check_layers(traced: Traced, seen: Capture, sizes: Sizes) -> None:
 
 
 def _outside(calls: list[str], layers: Collection[str]) -> list[str]:
-    """Return the calls of layers that are no part of the body of a loop."""
+    """Return the calls of layers that are not part of the body of a loop."""
     return [path for path in calls if path in layers]
 
 

@@ -95,7 +95,7 @@ def _load(path: Path) -> ir.Model:
             first = first.__cause__
         raise ExportError(
             f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
-            f"of types that are not known here ({' '.join(str(first).split())[:100]})"
+            f"of unsupported types ({' '.join(str(first).split())[:100]})"
         ) from error
     return model
 
@@ -149,7 +149,7 @@ def contract_of(path: Path, model: ir.Model) -> Contract | None:
 
 def _too_large(path: Path, size: int) -> ExportError:
     return ExportError(
-        f"{path}: expected at most {LARGEST:,} bytes, those of its weights among them, got {size:,}"
+        f"{path}: expected at most {LARGEST:,} bytes, including its weights, got {size:,}"
     )
 
 

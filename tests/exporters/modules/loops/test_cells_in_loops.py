@@ -162,11 +162,12 @@ def test_states_are_those_of_layers(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(parts, 1), wanted, rtol=0, atol=1e-6)
 
 
-def test_int8(tmp_path: Path) -> None:
-    result = rnnedge.export(
-        Head().eval(),
-        tmp_path / "m.onnx",
-        example_inputs=(torch.randn(2, 9, 4),),
-        quantize="int8",
-    )
-    assert "loop" in str(result.quantization)
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_compared_with_its_source(quantize: str | None, tmp_path: Path) -> None:
+    module, path = Stacked().eval(), tmp_path / "m.onnx"
+    example = (torch.randn(2, 9, 4),)
+    result = rnnedge.export(module, path, example_inputs=example, quantize=quantize)
+    assert rnnedge.validate(path, against=module, quick=True)
+    assert ("loop" in str(result.quantization)) == (quantize == "int8")
+    module.lstm.weight_hh.data[0, 0] += 0.5
+    assert not rnnedge.validate(path, against=module, quick=True)
