@@ -18,6 +18,7 @@ RUNTIME = {
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/decoding/__init__.py",
     "rnnedge_runtime/decoding/decode.py",
+    "rnnedge_runtime/decoding/generate.py",
     "rnnedge_runtime/decoding/ports.py",
     "rnnedge_runtime/decoding/search.py",
     "rnnedge_runtime/decoding/transduce.py",
