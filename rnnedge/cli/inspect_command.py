@@ -35,7 +35,7 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     from rnnedge.inspection import inspect_model
     from rnnedge_runtime.engine.trial_opening import check_that_it_opens
 
-    check_that_it_opens(model, device=device, engine="onnxruntime")
+    check_that_it_opens(model, device=device, engine="onnxruntime", step=True)
     found = inspect_model(model, device=device)
     if as_json:
         print_json(found.to_dict())
