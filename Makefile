@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEVICE := .venv-device/bin
+NEWEST_TORCH := 2.15.0
 PYTEST := -n 2 --dist loadfile --no-loadscope-reorder -q
 # device-test runs tests/runtime, but for what needs onnx or the native engine.
 TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
@@ -10,7 +11,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 # What is never imported need not be compiled.
 PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo quick wasm test test-all fuzz lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
+.PHONY: demo quick wasm native-wheels test newest test-all fuzz coverage versions lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -22,11 +23,22 @@ quick: lint  ## for every save: lint, and the tests of tests/quick.txt
 test: lint types device-test  ## everything that CI runs
 	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
+newest: .venv-newest/installed  ## the tests of tests/quick.txt with the newest torch
+	.venv-newest/bin/python -m pytest $(PYTEST) @tests/quick.txt
+
 test-all: lint types device-test  ## the same with every case of the full matrices
 	$(BIN)/python -m pytest $(PYTEST) --full $(TESTS)
 
 fuzz: .venv/native  ## every reader of files for a minute; hours: python -m tests.fuzz --minutes 60
 	$(BIN)/python -m tests.fuzz --minutes 1 --faults build/faults
+
+coverage: .venv/native  ## the branches of the runtime that its tests run
+	$(BIN)/pip $(PIP) coverage
+	$(BIN)/python -m coverage run --branch --source rnnedge_runtime -m pytest -q tests/runtime
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+versions:  ## the runtime with old and new Pythons, numpy and ONNX Runtime, into docs/versions.md
+	$(PYTHON) tools/versions.py
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
@@ -70,6 +82,9 @@ wheels: .venv/installed  ## the wheels, in dist/; rnnedge-native where there is 
 	@if command -v cc >/dev/null; then $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./native; fi
 	@ls dist/*.whl
 
+native-wheels:  ## wheels of rnnedge-native for x86-64 and Arm64 Linux; needs ziglang, meson and ninja
+	$(PYTHON) tools/build_native_wheels.py
+
 wasm:  ## compile the engine of the JavaScript package, which is committed; needs clang and lld
 	$(PYTHON) tools/build_wasm.py
 
@@ -101,5 +116,14 @@ need-python:
 	@$(PYTHON) -c 'import venv, ensurepip' \
 		|| { echo "make: needs the venv module of $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
 
+# constraints.txt with the newest torch that is known to pass.
+.venv-newest/installed: pyproject.toml runtime/pyproject.toml constraints.txt | need-python
+	$(PYTHON) -m venv .venv-newest
+	sed 's/^torch==.*/torch==$(NEWEST_TORCH)/' constraints.txt > .venv-newest/constraints.txt
+	.venv-newest/bin/pip install --quiet --no-compile -c .venv-newest/constraints.txt torch
+	.venv-newest/bin/pip install --quiet --no-compile -c .venv-newest/constraints.txt \
+		--editable "./runtime[cpu]" --editable ".[dev,examples]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-device build dist
+	rm -rf .venv .venv-device .venv-newest build dist

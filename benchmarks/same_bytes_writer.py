@@ -35,6 +35,7 @@ Case: TypeAlias = tuple[str, Callable[[Path], object]]
 _CELLS = ("tanh", "relu", "lstm", "gru", "proj")
 _VOLATILE = re.compile(
     r"seconds|_ms$|_us$|_per_second|^time|machine|version|peak|path|file$|^model$|sha256|bytes_now"
+    r"|^date$|^command$|^memory$"
 )
 """Keys of JSON whose values are other ones at each run."""
 
@@ -98,7 +99,7 @@ class WithState(nn.Module):
 
 
 class Stacked(nn.Module):
-    """A tanh RNN, then a GRU on the same sequence turned round."""
+    """A tanh RNN, then a GRU on the reversed sequence."""
 
     def __init__(self) -> None:
         super().__init__()

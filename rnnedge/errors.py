@@ -3,8 +3,8 @@
     RnnEdgeError                            rnnedge_runtime.errors: parent of all
     ├── ModelError (ValueError)             the file is not a model that can be opened
     │   ├── ContractError                   its contract is damaged, or of a newer format
-    │   └── PlanError                       a part of it is not known to the native engine
-    │       └── NoMatchError                a body is no step of a known cell
+    │   └── PlanError                       a part of it is not supported by the native engine
+    │       └── NoMatchError                a body is not a step of a known cell
     ├── InputError (ValueError)             an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)             a state does not fit, or the model has none
     ├── GoldenError (ValueError)            golden vectors cannot be read, or do not fit

@@ -24,7 +24,7 @@ from rnnedge_runtime.errors import GoldenError, ModelError, WriteError, pass_on_
 from rnnedge_runtime.not_a_model import not_a_model
 from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
 from rnnedge_runtime.tensor_file import SUPPORTED
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import check_folder, folder_names
 
 _PACKAGES = ("rnnedge", "numpy", "onnx")
 _SETS = re.compile(rf"{SET}[0-9]+")
@@ -144,7 +144,7 @@ def check_golden_folder(directory: str | os.PathLike[str]) -> None:
     folder = check_folder(directory)
     if not folder.is_dir():
         return
-    found = sorted(path.name for path in folder.iterdir())
+    found = folder_names(folder)
     others = [name for name in found if name not in (MODEL, RECORD)]
     others = [name for name in others if not _SETS.fullmatch(name) or _has_more(folder / name)]
     if found == [MODEL]:
@@ -158,4 +158,4 @@ def check_golden_folder(directory: str | os.PathLike[str]) -> None:
 
 def _has_more(folder: Path) -> bool:
     """Whether something named like a folder of vectors is not one, or holds more than tensors."""
-    return not folder.is_dir() or not all(_TENSOR.fullmatch(path.name) for path in folder.iterdir())
+    return not folder.is_dir() or not all(map(_TENSOR.fullmatch, folder_names(folder)))

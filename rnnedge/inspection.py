@@ -16,6 +16,7 @@ from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
 from rnnedge.foreign_layers import RECURRENT, LayerSizes
 from rnnedge.measuring.memory import Memory, import_engine, with_memory
 from rnnedge.measuring.work import Work, WorkCounter
+from rnnedge_exporters.onnx_model.loading import load, load_if_readable
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
@@ -59,12 +60,12 @@ class Inspection:
     Attributes:
         bytes: Size of the file.
         parameters: Elements in all constants of floating dtype or int8 but scales and zero points,
-            those of inner graphs among them; a narrow RNN for the CPU holds its weights twice, once
+            including those of inner graphs; a narrow RNN for the CPU holds its weights twice, once
             for each branch.
         opsets: Operator set versions by domain.
         ir_version: Version of the file format.
         producer: What made the file, as it says itself.
-        operators: Number of nodes by operator, those of inner graphs among them.
+        operators: Number of nodes by operator, including those of inner graphs.
         layers: The recurrent layers.
         interface: Inputs, outputs, states and lengths.
         contract: What rnnedge promised, or None.
@@ -90,6 +91,15 @@ class Inspection:
     work: Work | None
     memory: Memory | None
     cuda_fallbacks: tuple[Fallback, ...]
+
+    def __repr__(self) -> str:
+        """Return the size, the layers and the interface in one line."""
+        layers = ", ".join(layer.cell for layer in self.layers[:4])
+        more = f" and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
+        return (
+            f"Inspection({self.bytes:,} bytes, {self.parameters:,} parameters, layers "
+            f"{layers or 'none'}{more}, {len(self.interface.states)} state(s))"
+        )
 
     def role(self, name: str) -> str:
         """Say what an input or output is."""
@@ -118,7 +128,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
     """
     import_engine()
     session, memory = with_memory(lambda: _opened(path, device))
-    model = onnx.load(path)
+    model = load_if_readable(path) or load(path, external_data=False)
     nodes = list(all_nodes(model.graph))
     operators: dict[str, int] = {}
     for node in nodes:
@@ -153,7 +163,7 @@ def _opened(path: str | os.PathLike[str], device: Device) -> Session:
 
 def _work_of_a_step(session: Session, path: str | os.PathLike[str]) -> Work | None:
     if not any(TIME in spec.axes for spec in session.interface.data_inputs):
-        return None  # a call of it is no step
+        return None  # a call of it is not a step
     try:
         return WorkCounter(path)(random_inputs(session, 1, 1))
     except InputError:  # an axis is neither batch nor time

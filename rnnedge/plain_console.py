@@ -1,4 +1,4 @@
-"""A console that shows text as it is: what a model file names its parts is no markup."""
+"""A console that shows text as it is: what a model file names its parts is not markup."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
-    """Do the same for pages that are no documents, such as 404.html."""
+    """Do the same for pages that are not documents, such as 404.html."""
     return _offline(output, "")
 
 
@@ -115,7 +115,7 @@ def _links(text: str, source: str, file: File, files: Files) -> str:
         if files.get_file_from_path(target) is not None:
             here = posixpath.dirname(file.src_uri)
             return f"[{label}]({posixpath.relpath(target, here or '.')}{anchor})"
-        # What is in the repository and is no page is text; a dead link is left to the strict build.
+        # A link to a file that is not a page becomes text; a dead link is left to the strict build.
         return label if (ROOT / path).exists() else found[0]
 
     return _LINK.sub(replaced, text)

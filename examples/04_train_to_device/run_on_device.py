@@ -23,7 +23,7 @@ for digit in rows:
     session.run(digit[None])
 each = (time.perf_counter() - started) / len(rows)
 
-assert "torch" not in sys.modules, "torch is imported: this is no test of a device"
+assert "torch" not in sys.modules, "torch is imported: this is not a test of a device"
 installed = "installed here, and not imported" if find_spec("torch") else "not installed here"
 same = int((predictions == data["predictions"]).sum())
 print(f"model     {folder / 'model.onnx'} on {session.device}; torch is {installed}")

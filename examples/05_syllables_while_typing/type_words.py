@@ -42,7 +42,7 @@ same = {
 }
 accuracies = [np.mean(answers[words, lengths - 1] == counts) for answers in (whole, streamed)]
 
-assert "torch" not in sys.modules, "torch is imported: this is no test of a device"
+assert "torch" not in sys.modules, "torch is imported: this is not a test of a device"
 installed = "installed here, and not imported" if find_spec("torch") else "not installed here"
 print(f"model     {folder / 'model.onnx'} on {session.device}; torch is {installed}")
 print(f"accuracy  whole {accuracies[0]:.2%}, letter by letter {accuracies[1]:.2%}", end="")

@@ -188,7 +188,7 @@ def main() -> None:
     samples = read_wav(path)
     if len(samples) < FRAME:
         sys.exit(f"listen.py: {path}: expected {FRAME} samples or more, got {len(samples)}")
-    assert "torch" not in sys.modules, "torch is imported: this is no test of a device"
+    assert "torch" not in sys.modules, "torch is imported: this is not a test of a device"
 
     view, segments = View(sys.stdout), Segments()
     view.keep(f"{name}.onnx hears {path}, {len(samples) / RATE:.1f} s, {FRAME} samples a frame")

@@ -36,7 +36,7 @@ actions = act(done)
 each = (time.perf_counter() - started) / len(obs)
 forgetful = act(np.ones_like(done))  # every step is an episode's first: no memory
 
-assert "torch" not in sys.modules, "torch is imported: this is no test of a device"
+assert "torch" not in sys.modules, "torch is imported: this is not a test of a device"
 installed = "installed here, and not imported" if find_spec("torch") else "not installed here"
 same = int((actions == data["actions"]).sum())
 print(f"model     {folder / 'policy.onnx'} on {session.device}; torch is {installed}")

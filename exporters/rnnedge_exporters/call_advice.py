@@ -1,4 +1,4 @@
-"""Calls in the order of other libraries, and values that are no module: what to write instead."""
+"""Calls in the order of other libraries, and values that are not modules: what to write instead."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_export_call(model: Any, path: Any) -> None:
     """Check the first two arguments of an export.
 
     Raises:
-        ExportError: For what is no module, or no path.
+        ExportError: If the first argument is not a module, or the second not a path.
     """
     if not isinstance(model, nn.Module):
         exchanged = isinstance(path, nn.Module)
@@ -82,7 +82,7 @@ def check_model_path(model: Any) -> None:
     """Check the first argument of a validation.
 
     Raises:
-        ModelError: For what is no path.
+        ModelError: If it is not a path.
     """
     if not isinstance(model, str | os.PathLike):
         raise ModelError(
@@ -92,7 +92,7 @@ def check_model_path(model: Any) -> None:
 
 
 def not_a_module(value: Any) -> str:
-    """Say what a value is that is no module, and what to write instead.
+    """Say what was given in place of a module, and what to write instead.
 
     Args:
         value: What was passed where an `nn.Module` is expected.

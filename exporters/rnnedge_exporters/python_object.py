@@ -63,7 +63,7 @@ def parse_object(
         None when the text has another form.
 
     Raises:
-        RnnEdgeError: When the arguments are no literals, or one is given twice.
+        RnnEdgeError: When the arguments are not literals, or one is given twice.
     """
     match = _PLACE.fullmatch(text.strip())
     if match is None:
@@ -115,6 +115,9 @@ def find_object(wanted: PythonObject, *, error: MakeError) -> Any:
     Raises:
         RnnEdgeError: When the module does not import, or has no such name.
     """
+    if wanted.module.endswith(".py"):
+        meant = f"{wanted.module.removesuffix('.py')}:{wanted.name}"
+        raise error(f"{wanted.text}: names a file: write it as Python imports it, {meant}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's code is where they are
     place = f"{wanted.module}:{wanted.name}"

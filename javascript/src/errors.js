@@ -4,7 +4,7 @@
  *     RnnEdgeError
  *     ├── ModelError           the file is not a model that can be opened
  *     │   ├── ContractError    its contract is missing, damaged, or of a newer format
- *     │   └── PlanError        a part of it is not known to the native engine
+ *     │   └── PlanError        a part of it is not supported by the native engine
  *     ├── InputError           an input of the wrong name, shape, dtype or value
  *     ├── StateError           a state that does not fit, or a model without one
  *     ├── GoldenError          golden vectors that cannot be read, or do not fit

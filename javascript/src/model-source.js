@@ -55,7 +55,7 @@ export class ModelSource {
    * Return the entries of `metadata_props`. Of a file, its weights are not read.
    *
    * @returns {Promise<Map<string, string>>}
-   * @throws {ModelError} If the file is no ONNX model, or is cut off.
+   * @throws {ModelError} If the file is not an ONNX model, or is cut off.
    */
   async metadata() {
     try {

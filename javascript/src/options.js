@@ -12,7 +12,7 @@ import { typeName } from "./tensor.js";
  * @param {Options} options
  * @param {readonly string[]} known
  * @returns {Options}
- * @throws {OptionError} For what is no object of options, and for an unknown name.
+ * @throws {OptionError} For what is not an object of options, and for an unknown name.
  */
 export function checkOptions(call, options, known) {
   const isPlain = isMapping(options);

@@ -94,7 +94,7 @@ test("bytes are let go when the engine has them", async () => {
   await assert.rejects(kept.bytes(), ModelError);
 });
 
-test("a file that ends early, and one that is no model", async () => {
+test("a file that ends early, and one that is not a model", async () => {
   const content = new Uint8Array(await readFile(modelPath("gru")));
   const engine = zeroEngine();
   const wrong = [

@@ -162,7 +162,7 @@ static void RowStepper_dealloc(RowStepper *self) {
   Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
-/* Finds the slot of each stream; 0 where one is not open, comes twice, or is no integer. */
+/* Finds the slot of each stream; 0 where one is not open, comes twice, or is not an integer. */
 static int pick(RowStepper *self, PyObject *streams) {
   const int listed = PyList_CheckExact(streams);
   if (!listed && !PyTuple_CheckExact(streams)) return 0;

@@ -67,7 +67,7 @@ _FORMS = (*FLOAT_LOWERINGS, *INTEGER_LOWERINGS)
     "--output",
     group=OUTPUT,
     type=FILE,
-    shown="in the current folder, named after SOURCE; never one that is there already",
+    shown="in the current folder, named after SOURCE; never one that exists",
     help="The .onnx file, with --target c the folder, to write.",
 )
 @force_option

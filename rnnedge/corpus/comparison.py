@@ -19,6 +19,7 @@ from rnnedge.corpus.differences import (
     step_ranges,
 )
 from rnnedge.plain_text import plain_text
+from rnnedge_runtime.notebook import html_table
 
 _QUANTILES = (0.5, 0.9, 0.99)
 
@@ -238,6 +239,17 @@ class CorpusComparison:
     def __str__(self) -> str:
         """Return the tables and the verdict as plain text."""
         return plain_text(self.table(), (*self.lines(), self.verdict))
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"CorpusComparison({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and the rows that differ most."""
+        rows = [
+            (row.id, row.output or "-", f"{row.difference:.1e}", row.a, row.b) for row in self.worst
+        ]
+        return html_table(self.verdict, ("row", "output", "difference", "A", "B"), rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return every number, as JSON can hold it."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from rnnedge_runtime.notebook import html_table
+
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
@@ -132,6 +134,21 @@ class Examination:
         worst = self.findings[0]
         first = f"; first: {worst.where}: {worst.problem}" if worst.severity == "error" else ""
         return f"{self.model}: {', '.join(found)}{first}"
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"Examination({self.verdict})"
+
+    def __str__(self) -> str:
+        """Return what was looked at, each finding with what to do, and the verdict."""
+        found = [f"{f.severity}: {f.where}: {f.problem} -> {f.remedy}" for f in self.findings]
+        return "\n".join([*(f"{self.model}: {fact}" for fact in self.facts), *found, self.verdict])
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and each finding with what to do."""
+        headings = ("severity", "where", "what is wrong", "what to do")
+        rows = [(f.severity, f.where, f.problem, f.remedy) for f in self.findings]
+        return html_table(self.verdict, headings, rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON can hold."""

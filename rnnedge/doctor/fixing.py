@@ -20,6 +20,7 @@ from rnnedge.errors import RepairError
 from rnnedge_exporters.sandbox.onnx_runtime import TIME_LIMIT, Sandbox
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.errors import RnnEdgeError
+from rnnedge_runtime.notebook import html_table
 from rnnedge_runtime.write_target import ONNX, check_target
 
 
@@ -48,6 +49,25 @@ class Treatment:
     def __bool__(self) -> bool:
         """Whether the new file has no error left."""
         return bool(self.after)
+
+    def __str__(self) -> str:
+        """Return one line with the new file, the number of repairs, and what is left."""
+        made = ", ".join(repair.name for repair in self.repairs) or "nothing repaired"
+        return f"{self.output} (sha256 {self.sha256[:12]}) from {self.model}: {made}"
+
+    def __repr__(self) -> str:
+        """Return the line of `str`."""
+        return f"Treatment({self})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: each repair with its proof, and what is left."""
+        rows = [
+            (repair.name, "; ".join(repair.changes), "; ".join(repair.proofs))
+            for repair in self.repairs
+        ]
+        rows += [("not repaired", reason, "") for reason in self.reasons]
+        rows += [(f.severity, f.where, f.problem) for f in self.after.findings]
+        return html_table(str(self), ("repair", "what changed", "proof"), rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return values that JSON can hold."""

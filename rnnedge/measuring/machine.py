@@ -30,7 +30,7 @@ class Machine:
         cores: Cores that this process may use.
         system: Operating system with its version.
         load_1min: Processes that wanted to run in the minute before, or None.
-        versions: Package name to version, Python among them.
+        versions: Package name to version, including Python.
     """
 
     cpu: str

@@ -118,6 +118,12 @@ class Benchmark:
     peak_gflops: float | None = None
     memory: Memory | None = None
 
+    def __repr__(self) -> str:
+        """Return the model and what was measured of it in one line."""
+        kind, results = ("streams", self.streams) if self.streams else ("shapes", self.shapes)
+        where = f"{self.model}, {self.device}, {self.threads} thread(s)"
+        return f"Benchmark({where}, {len(results)} {kind} of {', '.join(self.sides)})"
+
     def share_of_peak(self, result: ShapeResult) -> float | None:
         """Return the operations of a result as a part of `peak_gflops`."""
         if result.gflops is None or self.peak_gflops is None:

@@ -32,7 +32,7 @@ def bench_tables(benchmark: Benchmark, speeds: Mapping[Row, float]) -> Iterator[
 
 
 def bench_lines(benchmark: Benchmark) -> Iterator[str]:
-    """Say what is no number of a table: the machine, the memory, who was not timed and why."""
+    """Return the lines around a table: the machine, the memory, who was not timed and why."""
     yield from _sides(benchmark)
     if benchmark.memory:
         memory = benchmark.memory

@@ -1,7 +1,7 @@
 """How much there is to compute in one call: read in the graph, at the sizes of the call.
 
 Counted are the products, two operations for each weight and row; activations are not. Where a size
-does not follow from the sizes of the inputs, or an operator multiplies in a way that is not known
+does not follow from the sizes of the inputs, or an operator multiplies in an unsupported way
 here, there is no number instead of a guess.
 """
 
@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto
 
+from rnnedge_exporters.onnx_model.loading import load, load_if_readable
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes, is_standard
 
 _WEIGHTS = {
@@ -69,7 +70,7 @@ class WorkCounter:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
-        self._model = onnx.load(path)
+        self._model = load_if_readable(path) or load(path, external_data=False)
         tensors = [
             tensor for graph in all_graphs(self._model.graph) for tensor in graph.initializer
         ]

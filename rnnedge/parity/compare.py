@@ -252,7 +252,7 @@ class Judge:
     torch_error: float | None = None
 
     def problem(self, text: str) -> CaseResult:
-        """Return what is wrong apart from the numbers."""
+        """Return what is wrong besides the values."""
         return self._result(math.inf, None, problem=text)
 
     def values(self, given: Array, single: Array | None = None) -> CaseResult:
@@ -301,7 +301,7 @@ class Judge:
 
 
 def errors_of(given: Array, reference: Array) -> NDArray[np.float64]:
-    """Return absolute errors; equal NaN or infinity is no error, NaN on one side is infinite."""
+    """Return absolute errors: 0 for equal NaN or infinity, infinite for NaN on one side alone."""
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(given.astype(np.float64) - reference.astype(np.float64))
     error = np.where(_same(given, reference), 0.0, error)

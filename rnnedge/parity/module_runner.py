@@ -93,7 +93,7 @@ class ModuleRunner:
                 result, finals = self._results(arguments)
         finally:
             torch.set_default_dtype(default)
-        # Lifted states come behind what the module returns itself.
+        # Lifted states come after what the module returns itself.
         own = [spec.name for spec in self.interface.outputs[: len(result)]]
         answers = dict(zip(own, result, strict=True)) | self._finals | finals
         return {name: tensor.numpy() for name, tensor in answers.items()}
@@ -103,6 +103,8 @@ class ModuleRunner:
         if self._loops is None:
             return flatten_result(self._module(**arguments.values)), {}
         results, finals = self._loops.run(arguments, self._given)
+        made = self._loops.outputs & self._finals.keys()  # of layers that are made of loops
+        finals |= {name: self._finals[name] for name in made}
         if not self._loops.starts_elsewhere(self._given):
             self._finals, self._calls = {}, {}
             results = flatten_result(self._module(**arguments.values))

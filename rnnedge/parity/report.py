@@ -227,7 +227,7 @@ class Report:
             WriteError: When the file must not or cannot be written.
             MissingPackageError: When the report is a page, and matplotlib is not installed.
         """
-        # The writers read reports, and are no part of one: they load when one is written.
+        # The writers read reports, and are not part of one: they load when one is written.
         import_module("rnnedge.reports").write_report(self, path, force=force)
 
     def __repr__(self) -> str:

@@ -26,7 +26,7 @@ class CaseResult:
         rounding: The largest of `torch_error`, of what two units in the last place of every weight
             change, and of 2^-24 of the largest final state.
         at: Where the error is largest, one index for each axis, or None.
-        problem: What is wrong apart from the numbers (a shape, an exception), or None.
+        problem: What is wrong besides the values (a shape, an exception), or None.
         remark: What is right and still worth saying, such as NaN on both sides, or None.
     """
 
@@ -100,7 +100,7 @@ class Diagnosis:
         smallest: The smallest case that still fails.
         first: The first place where a number is off: layer, step, row.
         remedy: What to do.
-        unfinished: Searches that ended for want of time, and how far each got.
+        unfinished: Searches that ran out of time, and how far each got.
     """
 
     cause: str
@@ -161,7 +161,7 @@ class OutputReport:
         tolerance: Absolute error allowed.
         torch_abs: Largest absolute error of PyTorch itself in float32; None as in `CaseResult`.
         worst: The worst case, and the index where it was.
-        problem: What is wrong apart from the numbers (a shape, an exception), or None.
+        problem: What is wrong besides the values (a shape, an exception), or None.
         histogram: Errors of all values in all cases.
     """
 

@@ -10,7 +10,7 @@ from rnnedge.parity.report import ComparedWith
 from rnnedge.parity.results import CaseResult
 
 # What XML 1.0 allows (https://www.w3.org/TR/xml/#charsets); an exception that a model raised may
-# hold the colours of a terminal, and a path may hold bytes that are no text.
+# hold the colours of a terminal, and a path may hold bytes that are not text.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

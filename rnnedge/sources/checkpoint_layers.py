@@ -66,7 +66,7 @@ def layer_of(
         options: Attributes of `RNNSpec`: what shapes do not determine, or must agree with.
         key: The dictionary inside a training checkpoint.
         prefix: What the names of the layer begin with.
-        layer_only: Whether tensors that are no part of the layer may be left out; `prefix` and
+        layer_only: Whether tensors that are not part of the layer may be left out; `prefix` and
             `choose` say so too.
         choose: Chooses one of several layers, when `prefix` does not.
 

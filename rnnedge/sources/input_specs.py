@@ -74,7 +74,7 @@ def parse_inputs(lines: Sequence[str]) -> ExampleInputs:
             )
         name, shape = match["name"], []
         if name in tensors:
-            raise InputError(f"--input {line}: {name} is there already; name each input once")
+            raise InputError(f"--input {line}: {name} is already specified; name each input once")
         dynamic[name] = {}
         for position, axis in enumerate(filter(None, map(str.strip, match["axes"].split(",")))):
             if axis.isdigit():

@@ -83,7 +83,7 @@ def load_source(  # noqa: PLR0913 - each is an option, given by name
         seed: Seed of the initial weights where none are given; None is 0.
         choose: Returns the prefix of the layer that is meant among several in a checkpoint, when
             `prefix` does not say; None when it does not know. It is compared with a file that says
-            which layer is meant: further tensors are no error then.
+            which layer is meant: further tensors are not an error then.
 
     Returns:
         The module with its weights, and what could not be learned from the source.

@@ -20,7 +20,7 @@ _DOTTED = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
 
 def unknown_source(name: str) -> SourceError:
-    """Return the error for a text that is no specification, checkpoint or `package.module:name`.
+    """Return the error for a text that is not a specification, checkpoint or `package.module:name`.
 
     Args:
         name: What was given as SOURCE.

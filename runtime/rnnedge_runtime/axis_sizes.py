@@ -85,11 +85,11 @@ def _computed(kind: type[ast.operator], left: int, right: int) -> int:
     """Compute one operation on sizes.
 
     Raises:
-        ValueError: When the result is no size, such as that of a huge power, which takes forever.
+        ValueError: When the result is not a size, such as a huge power, which would take forever.
     """
     if kind is ast.Pow and abs(left) > 1 and not 0 <= right < _LARGEST.bit_length():
-        raise ValueError(f"{left}**{right} is no size")
+        raise ValueError(f"{left}**{right} is not a size")
     size = _OPERATORS[kind](left, right)
     if abs(size) > _LARGEST:
-        raise ValueError(f"{size} is no size")
+        raise ValueError(f"{size} is not a size")
     return size

@@ -72,8 +72,8 @@ class Interface:
     """The inputs and outputs of a model.
 
     Attributes:
-        inputs: Graph inputs in graph order, lengths and states among them.
-        outputs: Graph outputs in graph order, final states among them.
+        inputs: Graph inputs in graph order, including lengths and states.
+        outputs: Graph outputs in graph order, including the final states.
         states: Pairs of initial and final state; empty when the model has none.
         lengths: Name of the int64 [batch] input that ends each row, or None.
         arguments: How the forward of a module was called at the export, by parameter: plain values,

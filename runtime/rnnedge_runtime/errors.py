@@ -3,8 +3,8 @@
     RnnEdgeError
     ├── ModelError (ValueError)            the file is not a model that can be opened
     │   ├── ContractError                  its contract is damaged, or of a newer format
-    │   └── PlanError                      a part of it is not known to the native engine
-    │       └── NoMatchError               a body is no step of a known cell
+    │   └── PlanError                      a part of it is not supported by the native engine
+    │       └── NoMatchError               a body is not a step of a known cell
     ├── InputError (ValueError)            an input of the wrong name, shape, dtype or value
     ├── StateError (ValueError)            a state that does not fit, or a model without one
     ├── GoldenError (ValueError)           golden vectors that cannot be read, or do not fit
@@ -65,11 +65,11 @@ class PlanError(ModelError):
 
 
 class NoMatchError(PlanError):
-    """A body is no step of a known cell: it may be something else that is known."""
+    """A body is not a step of a known cell: it may be something else that is known."""
 
     def __init__(self) -> None:
         """Say so."""
-        super().__init__("a body is no step of a known cell")
+        super().__init__("a body is not a step of a known cell")
 
 
 class InputError(RnnEdgeError, ValueError):

@@ -44,7 +44,7 @@ class Record:
         place: Where it stands, for messages: `interface.inputs[2]`.
 
     Raises:
-        ValueError: When it is no object.
+        ValueError: When it is not an object.
     """
 
     def __init__(self, value: Any, place: str = "") -> None:
@@ -119,7 +119,7 @@ def printable(value: Any, place: str, *, empty: bool = False) -> str:
         The text.
 
     Raises:
-        ValueError: When it is no text, empty, longer than `LONGEST_TEXT`, or holds control
+        ValueError: When it is not text, empty, longer than `LONGEST_TEXT`, or holds control
             characters.
     """
     if not isinstance(value, str):

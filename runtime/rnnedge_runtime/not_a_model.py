@@ -44,7 +44,7 @@ def not_a_model(path: object) -> ModelError | None:
 
 
 def describe_path(path: str | os.PathLike[str]) -> str:
-    """Say what is at a path that is no ONNX file, and what to do about it.
+    """Say what is at a path that is not an ONNX file, and what to do about it.
 
     Args:
         path: The path as it was given.

@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def refuse(self, word: str) -> NoReturn:
-        """Exit for a word that is no option, or one argument too many."""
+        """Exit for a word that is not an option, or one argument too many."""
         if not word.startswith("-"):
             advice = f": {self.extra.format(extra=word)}" if self.extra else ""
             self.error(f"one argument too many: {word}{advice}")

@@ -101,6 +101,18 @@ def check_folder(path: Target) -> Path:
     return target
 
 
+def folder_names(path: Target) -> list[str]:
+    """Return the names in a folder that is to be replaced, sorted.
+
+    Raises:
+        WriteError: If it cannot be read.
+    """
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def suffix_of(path: Path, kinds: Kinds) -> str:
     """Return the suffix of `kinds` that a name ends with, or an empty string."""
     return next((suffix for suffix in kinds if path.name.lower().endswith(suffix)), "")
@@ -108,7 +120,7 @@ def suffix_of(path: Path, kinds: Kinds) -> str:
 
 def already_there(path: Target) -> WriteError:
     """Return the error for a default name that already exists."""
-    return WriteError(f"{path}: is there already: -o {path} replaces it, another name keeps it")
+    return WriteError(f"{path}: already exists: -o {path} replaces it, another name keeps it")
 
 
 def cannot_write(path: Target, error: OSError) -> WriteError:

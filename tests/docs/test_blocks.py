@@ -11,7 +11,7 @@ from running_blocks import OPTIONAL, PageRunner, agrees
 
 PAGES = [path for path in pages() if read_blocks(path)]
 RUN = {"python", "console", "setup"}
-SHOWN = {"", "text", "c", "json", "toml", "yaml", "html", "javascript", "js"}
+SHOWN = {"", "text", "c", "json", "toml", "yaml", "html", "javascript", "js", "kotlin", "swift"}
 """Languages that no block here runs; what they show is tested where it is made."""
 
 

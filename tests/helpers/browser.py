@@ -63,7 +63,7 @@ class Page:
     """One open file.
 
     Attributes:
-        requests: Addresses that were asked for, the file itself among them.
+        requests: Addresses that were asked for, including the file itself.
         complaints: Errors and warnings of the console, and exceptions.
     """
 

@@ -302,7 +302,7 @@ VALUES = np.ones((4, 8), np.int8)
     [
         (
             linear(VALUES, 1, [LINEAR[0], ("DequantizeLinear", ["q", "s", "z"], ["y"], {})]),
-            "quantized value is no result",
+            "quantized value is not a result",
         ),
         (
             linear(VALUES, 1, [*LINEAR[:2], ("Cast", ["i"], ["y"], {"to": 7})]),
@@ -331,7 +331,7 @@ VALUES = np.ones((4, 8), np.int8)
         ),
         (
             linear(VALUES, 1, [*LINEAR[:3], ("Mul", ["f", "f"], ["y"], {})]),
-            "node 'Mul_3' (Mul): scales integer sums in a way",
+            "node 'Mul_3' (Mul): scales integer sums in an unsupported way",
         ),
         (linear(VALUES, np.ones(3)), "scales of shape"),
     ],

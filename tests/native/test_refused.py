@@ -29,7 +29,7 @@ REFUSED = {
     ),
     "product of two inputs": (
         model([("MatMul", ["x", "x"], ["y"], {})], {"x": (4, 4)}),
-        "node 'MatMul_0' (MatMul): multiplies by what is no matrix of weights",
+        "node 'MatMul_0' (MatMul): multiplies by something other than a matrix of weights",
     ),
     "peepholes": (
         recurrent(inputs=["", "", "", "", "p"], weights={"p": normal(1, 15)}),
@@ -72,7 +72,7 @@ REFUSED = {
             {"x": ("batch", 1, 8, 8)},
             weights={"w": normal(2, 1, 3, 3)},
         ),
-        "node 'Conv_0' (Conv): is no convolution over time",
+        "node 'Conv_0' (Conv): is not a convolution over time",
     ),
     "dropout in training": (
         model([("Dropout", ["x", "", "t"], ["y"], {})], X, weights={"t": np.array(True)}),

@@ -10,7 +10,7 @@ LISTED = re.compile(r"^\s*(\w+) {2,}\S", re.MULTILINE)
 
 
 def absent(package: Path) -> list[str]:
-    """Return the names in the list of a package's docstring that are no module of it."""
+    """Return the names in the list of a package's docstring that are not modules of it."""
     text = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
     return [
         name

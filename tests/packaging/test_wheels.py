@@ -18,6 +18,7 @@ RUNTIME = {
     "rnnedge_runtime/contract.py",
     "rnnedge_runtime/decoding/__init__.py",
     "rnnedge_runtime/decoding/decode.py",
+    "rnnedge_runtime/decoding/generate.py",
     "rnnedge_runtime/decoding/ports.py",
     "rnnedge_runtime/decoding/search.py",
     "rnnedge_runtime/decoding/transduce.py",
@@ -90,10 +91,12 @@ RUNTIME = {
     "rnnedge_runtime/plan/tracer.py",
     "rnnedge_runtime/plan/values.py",
     "rnnedge_runtime/pool/__init__.py",
+    "rnnedge_runtime/pool/batch_step.py",
     "rnnedge_runtime/pool/batching.py",
     "rnnedge_runtime/pool/frame_queue.py",
     "rnnedge_runtime/pool/pool.py",
     "rnnedge_runtime/pool/process_ends.py",
+    "rnnedge_runtime/pool/slots.py",
     "rnnedge_runtime/proof/__init__.py",
     "rnnedge_runtime/proof/golden.py",
     "rnnedge_runtime/proof/golden_check.py",
@@ -130,6 +133,7 @@ RUNTIME = {
     "rnnedge_runtime/streaming/__init__.py",
     "rnnedge_runtime/streaming/bound_step.py",
     "rnnedge_runtime/streaming/constant_inputs.py",
+    "rnnedge_runtime/streaming/frames.py",
     "rnnedge_runtime/streaming/one_row.py",
     "rnnedge_runtime/streaming/silence_and_nan.py",
     "rnnedge_runtime/streaming/state_file.py",
@@ -165,7 +169,7 @@ DATA = ("py.typed", "runtimes.json")
 
 
 def test_files_of_the_toolkit(toolkit, root):
-    """It has the two source folders, pages among them, and the JavaScript package for the pages."""
+    """It has the two source folders, with their pages, and the JavaScript package for the pages."""
     package = root / "javascript" / "src"
     scripts = {
         f"rnnedge/app/javascript/{path.relative_to(package).as_posix()}"

@@ -46,7 +46,7 @@ def test_json_and_the_default_folder(run, tmp_path):
     assert program["sizes"]["state"] == 128
     assert sorted(program["files"]) == sorted(path.name for path in (tmp_path / "gru").iterdir())
     refused = run(*LAYER, "--target", "c", code=1)
-    assert "gru: is there already: -o gru replaces it" in refused
+    assert "gru: already exists: -o gru replaces it" in refused
 
 
 def test_an_onnx_file_becomes_the_same_program(run, tmp_path):

@@ -118,7 +118,7 @@ def test_export_replaces_nothing_that_was_not_named(
     (sources / name).write_bytes(before)
     done = rnn("export", *arguments, *["--force"] * force)
     assert (done.code, done.out) == (1, "")
-    words = f"{name}: is there already: -o {name} replaces it, another name keeps it"
+    words = f"{name}: already exists: -o {name} replaces it, another name keeps it"
     assert done.err == f"rnnedge: {words}\n"
     assert (sources / name).read_bytes() == before
 
@@ -135,7 +135,7 @@ def test_file_that_comes_while_it_is_exported_stays(
     monkeypatch.setattr("rnnedge.parity.validate", slow)
     done = rnn("export", *GRU)
     assert done.code == 1
-    assert done.err.startswith("rnnedge: gru.onnx: is there already")
+    assert done.err.startswith("rnnedge: gru.onnx: already exists")
     assert (tmp_path / "gru.onnx").read_bytes() == b"mine"
 
 

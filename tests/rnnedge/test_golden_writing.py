@@ -267,7 +267,7 @@ def test_no_sets_are_an_error(model: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "m.onnx: cannot be read: No such file or directory$"),
-        (b"this is no model", "m.onnx: expected an ONNX file, got a text file$"),
+        (b"this is not a model", "m.onnx: expected an ONNX file, got a text file$"),
         (b"", "m.onnx: expected an ONNX file, got a graph without outputs$"),
     ],
     ids=["missing", "text", "empty"],

@@ -15,6 +15,11 @@ from torch import nn
 
 import rnnedge
 import rnnedge_runtime
+from rnnedge.doctor import Examination, Treatment
+from rnnedge.doctor.findings import Finding
+from rnnedge.doctor.repairs.base import MadeRepair
+from rnnedge.inspection import inspect_model
+from rnnedge.measuring.streaming import bench_stream
 from rnnedge_runtime import Session, StreamPool
 from rnnedge_runtime.streaming.stream import Stream
 
@@ -30,7 +35,17 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     stream.step(np.zeros((1, 8), np.float32))
     pool = session.pool(capacity=5)
     pool.open()
+    wrong = Finding("layout", "error", "Transpose_3", "axes are <b>exchanged</b>", "export again")
+    sick = Examination.of("theirs.onnx", [wrong], ["opset 17"])
+    repair = MadeRepair("exported again", ("one gru(3->4)",), ("reproduces the file at time 3",))
+    well = Examination.of("mended.onnx", [], [])
     return {
+        "Examination": sick,
+        "Treatment": Treatment(
+            "theirs.onnx", "mended.onnx", "f" * 64, (repair,), ("dropout: none",), sick, well
+        ),
+        "Inspection": inspect_model(path),
+        "Benchmark": bench_stream(path, [1], count=3),
         "ExportResult": exported,
         "QuantizeResult": rnnedge.quantize(path, path.with_name("small.onnx")),
         "Report": rnnedge.validate(path, against=layer, quick=True),
@@ -45,6 +60,10 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 SHOWN = {
+    "Examination": "theirs.onnx: 1 error; first: Transpose_3: axes are",
+    "Treatment": "mended.onnx (sha256 ffffffffffff) from theirs.onnx: exported again",
+    "Inspection": "layers gru, 1 state(s)",
+    "Benchmark": "cpu, 1 thread(s), 1 streams of rnnedge",
     "ExportResult": "bytes, opset 17, sha256",
     "QuantizeResult": "bytes, of ",
     "Report": "PASS: model.onnx computes what gru(8->16) computes in PyTorch",
@@ -97,13 +116,28 @@ class Balanced(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "name", ["ExportResult", "QuantizeResult", "Report", "Session", "RunResult"]
+    "name",
+    [
+        *("ExportResult", "QuantizeResult", "Report", "Session", "RunResult", "Examination"),
+        "Treatment",
+    ],
 )
 def test_a_notebook_shows_a_table(name: str, things: dict[str, Any]) -> None:
     page = Balanced()
     page.feed(things[name]._repr_html_())
     assert not page.open
-    assert any(words in page.text for words in ("gru", "float32", "small.onnx", "model.onnx"))
+    assert any(
+        words in page.text
+        for words in ("gru", "float32", "small.onnx", "model.onnx", "axes are <b>exchanged</b>")
+    )
+
+
+def test_an_examination_is_printed_with_what_to_do(things: dict[str, Any]) -> None:
+    assert str(things["Examination"]).splitlines() == [
+        "theirs.onnx: opset 17",
+        "error: Transpose_3: axes are <b>exchanged</b> -> export again",
+        "theirs.onnx: 1 error; first: Transpose_3: axes are <b>exchanged</b>",
+    ]
 
 
 def test_a_name_in_a_file_is_text_in_a_notebook() -> None:

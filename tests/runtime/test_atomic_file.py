@@ -45,7 +45,7 @@ def write_until(path, error):
 
 
 def write_while(path, put, **options):
-    """Put something in the place of the file while it is written."""
+    """Put something in place of the file while it is written."""
     with atomic_file(path, KINDS, **options) as file:
         file.write(b"new")
         path.write_bytes(put)
@@ -173,7 +173,7 @@ def test_name_that_nobody_gave_is_only_taken_when_it_is_free(links, target, tmp_
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
         monkeypatch.setattr(os, "link", link)
-    with pytest.raises(WriteError, match="is there already"):
+    with pytest.raises(WriteError, match="already exists"):
         write_file(target, b"new", KINDS, replace=False)
     write_file(tmp_path / "b.txt", b"new", KINDS, replace=False)
     assert contents(tmp_path) == {"a.txt": b"old", "b.txt": b"new"}
@@ -181,7 +181,7 @@ def test_name_that_nobody_gave_is_only_taken_when_it_is_free(links, target, tmp_
 
 def test_name_that_is_taken_in_the_meantime(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "lexists", lambda path: False)  # the check has passed already
-    with pytest.raises(WriteError, match=r"a\.txt: is there already"):
+    with pytest.raises(WriteError, match=r"a\.txt: already exists"):
         write_while(tmp_path / "a.txt", b"old", replace=False)
     assert contents(tmp_path) == {"a.txt": b"old"}
 

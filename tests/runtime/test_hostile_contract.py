@@ -28,7 +28,7 @@ HOSTILE = {
 
 
 def _places(value, path=()):
-    """Return the path of every value inside, objects and lists among them."""
+    """Return the path of every value inside, including objects and lists."""
     yield path
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)

@@ -1,4 +1,4 @@
-"""A path that is no ONNX file is named for what it is, with what to type."""
+"""A path that is not an ONNX file is named for what it is, with what to type."""
 
 import io
 import pickle

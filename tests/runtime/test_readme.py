@@ -37,6 +37,6 @@ def test_command(python, command):
     shown = re.search(rf"\$ (python -m rnnedge_runtime {command})\n((?:    [^$\n].*\n)+)", text)
     expected = re.sub(r"(?m)^    ", "", shown[2])
     done = python(*shown[1].split()[1:])
-    # "..." in the README stands for anything; brackets are no pattern.
+    # "..." in the README stands for anything; brackets are not pattern.
     pattern = expected.replace("[", "[[]").replace("...", "*")
     assert fnmatch.fnmatchcase(done.stdout, pattern), done.stdout

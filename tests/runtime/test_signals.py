@@ -100,7 +100,7 @@ def test_an_open_that_is_interrupted_leaves_no_slot_behind(session):
             pool.close(pool.open())
         for moment in moments(pool.open):
             assert (len(pool), kept in pool, room(pool)) == (1, True, 2), moment
-        pool.close(max(pool._slots))
+        pool.close(max(pool._slots.of_stream))
 
 
 def test_a_close_that_is_interrupted_leaves_no_slot_behind(session):
@@ -145,7 +145,7 @@ def test_a_step_of_a_pool_that_is_interrupted_happened_or_did_not(session, way):
 
 def test_a_close_during_a_step_that_is_interrupted_frees_its_slot(session, monkeypatch):
     pool = session.pool(capacity=2)
-    monkeypatch.setattr(pool, "_row_steps", None)
+    monkeypatch.setattr(pool._steps, "_row_steps", None)
     answer = pool._model._run
 
     def run(names, feeds):
@@ -157,7 +157,7 @@ def test_a_close_during_a_step_that_is_interrupted_frees_its_slot(session, monke
         kept, closed = pool.open(), pool.open()
         frames = {kept: FRAME[0]}
         ended = not interrupted(lambda frames=frames: pool.step(frames), moment)
-        for stream in list(pool._slots):
+        for stream in list(pool._slots.of_stream):
             pool.close(stream)
         assert room(pool) == 2, moment
         if ended:

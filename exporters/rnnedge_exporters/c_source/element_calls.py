@@ -102,7 +102,7 @@ def arithmetic(emitter: Emitter, out: CLines, call: Call) -> None:
     """A sum, product, … of two tensors."""
     if call.kind not in _BINARY:
         raise ExportError(
-            f"{call.node}: powers of numbers that are computed are not known to the C target"
+            f"{call.node}: powers of numbers that are computed are not supported by the C target"
         )
     made = _BINARY[call.kind]
 

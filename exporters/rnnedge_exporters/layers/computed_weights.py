@@ -29,7 +29,7 @@ _PARTS: dict[type, tuple[str, ...]] = {
 
 
 def compute_weights(module: nn.Module) -> None:
-    """Put computed weights in the place of what computes them.
+    """Put computed weights in place of what computes them.
 
     PyTorch's own `remove_parametrizations` also changes the class, which a copy has in common with
     the module of the user.

@@ -115,8 +115,8 @@ def _choose_form(
     if forced in INT8_LOWERINGS:
         if forced == "operator_int8" and (layer.cell != "lstm" or layer.proj_size or lengths):
             raise ExportError(
-                f"lowering 'operator_int8': {layer.name or 'the layer'} is no LSTM, or one with a "
-                "projection or lengths, which the operator does not support: expected 'scan_int8'"
+                f"lowering 'operator_int8': {layer.name or 'the layer'} is not an LSTM, or has "
+                "a projection or lengths, which the operator does not support: expected 'scan_int8'"
             )
         return forced, "it was asked for"
     if quantize is None or forced is not None:

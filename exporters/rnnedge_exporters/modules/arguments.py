@@ -219,7 +219,7 @@ def _rebuild(name: str, value: Any, tensors: Mapping[str, Any]) -> Any:
 
 
 def map_tensors(arguments: Arguments, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments with something else in the place of each tensor, None elsewhere."""
+    """Return the arguments with something else in place of each tensor, None elsewhere."""
     found = {name: _rebuild(name, value, tensors) for name, value in arguments.values.items()}
     return {
         name: torch.utils._pytree.tree_map(

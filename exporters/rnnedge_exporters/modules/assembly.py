@@ -255,7 +255,7 @@ def _check_unique(graph: ir.Graph) -> None:
     if twice:
         raise ExportError(
             f"{twice[0]!r} is the name of an argument or a result, and of a state lifted out of a "
-            "layer: call it otherwise, or export with states=False"
+            "layer: rename it, or export with states=False"
         )
 
 

@@ -29,7 +29,7 @@ def nothing(kept: Kept) -> list[Any]:
 def put(kept: Kept, values: Sequence[Any]) -> None:
     """Set attributes, or take away those that the module did not have."""
     for (inner, name), value in zip(kept.values(), values, strict=True):
-        inner._buffers.pop(name, None)  # a state that starts from nothing is no buffer
+        inner._buffers.pop(name, None)  # a state that starts from nothing is not a buffer
         if value is not _ABSENT:
             setattr(inner, name, value)
         elif hasattr(inner, name):
@@ -69,7 +69,7 @@ def kept_in_attributes(module: nn.Module, run: Any) -> dict[str, tuple[nn.Module
         run()
         for path, inner in module.named_modules():
             for name, value in vars(inner).items():
-                # A weight that is computed anew at each call is no state.
+                # A weight that is computed anew at each call is not a state.
                 if name.startswith("_") or name in vars(inner).get("_flat_weights_names", ()):
                     continue
                 if value is not before[inner][0].get(name):

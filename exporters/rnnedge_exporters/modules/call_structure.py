@@ -117,7 +117,7 @@ def forward_of_tensors(
 def _equal(value: Any, default: Any) -> bool:
     try:
         return type(value) is type(default) and bool(value == default)
-    except Exception as error:  # an object whose comparison is its own affair
+    except Exception as error:  # an object whose comparison may raise anything
         pass_on_interruption(error)
         return False
 

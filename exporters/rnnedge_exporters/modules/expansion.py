@@ -72,7 +72,7 @@ def expand(
     names: dict[str, int],
     storage: Callable[[str], Storage],
 ) -> ExpandedCall:
-    """Put the lowering of one recurrent layer in the place of its opaque node.
+    """Put the lowering of one recurrent layer in place of its opaque node.
 
     Args:
         graph: The graph, which is changed.
@@ -149,7 +149,7 @@ def _expand_loop(
     lift: bool,
     names: dict[str, int],
 ) -> ExpandedCall:
-    """Put a `Scan` in the place of the opaque node of a loop."""
+    """Put a `Scan` in place of the opaque node of a loop."""
     given = [_given(made) for made in node.inputs]
     count = loop.shape.states
     name = path if loop.shape.label is None else loop.shape.label
@@ -213,7 +213,7 @@ def _tidied(builder: GraphBuilder) -> tuple[Axis, Axis]:
 def replace_node(
     graph: ir.Graph, node: ir.Node, builder: GraphBuilder, made: list[ir.Value]
 ) -> None:
-    """Put what a builder holds in the place of a node.
+    """Put what a builder holds in place of a node.
 
     Args:
         graph: The graph, which is changed.

@@ -250,6 +250,6 @@ def _alike(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
     try:
         return one is other or bool(one == other)
-    except Exception as error:  # an object whose comparison is its own affair
+    except Exception as error:  # an object whose comparison may raise anything
         pass_on_interruption(error)
         return False

@@ -27,7 +27,7 @@ def check_source(
     rolled: bool = False,
     refused: LoopError | None = None,
 ) -> list[str]:
-    """Run a module on the example, and refuse it where it is no function of its inputs.
+    """Run a module on the example, and refuse it where it is not a function of its inputs.
 
     Args:
         module: A private copy.
@@ -99,7 +99,7 @@ def _notes_on_draws(name: str, module: nn.Module, run: Callable[[], Any]) -> lis
 def _notes_on_state(
     name: str, changed: Mapping[str, bool] | None, kept: Mapping[str, Any]
 ) -> list[str]:
-    """Refuse state that is no tensor; a tensor starts from what it holds, as at the first call."""
+    """Refuse state that is not a tensor; a tensor starts from its values, as at the first call."""
     if changed is None:
         return []
     others = {path: tensor for path, tensor in changed.items() if path not in kept}

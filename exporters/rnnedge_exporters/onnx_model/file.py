@@ -117,7 +117,7 @@ class OnnxFile:
         yield from self._tensors.items()
 
     def nodes(self) -> Iterator[onnx.NodeProto]:
-        """Yield every node, those of inner graphs among them."""
+        """Yield every node, including those of inner graphs."""
         yield from all_nodes(self.proto.graph)
 
     def ancestors(self, *names: str) -> set[str]:
@@ -234,7 +234,7 @@ def _inside(folder: Path, location: str) -> Path | None:
 
 
 def _end_of(entries: Mapping[str, str]) -> int | None:
-    """Return where a tensor ends in its file of external data; None where they are no numbers."""
+    """Return where a tensor ends in its file of external data; None where they are not numbers."""
     numbers = [entries.get(key, "0") for key in ("offset", "length")]
     if not all(_NUMBER.fullmatch(number) for number in numbers):
         return None

@@ -246,7 +246,7 @@ def _is_linear(node: ir.Node) -> bool:
 def _multiply(
     graph: ir.Graph, constant: ir.Value, array: Float32, summed: Axes
 ) -> list[ir.TensorProtocol]:
-    """Put products of integers in the place of all that use the weights; returns what is stored."""
+    """Put products of integers in place of all that use the weights; returns what is stored."""
     name = constant.name or ""
     builder = GraphBuilder(name)
     values, scale = quantize_channels(array, summed, COMPUTED_LIMIT)

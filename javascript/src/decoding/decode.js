@@ -212,7 +212,7 @@ function takeAll(specs, state, rows) {
  * @param {{ ports: Ports, prompt: readonly number[][], search: Search, maxSteps: number }} task
  */
 async function write(stream, states, { ports, prompt, search, maxSteps }) {
-  // The symbols are the only input that is no constant.
+  // The symbols are the only input that is not a constant.
   const step = (/** @type {readonly number[]} */ symbols) =>
     stream.step({ [ports.symbol.name]: symbolFrame(ports.symbol, symbols) });
   const read = prompt[0]?.length ?? 1;

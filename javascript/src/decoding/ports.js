@@ -70,7 +70,7 @@ function theOne({ option, kind }, fitting, specs, name) {
   if (found !== undefined && named.length === 1) return found;
   const there = specs.join("; ") || "none";
   if (name !== undefined) {
-    throw new InputError(`${option}: '${name}' is no ${kind} of this model, which has ${there}`);
+    throw new InputError(`${option}: expected ${kind}, got '${name}': the model has ${there}`);
   }
   if (named.length) {
     const choices = named.map((spec) => `{ ${option}: '${spec.name}' }`).join(" or ");

@@ -188,7 +188,7 @@ function isLive({ finished, score }) {
 }
 
 /**
- * Put a hypothesis behind those that rank as high or higher, in the place of the last.
+ * Put a hypothesis behind those that rank as high or higher, in place of the last.
  *
  * @param {Written[]} best
  * @param {number} rank

@@ -44,7 +44,7 @@ export function numbersOf(tensor) {
  * @param {number} batch How many rows one symbol is for.
  * @param {TensorSpec} spec The input that takes them.
  * @returns {number[][]} Those of each row.
- * @throws {InputError} If they are no symbols, or the dtype of the input does not hold them.
+ * @throws {InputError} If they are not symbols, or the dtype of the input does not hold them.
  */
 export function symbolsOf(start, batch, spec) {
   const tensor = asTensor("start", start, InputError);

@@ -48,7 +48,7 @@ const DTYPES = { 1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
  * @param {GraphNode} node
  */
 export function label(node) {
-  return node.name ? `${node.opType} node '${node.name}'` : `an ${node.opType} node`;
+  return node.name ? `node '${node.name}' (${node.opType})` : `a node (${node.opType})`;
 }
 
 /**
@@ -67,7 +67,7 @@ export function isGraph(value) {
  * @param {Uint8Array} content The bytes of an `.onnx` file.
  * @param {string} source What they were read from, for the error message.
  * @returns {Graph}
- * @throws {ModelError} When they are no model, or are cut off.
+ * @throws {ModelError} When they are not a model, or are cut off.
  * @throws {PlanError} When the model has what the native engine does not read: external data,
  *   sparse weights, functions.
  */

@@ -31,7 +31,7 @@ export class Plan {
    * @param {Uint8Array} content The bytes of an `.onnx` file.
    * @param {string} source What they are called in messages.
    * @param {Packer} packer What makes a call's weights of those of the file.
-   * @throws {ModelError} When they are no model, or are cut off.
+   * @throws {ModelError} When they are not a model, or are cut off.
    * @throws {PlanError} When the native engine does not know a part of it, named by its node.
    */
   constructor(content, source, packer) {

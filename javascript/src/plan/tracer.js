@@ -309,7 +309,7 @@ export class Tracer {
     }
     const numbers = [...call.sizes, ...(call.distances ?? [])];
     if (!numbers.every(Number.isSafeInteger))
-      throw new PlanError("sizes that are no whole numbers");
+      throw new PlanError("sizes that are not whole numbers");
     call.node = this.#label;
     this.#calls.push(call);
     for (const buffer of writtenBy(call)) this.#producers.set(buffer, call);

@@ -34,7 +34,7 @@ export class Buffer {
     this.id = buffers++;
   }
 
-  /** The buffer that holds it, itself where it is no part, and the offset in it. */
+  /** The buffer that holds it, itself where it is not a part, and the offset in it. */
   root() {
     let [buffer, offset] = /** @type {[Buffer, number]} */ ([this, 0]);
     while (buffer.parent !== undefined) {

@@ -26,7 +26,7 @@ def check_states(subject: Subject) -> Iterator[Finding]:
     lost = [cell for cell in hidden if not comes_out(subject.file, cell)]
     problem = f"starts from {' or '.join(starts)} at each call"
     if lost:
-        problem += ", and its final state is no output"
+        problem += ", and its final state is not an output"
     yield Finding(
         "states-hidden",
         "note",

@@ -91,7 +91,7 @@ class Chain:
 
 
 def find_cells(file: OnnxFile) -> tuple[RecurrentNode, ...]:
-    """Return the operator nodes of a model, those of inner graphs among them."""
+    """Return the operator nodes of a model, including those of inner graphs."""
     outer = {id(node) for node in file.proto.graph.node}
     return tuple(
         RecurrentNode(node, label(node), node.op_type, attributes(node), id(node) not in outer)

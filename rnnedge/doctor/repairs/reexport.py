@@ -1,7 +1,7 @@
 """Exporting again: a file that is nothing but one layer of PyTorch is read back and written anew.
 
 What is read is proven in three ways: the new file reproduces the old one at every size where that
-ran rightly, it computes what the layer computes in PyTorch float64 at other sizes, and its chunks
+ran correctly, it computes what the layer computes in PyTorch float64 at other sizes, and its chunks
 give what the whole gives.
 """
 
@@ -161,7 +161,7 @@ def _reproduce(
             renamed = outputs.renamed(after.outputs, before.outputs)
             largest = max(largest, difference(before.outputs, renamed, outputs.new))
     if outputs is None:
-        raise NotMendedError("it ran rightly at no size, so nothing can be proven")
+        raise NotMendedError("it ran correctly at none of the sizes, so nothing can be proven")
     return largest, outputs
 
 

@@ -179,7 +179,7 @@ def _prove(subject: Subject, path: Path) -> list[str]:
 
 
 def _beyond(subject: Subject, old: Behaviour, new: Behaviour, trial: ProbeRuns) -> str:
-    """Prove the answers at sizes that the file itself does not answer rightly.
+    """Prove the answers at sizes that the file itself does not answer correctly.
 
     Where it answers in a wrong shape, its numbers are right in their order. Elsewhere the first
     steps of a longer sequence, and the first rows of a larger batch, are what it answers alone.

@@ -39,11 +39,11 @@ class Behaviour:
     """What a model did.
 
     Attributes:
-        base: Sizes at which it runs rightly, as far as is known; None when there are none.
+        base: Sizes at which it runs correctly, as far as is known; None when there are none.
         trouble: Why there are none, or what ended the process.
         time: Whether time takes any size.
         batch: Whether batch takes any size.
-        right: Sizes at which it runs rightly.
+        right: Sizes at which it runs correctly.
         output_axes: For each output its real axes; an axis that is neither batch nor time, nor
             always of one size, has an empty name.
         coupled: Outputs in which the other rows change a row, with the difference.
@@ -91,7 +91,7 @@ def study(trial: ProbeRuns, declared: Sizes, hints: Sequence[int], unrolled: int
         counted = _steps_that_count(trial, base) or unrolled
         if counted:
             found.time = _cut_short(found.time, counted, 2 * time)
-            if trial.at(Sizes(counted, batch)).ok:  # what ran rightly is taken from what was run
+            if trial.at(Sizes(counted, batch)).ok:  # what ran correctly is taken from what was run
                 base = found.base = Sizes(found.time.size, batch)
         elif found.time.status == "some":
             found.time = _in_multiples(trial, base) or found.time

@@ -1,4 +1,4 @@
-"""Finding sizes at which a model runs rightly, where it does not say them."""
+"""Finding sizes at which a model runs correctly, where it does not say them."""
 
 from __future__ import annotations
 

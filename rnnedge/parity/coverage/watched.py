@@ -49,7 +49,7 @@ _LOOKUPS = {
 """Operators that look up rows of their first input, and the attribute that says along which axis:
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md."""
 _INITIALIZERS = 4
-"""The first IR version with constants that are no inputs."""
+"""The first IR version with constants that are not inputs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ ACTIVATIONS: dict[Activation, Callable[[Float64], Float64]] = {
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What a layer does otherwise than PyTorch, its weights aside.
+    """How a layer differs from PyTorch, apart from its weights.
 
     Attributes:
         reset_first: Places where a GRU resets before the recurrent product.

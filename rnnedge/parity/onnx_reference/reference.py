@@ -111,7 +111,7 @@ def make_reference(original: Path, small: Path) -> Reference:
 
     Raises:
         ModelError: When one cannot be read, or the second holds its weights in fewer bits, and they
-            are no rounding of the first.
+            are not a rounding of the first.
         ExportError: When the first holds its weights in fewer bits itself.
     """
     model = read_model(original)

@@ -178,7 +178,7 @@ def _interface(original: OpenedFile) -> Interface:
     """Return the interface of the original, with the names of axes that it takes.
 
     Raises:
-        ModelError: When it takes what is no number, or never ends.
+        ModelError: When it takes inputs other than numbers, or never ends.
     """
     try:
         return original.probed_interface()
@@ -226,7 +226,7 @@ def _check_golden(reference: Reference, model: str) -> None:
     if reference.integers:
         raise GoldenError(
             f"golden: expected a file that computes with floats, but {model} computes "
-            f"{reference.integers[0]} with integers, which two machines may round to either side: "
+            f"{reference.integers[0]} with integers, which may round differently on two machines: "
             "validate it against its PyTorch source for golden vectors"
         )
 

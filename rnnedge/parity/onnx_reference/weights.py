@@ -88,7 +88,7 @@ def _products(constant: ir.Value) -> Iterator[ir.Node]:
 
 
 def _channels(constant: ir.Value) -> tuple[int, ...] | None:
-    """Return the axes of weights that have their own scales; None for what is no weight."""
+    """Return the axes of weights that have their own scales; None for anything but a weight."""
     rank = len(constant.shape or ())
     for node, place in constant.uses():
         if not is_standard(node):

@@ -33,7 +33,7 @@ class OutputCost:
             float32 file computes; None against an original file.
         worst: The sequence with the largest error.
         over_time: Largest error at each step, over all sequences; empty for an output without time.
-        decisions: How many times a largest score was compared; 0 where the output is no scores.
+        decisions: How many times a largest score was compared; 0 where the output is not scores.
         agreed: How many times it was the same.
     """
 
@@ -154,7 +154,7 @@ def scores_of(
     Args:
         interface: The outputs.
         bare: Whether the source is a bare layer, whose output is features.
-        told: What the caller says; None decides: an output of a module that is no state, whose
+        told: What the caller says; None decides: an output of a module that is not a state, whose
             last axis alone is of a fixed size, from `FEWEST_SCORES` to `MOST_SCORES`.
     """
     states = {pair.output for pair in interface.states}

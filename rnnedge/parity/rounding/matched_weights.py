@@ -4,7 +4,7 @@ A file is right when it computes what PyTorch does with the weights that it hold
 in its graph cannot pass for the rounding of its weights. Which rounded weights are those of which
 parameter is found by value: a block of the file is that of a gate when rounding, and nothing else,
 lies between the two: half a step of the integers, or a whole one where the contract says that data
-decided. A scale on the wrong axis is no rounding, and gates in another order are found where
+decided. A scale on the wrong axis is not a rounding, and gates in another order are found where
 PyTorch has them: both then answer something else.
 """
 

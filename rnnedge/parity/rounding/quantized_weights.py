@@ -57,7 +57,7 @@ def read_stored(path: str | os.PathLike[str]) -> list[StoredWeight]:
 def stored_weights(
     graph: onnx.GraphProto, outer: Mapping[str, Array] | None = None
 ) -> Iterator[StoredWeight]:
-    """Yield the weights that a graph holds in int8 or float16, those of inner graphs among them.
+    """Yield the weights that a graph holds in int8 or float16, including those of inner graphs.
 
     Args:
         graph: A graph.

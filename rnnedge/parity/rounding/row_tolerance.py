@@ -39,7 +39,7 @@ def row_tolerance(
     if isinstance(integers, RowIntegers):
         raise GoldenError(
             "golden: expected engine 'onnxruntime' for a file that computes in int8, got 'native', "
-            "which rounds otherwise than the file says: write them with the former, check with both"
+            "which rounds differently from the file: write them with the former, check with both"
         )
     ask_rows = ask.rounding_as(by_row(integers))
 

@@ -140,7 +140,7 @@ def _paint_cell(
 
 
 def _trouble(result: CaseResult) -> str:
-    """Return what is wrong apart from the numbers, in one word that fits a cell."""
+    """Return what is wrong besides the values, in one word that fits a cell."""
     if result.problem:
         return "shape" if result.problem.startswith("shape") else "error"
     return "" if math.isfinite(result.error) else "NaN"

@@ -38,7 +38,7 @@ _OTHERS = {
 def opened(path: Path) -> Iterator[Any]:
     """Open a checkpoint, as dictionaries of tensors that may still be in the file.
 
-    No code that the file may carry is run: what is no tensor and no container is a `Stub`.
+    No code that the file may carry is run: what is neither a tensor nor a container is a `Stub`.
 
     Args:
         path: A safetensors file, an npz archive, what `torch.save` wrote, or a pickle.

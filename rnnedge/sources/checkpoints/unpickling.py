@@ -199,7 +199,7 @@ class _Unpickler(pickle.Unpickler):
         persistent_load: PersistentLoad | None,
         read_saved: ReadSaved | None,
     ) -> None:
-        # Python 2 wrote names as bytes; errors="surrogateescape" takes those that are no text.
+        # Python 2 wrote names as bytes; errors="surrogateescape" takes those that are not text.
         super().__init__(io.BytesIO(content), encoding="utf-8", errors="surrogateescape")
         self._load, self._read_saved = persistent_load, read_saved
         self._stubs: dict[str, type[Stub]] = {}
@@ -255,7 +255,7 @@ def _tensor(
         return StoredTensor(problem="a tensor of a kind that this version does not know")
     for sizes in ((offset,), shape, stride):
         if not isinstance(sizes, tuple) or any(type(n) is not int or n < 0 for n in sizes):
-            raise ValueError("a tensor whose shape is no tuple of sizes")
+            raise ValueError("a tensor whose shape is not a tuple of sizes")
     if len(shape) != len(stride) or not isinstance(dtype, torch.dtype):
         raise ValueError("a tensor whose shape and strides differ in rank")
     problem = "a conjugated or negated view" if metadata else ""

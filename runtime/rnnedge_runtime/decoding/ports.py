@@ -72,7 +72,7 @@ def _only(
         return named[0]
     there = "; ".join(map(str, specs)) or "none"
     if name is not None:
-        raise InputError(f"{option}: {name!r} is no {kind} of this model, which has {there}")
+        raise InputError(f"{option}: expected {kind}, got {name!r}: the model has {there}")
     if named:
         choices = " or ".join(f"{option}={spec.name!r}" for spec in named)
         raise InputError(f"{option}: several of the model fit: pass {choices}")

@@ -52,7 +52,7 @@ class Stepper(Protocol):
 
         Returns:
             The output, in `out` or a new array; False, with nothing run, where `frame` or `out` is
-            no array of the very dtype and shape, or `frame` holds NaN or infinity.
+            not an array of the very dtype and shape, or `frame` holds NaN or infinity.
         """
 
     def guard(self, fallback: Callable[..., Any], idle: list[bool]) -> bool:
@@ -103,7 +103,7 @@ class RowSteps(Protocol):
             frames: Anything.
 
         Returns:
-            The output, its first axis the streams; None, with nothing run, where `streams` is no
+            The output, its first axis the streams; None, with nothing run, where `streams` is not a
             list or tuple of different open streams, or `frames` is neither an array with a row for
             each of them nor a list of arrays, of the very dtype and shape and finite.
         """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from rnnedge_runtime.errors import ModelError, PlanError
-from rnnedge_runtime.onnx_file import Graph, GraphFile, all_nodes, parse_model
+from rnnedge_runtime.onnx_file import Graph, GraphFile, all_nodes, parse_file
 
 _MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
@@ -17,12 +19,12 @@ def read_model(content: bytes, source: str) -> GraphFile:
         source: What they were read from, for the error message.
 
     Raises:
-        ModelError: When they are no model, or are cut off.
+        ModelError: When they are not a model, or are cut off.
         PlanError: When the model has what the native engine does not read: external data, sparse
             weights, functions, operators of other domains.
     """
     try:
-        model = parse_model(content)
+        model = parse_file(content, source if os.path.isfile(source) else None)
         _check(model)
     except PlanError:
         raise

@@ -216,7 +216,7 @@ class Tracer:
         for value in values:
             if isinstance(value, Deferred):
                 if node.operator not in value.takers:
-                    raise PlanError(f"{node.label}: takes a quantized value, but is no product")
+                    raise PlanError(f"{node.label}: takes a quantized value, but is not a product")
                 return value.takers[node.operator]
             if isinstance(value, Tensor) and value.applied and not _may_take(node, value):
                 raise PlanError(f"{node.label}: takes an RNN's sums before its nonlinearity")
@@ -254,7 +254,7 @@ class Tracer:
         if value is None:
             raise PlanError("an input is missing")
         if isinstance(value, Deferred):
-            raise PlanError("a quantized value is no result by itself")
+            raise PlanError("a quantized value is not a result by itself")
         array = value.array
         if array.dtype.kind == "f":
             if array.dtype == np.float64:

@@ -37,7 +37,7 @@ class Buffer:
     parent: tuple[Buffer, int] | None = None
 
     def root(self) -> tuple[Buffer, int]:
-        """Return the buffer that holds it, itself where it is no part, and the offset in it."""
+        """Return the buffer that holds it, itself where it is not a part, and the offset in it."""
         buffer, offset = self, 0
         while buffer.parent is not None:
             buffer, more = buffer.parent

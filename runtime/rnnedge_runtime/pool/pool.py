@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from operator import setitem
 from threading import RLock
 from typing import TYPE_CHECKING, NoReturn
 from weakref import finalize
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rnnedge_runtime.argument import duration, whole_number
 from rnnedge_runtime.binding import Array, State
 from rnnedge_runtime.contract import BATCH
-from rnnedge_runtime.engine.protocol import PoolRows
 from rnnedge_runtime.errors import InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.pool.batch_step import BatchStep
 from rnnedge_runtime.pool.batching import (
     Frame,
-    Group,
     check_batch_axes,
     grouped,
     owned,
     rows_in_front,
     stacked,
     taken_apart,
-    to_front,
 )
 from rnnedge_runtime.pool.process_ends import end_with_the_process
+from rnnedge_runtime.pool.slots import Slots
 from rnnedge_runtime.streaming.constant_inputs import take_constants
-from rnnedge_runtime.streaming.silence_and_nan import FLUSHED_EVERY, TINY, flush_tiny
 from rnnedge_runtime.streaming.step_output import Answer, only
 
 if TYPE_CHECKING:
-    from rnnedge_runtime.engine.protocol import RowSteps
     from rnnedge_runtime.pool.frame_queue import FrameQueue
 
 
@@ -93,9 +87,9 @@ class StreamPool:
         model.check_streamable()
         model.probe_axes()
         interface = model.interface
-        self._inputs, self._constants, _ = take_constants(interface, constants, {BATCH: 1})
+        self._inputs, given, _ = take_constants(interface, constants, {BATCH: 1})
         for spec in interface.data_inputs:
-            if spec.name in self._constants and BATCH in spec.axes:
+            if spec.name in given and BATCH in spec.axes:
                 raise InputError(
                     f"constants: {spec} has a {BATCH} axis: pass it with the frames of each stream"
                 )
@@ -105,39 +99,25 @@ class StreamPool:
         self._model = model
         self._capacity = capacity
         self._outputs = interface.data_outputs
-        self._blocks = model.zero_state(self._capacity)
-        self._rows = [
-            to_front(block, spec.axes.index(BATCH))
-            for spec, block in zip(interface.state_inputs, self._blocks, strict=True)
-        ]
-        self._axes = [spec.axes.index(BATCH) for spec in interface.state_inputs]
-        self._free: list[int] = []  # slots of streams that were closed
-        self._used = 0  # slots that were ever taken, the first ones
-        self._left: list[int] | None = None  # slots of streams that were closed during this step
-        self._inside = False  # whether a step runs
-        self._slots: dict[int, int] = {}
-        self._opened = 0
-        self._steps = np.zeros(self._capacity, np.int64)
-        self._stepping = RLock()  # one step at a time
-        self._lock = RLock()  # never held while the model runs: an event loop may wait for it
+        self._slots = Slots(model, capacity)
+        self._steps = BatchStep(model, self._slots, self._inputs, given)
         self._queue: FrameQueue | None = None
         self._shut = ""  # why, once it is
-        self._row_steps = self._engine_steps()
         end_with_the_process(self)
 
     def __repr__(self) -> str:
         """Say how many streams are open, and what a frame is."""
         inputs = ", ".join(map(str, self._inputs))
-        open_streams = "closed" if self._shut else f"{len(self._slots)} of {self._capacity} streams"
+        open_streams = "closed" if self._shut else f"{len(self)} of {self._capacity} streams"
         return f"StreamPool({open_streams}, frames of {inputs})"
 
     def __len__(self) -> int:
         """Return how many streams are open."""
-        return len(self._slots)
+        return len(self._slots.of_stream)
 
     def __contains__(self, stream: object) -> bool:
         """Whether a stream is open."""
-        return stream in self._slots
+        return stream in self._slots.of_stream
 
     def open(self, state: State | None = None) -> int:
         """Open a stream.
@@ -154,33 +134,20 @@ class StreamPool:
             StateError: If the state does not fit.
         """
         rows = None if state is None else self._checked_state(state)
-        if self._left and not self._has_room():
-            with self._stepping:
-                if not self._inside:  # a step of this thread
-                    self._free_slots()  # of streams that were closed during a step that has ended
+        slots = self._slots
+        if slots.left and not slots.has_room:
+            with self._steps.lock:
+                if not self._steps.inside:  # a step of this thread
+                    slots.end()  # the step that these streams were closed during has ended
         stream, opened = -1, False
         try:
-            with self._lock:
+            with slots.lock:
                 self._check_not_shut()
-                if not self._has_room():
-                    raise StreamError(
-                        f"the pool is full with {self._capacity} stream(s): close one, or make a "
-                        "larger pool with Session.pool(capacity=...)"
-                    )
-                again = bool(self._free)
-                slot = self._free[-1] if again else self._used
-                self._steps[slot] = 0
-                self._put(slot, rows)
-                # Python runs signal handlers, which may raise, after calls: from here on there is
-                # none, so that a stream has its slot and its number, or neither.
-                stream = self._opened
-                self._slots[stream] = slot
-                self._opened += 1
-                if again:
-                    del self._free[-1]
-                else:
-                    self._used += 1
-                opened = True
+                stream = slots.opened
+                try:
+                    slots.open(rows)
+                finally:
+                    opened = slots.opened > stream
         except BaseException:  # the caller is not given the number
             if opened:
                 self.close(stream)
@@ -196,10 +163,8 @@ class StreamPool:
         Raises:
             StreamError: If it is not open.
         """
-        with self._lock:
-            slot = self._slot(stream)
-            del self._slots[stream]
-            (self._free if self._left is None else self._left).append(slot)
+        with self._slots.lock:
+            self._slots.close(stream)
             frames = self._queue
         if frames is not None:
             frames.look_again()
@@ -216,10 +181,8 @@ class StreamPool:
         Raises:
             StreamError: If it is not open.
         """
-        with self._lock:
-            slot = [self._slot(stream)]
-            pairs = zip(self._blocks, self._axes, strict=True)
-            return tuple(np.take(block, slot, axis) for block, axis in pairs)
+        with self._slots.lock:
+            return self._slots.states([self._slots.slot(stream)])
 
     def set_state(self, stream: int, state: State) -> None:
         """Set a stream's state, after a step that is running.
@@ -233,8 +196,8 @@ class StreamPool:
             StateError: If the state does not fit; the old state is kept.
         """
         rows = self._checked_state(state)
-        with self._stepping, self._lock:
-            self._put(self._slot(stream), rows)
+        with self._steps.lock, self._slots.lock:
+            self._slots.put(self._slots.slot(stream), rows)
 
     def reset(self, stream: int) -> None:
         """Set a stream's state to zeros, after a step that is running.
@@ -245,8 +208,8 @@ class StreamPool:
         Raises:
             StreamError: If it is not open.
         """
-        with self._stepping, self._lock:
-            self._put(self._slot(stream), None)
+        with self._steps.lock, self._slots.lock:
+            self._slots.put(self._slots.slot(stream), None)
 
     def step(self, frames: Mapping[int, Frame]) -> dict[int, Answer]:
         """Run one frame for each of some streams, in one batch for each chunk length.
@@ -270,12 +233,12 @@ class StreamPool:
                 f"expected a mapping of streams to frames, got {type(frames).__name__}"
             )
         streams = list(frames)
-        at_once = self._run_at_once(streams, list(frames.values()))
+        at_once = self._steps.at_once(streams, list(frames.values()))
         if at_once is not None:
             return dict(zip(streams, at_once, strict=True))
         groups = grouped(self._inputs, frames)
         answers: dict[int, Answer] = {}
-        for group, outputs in zip(groups, self._run(groups), strict=True):
+        for group, outputs in zip(groups, self._steps.run(groups), strict=True):
             answered = taken_apart(self._outputs, outputs, group)
             answers |= zip(group.streams, answered, strict=True)
         return answers if len(groups) == 1 else {stream: answers[stream] for stream in frames}
@@ -299,11 +262,11 @@ class StreamPool:
             InputError: If the frames do not fit, or hold NaN or infinity; no state changes.
             EngineError: If the engine fails; no state changes.
         """
-        at_once = self._run_at_once(streams, frames)
+        at_once = self._steps.at_once(streams, frames)
         if at_once is not None:
             return at_once
         group = stacked(self._inputs, streams, frames)
-        (outputs,) = self._run([group])
+        (outputs,) = self._steps.run([group])
         rows = rows_in_front(self._outputs, outputs, group)
         return only(rows)
 
@@ -328,7 +291,7 @@ class StreamPool:
         """
         seconds = None if timeout is None else duration("timeout", timeout, endless=True)
         frames = self._waiting()
-        self._slot(stream)
+        self._slots.slot(stream)
         return frames.put(self, stream, owned(self._inputs, stream, frame), seconds)
 
     async def step_async(self, stream: int, frame: Frame) -> Answer:
@@ -349,15 +312,15 @@ class StreamPool:
             EngineError: If the engine fails on this frame.
         """
         frames = self._waiting()
-        self._slot(stream)
+        self._slots.slot(stream)
         frame = owned(self._inputs, stream, frame)
         return await frames.line_up(self, stream, frame)
 
     def shutdown(self) -> None:
         """Run the waiting frames, and close all streams."""
         self._run_what_waits()
-        with self._lock:
-            self._slots.clear()
+        with self._slots.lock:
+            self._slots.of_stream.clear()
 
     def end(self) -> None:
         """Run the waiting frames, and let no other thread step after them, for ever.
@@ -366,10 +329,10 @@ class StreamPool:
         ends may abort it.
         """
         self._run_what_waits()
-        self._stepping.acquire()  # never released
+        self._steps.lock.acquire()  # never released
 
     def _run_what_waits(self) -> None:
-        with self._lock:
+        with self._slots.lock:
             self._shut = self._shut or "the pool was shut down: make another with Session.pool"
             frames = self._queue
         if frames is not None:
@@ -382,14 +345,16 @@ class StreamPool:
         Frames that waited run in the original process. A copy that was made during a step may hold
         half of its states: it is shut down.
         """
-        quiet = self._stepping.acquire(blocking=False) and self._lock.acquire(blocking=False)
-        self._stepping, self._lock = RLock(), RLock()  # threads that hold the old ones are gone
+        slots = self._slots
+        steps = self._steps
+        quiet = steps.lock.acquire(blocking=False) and slots.lock.acquire(blocking=False)
+        steps.lock, slots.lock = RLock(), RLock()  # threads that hold the old ones are gone
         self._queue = None
         if not quiet:
             self._shut = (
                 "the process was forked during a step of this pool: make another with Session.pool"
             )
-            self._slots.clear()
+            slots.of_stream.clear()
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied and pickled: two pools never share states."""
@@ -409,131 +374,6 @@ class StreamPool:
     def _checked_state(self, state: State) -> list[Array]:
         return list(self._model.binder.state(state, {BATCH: 1}).values())
 
-    def _put(self, slot: int, state: list[Array] | None) -> None:
-        for index, (rows, axis) in enumerate(zip(self._rows, self._axes, strict=True)):
-            rows[slot] = 0 if state is None else to_front(state[index], axis)[0]
-
-    def _engine_steps(self) -> RowSteps | None:
-        if self._constants or len(self._inputs) != 1 or len(self._outputs) != 1:
-            return None
-        rows = PoolRows(
-            self._inputs[0],
-            self._outputs[0],
-            {pair.input: pair.output for pair in self._model.interface.states},
-            self._blocks,
-            tuple(self._axes),
-            self._slots,
-            self._steps,
-        )
-        return self._model.engine.row_steps(rows, tiny=TINY, flushed_every=FLUSHED_EVERY)
-
-    def _run_at_once(self, streams: object, frames: object) -> Array | None:
-        """Run a frame of each stream in one call of the engine, which checks them; or None."""
-        if self._row_steps is None:
-            return None
-        with self._stepping:
-            try:
-                if self._left is None:  # as `_begin` does it, which would cost as much again
-                    self._left = []
-                self._inside = True
-                return self._row_steps(streams, frames)
-            finally:
-                self._inside = False
-                self._free_slots()
-
-    def _has_room(self) -> bool:
-        return bool(self._free) or self._used < self._capacity
-
-    def _begin(self) -> None:
-        """Keep the slots of streams that are closed from now on, until `_free_slots`.
-
-        Those of a step that was interrupted before its end are free now.
-        """
-        if self._left is not None:
-            self._free_slots()
-        self._left = []
-        self._inside = True
-
-    def _free_slots(self) -> None:
-        """Free the slots of streams that were closed during a step."""
-        with self._lock:
-            self._free += self._left or ()
-            self._left = None
-
-    def _run(self, groups: Sequence[Group]) -> list[dict[str, Array]]:
-        """Run each group and keep its states; returns the outputs."""
-        results = []
-        with self._stepping:
-            try:
-                places, before = self._states_of(groups)
-                for group, state in zip(groups, before, strict=True):
-                    results.append(self._model.run(self._with_constants(group.batch), state=state))
-                with self._lock:
-                    self._keep(places, [result.state for result in results])
-            finally:
-                self._inside = False
-                self._free_slots()
-        return [result.outputs for result in results]
-
-    def _with_constants(self, batch: dict[str, Array]) -> dict[str, Array]:
-        """Return all inputs, in the order of the graph, which `Session.run` checks fastest."""
-        if not self._constants:
-            return batch
-        given = batch | self._constants
-        return {spec.name: given[spec.name] for spec in self._model.interface.data_inputs}
-
-    def _states_of(
-        self, groups: Sequence[Group]
-    ) -> tuple[list[NDArray[np.intp]], list[tuple[Array, ...]]]:
-        """Return the slots and states of each group; no slot is reused before `_free_slots`."""
-        with self._lock:
-            places = [self._places(group.streams) for group in groups]
-            pairs = list(zip(self._blocks, self._axes, strict=True))
-            states = [
-                tuple([np.take(block, slots, axis) for block, axis in pairs]) for slots in places
-            ]
-            self._begin()
-            return places, states
-
-    def _keep(self, places: Sequence[NDArray[np.intp]], states: Sequence[Sequence[Array]]) -> None:
-        """Store the states of all groups; every few steps of a stream, tiny numbers become zero.
-
-        The steps of each stream are counted, so that its state does not depend on other streams.
-        """
-        targets: list[Array] = []
-        slots_of: list[NDArray[np.intp]] = []
-        values: list[Array] = []
-        for slots, state in zip(places, states, strict=True):
-            steps = self._steps[slots] + 1
-            due = steps % FLUSHED_EVERY == 0
-            some = bool(due.any())
-            targets.append(self._steps)
-            slots_of.append(slots)
-            values.append(steps)
-            for rows, axis, array in zip(self._rows, self._axes, state, strict=True):
-                after = to_front(array, axis)
-                if some:
-                    picked = after[due]
-                    flush_tiny(picked)
-                    after[due] = picked
-                targets.append(rows)
-                slots_of.append(slots)
-                values.append(after)
-        # One call of C code, within which no signal handler raises: all states are stored, or none.
-        deque(map(setitem, targets, slots_of, values), maxlen=0)  # type: ignore[arg-type]
-
-    def _places(self, streams: list[int]) -> NDArray[np.intp]:
-        try:
-            return np.array([self._slots[stream] for stream in streams], np.intp)
-        except KeyError as missing:
-            raise _not_open(missing.args[0]) from None
-
-    def _slot(self, stream: int) -> int:
-        try:
-            return self._slots[stream]
-        except (KeyError, TypeError):  # TypeError: a list, for example
-            raise _not_open(stream) from None
-
     def _check_not_shut(self) -> None:
         if self._shut:
             raise StreamError(self._shut)
@@ -542,13 +382,9 @@ class StreamPool:
         """Return the queue; its thread starts with the first frame."""
         from rnnedge_runtime.pool.frame_queue import FrameQueue
 
-        with self._lock:
+        with self._slots.lock:
             if self._queue is None:
                 self._check_not_shut()
                 self._queue = frames = FrameQueue(*self._limits)
                 finalize(self, frames.end).atexit = False  # `end_with_the_process` waits for it
             return self._queue
-
-
-def _not_open(stream: object) -> StreamError:
-    return StreamError(f"stream {stream!r}: is not open in this pool")

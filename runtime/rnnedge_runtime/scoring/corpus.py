@@ -136,7 +136,7 @@ def score(  # noqa: PLR0913 - each is a separate option, given by name
         InputError: If DATA cannot be read, lacks a column or is changed while the job runs, or for
             a row with an error if `strict`.
         WriteError: If the folder holds something else, or cannot be written.
-        EngineError: If the engine fails on what is no fault of a row.
+        EngineError: If the engine fails for another reason than a row.
     """
     began = time.monotonic()
     options = {
@@ -241,7 +241,7 @@ def read_share(only: str | tuple[int, int] | None) -> tuple[int, int] | None:
     """Read `only`.
 
     Raises:
-        OptionError: If it is no share of several.
+        OptionError: If it is not a share of several.
     """
     if only is None:
         return None
@@ -300,7 +300,7 @@ def _read_plan(path: Path) -> str:
     """Return the content of a plan file.
 
     Raises:
-        ValueError: If it is no text, or longer than a plan.
+        ValueError: If it is not text, or longer than a plan.
     """
     with path.open("rb") as file:
         content = file.read(LONGEST + 1)

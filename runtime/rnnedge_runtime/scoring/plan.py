@@ -118,11 +118,11 @@ class ScoringPlan:
             text: The content of the other plan's file.
 
         Raises:
-            ValueError: If it is no plan.
+            ValueError: If it is not a plan.
         """
         other = parse(text, longest=LONGEST)
         if not isinstance(other, dict) or "plan" not in other:
-            raise ValueError("it is no plan")
+            raise ValueError("it is not a plan")
         if other["plan"] == self.digest and other.get("format") == FORMAT:
             return ""
         mine = json.loads(self._json())

@@ -14,7 +14,15 @@ from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
 from rnnedge_runtime.scoring.array_rows import READ_ERROR
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow, text_column
+from rnnedge_runtime.scoring.arrow_package import (
+    Batch,
+    DataType,
+    Schema,
+    Table,
+    arrow,
+    text_column,
+    utf8,
+)
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
@@ -91,7 +99,7 @@ class Scorer:
                 `package.module:function`: what a function answers to the output of a row, an array
                 [time, features], or to all outputs by name where there are several; a number, a
                 text or an array, or several by name.
-            outputs: The outputs to keep, final states among them; None keeps all but the final
+            outputs: The outputs to keep, including the final states; None keeps all but the final
                 states.
             constants: Inputs that are the same for every row, by name, such as `{"sr": 16000}`.
             slots: How many rows share a call, 1 or more.
@@ -104,6 +112,9 @@ class Scorer:
         """
         self.model = model if isinstance(model, bytes) else os.path.abspath(model)
         self.columns, self.id, self.keep = dict(columns or {}), id, check_keep(keep)
+        for name in (id, *self.columns.values()):
+            if name is not None and (not isinstance(name, str) or name != utf8(name)):
+                raise OptionError(f"columns: expected names in UTF-8, got {name!r}")
         self.outputs = None if outputs is None else tuple(outputs)
         self.constants = dict(constants or {})
         self.slots = whole_number("slots", slots, OptionError)

@@ -119,7 +119,7 @@ def main() -> None:
     """Do what the parent asks for, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent too
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the user's functions print is no answer
+    os.dup2(2, 1)  # what the user's functions print is not an answer
     job: Job = pickle.load(requests)
     tasks = _Tasks(requests, job.out)
     scorer: PartScorer | None = None

@@ -1,4 +1,4 @@
-"""A module that answers otherwise when it runs again is no function of its inputs."""
+"""A module that answers otherwise when it runs again is not a function of its inputs."""
 
 import random
 import re

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.RNNBase], str, str]] = {
 
 
 def operators(path: Path) -> set[str]:
-    """Return the operators of a file, those of inner graphs among them."""
+    """Return the operators of a file, including those of inner graphs."""
 
     def inside(graph: onnx.GraphProto) -> set[str]:
         graphs = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]

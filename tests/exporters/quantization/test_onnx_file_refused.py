@@ -206,13 +206,17 @@ def test_int8_everywhere_inside_an_if(tmp_path: Path) -> None:
 def test_int8_everywhere_of_a_scan(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export(nn.RNN(3, 16), path, lowering="scan")
-    message = "^quantize='int8:all': Scan l0/Scan cannot compute in int8, since it is no RNN, LSTM"
+    message = (
+        "^quantize='int8:all': Scan l0/Scan cannot compute in int8, since it is not an RNN, LSTM"
+    )
     refused(path, message, quantize="int8:all")
 
 
 def test_int8_everywhere_of_a_scan_with_weights_around_it(tmp_path: Path) -> None:
     path = scan_file(tmp_path / "model.onnx", 64)
-    message = "^quantize='int8:all': Scan Scan of h_n cannot compute in int8, since it is no RNN, "
+    message = (
+        "^quantize='int8:all': Scan Scan of h_n cannot compute in int8, since it is not an RNN, "
+    )
     refused(path, message, quantize="int8:all")
 
 
@@ -234,7 +238,7 @@ def test_a_file_cut_short(lstm: Path) -> None:
 
 def test_a_file_too_large(lstm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LARGEST", 1_000)
-    refused(lstm, "model.onnx: expected at most 1,000 bytes, those of its weights among them, got ")
+    refused(lstm, "model.onnx: expected at most 1,000 bytes, including its weights, got ")
 
 
 def test_external_data_that_is_not_there(lstm: Path) -> None:

@@ -38,7 +38,7 @@ from rnnedge_exporters import ExportError, WeightsError, export
         ),
         (
             {"quantize": "int8", "lowering": "operator_int8"},
-            "^lowering 'operator_int8': the layer is no LSTM, or one with a projection or lengths",
+            "^lowering 'operator_int8': the layer is not an LSTM, or has a projection or",
         ),
         (
             {"quantize": "int8:all", "target": "cuda"},

@@ -174,6 +174,8 @@ def test_answers_that_another_program_wrote(folder, tmp_path):
     found = compare(tmp_path / "golden.parquet", folder / "a.onnx", folder / "npy")
     assert (found.compared, found.one_sided) == (50, 0)
     assert found.difference < 1e-6
+    assert repr(found) == f"CorpusComparison({found.verdict})"
+    assert found._repr_html_().count("<tr>") == len(found.worst) + 1
 
 
 def test_an_answer_that_is_missing_on_one_side_is_a_difference(folder, tmp_path, bad):

@@ -1,4 +1,4 @@
-"""The file itself: what is no model, data that is elsewhere, versions, domains, local paths."""
+"""The file itself: files of other kinds, data that is elsewhere, versions, domains, local paths."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_hidden_states(found: Found) -> None:
     finding = found(handmade.with_head(layers=2))["states-hidden"]
     assert finding.where == "stack/l0/RNN, stack/l1/RNN"
     assert finding.problem.startswith(
-        "starts from zeros at each call, and its final state is no output"
+        "starts from zeros at each call, and its final state is not an output"
     )
     assert finding.fixable
 

@@ -31,7 +31,7 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def change(path: Path, what: Change) -> None:
-    """Change constants of a file, those of inner graphs among them; one or more."""
+    """Change constants of a file, including those of inner graphs; one or more."""
     model, changed = onnx.load(path), 0
     for graph in graphs(model.graph):
         for tensor in graph.initializer:

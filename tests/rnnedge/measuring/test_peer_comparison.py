@@ -40,7 +40,7 @@ class Named(nn.Module):
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Task], Peer]], None]:
-    """A function that puts something else in the place of the peer `torch`."""
+    """A function that puts something else in place of the peer `torch`."""
 
     def put(make: Callable[[Task], Peer]) -> None:
         monkeypatch.setattr(peers, "PEERS", {**PEERS, "torch": make})

@@ -17,7 +17,7 @@ from rnnedge.parity.results import Diagnosis, Timing
 from rnnedge.reports import write_report
 
 AWKWARD = "a <b>&\"ö'状\udcff\x1b[1m"
-"""What a name may hold: markup, quotes, letters of other alphabets, bytes that are no text."""
+"""What a name may hold: markup, quotes, letters of other alphabets, bytes that are not text."""
 COMMAND = "rnnedge validate model.onnx --against 'a <b>.toml' --report report.html"
 Page = Callable[[Report], str]
 

@@ -48,7 +48,7 @@ def test_line_of_another_form(line: str) -> None:
 
 
 def test_input_that_is_there_twice() -> None:
-    words = r"^--input x=float32\[4\]: x is there already; name each input once$"
+    words = r"^--input x=float32\[4\]: x is already specified; name each input once$"
     with pytest.raises(InputError, match=words):
         parse_inputs(["x=float32[3]", "x=float32[4]"])
 

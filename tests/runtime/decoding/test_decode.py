@@ -120,8 +120,8 @@ WRONG = {
     "names": ({"inputs": {"memory": [1.0]}}, "expected names of data inputs"),
     "no-mapping": ({"inputs": [1]}, "inputs: expected a mapping by name, got list"),
     "rows": ({"start": [1, 1], "state": TINY.state(3)}, "as many symbols as h_0 has rows, 3"),
-    "symbol": ({"symbol": "x"}, "symbol: 'x' is no integer"),
-    "logits": ({"logits": "h_n"}, "logits: 'h_n' is no float"),
+    "symbol": ({"symbol": "x"}, "symbol: expected .*, got 'x': the model has "),
+    "logits": ({"logits": "h_n"}, "logits: expected float.*, got 'h_n': the model has "),
 }
 
 

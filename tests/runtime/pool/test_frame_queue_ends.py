@@ -21,7 +21,7 @@ def make():
 def test_closing_a_stream_refuses_its_frames_that_wait(make):
     pool, engine = make(max_delay_ms=0)
     stream = pool.open()
-    with pool._lock:  # a batch may have been taken, but it cannot run
+    with pool._slots.lock:  # a batch may have been taken, but it cannot run
         waiting = [pool.submit(stream, frame) for frame in frames(3)]
         pool.close(stream)
     for future in waiting:
@@ -34,7 +34,7 @@ def test_closing_a_stream_does_not_harm_others_of_its_batch(make):
     pool, engine = make(max_delay_ms=LONG)
     a, b, c = pool.open(), pool.open(), pool.open()
     inputs = frames(1)
-    with pool._lock:
+    with pool._slots.lock:
         given = [pool.submit(stream, inputs[0]) for stream in (a, b, c)]
         wait_until(lambda: not pool._queue._frames)  # the batch is taken, and about to run
         pool.close(b)
@@ -56,7 +56,7 @@ def test_closing_the_one_that_the_others_wait_for_lets_them_run(make):
 def test_who_has_the_place_of_a_closed_stream_is_not_given_its_frames(make):
     pool, _ = make(max_delay_ms=0, capacity=1)
     old = pool.open()
-    with pool._lock:
+    with pool._slots.lock:
         waiting = pool.submit(old, frames(1)[0])
         pool.close(old)
         new = pool.open()

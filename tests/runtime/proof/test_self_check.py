@@ -77,7 +77,7 @@ def losing_the_state_of_empty_rows():
 
 
 def joining_steps(count, contract=None):
-    """Return a model that joins so many steps, and refuses times that are no multiple of it."""
+    """Return a model that joins so many steps, and refuses times that are not a multiple of it."""
     graph = GRU.graph()
     graph.drop("output")
     graph.constants["joined"] = np.array([-1, count, 0, 3])

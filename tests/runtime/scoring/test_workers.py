@@ -52,7 +52,7 @@ def dies_reading(path):
     return np.ones((3, 2), np.float32)
 
 def talks(output):
-    print("this is no answer")
+    print("this is not an answer")
     return float(output.sum())
 """
 
@@ -132,7 +132,7 @@ def test_a_file_that_ends_its_reader_is_marked(job, tmp_path):
 def test_what_a_function_prints_is_no_answer(job, capfd):
     _, (*arguments, out) = job
     score(*arguments, out, columns={"input": "frames"}, workers=1, keep="of_rows:talks")
-    assert "this is no answer" in capfd.readouterr().err
+    assert "this is not an answer" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("bad", [{0}, {5}, {9}, {2, 3}, {0, 9}, set(range(10)), {4, 6, 8}])

@@ -96,7 +96,7 @@ class Hoister:
     def _operand(self, kind: str, number: Any) -> tuple[int, int | None]:
         """Return direction and axes of an operand; 0 where all turns have the same one.
 
-        None in the place of the axes says that it differs in each turn and cannot be had at once.
+        None in place of the axes says that it differs in each turn and cannot be had at once.
         """
         if kind == "local" and number in self.positions:
             return self.positions[number], len(self._parts.shapes[number])
@@ -114,7 +114,7 @@ class Hoister:
 
 
 def _values(described: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what is no plain number in a description."""
+    """Yield the parts of a description that are not plain numbers."""
     if not isinstance(described, tuple) or not described or described[0] == "lit":
         return
     if described[0] in ("local", "carry", "scan", "outer", "index", "axis"):

@@ -345,5 +345,5 @@ class _Merging:
                 if len(more) == 1:
                     return ("axis", number, axis, more.pop())
         if strict:
-            raise MismatchError(f"a size ({', '.join(map(str, values))}) is no sum of the axes")
+            raise MismatchError(f"a size ({', '.join(map(str, values))}) is not a sum of the axes")
         return ("size", None)

@@ -76,7 +76,7 @@ class SizeWriter:
         if "axis" in (one[0], other[0]):
             plain, odd = (one, other) if other[0] == "axis" else (other, one)
             if plain[0] == "axis" or any(axes for axes, _ in _fit(plain)):
-                raise MismatchError("a position is no sum of the axes")
+                raise MismatchError("a position is not a sum of the axes")
             return self.more(odd, sum(c for _, c in _fit(plain)))
         return ("size", _added(_fit(one), _fit(other)))
 
@@ -85,7 +85,7 @@ class SizeWriter:
         if one[0] == "axis" and other[0] == "axis" and one[1:3] == other[1:3]:
             return ("size", _added((), (((), one[3] - other[3]),)))
         if "axis" in (one[0], other[0]):
-            raise MismatchError("a position is no sum of the axes")
+            raise MismatchError("a position is not a sum of the axes")
         return ("size", _added(_fit(one), tuple((axes, -c) for axes, c in _fit(other))))
 
     def _axis(self, name: Factor) -> fx.Node:
@@ -106,7 +106,7 @@ def _fit(size: Described) -> Fit:
     if size[0] == "int":
         return (((), size[1]),) if size[1] else ()
     if size[0] != "size" or size[1] is None:
-        raise MismatchError("a size is no sum of the axes")
+        raise MismatchError("a size is not a sum of the axes")
     fitted: Fit = size[1]
     return fitted
 

@@ -68,7 +68,7 @@ class Body:
         args: Arguments of each operation, by position and by name, described.
         carries: Of each carried value how many turns back, its position, and what it starts from.
         scans: Of each scanned value its description at turn 0 and a step, as ("pick", …) or
-            ("val", …) with an ("index", a, b) in the place of the number.
+            ("val", …) with an ("index", a, b) in place of the number.
         writes: By position.
     """
 
@@ -119,7 +119,7 @@ class Loops:
     def _picks_of_states(self) -> set[int]:
         """Return the picks of what a state starts from.
 
-        They are no steps of it: the same pick of another turn reads what a turn computed.
+        They are not steps of it: the same pick of another turn reads what a turn computed.
         """
         sorts: dict[int, Any] = {}
         met: Counter[Any] = Counter()
@@ -277,7 +277,7 @@ class _Matching:
     def _index(self, numbers: list[int], what: str) -> Described:
         step = numbers[1] - numbers[0]
         if any(n != numbers[0] + step * turn for turn, n in enumerate(numbers)):
-            raise MismatchError(f"{what} is no linear function of the turn", self._line)
+            raise MismatchError(f"{what} is not a linear function of the turn", self._line)
         return ("index", step, ("int", numbers[0]))
 
     def _scanned(self, source: Described) -> Described:

@@ -52,7 +52,7 @@ class ChunkTrial:
         self._finals = {pair.output: pair.input for pair in face.states}
 
     def difference(self, cuts: Sequence[Sequence[int]] = _CUTS) -> str | None:
-        """Say what chunks give otherwise than the whole; None when nothing is.
+        """Say where chunks differ from the whole sequence; None where they do not.
 
         Args:
             cuts: Steps of each chunk, for each way to cut.
@@ -91,7 +91,7 @@ class ChunkTrial:
         joined = self._joined(parts, expected)
         found = differences(self._module, tensors, expected, joined)
         shown = ", ".join(map(str, sizes))
-        return f"chunks of {shown} steps give something else: {found[0]}" if found else None
+        return f"chunks of {shown} steps give another result: {found[0]}" if found else None
 
     def _ragged(self) -> str | None:
         """Give rows other numbers of steps in each chunk, and compare row by row."""

@@ -36,7 +36,7 @@ _LITTLE = 1024
 
 
 def fold_weights(model: ir.Model) -> None:
-    """Put the values of weights in the place of the nodes that compute them from constants.
+    """Put the values of weights in place of the nodes that compute them from constants.
 
     A weight matrix that is transposed for a product, such as that of an embedding which scores
     words too, stays one.
@@ -56,7 +56,7 @@ compute the same."""
 
 
 def _fold(model: ir.Model, value: ir.Value, folded: _Folded) -> None:
-    """Put its own value in the place of a weight, where it depends on constants alone."""
+    """Put its own value in place of a weight, where it depends on constants alone."""
     cone = _Cone()
     if value.producer() is None or not cone.visit(value):
         return

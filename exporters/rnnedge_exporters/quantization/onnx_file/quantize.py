@@ -189,7 +189,7 @@ def quantize(  # noqa: PLR0913 - each is an option given by name
         projects = contract is not None and _PROJECTION.search(name) is not None
         return opset >= _INTEGERS_OPSET and target not in ("cuda", "c") and not projects
 
-    # First, since a lowering may gather from a constant that is no weight, as an initial state.
+    # First, since a lowering may gather from a constant that is not a weight, as an initial state.
     around = [
         one for graph in list(read.graphs()) for one in store_in(graph, stored, integers=computed)
     ]
@@ -258,7 +258,7 @@ def _refuse_loops(model: ir.Model) -> None:
             if loop is not None and product and not is_large_product(constant, summed):
                 raise ExportError(
                     f"quantize='int8:all': {loop.op_type} {label(loop)} cannot compute in int8, "
-                    "since it is no RNN, LSTM or GRU: quantize='int8' stores its weights"
+                    "since it is not an RNN, LSTM or GRU: quantize='int8' stores its weights"
                 )
 
 

@@ -32,7 +32,7 @@ def compute_in_integers(
     lowering: str,
     storage: Storage,
 ) -> None:
-    """Put a lowering in the place of a node of the outermost graph."""
+    """Put a lowering in place of a node of the outermost graph."""
     graph, node = model.graph, found.node
     builder = GraphBuilder(found.name, _names(graph), storage)
     x, lengths = given(node, X), given(node, LENGTHS)

@@ -35,7 +35,7 @@ import { FOLDS } from "./folding.js";
  */
 /** @typedef {Omit<Step, "mask" | "early">} Cell */
 
-/** A body is no step of a known cell. */
+/** A body is not a step of a known cell. */
 export class NoMatch extends Error {}
 
 /**
@@ -46,7 +46,7 @@ export class NoMatch extends Error {}
  * @param {ReadonlyMap<string, Value>} scope The names around it.
  * @param {number} states
  * @returns {Step[]}
- * @throws {NoMatch} When it is no step of a known cell.
+ * @throws {NoMatch} When it is not a step of a known cell.
  */
 export function readSteps(body, scope, states) {
   const terms = termsOf(body, scope, states);

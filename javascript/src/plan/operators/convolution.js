@@ -46,7 +46,7 @@ function conv(tracer, node, inputs) {
 function read(node, inputs) {
   const [, weights, bias] = constants(inputs);
   if (weights?.shape.length !== 3 || (inputs[2] !== undefined) !== (bias !== undefined)) {
-    throw new PlanError(`${label(node)}: is no convolution over time by weights`);
+    throw new PlanError(`${label(node)}: is not a convolution over time by weights`);
   }
   const { group: groups = 1, strides = [1], dilations = [1] } = node.attributes;
   return { weights, bias, groups, stride: strides[0], dilation: dilations[0] };

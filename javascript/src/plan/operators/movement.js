@@ -239,7 +239,7 @@ function pad(tracer, node, inputs) {
   const known = needsConstants(node, inputs);
   const { attributes } = node;
   if ((attributes["mode"] ?? "constant") !== "constant") {
-    throw new PlanError(`${label(node)}: pads otherwise than by a constant`);
+    throw new PlanError(`${label(node)}: pads with something other than a constant`);
   }
   const pads = attributes["pads"]?.length ? attributes["pads"] : (integers(known, 1) ?? []);
   const value = known[2]?.data[0] ?? attributes["value"] ?? 0;

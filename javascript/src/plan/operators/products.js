@@ -134,7 +134,7 @@ export function withActivation(tracer, x, kind) {
  */
 function matrixOf(node, weights) {
   if (weights instanceof Constant && weights.array.shape.length === 2) return weights.array;
-  throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
+  throw new PlanError(`${label(node)}: multiplies by something other than a matrix of weights`);
 }
 
 /** @type {Operator} */
@@ -158,7 +158,7 @@ const GEMM = { alpha: 1, beta: 1, transA: 0, transB: 0 };
 /** @type {Operator} */
 function gemm(tracer, node, [value, weights, bias]) {
   if (bias instanceof View) {
-    throw new PlanError(`${label(node)}: multiplies by what is no matrix of weights`);
+    throw new PlanError(`${label(node)}: multiplies by something other than a matrix of weights`);
   }
   const { alpha, beta, transA, transB } = { ...GEMM, ...node.attributes };
   const array = matrixOf(node, weights);

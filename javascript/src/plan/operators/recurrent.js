@@ -113,7 +113,7 @@ export function onDenseRows(tracer, tensor) {
  */
 export function inOrder(array, order) {
   const size = array.shape[0] / order.length;
-  if (!Number.isInteger(size)) throw new PlanError("weights that are no whole gates");
+  if (!Number.isInteger(size)) throw new PlanError("weights that are not whole gates");
   return concatenated(
     order.map((gate) => array.rows(gate * size, (gate + 1) * size)),
     0,
@@ -301,11 +301,11 @@ function checkAttributes(node, inputs, directions) {
   const { attributes, opType } = node;
   for (const name of ["layout", "input_forget", "clip"]) {
     if (attributes[name] !== undefined && (attributes[name] !== 0 || name === "clip")) {
-      throw new PlanError(`${label(node)}: ${name} is not known to the native engine`);
+      throw new PlanError(`${label(node)}: ${name} is not supported by the native engine`);
     }
   }
   if (opType === "LSTM" && inputs[7] !== undefined) {
-    throw new PlanError(`${label(node)}: peepholes are not known to the native engine`);
+    throw new PlanError(`${label(node)}: peepholes are not supported by the native engine`);
   }
   return isRelu(node, directions);
 }

@@ -130,7 +130,7 @@ function layerNorm(tracer, node, inputs) {
   const size = count(tensor.shape.slice(axis));
   const [, scale, bias] = constants(inputs);
   if (scale?.size !== size || (bias !== undefined && bias.size !== size)) {
-    throw new PlanError(`${label(node)}: its scale is no row of weights`);
+    throw new PlanError(`${label(node)}: its scale is not a row of weights`);
   }
   const inside = tracer.dense(tensor);
   const made = tracer.new(inside.shape);

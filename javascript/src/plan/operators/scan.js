@@ -39,7 +39,7 @@ function scan(tracer, node, inputs) {
   try {
     return asLayers(tracer, read, readSteps(read.body, tracer.scope, read.initial.length));
   } catch (error) {
-    // Parts of another node's kind or number are no step of a known cell either.
+    // Parts of another node's kind or number are not steps of a known cell either.
     if (!(error instanceof NoMatch) && !(error instanceof TypeError)) throw error;
     return stepByStep(tracer, read);
   }
@@ -212,8 +212,8 @@ function stepByStep(tracer, { node, body, initial, walked, ways, out }) {
   const nodes = Math.max(body.nodes.length, 1);
   if (time * nodes > MOST_CALLS) {
     throw new PlanError(
-      `${label(node)}: ${time} steps of a body that is no RNN, LSTM or GRU; the native engine ` +
-        `takes up to ${Math.floor(MOST_CALLS / nodes)}: give it in chunks`,
+      `${label(node)}: ${time} steps of a body that is not an RNN, LSTM or GRU; the native ` +
+        `engine takes up to ${Math.floor(MOST_CALLS / nodes)}: give it in chunks`,
     );
   }
   let state = /** @type {Value[]} */ (initial.map((value) => tracer.tensor(value)));

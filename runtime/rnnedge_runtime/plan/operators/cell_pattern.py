@@ -75,7 +75,7 @@ def read_steps(
         folds: What computes operators on constants.
 
     Raises:
-        NoMatchError: When it is no step of a known cell.
+        NoMatchError: When it is not a step of a known cell.
     """
     terms = _terms(body, scope, states, folds)
     results = [terms[info.name] for info in body.outputs if info.name in terms]

@@ -18,7 +18,7 @@ def _conv(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
     weights, bias = ([*constants(inputs), None])[1:3]
     has_bias = len(inputs) > 2 and inputs[2] is not None
     if weights is None or weights.ndim != 3 or has_bias != (bias is not None):
-        raise PlanError(f"{node.label}: is no convolution over time by weights", node.name)
+        raise PlanError(f"{node.label}: is not a convolution over time by weights", node.name)
     x = tracer.floats(inputs[0])
     if len(x.shape) != 3:
         raise PlanError(f"{node.label}: takes a tensor with {len(x.shape)} axes", node.name)

@@ -101,7 +101,9 @@ def _matmul_integer(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) 
             node.name,
         )
     if known[0].ndim != 2 or (zero is not None and known[1] is None):
-        raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
+        raise PlanError(
+            f"{node.label}: multiplies by something other than a matrix of weights", node.name
+        )
     values, owners = known[0], tuple(array for array in known if array is not None)
     key = ("signed", *(id(array) for array in owners))
     signed = tracer.keep(key, owners, lambda: signed_weights(values, known[1]))
@@ -121,7 +123,7 @@ def _multiply(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> lis
     one, other = (_factor(node, value) for value in inputs)
     joined = _joined(one, other)
     if joined is None or joined.x is None:
-        raise PlanError(f"{node.label}: scales integer sums in a way that is not known", node.name)
+        raise PlanError(f"{node.label}: scales integer sums in an unsupported way", node.name)
     x, weights, scales = joined.x, joined.weights, joined.scales
     if weights is None or scales is None or not joined.by_row:
         return [Deferred(joined, {"Mul": _multiply})]
@@ -140,7 +142,7 @@ def _factor(node: Node, value: Value | None) -> _Sums:
         return _Sums(x, by_row=True)
     if isinstance(value, Deferred) and isinstance(value.about, _Sums):
         return value.about
-    raise PlanError(f"{node.label}: scales integer sums in a way that is not known", node.name)
+    raise PlanError(f"{node.label}: scales integer sums in an unsupported way", node.name)
 
 
 def _joined(one: _Sums, other: _Sums) -> _Sums | None:
@@ -204,7 +206,7 @@ def _weigh(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[V
 def _parts(value: Value | None) -> _Parts:
     if isinstance(value, Deferred) and isinstance(value.about, _Parts):
         return value.about
-    raise PlanError("takes a quantized value in a way that is not known")
+    raise PlanError("takes a quantized value in an unsupported way")
 
 
 # --- DynamicQuantizeLSTM ---

@@ -336,7 +336,7 @@ def _pad(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Val
     tensor = tracer.floats(inputs[0])
     known = needs_constants(node, inputs)
     if node.get("mode", "constant") != "constant":
-        raise PlanError(f"{node.label}: pads otherwise than by a constant")
+        raise PlanError(f"{node.label}: pads with something other than a constant")
     pads = node.get("pads") or folding.integers(known, 1) or []
     value = float(node.get("value", 0.0))
     if len(known) > 2 and (array := known[2]) is not None:

@@ -161,7 +161,9 @@ def with_activation(tracer: Tracer, x: Tensor, kind: int) -> Tensor | None:
 def _matmul(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Value]:
     x, weights = inputs[0], inputs[1]
     if not isinstance(weights, Constant) or weights.array.ndim != 2:
-        raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
+        raise PlanError(
+            f"{node.label}: multiplies by something other than a matrix of weights", node.name
+        )
     tensor = tracer.floats(x)
     if not tensor.shape:
         raise PlanError(f"{node.label}: multiplies a number", node.name)
@@ -175,7 +177,9 @@ def _gemm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> list[Va
         or weights.array.ndim != 2
         or isinstance(bias, Tensor | Deferred)
     ):
-        raise PlanError(f"{node.label}: multiplies by what is no matrix of weights", node.name)
+        raise PlanError(
+            f"{node.label}: multiplies by something other than a matrix of weights", node.name
+        )
     alpha = float(node.get("alpha", 1.0))
     beta = float(node.get("beta", 1.0))
     owner = weights.array

@@ -263,9 +263,13 @@ def check_attributes(
     """Refuse what the kernels do not have; return whether an RNN's nonlinearity is relu."""
     for name, plain in (("layout", 0), ("input_forget", 0), ("clip", None)):
         if node.get(name, plain) != plain:
-            raise PlanError(f"{node.label}: {name} is not known to the native engine", node.name)
+            raise PlanError(
+                f"{node.label}: {name} is not supported by the native engine", node.name
+            )
     if operator == "LSTM" and given[7] is not None:
-        raise PlanError(f"{node.label}: peepholes are not known to the native engine", node.name)
+        raise PlanError(
+            f"{node.label}: peepholes are not supported by the native engine", node.name
+        )
     usual = {"RNN": ["tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"]}
     found = [name.lower() for name in node.get("activations", [])]
     if operator == "RNN" and found == ["relu"] * directions:

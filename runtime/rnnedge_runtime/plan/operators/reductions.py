@@ -131,7 +131,7 @@ def _layer_norm(tracer: Tracer, node: Node, inputs: Sequence[Value | None]) -> l
     size = prod(tensor.shape[axis:])
     scale, bias = ([*constants(inputs), None])[1:3]
     if scale is None or scale.size != size or (bias is not None and bias.size != size):
-        raise PlanError(f"{node.label}: its scale is no row of weights", node.name)
+        raise PlanError(f"{node.label}: its scale is not a row of weights", node.name)
     inside = tracer.dense(tensor)
     made = tracer.new(inside.shape)
     shift = tracer.tensor(inputs[2]) if bias is not None else None

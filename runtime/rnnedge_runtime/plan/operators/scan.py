@@ -192,7 +192,7 @@ def _step_by_step(
         raise PlanError(f"{node.label}: scans tensors of different lengths", node.name)
     if time * max(len(body.nodes), 1) > MOST_CALLS:
         raise PlanError(
-            f"{node.label}: {time} steps of a body that is no RNN, LSTM or GRU; "
+            f"{node.label}: {time} steps of a body that is not an RNN, LSTM or GRU; "
             f"the native engine takes up to {MOST_CALLS // max(len(body.nodes), 1)}: "
             "give it in chunks",
             node.name,

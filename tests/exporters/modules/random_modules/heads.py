@@ -9,7 +9,7 @@ STEPWISE = Pieces()
 POOLING = Pieces()
 """Heads that leave [batch, features]."""
 RESULTS = Pieces()
-"""What is returned in addition to, or in the place of, `x`."""
+"""What is returned in addition to, or in place of, `x`."""
 
 
 def _pooled(draft: Draft, value: str, features: int | None = None) -> None:

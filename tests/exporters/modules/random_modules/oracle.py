@@ -229,7 +229,7 @@ def own_answers(
 ) -> dict[str, Array] | None:
     """Return a file's answers by the names of the module's results; None where they do not fit.
 
-    Results come first, in order, and final states that the module does not return come behind.
+    Results come first, in order, and final states that the module does not return come last.
     """
     finals = {pair.output for pair in result.contract.interface.states}
     names = list(given)[: len(expected)]

@@ -162,7 +162,7 @@ def _cut(
 
 
 def _disagree(answer: Any, given: Mapping[str, Array], names: list[str]) -> list[str]:
-    """Say where `Session.stream` answers otherwise than the file with the same states."""
+    """Say where `Session.stream` answers differently from the file with the same states."""
     answers = answer if isinstance(answer, dict) else {names[0]: answer}
     return [
         f"Session.stream: {name}: {told}"
