@@ -37,6 +37,7 @@ def write_golden(
     model: str | os.PathLike[str],
     sets: Sequence[GoldenSet],
     reference: str,
+    made: Mapping[str, str] | None = None,
 ) -> None:
     """Write the vectors of `model` into a folder, whole or not at all.
 
@@ -49,6 +50,7 @@ def write_golden(
         sets: One or more, each with every input and output of the graph and the allowed error.
             Their order numbers them; tensors are written in the order of the graph.
         reference: What gave the expected outputs, such as `PyTorch 2.13.0 float64`.
+        made: When, where, by which command and from which source they were made, by name.
 
     Raises:
         ModelError: When `model` is missing or not ONNX.
@@ -67,6 +69,7 @@ def write_golden(
         reference=reference,
         model_sha256=hashlib.sha256(content).hexdigest(),
         versions={name: version(name) for name in _PACKAGES},
+        made=made or {},
     )
     with atomic_folder(directory) as folder:
         (folder / MODEL).write_bytes(content)

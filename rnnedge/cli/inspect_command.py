@@ -84,7 +84,7 @@ def _runs(found: Inspection) -> Iterator[str]:
         yield f"a step   {weights_read(found.work)}"
     if found.memory:
         yield (
-            f"memory   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
+            f"memory   {found.memory.resident / 1e6:,.1f} MB more once opened and run, "
             f"{found.memory.added / 1e6:,.1f} MB at the peak of that"
         )
     yield from run_lines(found.session, found.contract)

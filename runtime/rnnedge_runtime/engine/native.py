@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from rnnedge_runtime.onnx_file import ValueInfo
 
 
-MEASURED = {"avx512vnni": 256, "avx512": 256}
+MEASURED = {"avx512vnni": 512, "avx512": 512}
 """Set of instructions to the widest hidden size at which the native engine was as fast as ONNX
 Runtime, both on one thread: by `python -m benchmarks.native`, for single steps and for sequences of
 100 steps, rnn, lstm and gru from hidden 8 on, two modules, and batches of 1 to 32, it took 0.06 to
-0.88 of the time. With AVX2 alone nothing was compared with ONNX Runtime on AVX2 alone."""
+0.88 of the time, and by `python -m benchmarks.native_grid` up to 0.95 of that of the best of three
+engines. With AVX2 alone nothing was compared with ONNX Runtime on AVX2 alone."""
 
 
 class NativeTensor:
@@ -54,12 +55,12 @@ class NativeTensor:
 
 
 class NativeEngine:
-    """The `Engine` that runs a plan of rnnedge-native on one thread of the CPU.
+    """The `Engine` that runs a plan of rnnedge-native on the CPU.
 
     Attributes:
         plan: The model as the native engine reads it.
         reason: Why it was chosen.
-        options: The options that the model was opened with; none of them changes anything.
+        options: The options that the model was opened with; only `threads` changes anything.
         inputs: The inputs of the graph.
         outputs: The outputs of the graph.
         metadata: The model's `metadata_props`.
@@ -179,8 +180,12 @@ def _spec(info: ValueInfo) -> TensorSpec:
     return TensorSpec(info.name, info.dtype, axes)
 
 
-def read_plan(model: Model) -> Plan:
+def read_plan(model: Model, threads: int | None) -> Plan:
     """Read a model into a plan.
+
+    Args:
+        model: Path or bytes.
+        threads: How many threads share the rows of a batch; None is 1.
 
     Raises:
         ModelError: If the model is missing or damaged, or is not supported by the native engine.
@@ -191,7 +196,7 @@ def read_plan(model: Model) -> Plan:
             f"rnnedge-native {rnnedge_native.__version__} does not fit rnnedge-runtime "
             f"{__version__}: pip install 'rnnedge-native=={__version__}'"
         )
-    return Plan(model)
+    return Plan(model, threads=threads or 1)
 
 
 def why_not(plan: Plan) -> str:
