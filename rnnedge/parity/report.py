@@ -96,7 +96,7 @@ class Report:
     @property
     def equal(self) -> bool:
         """Whether every output was inside tolerance in every case."""
-        return all(self.outputs)
+        return bool(self.outputs) and all(self.outputs)
 
     @property
     def covered(self) -> bool:

@@ -65,6 +65,9 @@ def match(file: Interface, original: Interface, model: str, against: str) -> Mat
     Raises:
         ModelError: When the file takes other data than the original, or answers something else.
     """
+    for name, interface in ((model, file), (against, original)):
+        if not interface.outputs:
+            raise ModelError(f"{name}: expected a model with outputs, found none")
     known, taken = _names(file.inputs), _names(original.inputs)
     by_name = _names(file.data_inputs) <= taken and _names(original.data_inputs) <= known
     by_name &= _names(file.outputs) <= _names(original.outputs)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from rnnedge import validate
 from rnnedge.doctor import examine
 from rnnedge.inspection import inspect_model
 from rnnedge_exporters.errors import ExportError
@@ -181,3 +182,15 @@ def test_external_data_that_nothing_reads_may_be_missing(tmp_path: Path) -> None
     assert inspect_model(path).operators == {"MatMul": 1, "Constant": 1}
     with pytest.raises(ModelError, match=r"m\.onnx: cannot be read: "):
         load(path)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["the-file", "the-original"])
+def test_a_file_without_outputs_is_not_proven(turned: bool, tmp_path: Path) -> None:
+    content = onnx.ModelProto.FromString(_model(_weight()))
+    (tmp_path / "whole.onnx").write_bytes(content.SerializeToString())
+    del content.graph.output[:]
+    (tmp_path / "none.onnx").write_bytes(content.SerializeToString())
+    paths = [tmp_path / "none.onnx", tmp_path / "whole.onnx"]
+    model, against = reversed(paths) if turned else paths
+    with pytest.raises(ModelError, match=r"none\.onnx: expected a model with outputs, found none"):
+        validate(model, against=against, quick=True)
