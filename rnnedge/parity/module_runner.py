@@ -103,6 +103,8 @@ class ModuleRunner:
         if self._loops is None:
             return flatten_result(self._module(**arguments.values)), {}
         results, finals = self._loops.run(arguments, self._given)
+        made = self._loops.outputs & self._finals.keys()  # of layers that are made of loops
+        finals |= {name: self._finals[name] for name in made}
         if not self._loops.starts_elsewhere(self._given):
             self._finals, self._calls = {}, {}
             results = flatten_result(self._module(**arguments.values))

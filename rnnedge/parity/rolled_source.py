@@ -17,6 +17,7 @@ from rnnedge_exporters.modules.arguments import Arguments
 from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.capture import recurrent_layers
 from rnnedge_exporters.modules.forwards import exchange_forward
+from rnnedge_exporters.modules.loops.cells import CELL_WEIGHTS
 from rnnedge_exporters.modules.loops.checking import in_dtype
 from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.loops.rolling import roll
@@ -71,7 +72,7 @@ def roll_source(
     except ExportError as error:
         raise SourceError(f"{type(module).__name__}: {error}") from error
     loops = {} if rolled is None else recurrent_layers(rolled)
-    missing = [name for name in pairs if not isinstance(loops.get(name), RolledLoop)]
+    missing = [name for name in pairs if name not in loops]
     if rolled is None or missing:
         raise SourceError(
             f"{type(module).__name__} has no Python loop over time for the state "
@@ -90,6 +91,8 @@ def with_weights(rolled: fx.GraphModule, module: nn.Module, dtype: torch.dtype) 
                 for name, own in [*inner.named_parameters(), *inner.named_buffers()]:
                     if name in weights:
                         own.copy_(weights[name])
+            for own_name, name in vars(inner).get(CELL_WEIGHTS, {}).items():
+                getattr(inner, own_name).copy_(weights[name])
     return twin
 
 
@@ -123,6 +126,11 @@ class RolledSource:
             own = pairs.get(path, []) if label is None else pairs_of(layer, label)
             if own:
                 exchange_forward(layer, partial(self._from_states, layer, own))
+
+    @property
+    def outputs(self) -> set[str]:
+        """Names of the final states of the loops."""
+        return {pair.output for pairs in self._pairs.values() for pair in pairs}
 
     def starts_elsewhere(self, given: Mapping[str, Tensor]) -> bool:
         """Whether a state of a loop is not the zeros that the module itself starts from."""

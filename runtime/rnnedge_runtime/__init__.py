@@ -27,6 +27,7 @@ from rnnedge_runtime.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from rnnedge_runtime.decoding.decode import Decoded as Decoded
+    from rnnedge_runtime.decoding.generate import Generated as Generated
     from rnnedge_runtime.decoding.search import Hypothesis as Hypothesis
     from rnnedge_runtime.engine.info import SessionInfo as SessionInfo
     from rnnedge_runtime.pool.pool import StreamPool as StreamPool
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "Decoded": "decoding.decode",
+    "Generated": "decoding.generate",
     "Hypothesis": "decoding.search",
     "SessionInfo": "engine.info",
     "Stream": "streaming.stream",

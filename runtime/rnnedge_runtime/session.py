@@ -11,12 +11,14 @@ from rnnedge_runtime.engine.open import open_engine
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.onnx_file import reading_once
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from rnnedge_runtime.binding import State
     from rnnedge_runtime.decoding.decode import Decoded
+    from rnnedge_runtime.decoding.generate import Generated
     from rnnedge_runtime.engine.info import SessionInfo
     from rnnedge_runtime.pool.pool import StreamPool
     from rnnedge_runtime.streaming.stream import Stream
@@ -63,8 +65,9 @@ class Session(LoadedModel):
                 `auto`, which with threads=1 takes the native engine where it is installed, knows
                 the model and was measured to be no slower. `session.engine` says which one it
                 took, and why.
-            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default, the
-                number of physical cores. Streams are best with 1.
+            threads: Threads inside one operator, or that share the rows of a batch in the native
+                engine, 1 or more; None is ONNX Runtime's default, the number of physical cores,
+                and 1 in the native engine. Streams are best with 1.
             spinning: Whether waiting threads spin instead of sleeping; no difference with one
                 thread.
             arena: Whether ONNX Runtime keeps memory for the next call.
@@ -88,8 +91,9 @@ class Session(LoadedModel):
         entries = EngineOptions(
             threads, spinning, arena, memory_pattern, tf32, {} if options is None else options
         )
-        opened = open_engine(model, device=device, options=entries, engine=engine)
-        super().__init__(opened, model, states=states)
+        with reading_once():
+            opened = open_engine(model, device=device, options=entries, engine=engine)
+            super().__init__(opened, model, states=states)
         self._options = {
             "device": device,
             "engine": engine,
@@ -278,6 +282,59 @@ class Session(LoadedModel):
             length_penalty=length_penalty,
             symbol=symbol,
             logits=logits,
+        )
+
+    def generate(  # noqa: PLR0913 - each is a separate option, given by name
+        self,
+        start: ArrayLike | None,
+        max_steps: int,
+        *,
+        threshold: float = 0.5,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        state: State | None = None,
+        frame: str | None = None,
+        output: str | None = None,
+        stop: str | None = None,
+    ) -> Generated:
+        """Let a model write frames: what it gives at one step is its input at the next.
+
+        The model takes a frame, floats [batch, ...], and gives one of the same sizes (both with or
+        without a time axis); another output [batch] or [batch, 1] may say that a row has ended.
+
+        Args:
+            start: The frame before the first, floats [batch, ...]; None is zeros.
+            max_steps: The most frames that are written for a row, 1 or more.
+            threshold: A row ends with the frame at which its stop output is above it: 0.5 for a
+                probability, 0 for a logit.
+            inputs: Inputs that are the same at every step, by name, such as the outputs of an
+                encoder, with the rows of the batch.
+            state: The initial state; None is zeros.
+            frame: The input that takes the frames; None finds the only one that fits.
+            output: The output that is the next frame; None finds the only one that fits.
+            stop: The output that ends a row; None finds the only one that fits, and always makes
+                `max_steps` steps where there is none.
+
+        Returns:
+            The frames, how many each row has, and the other outputs of each step.
+
+        Raises:
+            StateError: If the model has no states to keep, or reads the future, or if a state does
+                not fit.
+            InputError: If an argument does not fit, or no input or output of the model does.
+            EngineError: If the engine fails, or a frame has NaN or infinity.
+        """
+        from rnnedge_runtime.decoding.generate import generate
+
+        return generate(
+            self,
+            start,
+            max_steps,
+            threshold=threshold,
+            inputs=inputs,
+            state=state,
+            frame=frame,
+            output=output,
+            stop=stop,
         )
 
     def transduce(  # noqa: PLR0913 - each is a separate option, given by name

@@ -15,6 +15,7 @@ EXPORTED = {
     "Decoded",
     "DeviceError",
     "EngineError",
+    "Generated",
     "GoldenError",
     "Hypothesis",
     "InputError",

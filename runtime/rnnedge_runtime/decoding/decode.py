@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +65,32 @@ class Start:
         symbols: int64 [batch, steps], the symbols that are fed before the first is chosen.
         inputs: The inputs that stay the same, each with the rows of the batch.
         state: The initial states in the order of `Interface.states`; None for zeros.
+        parts: Those inputs and states, each with what it is for.
     """
 
     symbols: Integers
     inputs: Mapping[str, Array]
     state: tuple[Array, ...] | None
+    parts: tuple[tuple[TensorSpec, Array], ...]
+
+    def check_batch(self, batch: int, option: str, what: str) -> None:
+        """Check that each part has the rows of the batch.
+
+        Args:
+            batch: How many there are.
+            option: The option that says so, for the message.
+            what: What it has for each row.
+
+        Raises:
+            InputError: If one has other rows.
+        """
+        for spec, array in self.parts:
+            found = _batch_of([(spec, array)])
+            if BATCH in spec.axes and found != batch:
+                raise InputError(
+                    f"{option}: expected as many {what} as {spec.name} has rows, {found}, "
+                    f"got {batch}"
+                )
 
 
 def decode(  # noqa: PLR0913 - the options of `Session.decode`
@@ -115,6 +136,25 @@ def begin(
     state: State | None,
 ) -> Start:
     """Check what a decoder begins with, and give each part the rows of the batch."""
+    begun, rows = begin_rows(model, inputs, state)
+    symbols = symbols_of(start, rows, symbol)
+    begun.check_batch(len(symbols), "start", "symbols")
+    return replace(begun, symbols=symbols)
+
+
+def begin_rows(
+    model: LoadedModel, inputs: Mapping[str, ArrayLike], state: State | None
+) -> tuple[Start, int]:
+    """Check the inputs that stay the same, and the initial state.
+
+    Args:
+        model: The model.
+        inputs: Those inputs by name.
+        state: The initial state; None for zeros.
+
+    Returns:
+        They, without symbols, and the rows of the batch; 1 where none of them has a batch axis.
+    """
     specs = {spec.name: spec for spec in model.interface.data_inputs}
     arrays = {name: as_array(name, value, InputError) for name, value in inputs.items()}
     states: tuple[Array, ...] | None = None
@@ -129,15 +169,7 @@ def begin(
         states = tuple(model.binder.state(state, sizes).values())
     parts = [(spec, arrays[name]) for name, spec in specs.items() if name in arrays]
     parts += list(zip(model.interface.state_inputs, states or (), strict=False))
-    symbols = symbols_of(start, _batch_of(parts), symbol)
-    batch = len(symbols)
-    for spec, array in parts:
-        found = _batch_of([(spec, array)])
-        if BATCH in spec.axes and found != batch:
-            raise InputError(
-                f"start: expected as many symbols as {spec.name} has rows, {found}, got {batch}"
-            )
-    return Start(symbols, arrays, states)
+    return Start(np.empty((0, 0), np.int64), arrays, states, tuple(parts)), _batch_of(parts)
 
 
 def symbols_of(start: ArrayLike, batch: int, spec: TensorSpec) -> Integers:

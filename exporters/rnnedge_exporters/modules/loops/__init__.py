@@ -1,4 +1,4 @@
-"""A Python loop over time in a user's forward becomes a `Scan`.
+"""A Python loop over time in a user's forward becomes a `Scan`, or recurrent layers.
 
     marks       each loop in the user's source says which turn it is in
     axes        which axes of the inputs a loop walks, and which are the batch
@@ -9,7 +9,9 @@
     fits        those expressions
     sizes       those expressions as nodes of a graph
     emitting    that program as a module with a `RolledLoop` for each loop
+    layer_calls the recurrent layers of the module around them
     parts       a loop while it is written
+    cells       a loop over recurrent cells becomes recurrent layers
     bodies      the body of a loop, and what the loop is called with
     hoisting    what does not depend on the state is computed of all steps at once
     rolled      the loop: it runs in PyTorch, and is one opaque node while torch exports

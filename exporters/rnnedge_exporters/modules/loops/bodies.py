@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.modules.loops.fits import name_of, value_of
+from rnnedge_exporters.modules.loops.fits import name_of
 from rnnedge_exporters.modules.loops.hoisting import Hoister
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, TO_DTYPE, WEIGHT, aten
-from rnnedge_exporters.modules.loops.parts import LoopParts, Outer, Shape
+from rnnedge_exporters.modules.loops.parts import (
+    LoopParts,
+    Outer,
+    Shape,
+    given_dtype,
+    given_shape,
+    is_last,
+    start_of,
+    step_shape,
+)
 from rnnedge_exporters.modules.loops.programs import Merged
 from rnnedge_exporters.modules.loops.rolled import LoopShape, MaskedBody, RolledLoop
 from rnnedge_exporters.modules.loops.sizes import (
     SizeWriter,
-    drop_axis,
-    merged_shape,
     plain_axis,
-    same_size,
     takes_all,
 )
 from rnnedge_exporters.modules.loops.turns import Described
@@ -66,7 +73,7 @@ class BodyWriter:
             for back in range(1, lag + 1):
                 self._states.append((number, back))
                 shapes.append(parts.shapes[source])
-                given.append(self._start(starts[lag - back], source))
+                given.append(start_of(self._outer, parts, starts[lag - back], source))
                 self._hold(("state", number, back), parts.shapes[source])
         directions = []
         used = self._scans_used()
@@ -74,7 +81,7 @@ class BodyWriter:
             node, direction = self._hoister.scanned(number)
             given.append(node)
             directions.append(direction)
-            shapes.append(self._step_shape(parts.scans[number]))
+            shapes.append(step_shape(self._outer, parts.scans[number]))
             self._hold(("scan", number), shapes[-1])
         for position in self._hoister.frontier():
             given.append(self._hoister.value(position))
@@ -97,7 +104,7 @@ class BodyWriter:
         self._graph.output(tuple(node for node, _ in results))
         body: nn.Module = fx.GraphModule(self._holder(), self._graph)
         walked = len(self._states) + len(directions)
-        parts.padding = self._padding()
+        parts.padding = parts.missing_turns(self._merged.points)
         if parts.padding:
             steps = given[len(self._states) : walked]
             padded = [
@@ -121,14 +128,6 @@ class BodyWriter:
             shapes.append(shape)
             self._hold(("outer", described), shape)
 
-    def _padding(self) -> int:
-        """Return how many turns are added so that there is one at the shortest sequence."""
-        turns = self._parts.turns
-        if turns[0] == "axis":
-            return max(0, -int(turns[3]))
-        shortest = {name: 1 for point in self._merged.points for name in point}
-        return max(0, 1 - value_of(turns[1], shortest))
-
     def _padded(self, x: fx.Node, shape: Shape, direction: int) -> fx.Node:
         """Return what is scanned with more turns behind the last one."""
         outer = self._outer
@@ -151,24 +150,6 @@ class BodyWriter:
             source = self._parts.carries[number][1]
             if any(size == ("size", None) for size in self._parts.shapes[source]):
                 raise MismatchError("what it carries changes its shape")
-
-    def _start(self, start: Described, source: int) -> fx.Node:
-        """Return what a state starts from, in the shape and dtype that it has later."""
-        shape, dtype = self._parts.shapes[source], self._parts.dtypes[source]
-        sizes = self._outer.sizes
-        wanted = [sizes.write(size) for size in shape]
-        if start[0] in ("size", "lit", "int"):
-            number = self._outer.value(start)
-            if not isinstance(number, int | float | fx.Node):
-                raise MismatchError("what it carries starts from no tensor")
-            return self._outer.call(aten.full.default, wanted, number, dtype=dtype)
-        node: fx.Node = self._outer.value(start)
-        before = self._outer.shape_of(start)
-        if len(before) != len(shape) or not all(map(same_size, before, shape)):
-            node = self._outer.call(aten.expand.default, node, wanted)
-        if self._outer.dtype_of(start) != dtype:
-            node = self._outer.call(TO_DTYPE, node, dtype=dtype)
-        return node
 
     def _scans_used(self) -> list[int]:
         found: set[int] = set()
@@ -236,12 +217,6 @@ class BodyWriter:
         at = outer.value(first)
         return node if isinstance(at, int) and at == 0 else outer.call(aten.add.Tensor, node, at)
 
-    def _step_shape(self, source: Described) -> Shape:
-        if source[0] == "val":
-            return self._outer.shape_of(source)
-        shape = self._outer.shape_of(source[1])
-        return drop_axis(shape, source[3])
-
     def _hold(self, key: Any, shape: Shape) -> None:
         node = self._graph.placeholder(f"given_{len(self._shapes)}")
         self._held[key] = node
@@ -258,7 +233,7 @@ class BodyWriter:
 
     def _operation(self, position: int) -> fx.Node:
         target, args, kwargs, _, _ = self._parts.operations[position]
-        if takes_all(target, args[2], self._given_shape):
+        if takes_all(target, args[2], partial(given_shape, self._outer, self._parts)):
             node: fx.Node = self._value(args[2][0])
             return node
         values = [self._value(arg) for arg in args[2]]
@@ -323,13 +298,14 @@ class BodyWriter:
             turns = [turn for p, turn in parts.wanted if p == position]
             write = parts.writes.get(position)
             if write is not None:
-                node, shape = self._value(write[1]), self._given_shape(write[1])
+                node = self._value(write[1])
+                shape = given_shape(self._outer, parts, write[1])
                 parts.given_shapes[position] = shape
-                if parts.dtypes[position] != self._dtype(write[1]):
+                if parts.dtypes[position] != given_dtype(self._outer, parts, write[1]):
                     node = self._graph.call_function(
                         TO_DTYPE, (node,), {"dtype": parts.dtypes[position]}
                     )
-            elif position in parts.finals and all(self._is_last(turn) for turn in turns):
+            elif position in parts.finals and all(is_last(self._outer, parts, t) for t in turns):
                 continue
             else:
                 node, shape = self._nodes[position], parts.shapes[position]
@@ -338,35 +314,6 @@ class BodyWriter:
             parts.collected[position] = len(results)
             results.append((node, shape))
         return results
-
-    def _is_last(self, turn: Any) -> bool:
-        return turn is not None and same_size(self._outer.sizes.more(turn, 1), self._parts.turns)
-
-    def _given_shape(self, given: Described) -> Shape:
-        if given[0] == "local":
-            return self._parts.shapes[given[1]]
-        if given[0] == "carry":
-            return self._parts.shapes[self._parts.carries[given[1]][1]]
-        if given[0] == "scan":
-            source = self._parts.scans[given[1]]
-            shape = self._step_shape(source)
-            keeps = source[0] == "pick" and source[2] is aten.slice.Tensor
-            return (
-                merged_shape((*shape[: source[3]], None, *shape[source[3] :]), source[3])
-                if keeps
-                else shape
-            )
-        if given[0] == "outer":
-            return self._outer.shape_of(given[1])
-        raise MismatchError("what is written is not a tensor")
-
-    def _dtype(self, given: Described) -> Any:
-        if given[0] == "local":
-            return self._parts.dtypes[given[1]]
-        if given[0] == "carry":
-            return self._parts.dtypes[self._parts.carries[given[1]][1]]
-        source = self._parts.scans[given[1]] if given[0] == "scan" else given[1]
-        return self._outer.dtype_of(source)
 
     def _holder(self) -> nn.Module:
         return self._outer.holder

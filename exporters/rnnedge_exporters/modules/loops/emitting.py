@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
-from rnnedge_exporters.layers.recurrent import Recurrent
-from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
 from rnnedge_exporters.modules.loops.bodies import BodyWriter
+from rnnedge_exporters.modules.loops.cells import write_layers
 from rnnedge_exporters.modules.loops.fits import value_of
+from rnnedge_exporters.modules.loops.layer_calls import LayerResults, call_layer
 from rnnedge_exporters.modules.loops.operations import CONSTANT, INPUT, WEIGHT, Pool, aten
 from rnnedge_exporters.modules.loops.parts import LoopParts
 from rnnedge_exporters.modules.loops.programs import Item, Merged
-from rnnedge_exporters.modules.loops.rolled import RolledLoop
 from rnnedge_exporters.modules.loops.sizes import (
     SizeWriter,
     drop_axis,
@@ -29,7 +27,6 @@ from rnnedge_exporters.modules.loops.sizes import (
     takes_all,
 )
 from rnnedge_exporters.modules.loops.turns import Body, Described
-from rnnedge_exporters.modules.packing import DOMAIN
 
 LOOP_NAME = "loop"
 _STACKS = (aten.stack.default, aten.cat.default)
@@ -129,11 +126,11 @@ class Writer:
             return self._loop(number, item)
         if item.what is operator.getitem:
             source, at = self._nodes[item.args[0][1]], value_of(item.args[1][1], {})
-            if isinstance(source, _LayerResults):
+            if isinstance(source, LayerResults):
                 return source.nodes[at]
             return self.call(operator.getitem, source, at)
         if str(item.what).startswith("onnx_symbolic"):
-            return self._layer(item)
+            return call_layer(self, item, self._layers)
         return self._operation(item)
 
     def _operation(self, item: Item) -> fx.Node:
@@ -146,35 +143,7 @@ class Writer:
         kwargs = {name: self.value(arg) for name, arg in item.kwargs}
         return self.call(item.what, *args, **kwargs)
 
-    def _layer(self, item: Item) -> Any:
-        """Call a recurrent layer of the module itself, in place of its opaque node."""
-        given = dict(item.kwargs)
-        told = dict(
-            zip(self.value(given["attr_keys"]), self.value(given["attr_ints"]), strict=True)
-        )
-        if given.get("domain") != ("lit", DOMAIN) or told.get(LENGTHS_GIVEN, 1):
-            raise MismatchError("lengths, or a packed sequence, in a module with a loop")
-        x, *states = self.value(item.args[0])
-        path = list(self._layers)[told[LAYER]]
-        layer = self._layers[path]
-        if isinstance(layer, RolledLoop):
-            return self._cell_loop(layer, (x, *states))
-        count = _state_count(layer)
-        hx = () if not states else (states[0] if count == 1 else tuple(states),)
-        called = self.graph.call_module(path, (x, *hx))
-        finals = self.call(operator.getitem, called, 1)
-        parts = [finals] if count == 1 else [
-            self.call(operator.getitem, finals, number) for number in range(count)
-        ]  # fmt: skip
-        return _LayerResults([self.call(operator.getitem, called, 0), *parts])
-
-    def _cell_loop(self, loop: RolledLoop, given: tuple[fx.Node, ...]) -> _LayerResults:
-        """Call the loop of a cell that `Recurrent` runs."""
-        called = self.graph.call_module(self._add_module("cell", loop), given)
-        count = len(loop.shape.results)
-        return _LayerResults([self.call(operator.getitem, called, n) for n in range(count)])
-
-    def _add_module(self, name: str, made: nn.Module) -> str:
+    def add_module(self, name: str, made: nn.Module) -> str:
         """Add a module under a name that is free, and return the name."""
         free, number = name, 0
         while hasattr(self._module, free) or free in self.holder._modules:
@@ -216,24 +185,19 @@ class Writer:
                 raise MismatchError("a tensor that is filled in the loop is used before its end")
             return self._filled(parts, position)
         if last and position in parts.finals:
-            return self.call(operator.getitem, parts.node, parts.finals[position])
-        collected = self._collected(parts, position)
+            final: fx.Node = parts.finals[position]
+            return final
+        collected = parts.collected[position]
         if last:
             return self.call(aten.select.int, collected, 0, -1)
         return self.call(aten.select.int, collected, 0, self.value(turn))
-
-    def _collected(self, parts: LoopParts, position: int) -> fx.Node:
-        made = self.call(operator.getitem, parts.node, parts.collected[position])
-        if not parts.padding:
-            return made
-        return self.call(aten.slice.Tensor, made, 0, 0, self.value(parts.turns))
 
     def _steps(self, described: Described) -> tuple[fx.Node, int]:
         """Return the steps of a run, [steps, …], and how many axes they have."""
         if described[0] == "run":
             _, number, position, first, count, step = described
             parts = self._loops[number]
-            node, axes = self._collected(parts, position), len(parts.shapes[position]) + 1
+            node, axes = parts.collected[position], len(parts.shapes[position]) + 1
             whole: Described = parts.turns
         else:
             _, base, target, axis, first, count, step = described
@@ -290,7 +254,7 @@ class Writer:
         """Return a tensor that the loop has written to, one step a turn."""
         _, _, axis, front, carry, index = parts.writes[position]
         start = self.value(parts.starts[carry])
-        steps = self._collected(parts, position)
+        steps = parts.collected[position]
         axes = len(parts.given_shapes[position]) + 1
         if index is None:
             if front:
@@ -344,7 +308,7 @@ class Writer:
         _, step, first = source[-1]
         if source[0] == "val":
             parts = self._loops[source[1]]
-            node, whole = self._collected(parts, source[2]), parts.turns
+            node, whole = parts.collected[source[2]], parts.turns
         else:
             _, base, _, axis, _ = source
             shape = self.shape_of(base)
@@ -362,14 +326,22 @@ class Writer:
         dense = self.call(aten.clone.default, node, memory_format=torch.contiguous_format)
         return dense, step // abs(step)
 
-    def _loop(self, number: int, item: Item) -> fx.Node:
+    def _loop(self, number: int, item: Item) -> None:
+        """Write a loop; what it gives is noted in its `LoopParts`."""
         parts = LoopParts(item, self._wanted(number))
+        self._loops[number] = parts
+        if write_layers(self, parts, self._merged, self._module):
+            return
         writer = BodyWriter(self, parts, self._merged, self._root, self._module)
         loop, given = writer.write()
-        parts.node = self.graph.call_module(self._add_module(LOOP_NAME, loop), tuple(given))
-        self._loops[number] = parts
-        node: fx.Node = parts.node
-        return node
+        called = self.graph.call_module(self.add_module(LOOP_NAME, loop), tuple(given))
+        for position, result in parts.finals.items():
+            parts.finals[position] = self.call(operator.getitem, called, result)
+        for position, result in parts.collected.items():
+            made = self.call(operator.getitem, called, result)
+            if parts.padding:
+                made = self.call(aten.slice.Tensor, made, 0, 0, self.value(parts.turns))
+            parts.collected[position] = made
 
     def _wanted(self, number: int) -> set[tuple[int, Any]]:
         """Return position and turn of each value of a loop that is used; no turn where all are."""
@@ -391,19 +363,6 @@ class Writer:
             look(item.kwargs)
         look(self._merged.program.results)
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerResults:
-    """What a recurrent layer gives, as its opaque node does: the output, then each state."""
-
-    nodes: list[fx.Node]
-
-
-def _state_count(layer: nn.Module) -> int:
-    if isinstance(layer, Recurrent):
-        return len(layer.state_sizes)
-    return 2 if isinstance(layer, nn.LSTM) else 1
 
 
 def _holder(module: nn.Module, root: nn.Module) -> nn.Module:

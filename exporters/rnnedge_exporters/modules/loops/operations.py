@@ -183,7 +183,7 @@ class _Reader:
         path = (node.meta.get("custom") or {}).get(LOOP, ())
         where = node.meta.get("stack_trace") or ""
         kwargs = {k: v for k, v in kwargs.items() if k not in ("device", "pin_memory", "layout")}
-        if target in _SAME:
+        if target in _SAME or (target is aten.dropout.default and not args[2]):
             return args[0]
         if target in _FILLS:
             number = args[-1] if _FILLS[target] is None else _FILLS[target]

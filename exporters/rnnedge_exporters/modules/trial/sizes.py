@@ -160,7 +160,11 @@ def _check_layers(traced: Traced, seen: Capture, sizes: Sizes) -> None:
     ONNX Runtime would end the process on a layer that is left without steps, so this comes first.
     """
     layers = traced.capture.layers
-    calls = [path for path in traced.capture.calls if not isinstance(layers[path], RolledLoop)]
+    calls = [
+        path
+        for path in traced.capture.calls
+        if path in seen.layers and not isinstance(layers[path], RolledLoop)
+    ]  # not the layers that are made of loops
     ran = seen.calls if len(calls) == len(traced.capture.calls) else _outside(seen.calls, layers)
     if calls != ran:
         counts = f"{len(calls)} calls of recurrent layers instead of"
