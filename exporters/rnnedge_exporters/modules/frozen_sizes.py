@@ -206,13 +206,33 @@ def fixed_axis(
     """Return the error for an axis that torch fixed, with the line that made it do so."""
     size = arguments.flat()[name].shape[axis]
     line = guard_line(program, capture.guards, name, axis)
+    others = _open_axes(program, capture, arguments)
     return ExportError(
         f"axis {axis} of {name} ({told}) would be fixed to {size}"
         + (f" by {line}" if line else " by the module")
-        + ": a Python loop or branch over a size runs at export only; use an operation over the "
-        "whole axis (a recurrent layer, rnnedge.Recurrent for an own cell), or leave the axis out "
-        f"of dynamic_axes to fix it, dynamic_axes={{{name!r}: {{...}}}}"
+        + ": a Python loop or branch over a size, or a size that the module holds, is that of the "
+        "example; use an operation over the whole axis (a recurrent layer, rnnedge.Recurrent for "
+        "an own cell) and sizes of the input (x.shape), or fix this axis with "
+        f"dynamic_axes={others}"
     )
+
+
+def _open_axes(
+    program: ExportedProgram, capture: Capture, arguments: Arguments
+) -> dict[str, dict[int, str]]:
+    """Return the axes that the layers see as batch or time and that stay open, named."""
+    kinds = dict.fromkeys(symbols_of(capture.time), TIME)
+    kinds |= dict.fromkeys(symbols_of(capture.batch), BATCH)
+    names: dict[str, str] = {}
+    for symbol in by_symbol(input_symbols(program, arguments)):
+        if symbol in kinds:
+            same = sum(name.startswith(kinds[symbol]) for name in names.values())
+            names[symbol] = f"{kinds[symbol]}_{same}" if same else kinds[symbol]
+    found = {
+        name: {axis: names[symbol] for axis, symbol in axes.items() if symbol in names}
+        for name, axes in input_symbols(program, arguments).items()
+    }
+    return {name: axes for name, axes in found.items() if axes}
 
 
 def _limit(program: ExportedProgram, size: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -20,6 +21,7 @@ from rnnedge_exporters.errors import ExportError
 
 _TORCH = Path(torch.__file__).parent
 _OURS = Path(__file__).parent.parent
+_SYMPY = Path(sympy.__file__).parent
 _NOT_THE_USERS = ("torch", "rnnedge", "rnnedge_exporters", "rnnedge_runtime")
 
 
@@ -130,6 +132,11 @@ def told_line(error: BaseException) -> str:
             "hook): write to it before the export"
         )
     frames = traceback.extract_tb(error.__traceback__)
+    if any(_SYMPY in Path(frame.filename).parents for frame in frames):
+        first = (
+            "torch cannot work out on which sizes a Python branch or a shape depends (compute the "
+            "size by +, -, * and // alone, and both sides of the branch)"
+        )
     mine = [f for f in frames if not _foreign(f.filename)]
     where = [f for f in mine if f.name in ("forward", "__call__")] or mine[-1:]
     at = f" at {_line(where[-1])}" if where else ""
@@ -150,5 +157,5 @@ def environment(program: ExportedProgram) -> Any:
 
 
 def _foreign(file: str) -> bool:
-    """Whether a file is torch's or ours, and not the user's."""
-    return _TORCH in Path(file).parents or _OURS in Path(file).parents
+    """Whether a file is torch's, sympy's or ours, and not the user's."""
+    return not {_TORCH, _OURS, _SYMPY}.isdisjoint(Path(file).parents)

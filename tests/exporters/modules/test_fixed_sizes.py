@@ -1,5 +1,7 @@
 """A size of the example never stays in a file without a word: loops, rounding, branches."""
 
+import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +291,27 @@ def test_a_size_that_torch_works_out_wrongly_gets_a_name_of_its_own(tmp_path: Pa
         shape = session.run(np.zeros((batch, time, 4), np.float32)).output.shape
         declared = [size_of(axis, sizes) for axis in spec.axes]
         assert all(told in (None, size) for told, size in zip(declared, shape, strict=True))
+
+
+class OfOneLength(Base):
+    """Cuts its input into windows of one length, as models of images and of time series do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x.reshape(-1, 10, 4))[0]
+
+
+class OfThreeRows(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x, torch.zeros(1, 3, 5))[0]
+
+
+@pytest.mark.parametrize("kind", [OfOneLength, OfThreeRows])
+def test_remedy_for_a_fixed_axis_can_be_typed(kind: type[Base], tmp_path: Path) -> None:
+    module, example = kind(), (torch.randn(3, 10, 4),)
+    with pytest.raises(rnnedge.ExportError, match="would be fixed to") as refused:
+        rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example)
+    typed = re.search(r"dynamic_axes=(.*)$", str(refused.value))
+    assert typed is not None
+    axes = ast.literal_eval(typed[1])
+    assert axes["x"]
+    rnnedge.export(module, tmp_path / "m.onnx", example_inputs=example, dynamic_axes=axes)

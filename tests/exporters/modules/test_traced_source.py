@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sympy
 import torch
 import torch.nn.functional as F
+from sympy.calculus.util import continuous_domain
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import rnnedge
+from rnnedge_exporters.modules.source_lines import told_line
 from rnnedge_runtime import Session
 
 
@@ -166,3 +169,15 @@ def test_lengths_of_words_are_data(exported: Exported) -> None:
     answered = session.run({"letters": letters.numpy(), "counts": counts.numpy()}).outputs
     for given, wanted in zip(answered.values(), expected, strict=True):
         assert abs(given - wanted.numpy()).max() < 1e-5
+
+
+def test_what_sympy_cannot_work_out_is_told_with_the_users_line() -> None:
+    def forward() -> None:
+        symbol = sympy.Symbol("x", integer=True)
+        continuous_domain(sympy.Mod(symbol, 3), symbol, sympy.S.Reals)
+
+    with pytest.raises(NotImplementedError) as raised:
+        forward()
+    told = told_line(raised.value)
+    assert told.startswith("torch cannot work out on which sizes a Python branch")
+    assert "test_traced_source.py (continuous_domain(" in told
