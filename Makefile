@@ -11,7 +11,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 # What is never imported need not be compiled.
 PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo quick wasm test newest test-all fuzz lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
+.PHONY: demo quick wasm native-wheels test newest test-all fuzz coverage versions lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -31,6 +31,14 @@ test-all: lint types device-test  ## the same with every case of the full matric
 
 fuzz: .venv/native  ## every reader of files for a minute; hours: python -m tests.fuzz --minutes 60
 	$(BIN)/python -m tests.fuzz --minutes 1 --faults build/faults
+
+coverage: .venv/native  ## the branches of the runtime that its tests run
+	$(BIN)/pip $(PIP) coverage
+	$(BIN)/python -m coverage run --branch --source rnnedge_runtime -m pytest -q tests/runtime
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+versions:  ## the runtime with old and new Pythons, numpy and ONNX Runtime, into docs/versions.md
+	$(PYTHON) tools/versions.py
 
 lint: .venv/native
 	$(BIN)/ruff check --output-format concise .
@@ -73,6 +81,9 @@ wheels: .venv/installed  ## the wheels, in dist/; rnnedge-native where there is 
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./runtime .
 	@if command -v cc >/dev/null; then $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist ./native; fi
 	@ls dist/*.whl
+
+native-wheels:  ## wheels of rnnedge-native for x86-64 and Arm64 Linux; needs ziglang, meson and ninja
+	$(PYTHON) tools/build_native_wheels.py
 
 wasm:  ## compile the engine of the JavaScript package, which is committed; needs clang and lld
 	$(PYTHON) tools/build_wasm.py

@@ -41,7 +41,7 @@ import * as ort from "/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
 async function compare(calls, milliseconds) {
   const times = calls.map(() => []);
   const counts = calls.map(() => 1);
-  for (let turn = 0; turn < 60; turn++) {
+  for (let turn = 0; turn < 40; turn++) {
     for (const [side, call] of calls.entries()) {
       const start = performance.now();
       for (let index = 0; index < counts[side]; index++) await call();
@@ -66,15 +66,17 @@ window.measure = async (address, features, batches, time) => {
       difference = Math.max(difference, Math.abs(value - y.data[index]));
     });
   }
+  const output = new Float32Array(a.stepSync(frame).size);
   const burst = () => { for (let step = 0; step < 32; step++) a.stepSync(frame); };
-  const [bursts, step] = await compare([burst, () => b.step(frame)], 3);
+  const into = () => { for (let step = 0; step < 32; step++) a.stepInto(frame, output); };
+  const [bursts, intos, step] = await compare([burst, into, () => b.step(frame)], 3);
   const whole = {};
   for (const batch of batches) {
     const data = Float32Array.from({ length: time * batch * features }, (_, i) => Math.sin(i));
     const x = new Tensor("float32", data, [time, batch, features]);
     whole[batch] = await compare([() => own.runSync(x), () => other.run(x)], 3);
   }
-  return { difference, step: [bursts / 32, step], whole };
+  return { difference, step: [bursts / 32, intos / 32, step], whole };
 };
 window.ready = true;
 </script>
@@ -148,26 +150,28 @@ def measure() -> list[str]:
         "",
         describe(),
         "",
-        f"Microseconds. A step of a stream, then {TIME} steps in one call: the time of rnnedge's "
-        "engine over that of onnxruntime-web, at batches of "
+        "Microseconds. A step of a stream by `stepSync`, which gives a new tensor, and by "
+        f"`stepInto`, which writes into the caller's array; then {TIME} steps in one call: the "
+        "time of rnnedge's engine over that of onnxruntime-web, at batches of "
         f"{', '.join(map(str, BATCHES))}.",
         "",
-        "| | a step: own | onnxruntime-web | times as fast | "
+        "| | stepSync | stepInto | onnxruntime-web | times as fast | "
         + " | ".join(f"batch {batch}" for batch in BATCHES)
         + " | largest difference |",
-        "|---|" + "---|" * (4 + len(BATCHES)),
+        "|---|" + "---|" * (5 + len(BATCHES)),
         *rows,
     ]
 
 
 def _row(cell: str, features: int, hidden: int, found: dict[str, Any]) -> str:
-    own, other = found["step"]
+    own, into, other = found["step"]
     ratios = [mine / theirs for mine, theirs in found["whole"].values()]
     cells = [
         f"{cell} {features}→{hidden}",
         f"{own:.2f}",
+        f"{into:.2f}",
         f"{other:.0f}",
-        f"{other / own:.0f}",
+        f"{other / own:.0f}, {other / into:.0f}",
         *(f"{ratio:.2f}" for ratio in ratios),
         f"{found['difference']:.1e}",
     ]

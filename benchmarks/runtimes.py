@@ -7,6 +7,7 @@ is `rnnedge/doctor/runtimes.json`, which `rnnedge doctor --for` reads, and the t
 `docs/runtimes.md`. Where npm's packages are installed in `javascript/`, they run in Node.
 
 `--only lstm` runs some forms and prints what differs from the table; nothing is written.
+`--runtime ncnn` runs every form in one runtime and writes its column into the table that is there.
 """
 
 from __future__ import annotations
@@ -123,18 +124,58 @@ def run_form(form: Form, folder: Path, sandbox: Sandbox) -> dict[str, Result]:
     largest = max(result.error for result in report.results)
     results = {CPU: Result("right", largest, "", form)}
     cases = list(_cases(path, sandbox))
-    allowed = INT8_DIFFERENCE if form.precision == "int8 computed" else LARGEST_DIFFERENCE
     for name, installed in RUNNABLE.items():
         version = installed.version()
         if version is not None:
-            with OtherRuntime(name, TIME_LIMIT) as runtime:
-                found = compare_runs(
-                    *(path, runtime, Elsewhere(name, version), cases), largest_difference=allowed
-                )
-            results[name] = _result(form, found)
+            results[name] = run_in(name, version, form, path, cases)
     if shutil.which("cc") and shutil.which("make"):
         results[C_TARGET] = _run_in_c(form, path, folder)
     return results
+
+
+def add_column(table: RuntimeTable, name: str) -> RuntimeTable:
+    """Run every form in one runtime.
+
+    Args:
+        table: What the other runtimes made of the forms.
+        name: The runtime, which is installed.
+
+    Returns:
+        The table with the column of that runtime made anew.
+    """
+    version = RUNNABLE[name].version()
+    if version is None:
+        raise SystemExit(f"{name} is not installed: {RUNNABLE[name].install}")
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, Sandbox(TIME_LIMIT) as sandbox:
+        path = Path(folder, "model.onnx")
+        for form in all_forms():
+            export_form(form, path)
+            found = run_in(name, version, form, path, list(_cases(path, sandbox)))
+            print(f"{form}: {found.status} {found.error:.0e} {found.said}", flush=True)
+            results[form] = {**table.results.get(form, {}), name: found}
+    return RuntimeTable(table.date, {**table.versions, name: version}, results)
+
+
+def run_in(name: str, version: str, form: Form, path: Path, cases: Sequence[RunCase]) -> Result:
+    """Run the file of a row in one runtime.
+
+    Args:
+        name: The runtime.
+        version: Its version.
+        form: The row.
+        path: The file.
+        cases: What it is run with.
+
+    Returns:
+        What the runtime made of it.
+    """
+    allowed = INT8_DIFFERENCE if form.precision == "int8 computed" else LARGEST_DIFFERENCE
+    with OtherRuntime(name, TIME_LIMIT) as runtime:
+        found = compare_runs(
+            path, runtime, Elsewhere(name, version), cases, largest_difference=allowed
+        )
+    return _result(form, found)
 
 
 def _cases(path: Path, sandbox: Sandbox) -> Iterator[RunCase]:
@@ -240,11 +281,13 @@ def main() -> None:
     """Make the table, or compare some rows with it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="forms that begin with this, such as 'lstm as scan'")
-    only = parser.parse_args().only
+    parser.add_argument("--runtime", choices=list(RUNNABLE), help="the column to make anew")
+    arguments = parser.parse_args()
+    only = arguments.only
     forms = [form for form in all_forms() if str(form).startswith(only or "")]
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    table = make_table(forms)
+    table = add_column(load_table(), arguments.runtime) if arguments.runtime else make_table(forms)
     if only:
         print("\n".join(differences(table, load_table())) or "as in the table")
         return

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the extension with AddressSanitizer and UndefinedBehaviorSanitizer, and runs the tests of
-# the native engine on it. Usage: native/sanitize.sh [pytest arguments]; needs gcc, and the
-# packages of the toolkit's environment ($PYTHON, .venv/bin/python by default).
+# the native engine on it, or plans of mutated model files. Usage: native/sanitize.sh [pytest
+# arguments], or native/sanitize.sh fuzz [arguments of tests.fuzz]; needs gcc, and the packages of
+# the toolkit's environment ($PYTHON, .venv/bin/python by default).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -32,10 +33,14 @@ for name in "${!integer_sets[@]}"; do
         -o "$folder/integers_$name.o" &
 done
 wait
-gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,sequences,weights}.c \
-    "$folder"/*.o -lm -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
+gcc $flags -shared -I"$include" native/src/{dispatch,finals,module,program,rows,sequences,team,weights}.c \
+    "$folder"/*.o -lm -pthread -Wl,-Bsymbolic -o "$folder/rnnedge_native/_engine$suffix"
 
 # Python's own memory is freed at its end only, and its allocator would hide what is read too far.
 export ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH="$folder:${PYTHONPATH:-}"
 export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-"$python" -m pytest -q -p no:cacheprovider "${@:-tests/native}"
+if [ "${1:-}" = fuzz ]; then
+    "$python" -m tests.fuzz plan "${@:2}"
+else
+    "$python" -m pytest -q -p no:cacheprovider "${@:-tests/native}"
+fi

@@ -24,7 +24,7 @@ from rnnedge_runtime.errors import GoldenError, ModelError, WriteError, pass_on_
 from rnnedge_runtime.not_a_model import not_a_model
 from rnnedge_runtime.proof.golden import MODEL, RECORD, SET, Golden, GoldenSet
 from rnnedge_runtime.tensor_file import SUPPORTED
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import check_folder, folder_names
 
 _PACKAGES = ("rnnedge", "numpy", "onnx")
 _SETS = re.compile(rf"{SET}[0-9]+")
@@ -37,6 +37,7 @@ def write_golden(
     model: str | os.PathLike[str],
     sets: Sequence[GoldenSet],
     reference: str,
+    made: Mapping[str, str] | None = None,
 ) -> None:
     """Write the vectors of `model` into a folder, whole or not at all.
 
@@ -49,6 +50,7 @@ def write_golden(
         sets: One or more, each with every input and output of the graph and the allowed error.
             Their order numbers them; tensors are written in the order of the graph.
         reference: What gave the expected outputs, such as `PyTorch 2.13.0 float64`.
+        made: When, where, by which command and from which source they were made, by name.
 
     Raises:
         ModelError: When `model` is missing or not ONNX.
@@ -67,6 +69,7 @@ def write_golden(
         reference=reference,
         model_sha256=hashlib.sha256(content).hexdigest(),
         versions={name: version(name) for name in _PACKAGES},
+        made=made or {},
     )
     with atomic_folder(directory) as folder:
         (folder / MODEL).write_bytes(content)
@@ -141,7 +144,7 @@ def check_golden_folder(directory: str | os.PathLike[str]) -> None:
     folder = check_folder(directory)
     if not folder.is_dir():
         return
-    found = sorted(path.name for path in folder.iterdir())
+    found = folder_names(folder)
     others = [name for name in found if name not in (MODEL, RECORD)]
     others = [name for name in others if not _SETS.fullmatch(name) or _has_more(folder / name)]
     if found == [MODEL]:
@@ -155,4 +158,4 @@ def check_golden_folder(directory: str | os.PathLike[str]) -> None:
 
 def _has_more(folder: Path) -> bool:
     """Whether something named like a folder of vectors is not one, or holds more than tensors."""
-    return not folder.is_dir() or not all(_TENSOR.fullmatch(path.name) for path in folder.iterdir())
+    return not folder.is_dir() or not all(map(_TENSOR.fullmatch, folder_names(folder)))

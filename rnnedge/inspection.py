@@ -16,6 +16,7 @@ from rnnedge.cuda_fallbacks import Fallback, cuda_fallbacks
 from rnnedge.foreign_layers import RECURRENT, LayerSizes
 from rnnedge.measuring.memory import Memory, import_engine, with_memory
 from rnnedge.measuring.work import Work, WorkCounter
+from rnnedge_exporters.onnx_model.loading import load, load_if_readable
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes
 from rnnedge_runtime import Contract, InputError, Interface, Session, SessionInfo
 from rnnedge_runtime.contract import TIME
@@ -127,7 +128,7 @@ def inspect_model(path: str | os.PathLike[str], *, device: Device = "cpu") -> In
     """
     import_engine()
     session, memory = with_memory(lambda: _opened(path, device))
-    model = onnx.load(path)
+    model = load_if_readable(path) or load(path, external_data=False)
     nodes = list(all_nodes(model.graph))
     operators: dict[str, int] = {}
     for node in nodes:

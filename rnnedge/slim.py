@@ -27,7 +27,7 @@ from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import MissingPackageError, ModelError, WriteError, engine_errors
 from rnnedge_runtime.latency import random_inputs
 from rnnedge_runtime.session import Session
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import check_folder, folder_names
 
 CONFIG = "required_operators.config"
 MARK = "# Written by rnnedge slim"
@@ -114,11 +114,11 @@ def write_slim(model: str | os.PathLike[str], folder: str | os.PathLike[str]) ->
 def _check_place(folder: Path, model: Path) -> Path:
     """Return the folder to write; what is there must be what this module wrote."""
     target = check_folder(folder)
-    if not os.path.lexists(target):
+    if not os.path.exists(target):  # or a link to nothing, which is replaced
         return target
     if target.resolve() == model.resolve().parent:
         raise WriteError(f"{folder}: holds {model}, which is read here: give another folder (-o)")
-    there = sorted(path.name for path in target.iterdir())
+    there = folder_names(target)
     others = [name for name in there if name != CONFIG and not name.endswith(_SUFFIX)]
     ours = CONFIG in there and (target / CONFIG).read_bytes().startswith(MARK.encode())
     if there and (others or not ours):

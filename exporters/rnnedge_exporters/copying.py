@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnedge_exporters.errors import ExportError
-from rnnedge_runtime.errors import pass_on_interruption
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 
 def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -51,7 +51,7 @@ def private_copy(module: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Mo
     except Exception as error:  # whatever an attribute raises when it is copied
         pass_on_interruption(error)
         raise ExportError(
-            f"{name} cannot be copied ({type(error).__name__}: {' '.join(str(error).split())}): "
+            f"{name} cannot be copied ({type(error).__name__}: {one_line(error)}): "
             "keep everything that is not part of the network out of the module"
         ) from error
     finally:

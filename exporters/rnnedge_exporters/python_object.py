@@ -115,6 +115,9 @@ def find_object(wanted: PythonObject, *, error: MakeError) -> Any:
     Raises:
         RnnEdgeError: When the module does not import, or has no such name.
     """
+    if wanted.module.endswith(".py"):
+        meant = f"{wanted.module.removesuffix('.py')}:{wanted.name}"
+        raise error(f"{wanted.text}: names a file: write it as Python imports it, {meant}")
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does: the user's code is where they are
     place = f"{wanted.module}:{wanted.name}"

@@ -36,6 +36,50 @@ test("steps at once, in the engine's own memory, give what Python gives", async 
   });
 });
 
+test("steps into an array of the caller give what steps at once give", async () => {
+  const session = await opened();
+  const [quick, into] = [session.stream({ batch: 2 }), session.stream({ batch: 2 })];
+  const output = new Float32Array(8);
+  frames.forEach((_, index) => {
+    const expected = quick.stepSync(frameOf(index)).data;
+    const answer = index === 2 ? into.stepSync(frameOf(index)).data : undefined;
+    assert.deepEqual(answer ?? into.stepInto(frameOf(index), output), expected);
+  });
+  assert.deepEqual(into.state, quick.state);
+});
+
+for (const [frame, output, error, message] of [
+  [new Float32Array(5), new Float32Array(8), "InputError", "frame: expected a Float32Array of 6"],
+  [[1, 2, 3, 4, 5, 6], new Float32Array(8), "InputError", "frame: expected .*, got Array"],
+  [
+    new Float32Array(6),
+    new Float32Array(7),
+    "InputError",
+    "output: expected .* 8 values, got .* 7",
+  ],
+  [new Float32Array(6), new Float64Array(8), "InputError", "output: .*, got Float64Array of 8"],
+  [new Float32Array(6), undefined, "InputError", "output: .*, got undefined"],
+  [new Float32Array(6).fill(NaN), new Float32Array(8), "InputError", "expected finite values"],
+]) {
+  test(`a step into an array is refused: ${message}`, async () => {
+    const stream = (await opened()).stream({ batch: 2 });
+    assert.throws(() => stream.stepInto(frame, output), {
+      name: error,
+      message: new RegExp(message, "u"),
+    });
+    assert.ok(stream.state[0].data.every((value) => value === 0));
+  });
+}
+
+test("a step into an array needs a model and an engine that have it", async () => {
+  const session = await opened("two-inputs");
+  const stream = session.stream({ constants: { gain: [1] } });
+  assert.throws(() => stream.stepInto(new Float32Array(1), new Float32Array(2)), {
+    name: "StreamError",
+    message: /^stepInto: needs the wasm engine/u,
+  });
+});
+
 test("steps that go another way continue from the same state", async () => {
   const session = await opened();
   const [quick, mixed] = [session.stream({ batch: 2 }), session.stream({ batch: 2 })];

@@ -36,15 +36,17 @@ class Layout:
         outputs: Name, shape and dtype of each output.
     """
 
-    def __init__(self, recipe: Recipe, instructions: str) -> None:
+    def __init__(self, recipe: Recipe, instructions: str, team: _engine.Team | None) -> None:
         """Build the first program."""
-        self.recipe, self._instructions = recipe, instructions
+        self.recipe, self._instructions, self._team = recipe, instructions, team
         self.outputs = recipe.outputs
         self._free = [self.program()]
 
     def program(self) -> _engine.Program:
         """Return a new program of these calls."""
-        return _engine.Program(**self.recipe.arguments, instructions=self._instructions)
+        return _engine.Program(
+            **self.recipe.arguments, instructions=self._instructions, team=self._team
+        )
 
     def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Run the calls once.
@@ -81,12 +83,17 @@ class Plan:
         states: Pairs of input and output that hold a state, by the model's contract.
         metadata: The model's `metadata_props`.
         instructions: The set of instructions that its kernels use.
+        threads: How many threads share the rows of a batch.
         hidden_sizes: Those of its recurrent layers, in order.
         rounds_rows: Whether it multiplies integers, which each row is rounded to by itself.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | bytes, *, instructions: str | None = None
+        self,
+        model: str | os.PathLike[str] | bytes,
+        *,
+        instructions: str | None = None,
+        threads: int = 1,
     ) -> None:
         """Read a model and lay it out once, to see that it is known.
 
@@ -94,6 +101,8 @@ class Plan:
             model: Path of an `.onnx` file, or its bytes.
             instructions: `avx512vnni`, `avx512`, `avxvnni`, `avx2`, `dotprod` or `baseline`; None
                 takes the widest that the processor has.
+            threads: How many threads share the rows of a batch, where there is enough to do: the
+                answers are the same.
 
         Raises:
             ModelError: When the file is missing or damaged.
@@ -105,6 +114,8 @@ class Plan:
         if instructions is not None and instructions not in found:
             raise OptionError(f"instructions: expected {' or '.join(found)}, got {instructions!r}")
         self.instructions = instructions or found[0]
+        self.threads = threads
+        self._team = _engine.Team(threads) if threads > 1 else None
         read = read_model(content, name)
         self._graph, self.metadata = read.graph, read.metadata
         self.inputs = tuple(
@@ -140,7 +151,7 @@ class Plan:
         with self._lock:
             found = self._layouts.get(key)
             if found is None:
-                found = Layout(self._trace(key), self.instructions)
+                found = Layout(self._trace(key), self.instructions, self._team)
                 while len(self._layouts) >= _MOST_LAYOUTS:
                     self._layouts.pop(next(iter(self._layouts)))
                 self._layouts[key] = found

@@ -52,9 +52,11 @@ static int read_call(Program *self, struct call *call, PyObject *item) {
     PyErr_Format(PyExc_ValueError, "call %d does not fit its buffers: %R", operation, item);
     return -1;
   }
-  const size_t bytes = call_scratch_size(kernels, call);
+  if (self->team) call->members = members_for(call, ((Team *)self->team)->members);
+  const size_t bytes = call->scratch_each = call_scratch_size(kernels, call);
   if (bytes) {
-    if (posix_memalign((void **)&call->scratch, 64, bytes)) {
+    const size_t members = call->members ? (size_t)call->members : 1;
+    if (posix_memalign((void **)&call->scratch, 64, members * bytes)) {
       call->scratch = NULL;
       PyErr_NoMemory();
       return -1;
@@ -83,14 +85,18 @@ static int read_constants(Program *self, PyObject *constants) {
 
 static PyObject *Program_new(PyTypeObject *type, PyObject *args, PyObject *named) {
   static char *names[] = {"arena", "constants", "inputs", "outputs",
-                          "calls", "heavy",     "instructions", NULL};
-  PyObject *constants, *inputs, *outputs, *calls, *instructions = Py_None;
+                          "calls", "heavy",     "instructions", "team", NULL};
+  PyObject *constants, *inputs, *outputs, *calls, *instructions = Py_None, *team = Py_None;
   Py_ssize_t arena;
   int heavy;
-  if (!PyArg_ParseTupleAndKeywords(args, named, "nO!O!O!O!p|O", names, &arena, &PyTuple_Type,
+  if (!PyArg_ParseTupleAndKeywords(args, named, "nO!O!O!O!p|OO", names, &arena, &PyTuple_Type,
                                    &constants, &PyTuple_Type, &inputs, &PyTuple_Type, &outputs,
-                                   &PyTuple_Type, &calls, &heavy, &instructions))
+                                   &PyTuple_Type, &calls, &heavy, &instructions, &team))
     return NULL;
+  if (team != Py_None && !Py_IS_TYPE(team, &TeamType)) {
+    PyErr_SetString(PyExc_TypeError, "team: expected a Team or None");
+    return NULL;
+  }
   const struct kernels *kernels = kernels_of(instructions);
   if (!kernels) return NULL;
   Program *self = (Program *)type->tp_alloc(type, 0);
@@ -98,6 +104,11 @@ static PyObject *Program_new(PyTypeObject *type, PyObject *args, PyObject *named
   struct program *program = &self->program;
   program->kernels = kernels;
   self->heavy = (char)heavy;
+  if (team != Py_None) {
+    self->team = Py_NewRef(team);
+    program->team = ((Team *)team)->team;
+    program->share = share;
+  }
   self->input_count = PyTuple_GET_SIZE(inputs);
   self->output_count = PyTuple_GET_SIZE(outputs);
   const Py_ssize_t bound = self->input_count + self->output_count;
@@ -143,6 +154,7 @@ static void Program_dealloc(Program *self) {
   free(self->extents);
   free(self->arena);
   Py_XDECREF(self->kept);
+  Py_XDECREF(self->team);
   Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -569,6 +581,39 @@ static PyTypeObject StepperType = {
     .tp_doc = "Runs frames of one shape and keeps the state.",
 };
 
+/* --- teams ----------------------------------------------------------------------------------- */
+
+static PyObject *Team_new(PyTypeObject *type, PyObject *args, PyObject *named) {
+  static char *names[] = {"members", NULL};
+  int members;
+  if (!PyArg_ParseTupleAndKeywords(args, named, "i", names, &members)) return NULL;
+  if (members < 1 || members > 1024) {
+    PyErr_SetString(PyExc_ValueError, "members: expected 1 to 1024");
+    return NULL;
+  }
+  Team *self = (Team *)type->tp_alloc(type, 0);
+  if (!self) return NULL;
+  self->members = members;
+  self->team = make_team(members);
+  if (self->team) return (PyObject *)self;
+  Py_DECREF(self);
+  return PyErr_NoMemory();
+}
+
+static void Team_dealloc(Team *self) {
+  end_team(self->team);
+  Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+PyTypeObject TeamType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "rnnedge_native._engine.Team",
+    .tp_basicsize = sizeof(Team),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = Team_new,
+    .tp_dealloc = (destructor)Team_dealloc,
+    .tp_doc = "Threads that share the rows of calls with much to do; they start with the first.",
+};
+
 /* --- the module ------------------------------------------------------------------------------ */
 
 static PyObject *instructions(PyObject *module, PyObject *ignored) {
@@ -599,9 +644,9 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__engine(void) {
   PyTypeObject *const types[] = {&MatrixType, &IntegerMatrixType, &LayerType, &ProgramType,
-                                 &BoundType,  &StepperType,  &RowStepperType};
+                                 &BoundType,  &StepperType,  &RowStepperType, &TeamType};
   PyObject *module = PyModule_Create(&definition);
-  for (int i = 0; module && i < 7; i++)
+  for (int i = 0; module && i < 8; i++)
     if (PyModule_AddType(module, types[i])) Py_CLEAR(module);
   return module;
 }

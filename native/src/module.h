@@ -6,17 +6,25 @@
 #include <Python.h>
 
 #include "program.h"
+#include "team.h"
 
 typedef struct {
   PyObject_HEAD
   struct program program;
   int64_t *extents;
   PyObject *kept;       /* what the calls point into: layers and matrices */
+  PyObject *team;       /* or NULL */
   Py_buffer *constants; /* [constant_count] */
   Py_ssize_t constant_count, input_count, output_count;
   char *arena;
   char busy, heavy; /* heavy: long enough to let other threads run meanwhile */
 } Program;
+
+typedef struct {
+  PyObject_HEAD
+  struct team *team;
+  int members;
+} Team;
 
 typedef struct {
   PyObject_HEAD
@@ -37,7 +45,8 @@ typedef struct {
   PyObject *kept; /* the integers that it points into */
 } Layer;
 
-extern PyTypeObject MatrixType, IntegerMatrixType, LayerType, ProgramType, RowStepperType;
+extern PyTypeObject MatrixType, IntegerMatrixType, LayerType, ProgramType, RowStepperType,
+    TeamType;
 
 /* The set of this name, or the best one for None; NULL and an exception where there is none. */
 const struct kernels *kernels_of(PyObject *name);

@@ -275,13 +275,60 @@ int call_fits(const struct program *program, const struct call *call) {
   }
 }
 
-size_t call_scratch_size(const struct kernels *kernels, const struct call *call) {
-  const int64_t *s = call->sizes;
-  if (call->integers) return integer_product_scratch_size(call->integers, s[1]);
+static size_t scratch_size_of(const struct kernels *kernels, const struct call *call,
+                              int64_t rows) {
+  if (call->integers) return integer_product_scratch_size(call->integers, rows);
   if (!call->layer) return 0;
   if (call->layer->recurrent_integers)
-    return integer_scratch_size(kernels, call->layer, s[0], s[1]);
-  return kernels->scratch_size(call->layer, s[0], s[1]);
+    return integer_scratch_size(kernels, call->layer, call->sizes[0], rows);
+  return kernels->scratch_size(call->layer, call->sizes[0], rows);
+}
+
+/* --- rows that a team shares ----------------------------------------------------------------- */
+
+#define LEAST_WORK 2e6 /* multiply-accumulates of a member */
+#define LEAST_ROWS 6                  /* which the kernels take at once */
+
+struct rows {
+  int64_t first, count;
+};
+
+/* The rows of one member: blocks of LEAST_ROWS, spread evenly. */
+static struct rows rows_of(const struct call *call, int member) {
+  const int64_t all = call->sizes[1], blocks = (all + LEAST_ROWS - 1) / LEAST_ROWS;
+  const int64_t first = blocks * member / call->members * LEAST_ROWS;
+  const int64_t last = blocks * (member + 1) / call->members * LEAST_ROWS;
+  return (struct rows){first, (last < all ? last : all) - first};
+}
+
+int members_for(const struct call *call, int team) {
+  static const int64_t gates[] = {1, 4, 3, 3}; /* by cell */
+  const struct layer *layer = call->layer;
+  const int64_t most = call->sizes[1] / LEAST_ROWS;
+  int64_t weights; /* of a row */
+  if (layer)
+    weights = gates[layer->cell] * layer->hidden_size * (layer->input_size + layer->state_size);
+  else if (call->operation == OP_PRODUCT && call->matrix)
+    weights = call->matrix->units * call->matrix->inputs;
+  else if (call->operation == OP_PRODUCT && call->integers)
+    weights = call->integers->units * call->integers->inputs;
+  else
+    return 0;
+  /* In floating point, which does not overflow where a row is read many times. */
+  const double work = (double)weights * (double)call->sizes[0] * (double)call->sizes[1];
+  int64_t members = team < most ? team : most;
+  while (members > 1 && work / (double)members < LEAST_WORK) members--;
+  return members < 2 ? 0 : (int)members;
+}
+
+size_t call_scratch_size(const struct kernels *kernels, const struct call *call) {
+  if (!call->members) return scratch_size_of(kernels, call, call->sizes[1]);
+  size_t most = 0;
+  for (int member = 0; member < call->members; member++) {
+    const size_t size = scratch_size_of(kernels, call, rows_of(call, member).count);
+    if (size > most) most = size;
+  }
+  return (most + 63) / 64 * 64;
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -291,12 +338,16 @@ static inline void *at(const struct program *program, const struct place *place)
   return program->bases[place->buffer] + place->offset;
 }
 
-static enum failure run_layer(const struct program *program, const struct call *call,
-                              int64_t *value) {
-  const int64_t *d = call->distances;
-  const struct sequences sequences = {
+static const void *moved(const void *from, int64_t bytes) {
+  return from ? (const char *)from + bytes : NULL;
+}
+
+static void run_layer_rows(const struct program *program, const struct call *call,
+                           struct rows rows, char *scratch) {
+  const int64_t *d = call->distances, first = rows.first;
+  struct sequences sequences = {
       .time = call->sizes[0],
-      .batch = call->sizes[1],
+      .batch = rows.count,
       .backward = (int)call->kind,
       .x = at(program, &call->places[0]),
       .x_time = d[0],
@@ -313,26 +364,27 @@ static enum failure run_layer(const struct program *program, const struct call *
       .h_n_batch = d[6],
       .c_n = at(program, &call->places[6]),
       .c_n_batch = d[7],
-      .scratch = call->scratch,
+      .scratch = (float *)scratch,
   };
-  if (sequences.lengths)
-    for (int64_t b = 0; b < sequences.batch; b++)
-      if (sequences.lengths[b] < 0 || sequences.lengths[b] > sequences.time) {
-        *value = sequences.lengths[b];
-        return LENGTH_OUT_OF_RANGE;
-      }
+  sequences.x += first * d[1];
+  sequences.h_0 = moved(sequences.h_0, first * d[2] * 4);
+  sequences.c_0 = moved(sequences.c_0, first * d[3] * 4);
+  sequences.lengths = moved(sequences.lengths, first * 8);
+  sequences.y += first * d[5];
+  sequences.h_n += first * d[6];
+  if (call->layer->cell == CELL_LSTM) sequences.c_n += first * d[7];
   if (call->layer->recurrent_integers)
     run_integer_layer(program->kernels, call->layer, &sequences);
   else
     program->kernels->run_layer(call->layer, &sequences);
-  return NO_FAILURE;
 }
 
-static void run_product(const struct program *program, const struct call *call) {
+static void run_product_rows(const struct program *program, const struct call *call,
+                             struct rows rows, char *scratch) {
   const int64_t *d = call->distances;
   struct product product = {
       .matrix = call->matrix,
-      .rows = call->sizes[1],
+      .rows = rows.count,
       .x_row = d[1],
       .pieces = call->sizes[2],
       .piece_size = call->sizes[3],
@@ -345,14 +397,52 @@ static void run_product(const struct program *program, const struct call *call) 
   const float *x = at(program, &call->places[0]);
   float *y = at(program, &call->places[1]);
   for (int64_t outer = 0; outer < call->sizes[0]; outer++) {
-    product.x = x + outer * d[0];
-    product.y = y + outer * d[3];
+    product.x = x + outer * d[0] + rows.first * d[1];
+    product.y = y + outer * d[3] + rows.first * d[4];
     if (call->integers)
-      multiply_integers(call->integers, product.x, d[1], product.rows, product.y, d[4],
-                        call->scratch);
+      multiply_integers(call->integers, product.x, d[1], product.rows, product.y, d[4], scratch);
     else
       program->kernels->multiply(&product);
   }
+}
+
+/* A call whose rows are shared. */
+struct shared {
+  const struct program *program;
+  const struct call *call;
+};
+
+static void run_rows(const struct program *program, const struct call *call, struct rows rows,
+                     char *scratch) {
+  if (call->layer) run_layer_rows(program, call, rows, scratch);
+  else run_product_rows(program, call, rows, scratch);
+}
+
+static void run_member(void *context, int member) {
+  const struct shared *shared = context;
+  const struct call *call = shared->call;
+  const rounding before = flush_denormals();
+  run_rows(shared->program, call, rows_of(call, member),
+           call->scratch + (size_t)member * call->scratch_each);
+  restore(before);
+}
+
+static void run_all_rows(const struct program *program, const struct call *call) {
+  struct shared shared = {program, call};
+  if (call->members) program->share(program->team, call->members, run_member, &shared);
+  else run_rows(program, call, (struct rows){0, call->sizes[1]}, call->scratch);
+}
+
+static enum failure run_layer(const struct program *program, const struct call *call,
+                              int64_t *value) {
+  const int64_t *lengths = at(program, &call->places[3]);
+  for (int64_t b = 0; lengths && b < call->sizes[1]; b++)
+    if (lengths[b] < 0 || lengths[b] > call->sizes[0]) {
+      *value = lengths[b];
+      return LENGTH_OUT_OF_RANGE;
+    }
+  run_all_rows(program, call);
+  return NO_FAILURE;
 }
 
 /* Runs the rest for each position of all axes but the last, with `from[i]` the offset of operand i. */
@@ -507,7 +597,7 @@ static enum failure run_call(const struct program *program, const struct call *c
   const struct place *places = call->places;
   switch (call->operation) {
     case OP_LAYER: return run_layer(program, call, value);
-    case OP_PRODUCT: run_product(program, call); break;
+    case OP_PRODUCT: run_all_rows(program, call); break;
     case OP_ACTIVATE:
       kernels->activate((enum activation)call->kind, call->numbers[0], call->numbers[1],
                         at(program, &places[0]), at(program, &places[1]), s[0]);

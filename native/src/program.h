@@ -42,8 +42,12 @@ struct call {
   const struct layer *layer;
   const struct matrix *matrix;
   const struct integer_matrix *integers; /* of a product, in the place of `matrix` */
-  float *scratch;
+  char *scratch;       /* of each member of a team that shares the rows: [members][scratch_each] */
+  size_t scratch_each; /* in bytes */
+  int members;         /* 0 where rows are not shared */
 };
+
+struct team;
 
 struct program {
   const struct kernels *kernels;
@@ -52,6 +56,8 @@ struct program {
   int64_t buffers;
   char **bases;           /* [buffers] */
   const int64_t *extents; /* [buffers], in bytes */
+  struct team *team;      /* that shares rows, or NULL */
+  void (*share)(struct team *, int count, void (*work)(void *context, int member), void *context);
 };
 
 enum failure { NO_FAILURE, INDEX_OUT_OF_RANGE, LENGTH_OUT_OF_RANGE };
@@ -72,7 +78,10 @@ int pack_integers(struct integer_matrix *, const struct kernels *, const int8_t 
                   int64_t gates);
 void free_integers(struct integer_matrix *);
 
-/* Bytes of scratch memory that a call takes. */
+/* Bytes of scratch memory that a call takes, or each member of a team that shares its rows. */
 size_t call_scratch_size(const struct kernels *, const struct call *);
+
+/* How many of a team of so many share the rows of a call, so that each has enough of them. */
+int members_for(const struct call *, int team);
 
 #endif

@@ -15,7 +15,7 @@ from rnnedge.app.wasm_engine import why_not_wasm
 from rnnedge_runtime.atomic_file import atomic_folder
 from rnnedge_runtime.errors import MissingPackageError, ModelError, OptionError, WriteError
 from rnnedge_runtime.session import Session
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import check_folder, folder_names
 
 MARK = "Made by rnnedge app"
 """In `about.json` of every site; a folder with it is replaced."""
@@ -146,7 +146,7 @@ def _check_place(
             *Path(other).resolve().parents,
         ):
             raise WriteError(f"{folder}: holds {other}, which is read here: give another folder")
-    there = {entry.name for entry in path.iterdir()}
+    there = set(folder_names(path))
     ours = {*_PAGE, _THEME, _ABOUT, _MODEL, _VECTORS, _PACKAGE, _LIBRARY}
     others = sorted(there - ours)
     if not there or (not others and _is_ours(path / _ABOUT)):

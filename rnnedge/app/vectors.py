@@ -46,7 +46,8 @@ def write_vectors(folder: Path, golden: Golden, model: Path) -> None:
     sets = golden.sets
     if any(vectors.allowed is None for vectors in sets):
         raise GoldenError("the vectors have no golden.json with the error that is allowed")
-    write_golden(folder, model=model, sets=sets, reference=golden.reference or "an unknown source")
+    reference = golden.reference or "an unknown source"
+    write_golden(folder, model=model, sets=sets, reference=reference, made=golden.made)
     (folder / "model.onnx").unlink()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
             stream.reconfigure(errors="backslashreplace")
+    # onnx-ir logs what is wrong with a damaged file; the error that follows says it too.
+    logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
     with warnings.catch_warnings():
         said: set[str] = set()  # what is exported and then validated is read twice
 
@@ -110,6 +113,9 @@ def _run(arguments: list[str]) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # such as a disk that is full by now
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _stop(f"{name}{error.strerror or error}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

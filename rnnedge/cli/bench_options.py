@@ -41,6 +41,7 @@ _SHAPES = (
         "pairs",
         group=SIZES,
         multiple=True,
+        metavar="STEPSxROWS",
         callback=lambda context, option, given: _parsed(given),
         help="Steps and sequences, such as 100x1, instead of each --time with each --batch; may be "
         "given again.",

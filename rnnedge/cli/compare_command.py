@@ -44,20 +44,26 @@ _SOME_FAILED = 4
     group=_CORPUS,
     shown="the input's own name",
     multiple=True,
-    metavar="INPUT=NAME",
+    metavar="INPUT=COLUMN",
     callback=lambda context, option, given: _columns(given),
     help="The column of DATA that holds an input, such as input=frames; may be given again.",
 )
 @option(
     "--id",
     group=_CORPUS,
+    metavar="COLUMN",
     shown="id, where there is one",
     help="The column with a name for each row.",
 )
-@option("--reader", group=_CORPUS, help="package.module:function that reads a file of one row.")
+@option(
+    "--reader",
+    group=_CORPUS,
+    metavar="FUNCTION",
+    help="package.module:function that reads a file of one row.",
+)
 @option("--runtime-a", group=OPENED, type=_RUNTIME, default="auto", help="What runs A.")
 @option("--runtime-b", group=OPENED, type=_RUNTIME, default="auto", help="What runs B.")
-@option("--memory", group=OPENED, default="512MB", help="What each side may use.")
+@option("--memory", group=OPENED, metavar="SIZE", default="512MB", help="What each side may use.")
 @option(
     "--max-disagreement",
     group=PROOF,
@@ -143,6 +149,6 @@ def _columns(given: tuple[str, ...]) -> dict[str, str]:
         name, equals, column = text.partition("=")
         if not (name and equals and column):
             meant = f", such as input={name}" if name and not equals else ""
-            raise click.BadParameter(f"expected INPUT=NAME{meant}, got {text!r}")
+            raise click.BadParameter(f"expected INPUT=COLUMN{meant}, got {text!r}")
         columns[name] = column
     return columns

@@ -25,7 +25,8 @@ VARIABLE = "_RNNEDGE_COMPLETE"
 def completion(context: click.Context, shell: str) -> None:
     """Print a script that makes SHELL complete commands, options, their values and files.
 
-    Add the first example to ~/.bashrc, with zsh in place of bash to ~/.zshrc after compinit.
+    In bash, add the first example to ~/.bashrc. In zsh, add it to ~/.zshrc after compinit, with
+    zsh instead of bash.
     """
     kind = get_completion_class(shell)
     assert kind is not None, f"click completes in {shell}"

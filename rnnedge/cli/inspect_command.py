@@ -35,7 +35,7 @@ def inspect(model: str, device: Any, *, as_json: bool) -> None:
     from rnnedge.inspection import inspect_model
     from rnnedge_runtime.engine.trial_opening import check_that_it_opens
 
-    check_that_it_opens(model, device=device, engine="onnxruntime")
+    check_that_it_opens(model, device=device, engine="onnxruntime", step=True)
     found = inspect_model(model, device=device)
     if as_json:
         print_json(found.to_dict())
@@ -84,7 +84,7 @@ def _runs(found: Inspection) -> Iterator[str]:
         yield f"a step   {weights_read(found.work)}"
     if found.memory:
         yield (
-            f"memory   {found.memory.resident / 1e6:,.1f} MB resident once opened and run, "
+            f"memory   {found.memory.resident / 1e6:,.1f} MB more once opened and run, "
             f"{found.memory.added / 1e6:,.1f} MB at the peak of that"
         )
     yield from run_lines(found.session, found.contract)

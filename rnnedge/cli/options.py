@@ -59,8 +59,17 @@ _LAYER_NAMES = (
 )
 _choice = partial(option, group=CHOICE)
 _CHOICE = (
-    _choice("--key", help="Dictionary inside a training checkpoint, such as model_state."),
-    _choice("--prefix", help="What the layer's names begin with in a checkpoint."),
+    _choice(
+        "--key",
+        metavar="NAME",
+        help="Dictionary inside a training checkpoint, such as model_state.",
+    ),
+    _choice(
+        "--prefix",
+        metavar="NAME",
+        help="What the names of the layer, with --weights of the module, begin with in a "
+        "checkpoint.",
+    ),
     _choice(
         "--layer-only",
         is_flag=True,
@@ -90,6 +99,7 @@ _INTERFACE = (
         "inputs",
         group=INTERFACE,
         multiple=True,
+        metavar="NAME=DTYPE[AXES]",
         help="Of a module: name=dtype[axes], such as 'x=float32[batch,time,40]'; named axes are "
         "dynamic; may be given again.",
     ),
@@ -131,7 +141,7 @@ def calibrate_option(command: F) -> F:
         "--calibrate",
         group=PROOF,
         type=FILE,
-        help="Your own sequences, to measure the error on, and with export --quantize to round by: "
+        help="Your own sequences: the error is measured on them, export --quantize rounds by them; "
         "a .npz of arrays by input name, with lengths for ragged rows; a folder of .npy or "
         ".npz files; or package.module:function.",
     )(command)

@@ -9,7 +9,7 @@ import click
 from rnnedge.cli.command import FILE, Command, option
 from rnnedge.cli.options import OUTPUT, json_option
 from rnnedge.cli.output import print_json, print_lines
-from rnnedge_runtime.scoring.command import HELP, score_command, summary
+from rnnedge_runtime.scoring.command import HELP, OPTIONS, score_command, summary
 
 _SCORING = "The scoring"
 
@@ -18,6 +18,8 @@ def _help(name: str) -> dict[str, str]:
     """Return the help of an option, and its default apart."""
     text, _, default = HELP[name].removesuffix("]").partition(" [default: ")
     described = {"help": f"{text[0].upper()}{text[1:]}.", "group": _SCORING}
+    if "type" not in OPTIONS[name] and "metavar" in OPTIONS[name]:
+        described["metavar"] = OPTIONS[name]["metavar"]
     return described | ({"shown": default} if default else {})
 
 
@@ -42,8 +44,8 @@ def _help(name: str) -> dict[str, str]:
     metavar="OUT",
     help="The folder to write.",
 )
-@option("--column", multiple=True, metavar="INPUT=COLUMN", **_help("column"))
-@option("--constant", multiple=True, metavar="INPUT=NUMBER", **_help("constant"))
+@option("--column", multiple=True, **_help("column"))
+@option("--constant", multiple=True, **_help("constant"))
 @option("--id", **_help("id"))
 @option("--keep", default="last", **_help("keep"))
 @option("--output-name", "outputs", multiple=True, **_help("output_name"))
@@ -59,7 +61,7 @@ def _help(name: str) -> dict[str, str]:
 @option("--engine", type=click.Choice(["local", "ray"]), default="local", **_help("engine"))
 @option("--address", **_help("address"))
 @option("--workers", type=click.IntRange(min=1), **_help("workers"))
-@option("--only", metavar="I/N", **_help("only"))
+@option("--only", **_help("only"))
 @option("--part-rows", type=click.IntRange(min=1), **_help("part_rows"))
 @option("--reader", **_help("reader"))
 @option("--strict", is_flag=True, **_help("strict"))

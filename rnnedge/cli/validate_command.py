@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,11 +188,13 @@ def validate(
             more |= {"device": device, "engine": engine, "diagnosis_time": diagnosis_time}
         from rnnedge.parity import Tolerance
         from rnnedge.parity import validate as validate_file
+        from rnnedge.parity.evidence import made_by
         from rnnedge.reports import check_report_path, write_report
 
         for path in reports:
             check_report_path(path, protected=read, force=force)
         progress = stack.enter_context(progress_bar("validating"))
+        stack.enter_context(made_by(shlex.join(["rnnedge", *sys.argv[1:]])))
         report = validate_file(
             model,
             against=str(source) if beside_file else source_of(source, given, model),
@@ -209,9 +210,6 @@ def validate(
             progress=progress,
             **more,
         )
-    if report.evidence is not None:
-        command = shlex.join(["rnnedge", *sys.argv[1:]])
-        report = replace(report, evidence=replace(report.evidence, command=command))
     for path in reports:
         write_report(report, path, protected=read, force=force)
     if as_json:

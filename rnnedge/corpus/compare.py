@@ -147,7 +147,7 @@ def _check_same_columns(first: ModelSide, models: Sequence[ModelSide]) -> None:
         if missing:
             raise InputError(
                 f"{model.name}: expected the columns of {first.name}, {', '.join(read)}, and it "
-                f"reads {', '.join(missing)}: name its column with columns= (--column INPUT=NAME)"
+                f"reads {', '.join(missing)}: name its column with columns= (--column INPUT=COLUMN)"
             )
 
 

@@ -17,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto
 
+from rnnedge_exporters.onnx_model.loading import load, load_if_readable
 from rnnedge_exporters.onnx_model.nodes import all_graphs, all_nodes, attributes, is_standard
 
 _WEIGHTS = {
@@ -69,7 +70,7 @@ class WorkCounter:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the graph; values of weights are left out."""
-        self._model = onnx.load(path)
+        self._model = load_if_readable(path) or load(path, external_data=False)
         tensors = [
             tensor for graph in all_graphs(self._model.graph) for tensor in graph.initializer
         ]

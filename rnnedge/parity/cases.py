@@ -140,11 +140,11 @@ def _further_from_zero(interface: Interface, some: Case) -> list[Case]:
     """Return cases in which states are large, and all rows empty where a layer takes lengths."""
     floats = any(spec.dtype.startswith("float") for spec in interface.inputs)
     one_step = replace(some, time=1, batch=2, ragged=False, values="saturated")
-    wide = replace(one_step, time=2, batch=9, values="extreme")  # not the branch of few rows
+    few, many = (replace(one_step, time=2, batch=rows, values="extreme") for rows in (2, 9))
     timed = any(TIME in spec.axes for spec in interface.data_inputs)
     held = replace(some, time=4 * _HELD, batch=8, ragged=False, values="held")
     empty = replace(some, time=5, batch=1)
-    return [one_step, wide] * floats + [held] * timed + [empty] * some.ragged
+    return [one_step, few, many] * floats + [held] * timed + [empty] * some.ragged
 
 
 def largest_index(module: nn.Module) -> int | None:

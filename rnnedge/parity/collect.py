@@ -21,7 +21,7 @@ from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.modules.repeatable import drawn, same_arrays, seeded
 from rnnedge_runtime import RnnEdgeError
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import pass_on_interruption
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 
 _SAMPLES, _MORE = 2, 6
 """How often weights are moved, and how often more where that may be what the model is off by."""
@@ -205,7 +205,7 @@ class Questioner:
             raise
         except Exception as error:  # whatever the user's forward raises at this shape
             pass_on_interruption(error)
-            raise RefusedError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise RefusedError(f"{type(error).__name__}: {one_line(error)}") from error
         outputs, failure, crash = None, None, ""
         try:
             outputs = self._model(inputs, case)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import nn
 
 _BLOCK = 1 << 20
 """Bytes of a file that are read at once."""
+_command: ContextVar[str] = ContextVar("command", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,34 @@ class Evidence:
     source_sha256: Mapping[str, str]
     command: str
 
+    def facts(self) -> dict[str, str]:
+        """Return each fact by its name."""
+        digests = {f"sha256 of {name}": digest for name, digest in self.source_sha256.items()}
+        model = self.model_sha256 or "not read"
+        return {
+            "date": self.date,
+            "sha256 of the model": model,
+            **digests,
+            "command": self.command,
+        }
+
     def lines(self) -> list[str]:
         """Return one line for each fact."""
-        return [
-            f"date: {self.date}",
-            f"sha256 of the model: {self.model_sha256 or 'not read'}",
-            *(f"sha256 of {name}: {digest}" for name, digest in self.source_sha256.items()),
-            f"command: {self.command}",
-        ]
+        return [f"{name}: {text}" for name, text in self.facts().items()]
+
+
+@contextmanager
+def made_by(command: str) -> Iterator[None]:
+    """Let what is gathered meanwhile name a command line.
+
+    Args:
+        command: The command line that is being run.
+    """
+    token = _command.set(command)
+    try:
+        yield
+    finally:
+        _command.reset(token)
 
 
 def now() -> str:
@@ -69,7 +92,7 @@ def gather(
     digests = {os.fspath(path): file_digest(path) for path in files}
     if module is not None:
         digests["parameters and buffers"] = module_digest(module)
-    command = shlex.join(["rnnedge", "validate", model, "--against", source])
+    command = _command.get() or shlex.join(["rnnedge", "validate", model, "--against", source])
     known = {name: digest for name, digest in digests.items() if digest}
     return Evidence(date, file_digest(model), known, command)
 

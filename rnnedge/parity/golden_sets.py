@@ -10,6 +10,7 @@ import numpy as np
 from rnnedge.parity.cases import Case, Inputs
 from rnnedge.parity.collect import Answers
 from rnnedge.parity.results import CaseResult
+from rnnedge_runtime.array_file import write_arrays
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.proof.golden import GoldenSet
 from rnnedge_runtime.write_target import NPZ
@@ -101,4 +102,4 @@ def save_failing(
     arrays |= {f"expected/{name}": array for name, array in answers.reference.items()}
     arrays |= {f"got/{name}": array for name, array in (answers.model or {}).items()}
     with atomic_file(path, NPZ, protected=protected, force=force) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's stub takes no mapping
+        write_arrays(file, arrays)

@@ -23,7 +23,7 @@ from rnnedge.parity.compare import (
 )
 from rnnedge.parity.compared_model import ComparedModel
 from rnnedge.parity.coverage.measured import FeedLog, measure, probe_in, watch_file
-from rnnedge.parity.evidence import gather, now
+from rnnedge.parity.evidence import Evidence, gather, now
 from rnnedge.parity.golden_sets import golden_sets, save_failing
 from rnnedge.parity.latency import time_beside_torch
 from rnnedge.parity.machine import engine_version, machine
@@ -230,10 +230,11 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         kept = collected if golden is not None and diagnosis is None else []
         by_row = row_tolerance(ask, subject.judge, integers) if kept else None
         sets = golden_sets(kept, results, moved, by_row)
+    evidence = gather(opened.path, source.origin, date=date, files=source.files, module=original)
     if diagnosis is None:
         reference = f"PyTorch {version('torch')} {ask.dtype}".replace("torch.", "")
         reference += f", {rounding.proven}" if rounding else ""
-        _write_golden(golden, opened.path, sets, reference)
+        _write_golden(golden, opened.path, sets, reference, evidence)
     notes += _remarked(results)
     return Report(
         model=opened.path,
@@ -254,7 +255,7 @@ def validate(  # noqa: PLR0913 - each is an option, given by name
         strict_coverage=strict_coverage,
         machine=dict(machine()),
         seconds=time.perf_counter() - began,
-        evidence=gather(opened.path, source.origin, date=date, files=source.files, module=original),
+        evidence=evidence,
     )
 
 
@@ -289,12 +290,17 @@ def _save_failing(
 
 
 def _write_golden(
-    folder: str | os.PathLike[str] | None, model: str, sets: Sequence[GoldenSet], reference: str
+    folder: str | os.PathLike[str] | None,
+    model: str,
+    sets: Sequence[GoldenSet],
+    reference: str,
+    evidence: Evidence,
 ) -> None:
     if folder is not None:
         from rnnedge.golden_vectors import write_golden
 
-        write_golden(folder, model=model, sets=sets, reference=reference)
+        made = {**evidence.facts(), **machine()}
+        write_golden(folder, model=model, sets=sets, reference=reference, made=made)
 
 
 def _remarked(results: Sequence[CaseResult]) -> list[str]:

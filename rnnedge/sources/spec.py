@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rnnedge.errors import SpecError
 from rnnedge.sources.weight_names import NamedWeights, find_layer
+from rnnedge_runtime.errors import one_line
 from rnnedge_runtime.json_record import LONGEST_TEXT, parse
 from rnnedge_runtime.missing_file import no_such_file
 
@@ -295,7 +296,7 @@ def read_spec_file(path: str | Path) -> dict[str, Any]:
         missing = no_such_file(path, (".toml", ".json"))
         raise SpecError(f"{path}: expected a specification, {missing}") from None
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise SpecError(f"{path}: expected a readable {kind.upper()} file: {reason}") from error
     if not isinstance(values, dict):
         raise SpecError(f"{path}: expected keys and values, got {type(values).__name__}")

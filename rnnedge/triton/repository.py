@@ -24,7 +24,7 @@ from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, Interface, TensorSpec
 from rnnedge_runtime.errors import InputError, OptionError, WriteError
 from rnnedge_runtime.session import Session
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import cannot_write, check_folder
 
 _CONFIG = "config.pbtxt"
 _MODEL = os.path.join("1", "model.onnx")
@@ -124,7 +124,10 @@ def write_repository(
         raise ExportError(f"{model}: one ONNX file holds at most {LARGEST:,} bytes")
     content = made.SerializeToString(deterministic=True)
     difference = prove(session, content, interface, given)
-    Path(repository).mkdir(exist_ok=True)
+    try:
+        Path(repository).mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(repository, error) from error
     with atomic_folder(folder) as new:
         (new / _CONFIG).write_text(text, "utf-8")
         (new / _MODEL).parent.mkdir()

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from io import TextIOWrapper
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 import rnnedge_runtime
 from rnnedge_runtime.benchmark import FrameLatency, bench_frames, bench_sequences
 from rnnedge_runtime.engine.trial_opening import check_that_it_opens
-from rnnedge_runtime.errors import InputError, RnnEdgeError
+from rnnedge_runtime.errors import InputError, RnnEdgeError, one_line
 from rnnedge_runtime.info_lines import contract_lines, run_lines
 from rnnedge_runtime.machine import cpu_name, describe
 from rnnedge_runtime.one_line_parser import Parser
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 done, 1 an error, 3 a check that failed, 4 rows of a corpus that have errors.
     """
     options = parser().read(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that a pipe cannot spell is no reason to die
+            stream.reconfigure(errors="backslashreplace")
     try:
         if options.command == "score":
             return _score(options)
@@ -94,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RnnEdgeError as error:
         print(f"rnnedge_runtime: {error}", file=sys.stderr)
         return error.exit_code
+    except (MemoryError, OSError) as error:  # such as a disk that is full by now
+        print(f"rnnedge_runtime: {printable_line(one_line(error))}", file=sys.stderr)
+        return 1
     answer["machine"] = _machine(session)
     print(json.dumps(answer) if options.json else "\n".join(map(printable_line, lines)))
     return 3 if answer.get("passed") is False else 0

@@ -9,18 +9,20 @@ import math
 import os
 import sys
 import zipfile
-from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import IO, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.errors import one_line, pass_on_interruption
+from rnnedge_runtime.errors import WriteError, one_line, pass_on_interruption
 
 _T = TypeVar("_T")
 _ARCHIVE = b"PK"
 _KINDS = "biufcU"
 """What an array may hold: numbers, booleans, and text such as a digest."""
+_LONGEST_NAME, _SHOWN = 60_000, 40
+"""Bytes of the name of an array, and characters of it that a message shows."""
 _LONGEST_HEADER = 1 << 16
 _LONGEST_EMPTY = 1 << 20
 """The largest axis of an array without values: no bytes follow that would bound it."""
@@ -83,6 +85,27 @@ def read_array(file: IO[bytes], size: int) -> Array:
         if (codes > sys.maxunicode).any():  # Python itself fails on such text
             raise ValueError("expected text, got numbers that are not characters")
     return array
+
+
+def write_arrays(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Write an `.npz` file; unlike `np.savez` with arrays of any name, such as `file`.
+
+    Args:
+        file: An open file.
+        arrays: The arrays by name, of numbers, booleans or text.
+
+    Raises:
+        WriteError: If an archive does not hold a name.
+    """
+    for name in arrays:
+        if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME or "\0" in name:
+            raise WriteError(
+                f"{name[:_SHOWN]!r}: expected a name of at most {_LONGEST_NAME} bytes without zeros"
+            )
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def check_expansion(archive: zipfile.ZipFile, size: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from rnnedge_runtime.binding import Array
-from rnnedge_runtime.protobuf_wire import Bytes, integer_of, read_message, read_numbers, text_of
+from rnnedge_runtime.protobuf_wire import Bytes, integer_of, integers_of, read_message, text_of
 from rnnedge_runtime.tensor_file import parse_tensor
 
 _DIMS, _DTYPE, _NAME = 1, 2, 8  # of a TensorProto
@@ -30,7 +30,7 @@ class LazyTensor:
         fields = read_message(content)
         self.name = text_of(fields, _NAME)
         self.dtype = integer_of(fields, _DTYPE)
-        self.shape = tuple(map(int, read_numbers(fields.get(_DIMS, []))))
+        self.shape = tuple(integers_of(fields, _DIMS))
         self._content = content
 
     @cached_property

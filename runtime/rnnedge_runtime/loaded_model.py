@@ -103,7 +103,8 @@ class LoadedModel:
                 next call; None pairs them by their names.
 
         Raises:
-            ModelError: If the contract and the graph have different inputs or outputs.
+            ModelError: If the contract and the graph have different inputs or outputs, or the
+                graph has no outputs.
             ContractError: If the contract is damaged, or of a newer format.
             StateError: If `states` does not fit the model.
         """
@@ -130,6 +131,8 @@ class LoadedModel:
             self.interface = self.contract.interface
             _check_promise(name, "inputs", self.interface.inputs, engine.inputs)
             _check_promise(name, "outputs", self.interface.outputs, engine.outputs)
+        if not self.interface.outputs:
+            raise ModelError(f"{name}: expected a model with outputs, found none")
         self.binder = Binder(self.interface)
         # `run` is called for every step of a signal: what it needs is looked up once.
         self._seen_before, self._run = self.binder.seen_before, engine.run

@@ -7,7 +7,9 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,6 +42,14 @@ _MAPPED = 1 << 26
 """Bytes of a file above which it is mapped into memory instead of read."""
 _DEEPEST = 100
 """Graphs inside graphs, as deep as protobuf itself reads them."""
+
+
+class _Shared(threading.local):
+    files: dict[int | str, tuple[GraphFile, Any]] | None = None
+    """What `reading_once` keeps in this thread."""
+
+
+_shared = _Shared()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +256,17 @@ def read_graph(model: str | os.PathLike[str] | bytes) -> GraphFile:
         return GraphFile(Graph())
 
 
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Let each model be read once in this thread while the block runs."""
+    outside = _shared.files
+    _shared.files = {}
+    try:
+        yield
+    finally:
+        _shared.files = outside
+
+
 def read_file(model: str | os.PathLike[str] | bytes) -> GraphFile:
     """Read an ONNX file; a large one is mapped into memory.
 
@@ -256,6 +277,33 @@ def read_file(model: str | os.PathLike[str] | bytes) -> GraphFile:
         OSError: When it cannot be read.
         ValueError: As `parse_model` raises it.
     """
+    return _once(model, lambda: _read_file(model))
+
+
+def parse_file(content: bytes, path: str | os.PathLike[str] | None) -> GraphFile:
+    """Read an ONNX file whose content is known.
+
+    Args:
+        content: The content.
+        path: Its path; None for a model that is bytes.
+
+    Raises:
+        ValueError: As `parse_model` raises it.
+    """
+    return _once(content if path is None else path, lambda: parse_model(content))
+
+
+def _once(model: str | os.PathLike[str] | bytes, read: Callable[[], GraphFile]) -> GraphFile:
+    files = _shared.files
+    if files is None:
+        return read()
+    key = id(model) if isinstance(model, bytes) else os.path.abspath(model)
+    if key not in files:
+        files[key] = read(), model  # which lives as long as its `id` is a key
+    return files[key][0]
+
+
+def _read_file(model: str | os.PathLike[str] | bytes) -> GraphFile:
     if isinstance(model, bytes):
         return parse_model(model)
     with open(model, "rb") as file:

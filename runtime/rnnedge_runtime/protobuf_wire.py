@@ -20,6 +20,8 @@ Message: TypeAlias = "dict[int, list[Bytes]]"
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _ANY = (VARINT, FIXED64, BYTES, FIXED32)
+_LAST = 0x7F
+"""The largest byte that ends a varint."""
 
 
 def read_fields(
@@ -38,21 +40,24 @@ def read_fields(
     Raises:
         ValueError: If the message is cut off, or a field has another wire type.
     """
-    wires = wires or {}
-    at = 0
-    while at < len(content):
-        key, start = _varint(content, at)
+    at, most = 0, len(content)
+    while at < most:
+        # Nearly all keys and sizes are one byte.
+        key, start = content[at], at + 1
+        if key > _LAST:
+            key, start = _varint(content, at)
         number, wire = key >> 3, key & 7
-        if number == 0 or wire not in wires.get(number, _ANY):
+        allowed = wires.get(number, _ANY) if wires else _ANY
+        if number == 0 or wire not in allowed:
             raise ValueError(f"field {number} at byte {at} has an encoding that ONNX does not use")
-        if wire == VARINT:
-            _, end = _varint(content, start)
-        elif wire == BYTES:
+        if wire == BYTES:
             size, start = _varint(content, start)
             end = start + size
+        elif wire == VARINT:
+            _, end = _varint(content, start)
         else:
             end = start + (8 if wire == FIXED64 else 4)
-        if end > len(content):
+        if end > most:
             raise ValueError(f"the data is cut off in field {number}, which ends at byte {end}")
         yield number, content[start:end]
         at = end
@@ -62,10 +67,7 @@ def read_numbers(payloads: Iterable[Bytes]) -> NDArray[np.int64]:
     """Return the varints of all payloads, as int64."""
     found = array("Q")  # eight bytes for each, where a list has forty
     for payload in payloads:
-        at = 0
-        while at < len(payload):
-            number, at = _varint(payload, at)
-            found.append(number)
+        found.extend(_varints(payload))
     return np.array(found, np.uint64).view(np.int64)
 
 
@@ -96,8 +98,15 @@ def texts_of(message: Message, number: int) -> list[str]:
 
 def integer_of(message: Message, number: int) -> int:
     """Return an integer field; 0 where it is left out."""
-    numbers = read_numbers(message.get(number, []))
-    return int(numbers[-1]) if len(numbers) else 0
+    numbers = integers_of(message, number)
+    return numbers[-1] if numbers else 0
+
+
+def integers_of(message: Message, number: int) -> list[int]:
+    """Return the integers of a repeated field of few."""
+    if number not in message:
+        return []
+    return [n - (n >> 63 << 64) for payload in message[number] for n in _varints(payload)]
 
 
 def floats_of(payloads: Iterable[Bytes]) -> NDArray[np.float32]:
@@ -105,8 +114,17 @@ def floats_of(payloads: Iterable[Bytes]) -> NDArray[np.float32]:
     return np.frombuffer(b"".join(bytes(payload) for payload in payloads), "<f4")
 
 
+def _varints(payload: Bytes) -> Iterator[int]:
+    at = 0
+    while at < len(payload):
+        number, at = _varint(payload, at)
+        yield number
+
+
 def _varint(content: Bytes, at: int) -> tuple[int, int]:
     """Return the number that starts at byte `at`, and the byte after it."""
+    if at < len(content) and content[at] <= _LAST:
+        return content[at], at + 1
     number = 0
     for shift in range(0, 70, 7):
         if at >= len(content):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.array_file import read_arrays
+from rnnedge_runtime.array_file import read_arrays, write_arrays
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.contract import BATCH, TensorSpec
@@ -100,7 +100,7 @@ def write_outputs(
     if session.interface.states:  # the file may be given as a state
         arrays[DIGEST] = np.array(session.digest)
     with atomic_file(output, NPZ, protected=read, force=force) as file:
-        np.savez(file, **arrays)
+        write_arrays(file, arrays)
 
 
 def output_lines(result: RunResult, output: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from rnnedge_runtime.engine.open import open_engine
 from rnnedge_runtime.engine.options import Device, EngineName, EngineOptions, Model, as_model
 from rnnedge_runtime.errors import ModelError
 from rnnedge_runtime.loaded_model import LoadedModel
+from rnnedge_runtime.onnx_file import reading_once
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -64,8 +65,9 @@ class Session(LoadedModel):
                 `auto`, which with threads=1 takes the native engine where it is installed, knows
                 the model and was measured to be no slower. `session.engine` says which one it
                 took, and why.
-            threads: Threads inside one operator, 1 or more; None leaves ONNX Runtime's default, the
-                number of physical cores. Streams are best with 1.
+            threads: Threads inside one operator, or that share the rows of a batch in the native
+                engine, 1 or more; None is ONNX Runtime's default, the number of physical cores,
+                and 1 in the native engine. Streams are best with 1.
             spinning: Whether waiting threads spin instead of sleeping; no difference with one
                 thread.
             arena: Whether ONNX Runtime keeps memory for the next call.
@@ -89,8 +91,9 @@ class Session(LoadedModel):
         entries = EngineOptions(
             threads, spinning, arena, memory_pattern, tf32, {} if options is None else options
         )
-        opened = open_engine(model, device=device, options=entries, engine=engine)
-        super().__init__(opened, model, states=states)
+        with reading_once():
+            opened = open_engine(model, device=device, options=entries, engine=engine)
+            super().__init__(opened, model, states=states)
         self._options = {
             "device": device,
             "engine": engine,

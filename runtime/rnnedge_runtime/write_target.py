@@ -101,6 +101,18 @@ def check_folder(path: Target) -> Path:
     return target
 
 
+def folder_names(path: Target) -> list[str]:
+    """Return the names in a folder that is to be replaced, sorted.
+
+    Raises:
+        WriteError: If it cannot be read.
+    """
+    try:
+        return sorted(os.listdir(path))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def suffix_of(path: Path, kinds: Kinds) -> str:
     """Return the suffix of `kinds` that a name ends with, or an empty string."""
     return next((suffix for suffix in kinds if path.name.lower().endswith(suffix)), "")

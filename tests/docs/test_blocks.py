@@ -1,16 +1,17 @@
 """Every code block and command of the documents runs as it stands there."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from doc_blocks import ROOT, Block, pages, read_blocks, read_commands
-from running_blocks import PageRunner, agrees
+from running_blocks import OPTIONAL, PageRunner, agrees
 
 PAGES = [path for path in pages() if read_blocks(path)]
 RUN = {"python", "console", "setup"}
-SHOWN = {"", "text", "c", "json", "toml", "yaml", "html", "javascript", "js"}
+SHOWN = {"", "text", "c", "json", "toml", "yaml", "html", "javascript", "js", "kotlin", "swift"}
 """Languages that no block here runs; what they show is tested where it is made."""
 
 
@@ -18,6 +19,10 @@ SHOWN = {"", "text", "c", "json", "toml", "yaml", "html", "javascript", "js"}
 def test_page(
     page: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in OPTIONAL if f"$ {name} " in text and shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{missing[0]} is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     runner = PageRunner(tmp_path, capfd)

@@ -263,6 +263,65 @@ def _open_natively(path: Path) -> None:
         session.run(inputs)
 
 
+_SCORER: list[Any] = []
+
+
+def _rows() -> list[bytes]:
+    x = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    return [_saved(input=x), _saved(input=x, id=np.array(["a", "b"]), lengths=np.array([2, 3]))]
+
+
+def _tables() -> list[Any]:
+    import pyarrow as pa
+
+    steps = [[[1.0, 2.0]] * 3, [[3.0, 4.0]]]
+    kinds = (pa.list_(pa.list_(pa.float32())), pa.large_list(pa.list_(pa.float32(), 2)))
+    ids = (pa.array(["a", "b"]), pa.array(["a" * 20, "b" * 30], pa.string_view()))
+    return [
+        pa.table({"input": pa.array(steps, kind), "id": one})
+        for kind, one in zip(kinds, ids, strict=True)
+    ]
+
+
+def _arrow() -> list[bytes]:
+    import pyarrow as pa
+
+    made = []
+    for table in _tables():
+        for write in (pa.ipc.new_file, pa.ipc.new_stream):
+            file = io.BytesIO()
+            with write(file, table.schema) as writer:
+                writer.write_table(table)
+            made.append(file.getvalue())
+    return made
+
+
+def _parquet() -> list[bytes]:
+    import pyarrow.parquet as pq
+
+    made = []
+    for table in _tables():
+        for compression in ("none", "zstd"):
+            file = io.BytesIO()
+            pq.write_table(table, file, compression=compression)
+            made.append(file.getvalue())
+    return made
+
+
+def _score(path: Path) -> None:
+    from rnnedge_runtime.scoring import Scorer
+    from rnnedge_runtime.scoring.job import open_source
+
+    if not _SCORER:
+        _SCORER.append(Scorer(Tiny("gru").content, runtime="onnxruntime"))
+    source = open_source(str(path), _SCORER[0], None)
+    counts = [sum(group.rows for group in groups) for groups in source.groups()]
+    _SCORER[0].schema(source.schema())
+    for number, count in enumerate(counts):
+        for _ in _SCORER[0].batches(source.read(number, 0, count)):
+            pass
+
+
 _ZIPPED_NPY = change.zipped(change.npy)
 _ZIPPED_PICKLE = change.zipped(change.pickled)
 
@@ -277,10 +336,14 @@ KINDS: dict[str, Kind] = {
     "state": Kind(_states, _ZIPPED_NPY, _load_state),
     "golden": Kind(_golden, change.zipped(_mutate_part), _read_golden),
     "npy": Kind(_arrays, _mutate_arrays, _run_arrays),
+    "rows": Kind(_rows, _ZIPPED_NPY, _score),
+    "arrow": Kind(_arrow, change.arrow, _score),
+    "parquet": Kind(_parquet, change.parquet, _score),
     "plan": Kind(_models, change.protobuf, _open_natively),
 }
 NEED_TORCH = {"npz", "pt", "safetensors", "toml", "json"}
-SUFFIXES = {"contract": ".json", "state": ".npz", "golden": ".zip", "plan": ".onnx"}
+NEED_PYARROW = {"rows", "arrow", "parquet"}
+SUFFIXES = {"rows": ".npz", "contract": ".json", "state": ".npz", "golden": ".zip", "plan": ".onnx"}
 
 
 def suffix_of(kind: str) -> str:

@@ -311,6 +311,31 @@ def zipped(inner: Mutate) -> Mutate:
     return mutate
 
 
+def arrow(rng: random.Random, content: bytes) -> bytes:
+    """Change a number of four or eight bytes, such as an offset or a size, or any bytes."""
+    if rng.random() < 0.3 or len(content) < 16:
+        return any_bytes(rng, content)
+    data = bytearray(content)
+    width = rng.choice("iq")
+    size = struct.calcsize(width)
+    at = rng.randrange(len(data) // size) * size
+    (old,) = struct.unpack_from(f"<{width}", data, at)
+    half = 1 << 8 * size - 1
+    new = rng.choice((old + 1, old - 1, -old, old * 2, rng.choice(NUMBERS)))
+    struct.pack_into(f"<{width}", data, at, (new + half) % (2 * half) - half)
+    return bytes(data)
+
+
+def parquet(rng: random.Random, content: bytes) -> bytes:
+    """Change the list of columns at the end of a Parquet file, or its pages."""
+    size = int.from_bytes(content[-8:-4], "little")
+    if rng.random() < 0.4 or not 0 < size < len(content) - 12:
+        return any_bytes(rng, content)
+    start, end = len(content) - 8 - size, len(content) - 8
+    foot = any_bytes(rng, content[start:end])
+    return content[:start] + foot + struct.pack("<I", len(foot)) + content[-4:]
+
+
 def safetensors(rng: random.Random, content: bytes) -> bytes:
     """Change the header of a safetensors file, or its bytes."""
     size = int.from_bytes(content[:8], "little")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT)]  # for `tests.fuzz`, whatever starts pytest
 
 from tests.fuzz import watch  # noqa: E402
-from tests.fuzz.kinds import KINDS, Kind  # noqa: E402
+from tests.fuzz.kinds import KINDS, NEED_PYARROW, Kind  # noqa: E402
 
 SEED = 20261129
 FILES = 120
@@ -31,10 +31,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def _needed(kind: str) -> list[str]:
+    return ["rnnedge_native"] * (kind == "plan") + ["pyarrow"] * (kind in NEED_PYARROW)
+
+
 @pytest.fixture(scope="module")
 def lines() -> dict[str, str]:
     """Run the slice in a fresh process, which has no threads that a fork would lose."""
-    kinds = [kind for kind in KINDS if kind != "plan" or find_spec("rnnedge_native")]
+    kinds = [kind for kind in KINDS if all(map(find_spec, _needed(kind)))]
     command = [sys.executable, "-m", "tests.fuzz", *kinds]
     done = subprocess.run(
         [*command, "--count", str(FILES), "--seed", str(SEED)],
@@ -50,8 +54,8 @@ def lines() -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_files_are_read_or_refused(kind: str, lines: dict[str, str]) -> None:
-    if kind == "plan":
-        pytest.importorskip("rnnedge_native")
+    for package in _needed(kind):
+        pytest.importorskip(package)
     found = re.fullmatch(r"(\d+) accepted +(\d+) refused +0 faults", lines[kind])
     assert found, lines[kind]
     accepted, refused = map(int, found.groups())

@@ -133,6 +133,7 @@ RUNTIME = {
     "rnnedge_runtime/streaming/__init__.py",
     "rnnedge_runtime/streaming/bound_step.py",
     "rnnedge_runtime/streaming/constant_inputs.py",
+    "rnnedge_runtime/streaming/frames.py",
     "rnnedge_runtime/streaming/one_row.py",
     "rnnedge_runtime/streaming/silence_and_nan.py",
     "rnnedge_runtime/streaming/state_file.py",

@@ -369,3 +369,28 @@ def test_bench(source: str, words: str, refused: Callable[[str], tuple[int, str]
     code, line = refused(f"bench model.onnx {source} --time 1 --batch 1 --seconds 0.001")
     assert line.startswith(words)
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "out"), "rnnedge: out: No space left on device\n"),
+        (OSError("odd\x1b[2J"), "rnnedge: odd\\x1b[2J\n"),
+        (MemoryError(), "rnnedge: not enough memory: the system gives no more\n"),
+    ],
+    ids=["disk", "escape", "memory"],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rnnedge.cli.commands.main", fail)
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", "m.onnx"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == said

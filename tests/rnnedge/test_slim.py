@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from onnx import helper, numpy_helper
 from torch import nn
 
 import rnnedge
@@ -18,7 +19,7 @@ from rnnedge.cli import commands
 from rnnedge.errors import UnequalError
 from rnnedge.slim import CONFIG, write_slim
 from rnnedge_runtime import Session
-from rnnedge_runtime.errors import ModelError, WriteError
+from rnnedge_runtime.errors import EngineError, ModelError, WriteError
 from rnnedge_runtime.latency import random_inputs
 
 MODELS: dict[str, tuple[nn.Module, dict[str, Any]]] = {
@@ -94,6 +95,31 @@ def test_a_folder_with_other_files_is_left_alone(folder: Path, tmp_path: Path) -
         write_slim(folder / "lstm.onnx", tmp_path)
     with pytest.raises(WriteError, match="which is read here"):
         write_slim(folder / "lstm.onnx", folder)
+
+
+def test_a_link_to_nothing_is_replaced(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "slim").symlink_to("nowhere")
+    write_slim(folder / "rnn.onnx", tmp_path / "slim")
+    assert (tmp_path / "slim" / "rnn.ort").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_model_that_cannot_be_run_is_an_error(tmp_path: Path) -> None:
+    value = lambda name: helper.make_tensor_value_info(name, 1, ["time", "batch", 7])  # noqa: E731
+    node = helper.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=4)
+    weights = [
+        numpy_helper.from_array(np.ones((1, 12, width), np.float32), name)
+        for name, width in (("w", 3), ("r", 4))
+    ]
+    y = helper.make_tensor_value_info("y", 1, ["time", 1, "batch", 4])
+    graph = helper.make_graph([node], "g", [value("x")], [y], weights)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "wide.onnx",
+    )
+    with pytest.raises(EngineError, match="the model cannot be run: "):
+        write_slim(tmp_path / "wide.onnx", tmp_path / "slim")
+    assert not (tmp_path / "slim").exists()
 
 
 def test_what_it_wrote_is_replaced(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from rnnedge_runtime.array_file import read_array, read_arrays
+from rnnedge_runtime import WriteError
+from rnnedge_runtime.array_file import read_array, read_arrays, write_arrays
 
 ARRAYS = {
     "float": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -163,3 +164,31 @@ def test_a_file_that_lies_is_refused_before_memory_is_taken(content, message, tm
 def test_a_member_that_holds_less_than_it_states(tmp_path):
     with pytest.raises(ValueError, match="its header promises 400 bytes of values, and 40 follow"):
         read_array(io.BytesIO(header((100,)) + bytes(40)), len(header((100,))) + 40)
+
+
+NAMES = ["file", "allow_pickle", "args", "", "a.npy", "../up", "a/b", "\n\x1b[2J", "n" * 60_000]
+
+
+def test_arrays_of_any_name_are_written(tmp_path):
+    arrays = {name: np.full(2, at, np.float32) for at, name in enumerate(NAMES)}
+    with (tmp_path / "a.npz").open("wb") as file:
+        write_arrays(file, arrays)
+    read = read_arrays(tmp_path / "a.npz")
+    assert list(read) == NAMES
+    assert all(np.array_equal(read[name], arrays[name]) for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 60_001, "\u00e9" * 30_001, "a\0b"], ids=["long", "wide", "zero"]
+)
+def test_a_name_that_no_archive_holds_is_refused(name, tmp_path):
+    with (
+        (tmp_path / "a.npz").open("wb") as file,
+        pytest.raises(WriteError, match="expected a name"),
+    ):
+        write_arrays(file, {name: np.zeros(1)})
+
+
+def test_objects_are_not_written(tmp_path):
+    with (tmp_path / "a.npz").open("wb") as file, pytest.raises(ValueError, match="Object arrays"):
+        write_arrays(file, {"a": np.array([None])})

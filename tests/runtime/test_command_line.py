@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_models import Tiny, silero_style
 
+from rnnedge_runtime import __main__
 from rnnedge_runtime.contract import TensorSpec
 
 COMMANDS = ["info", "check", "bench"]
@@ -267,3 +268,15 @@ def test_wrong_usage_exits_with_2(python, arguments):
 
 def test_threads_are_taken(run):
     assert run("info", "lstm", "--threads", "1").returncode == 0
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError("Unable\n")])
+def test_what_the_system_refuses_is_one_line(error, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("rnnedge_runtime.__main__.check_that_it_opens", fail)
+    assert __main__.main(["info", "m.onnx"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rnnedge_runtime: ")
+    assert said.count("\n") == 1

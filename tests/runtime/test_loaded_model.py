@@ -5,7 +5,15 @@ import pytest
 from numpy_engine import NumpyEngine
 from tiny_models import Tiny
 
-from rnnedge_runtime import EngineError, InputError, Session, StateError, Stream, StreamPool
+from rnnedge_runtime import (
+    EngineError,
+    InputError,
+    ModelError,
+    Session,
+    StateError,
+    Stream,
+    StreamPool,
+)
 from rnnedge_runtime.loaded_model import LoadedModel
 
 LSTM = Tiny("lstm")
@@ -116,3 +124,10 @@ def test_a_session_says_which_engine_it_took_and_why():
     assert (engine.name, engine.title) == ("onnxruntime", "ONNX Runtime")
     assert engine.reason == "it was asked for"
     assert engine.device == "cpu"
+
+
+def test_a_model_without_outputs_is_refused():
+    graph = Tiny("gru").graph()
+    graph.outputs = []
+    with pytest.raises(ModelError, match="the model: expected a model with outputs, found none"):
+        Session(graph.content(), threads=1, engine="onnxruntime")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rnnedge_exporters.c_source.kernels import CELLS, KERNELS
+from rnnedge_exporters.c_source.cell_kernels import CELLS
+from rnnedge_exporters.c_source.element_kernels import KERNELS
 from rnnedge_exporters.c_source.packing import Array, Floats, Kind, Stored, store
 from rnnedge_exporters.c_source.program import SizedProgram, State
 from rnnedge_exporters.c_source.text import identifier

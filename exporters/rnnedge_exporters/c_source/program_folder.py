@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnedge_exporters.c_source.text import prefix_of
 from rnnedge_runtime.errors import WriteError
-from rnnedge_runtime.write_target import check_folder
+from rnnedge_runtime.write_target import check_folder, folder_names
 
 MARK = "Made by rnnedge"
 """In the first lines of every file that is written."""
@@ -43,7 +43,7 @@ def check_program_folder(
         if other is not None and path.resolve() in Path(other).resolve().parents:
             raise WriteError(f"{folder}: holds {other}, which is read here: give another folder")
     names = _file_names(prefix)
-    for entry in sorted(path.iterdir()):
+    for entry in map(path.joinpath, folder_names(path)):
         if entry.name == _BUILD and entry.is_dir() and not entry.is_symlink():
             continue
         if entry.name not in names or not entry.is_file():

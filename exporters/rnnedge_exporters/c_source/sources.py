@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnnedge_exporters.c_source.calls import statements
+from rnnedge_exporters.c_source.cell_kernels import has_gru
 from rnnedge_exporters.c_source.emitter import Emitter
-from rnnedge_exporters.c_source.kernels import definitions, has_gru
+from rnnedge_exporters.c_source.kernels import definitions
 from rnnedge_exporters.c_source.packing import BYTES, Kind
 from rnnedge_exporters.c_source.places import C_TYPES, SCRATCH, Places
 from rnnedge_exporters.c_source.program import Port, SizedProgram

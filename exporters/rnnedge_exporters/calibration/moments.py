@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnedge_exporters.calibration.sequences import NamedSequence
+from rnnedge_exporters.calibration.sequences import NamedSequence, given_to
 from rnnedge_exporters.copying import private_copy
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.layers.recurrent import join
@@ -21,7 +21,6 @@ from rnnedge_exporters.modules.call_structure import arguments_of
 from rnnedge_exporters.modules.forwards import Forward, exchange_forward
 from rnnedge_exporters.quantization.second_moments import Moments, SecondMoments
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 
 
 def collect_moments(
@@ -54,21 +53,13 @@ def collect_moments(
             seen.part = number % 2
             arrays = sequence.with_states(interface)
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            try:
+            with given_to(model, sequence, ExportError):
                 if bare:
                     states = [tensors[spec.name] for spec in interface.state_inputs]
                     copied(tensors[interface.inputs[0].name], join(states))
                     continue
                 with unchanged(copied):
                     copied(**arguments_of(copied, interface, tensors).values)
-            except RnnEdgeError:
-                raise
-            except Exception as error:  # whatever the user's forward raises
-                pass_on_interruption(error)
-                raise ExportError(
-                    f"{type(model).__name__} does not take {sequence.name} of the calibration "
-                    f"data: {type(error).__name__}: {one_line(error)}"
-                ) from error
     return seen.moments()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from rnnedge_exporters.python_object import call_object, find_object, parse_object
 from rnnedge_runtime.array_file import read_arrays
 from rnnedge_runtime.contract import BATCH, TIME, Interface, TensorSpec
-from rnnedge_runtime.errors import InputError, one_line
+from rnnedge_runtime.errors import InputError, RnnEdgeError, one_line, pass_on_interruption
 
 Array = NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Any]
@@ -50,6 +51,30 @@ class NamedSequence:
         if interface.lengths:
             inputs[interface.lengths] = np.array([self.time], np.int64)
         return inputs
+
+
+@contextmanager
+def given_to(module: object, sequence: NamedSequence, error: type[RnnEdgeError]) -> Iterator[None]:
+    """Say which sequence a module does not take, where the block raises.
+
+    Args:
+        module: The module that is run in the block.
+        sequence: What it is given.
+        error: The class to raise.
+
+    Raises:
+        RnnEdgeError: Of class `error`; one that is raised in the block is passed on.
+    """
+    try:
+        yield
+    except RnnEdgeError:
+        raise
+    except Exception as raised:  # whatever the user's forward raises
+        pass_on_interruption(raised)
+        raise error(
+            f"{type(module).__name__} does not take {sequence.name} of the calibration data: "
+            f"{type(raised).__name__}: {one_line(raised)}"
+        ) from raised
 
 
 def read_sequences(data: Data, interface: Interface) -> list[NamedSequence]:

@@ -34,7 +34,7 @@ from rnnedge_exporters.modules.forwards import refuse_exchanged
 from rnnedge_exporters.modules.lifting import Lifting, decide
 from rnnedge_exporters.modules.loops.rolling import roll
 from rnnedge_exporters.modules.quiet import quiet
-from rnnedge_exporters.modules.repeatable import seeded
+from rnnedge_exporters.modules.repeatable import kept_state, seeded
 from rnnedge_exporters.modules.source_check import check_source
 from rnnedge_exporters.modules.squeezes import check_squeezes
 from rnnedge_exporters.modules.tracing import Traced, trace
@@ -138,7 +138,8 @@ def build_module_graph(
     notes += lifting.notes
     notes += _refused_notes(lifting.trial)
     notes += _notes_on_axes(traced, dynamic_axes)
-    notes += _notes_on_states(kept, lifting, states)
+    read = kept if kept and not lifting.lift and _is_read(copied, arguments) else {}
+    notes += _notes_on_states(read, lifting, states)
     graph = _converted(made, options.opset)
     report = [
         describe_layer(written, info)
@@ -176,10 +177,11 @@ def _notes_on_axes(traced: Traced, dynamic_axes: DynamicAxes | None) -> list[str
     ]
 
 
-def _notes_on_states(kept: Kept, lifting: Lifting, states: States) -> list[str]:
+def _notes_on_states(read: Kept, lifting: Lifting, states: States) -> list[str]:
+    """Return what the caller should know; `read` are attributes whose state is not lifted."""
     notes = []
-    if kept and not lifting.lift:
-        notes.append(f"state kept in {', '.join(_shown(kept))} starts anew at each call")
+    if read:
+        notes.append(f"state kept in {', '.join(_shown(read))} starts anew at each call")
     if states is None and lifting.found:
         notes.append(f"states were not lifted, since {'; '.join(map(str, lifting.found))}")
     return notes
@@ -258,10 +260,22 @@ def _traced_from(
     try:
         return trace(copied, arguments, dynamic_axes)
     except ExportError:
+        if not _is_read(copied, arguments):
+            raise error from None
         raise ExportError(
             f"{type(copied).__name__} keeps its state in {', '.join(_shown(kept))}: take it as an "
             f"argument of forward and return it ({error})"
         ) from error
+
+
+def _is_read(copied: nn.Module, arguments: Arguments) -> bool:
+    """Whether a second call answers otherwise, since the first one left something."""
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return copied(**arguments.values)
+
+    return kept_state(copied, run, lambda: None) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,10 @@ def origin(made: ir.Value) -> ir.Value:
 
 
 def input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
-    """Return the graph input that the lengths of a packed sequence are, sorted or as given."""
+    """Return the graph input that the lengths of a packed sequence are, sorted or as given.
+
+    Lengths with more axes, of the words of sentences, are data: what is packed are other rows.
+    """
     place = node.attributes[LENGTHS_GIVEN].as_int()
     if not place:
         return None
@@ -49,8 +52,9 @@ def input_behind_lengths(node: ir.Node, graph: ir.Graph) -> str | None:
         if len(before) != 1:
             return None
         found = before[0]
-    plain = found is not None and found in graph.inputs and found.dtype == ir.DataType.INT64
-    return found.name if plain and found is not None else None
+    if found is None or found not in graph.inputs or found.dtype != ir.DataType.INT64:
+        return None
+    return found.name if found.shape is not None and len(found.shape) == 1 else None
 
 
 def letters(count: int) -> list[str]:

@@ -131,6 +131,10 @@ class _Calls(TorchFunctionMode):
         options = kwargs or {}
         if func in _FROM_NUMBERS and args and isinstance(args[0], Listed):
             return args[0].tensor.to(**options)
+        if func in _FROM_NUMBERS and args and isinstance(args[0], Tensor):
+            return args[0].detach().to(**options).clone()
+        if func == Tensor.__deepcopy__:  # of a tensor without numbers, there is nothing to copy
+            return args[0].clone()
         if func == _DATA:  # torch.export takes what it gives for a constant
             return args[0].detach()
         if func is functional.dropout and not _argument(args, options, 2, "training"):

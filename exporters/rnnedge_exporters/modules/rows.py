@@ -23,13 +23,13 @@ from rnnedge_exporters.errors import MixingError, UnknownError
 from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Capture
 from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
 from rnnedge_exporters.modules.packing import DOMAIN, PACK, POSITIONS, UNPACK
+from rnnedge_exporters.modules.row_operators import place_of
 from rnnedge_exporters.modules.row_places import (
     Place,
     RowOperation,
     Rows,
     Shape,
 )
-from rnnedge_exporters.modules.row_rules import place_of
 from rnnedge_exporters.modules.streaming import Hindrance, line_of, tensor_nodes
 from rnnedge_runtime.contract import BATCH
 

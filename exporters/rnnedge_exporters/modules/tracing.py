@@ -44,6 +44,7 @@ from rnnedge_exporters.modules.opaque_nodes import captured
 from rnnedge_exporters.modules.source_lines import noting_guards, told_line
 from rnnedge_exporters.modules.symbols import input_symbols
 from rnnedge_exporters.modules.traced_forward import traced_forward
+from rnnedge_exporters.modules.traced_source import opened_source
 from rnnedge_runtime.contract import BATCH, TIME, Axis
 from rnnedge_runtime.errors import pass_on_interruption
 
@@ -227,6 +228,7 @@ def export_program(
             unchanged(module),
             captured(module, opaque) as capture,
             noting_guards(capture.guards),
+            opened_source(module),
             torch.no_grad(),
         ):
             called, forward = forward_of_tensors(module, arguments)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_runtime.contract import METADATA_KEY, Contract
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 from rnnedge_runtime.user_metadata import USER_KEY, to_json
 
 LARGEST = 2**31 - 1
@@ -52,9 +53,19 @@ def serialize_model(model: ir.Model) -> bytes:
     """Return a whole model as bytes that depend on it alone.
 
     Raises:
-        ExportError: As in `serialize`.
+        ExportError: As in `serialize`, or for a part that ONNX has no form of.
     """
-    return _bounded(ir.to_proto(model))
+    try:
+        proto = ir.to_proto(model)
+    except Exception as error:  # onnx-ir's own, which says which part at its end
+        pass_on_interruption(error)
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise ExportError(
+            f"the model cannot be written as ONNX: {one_line(first)[:200]}"
+        ) from error
+    return _bounded(proto)
 
 
 def serialize_graph(graph: ir.Graph) -> bytes:

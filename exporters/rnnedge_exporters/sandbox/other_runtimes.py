@@ -38,6 +38,14 @@ def _package(name: str) -> Callable[[], str | None]:
     return version
 
 
+def _with_converter(name: str, converter: str) -> Callable[[], str | None]:
+    def version() -> str | None:
+        """Return the version of a package that needs another to read ONNX."""
+        return _package(name)() if _package(converter)() else None
+
+    return version
+
+
 def _npm(package: str, expression: str = "") -> Callable[[], str | None]:
     expression = expression or f"require('{package}/package.json').version"
 
@@ -64,6 +72,7 @@ RUNNABLE: Mapping[str, Installed] = {
     "tract": Installed(_package("tract"), "pip install tract"),
     "onnx.reference": Installed(_package("onnx"), "pip install onnx"),
     "mnn": Installed(_package("MNN"), "pip install MNN"),
+    "ncnn": Installed(_with_converter("ncnn", "pnnx"), "pip install ncnn pnnx"),
     "onnxruntime-node": Installed(_npm("onnxruntime-node"), "npm install onnxruntime-node"),
     "onnxruntime-web": Installed(
         _npm("onnxruntime-web", "require('onnxruntime-web').env.versions.web"),

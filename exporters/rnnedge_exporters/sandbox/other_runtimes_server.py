@@ -245,11 +245,71 @@ def _mnn(model: str, outputs: Sequence[str], limit: float) -> Run:
     return run
 
 
+def _ncnn(model: str, outputs: Sequence[str], limit: float) -> Run:
+    """Convert at each run, since the converter takes the shapes."""
+    graph = onnx.load(model, load_external_data=False).graph
+    inputs = {spec.name: _batch_axis(spec) for spec in graph.input}
+    found = {spec.name: _batch_axis(spec) for spec in graph.output}
+
+    def run(feeds: Arrays) -> Arrays:
+        import ncnn
+
+        net = ncnn.Net()
+        net.opt.num_threads = 1
+        net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = net.opt.use_fp16_packed = False
+        with tempfile.TemporaryDirectory() as folder:
+            converted = _convert_by_pnnx(model, [feeds[name] for name in inputs], folder, limit)
+            opened = net.load_param(f"{converted}.param") or net.load_model(f"{converted}.bin")
+        if opened != 0:
+            raise RuntimeError("ncnn cannot open it: it has a layer that is not registered")
+        extractor = net.create_extractor()
+        for place, (name, batch) in enumerate(inputs.items()):
+            matrix = ncnn.Mat(np.ascontiguousarray(feeds[name]), batch_index=batch)
+            extractor.input(f"in{place}", matrix.clone())
+        answers = {}
+        for place, (name, batch) in enumerate(found.items()):
+            failed, matrix = extractor.extract(f"out{place}")
+            if failed or matrix.empty():
+                raise RuntimeError(f"ncnn computes no {name} at these sizes")
+            answers[name] = np.array(matrix.numpy(batch_index=batch))
+        return answers
+
+    return run
+
+
+def _batch_axis(spec: onnx.ValueInfoProto) -> int:
+    """Return the position of the axis of rows, or the number that stands for none in ncnn."""
+    names = [dim.dim_param for dim in spec.type.tensor_type.shape.dim]
+    return names.index("batch") if "batch" in names else 233
+
+
+def _convert_by_pnnx(model: str, arrays: Sequence[NDArray[Any]], folder: str, limit: float) -> Path:
+    """Return the files of ncnn without their suffixes."""
+    import pnnx
+
+    copied = Path(folder, "model.onnx")
+    copied.write_bytes(Path(model).read_bytes())
+    shapes = [f"[{','.join(map(str, a.shape))}]{_FACTS[a.dtype.name]}" for a in arrays]
+    done = subprocess.run(
+        [Path(pnnx.__file__).parent / "pnnx", copied, f"inputshape={','.join(shapes)}", "fp16=0"],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        timeout=limit,
+    )
+    converted = Path(folder, "model.ncnn")
+    if not converted.with_suffix(".ncnn.param").is_file():
+        said = (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
+        raise RuntimeError(f"pnnx does not convert it: {said[-1] if said else 'no reason said'}")
+    return converted
+
+
 _OPEN: dict[str, Open] = {
     "openvino": _openvino,
     "tract": _tract,
     "onnx.reference": _reference,
     "mnn": _mnn,
+    "ncnn": _ncnn,
     "onnxruntime-node": partial(_node, "onnxruntime-node"),
     "onnxruntime-web": partial(_node, "onnxruntime-web"),
     "rnnedge-wasm": partial(_node, "rnnedge"),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from rnnedge_runtime.errors import EngineError, RnnEdgeError, pass_on_interruption
+from rnnedge_runtime.errors import EngineError, RnnEdgeError, one_line, pass_on_interruption
 
 READY = b"\nrnnedge sandbox is ready\n"
 HEADER = struct.Struct("<Q")
@@ -76,7 +76,7 @@ def serve(answer: Callable[[Any], Any], idle: float | None = None) -> None:
             reply = (None, (type(error), str(error)))
         except Exception as error:  # nobody reads a traceback here; the parent says it
             pass_on_interruption(error)
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            said = f"{type(error).__name__}: {one_line(error)}"
             reply = (None, (EngineError, said))
         data = pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
         replies.write(HEADER.pack(len(data)))

@@ -41,9 +41,9 @@
  * @typedef {object} Stepper
  * @property {(state: readonly Float32Array[]) => void} setState
  * @property {() => Float32Array[]} state A copy.
- * @property {(frame: Float32Array) => Float32Array | undefined} step Return a new answer;
- *   undefined, with nothing changed, for a frame with NaN or infinity. Tiny numbers of the state,
- *   and frames of nothing else, become zero.
+ * @property {(frame: Float32Array, answer: Float32Array) => boolean} step Write the answer; false,
+ *   with nothing changed, for a frame with NaN or infinity. Tiny numbers of the state, and frames
+ *     of nothing else, become zero.
  * @property {() => void} close Free what it holds.
  */
 

@@ -1,7 +1,8 @@
 /** Steps of one frame in one call of the engine, the state kept in the engine's own memory. */
 
 import { BATCH, TIME } from "../contract.js";
-import { Tensor, product } from "../tensor.js";
+import { InputError } from "../errors.js";
+import { Tensor, product, typeName } from "../tensor.js";
 
 /** @typedef {import("../contract.js").TensorSpec} TensorSpec */
 /** @typedef {import("../engine/engine.js").Stepper} Stepper */
@@ -18,6 +19,7 @@ export class QuickSteps {
   #shapes;
   #size;
   #shape;
+  #answerSize;
 
   /**
    * @param {Stepper} stepper
@@ -30,6 +32,7 @@ export class QuickSteps {
     this.#shapes = shapes;
     this.#size = size;
     this.#shape = shape;
+    this.#answerSize = product(shape);
   }
 
   /**
@@ -61,13 +64,47 @@ export class QuickSteps {
    *   no `Float32Array` of a step's values, or holds NaN or infinity.
    */
   step(frame, state) {
-    if (!(frame instanceof Float32Array) || frame.length !== this.#size) return undefined;
+    if (!this.#isFrame(frame)) return undefined;
+    const answer = new Float32Array(this.#answerSize); // the dearest part of a small step
+    return this.#run(frame, answer, state) ? new Tensor("float32", answer, this.#shape) : undefined;
+  }
+
+  /**
+   * Run one step, and write its answer into memory of the caller.
+   *
+   * @param {unknown} frame
+   * @param {unknown} answer
+   * @param {readonly Tensor[]} state
+   * @returns {boolean} False, with nothing changed, where the frame holds NaN or infinity.
+   * @throws {InputError} If one of them is no `Float32Array` of as many values as a step has.
+   */
+  stepInto(frame, answer, state) {
+    if (!this.#isFrame(frame)) throw unfit("frame", this.#size, frame);
+    if (!(answer instanceof Float32Array) || answer.length !== this.#answerSize) {
+      throw unfit("output", this.#answerSize, answer);
+    }
+    return this.#run(frame, answer, state);
+  }
+
+  /**
+   * @param {unknown} frame
+   * @returns {frame is Float32Array}
+   */
+  #isFrame(frame) {
+    return frame instanceof Float32Array && frame.length === this.#size;
+  }
+
+  /**
+   * @param {Float32Array} frame
+   * @param {Float32Array} answer
+   * @param {readonly Tensor[]} state
+   */
+  #run(frame, answer, state) {
     if (!this.holdsState) {
       this.#stepper.setState(state.map((tensor) => /** @type {Float32Array} */ (tensor.data)));
       this.holdsState = true;
     }
-    const answer = this.#stepper.step(frame);
-    return answer && new Tensor("float32", answer, this.#shape);
+    return this.#stepper.step(frame, answer);
   }
 
   /** Return the newest state, which the engine then lets go. */
@@ -81,6 +118,18 @@ export class QuickSteps {
   close() {
     this.#stepper.close();
   }
+}
+
+/**
+ * @param {string} name
+ * @param {number} size
+ * @param {unknown} got
+ */
+function unfit(name, size, got) {
+  const length = ArrayBuffer.isView(got) ? ` of ${/** @type {Float32Array} */ (got).length}` : "";
+  return new InputError(
+    `${name}: expected a Float32Array of ${size} values, got ${typeName(got)}${length}`,
+  );
 }
 
 /**

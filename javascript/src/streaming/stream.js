@@ -217,6 +217,30 @@ export class Stream {
   }
 
   /**
+   * Run one step at once, and write its output into memory of the caller, which is used again: a
+   * step of a small model takes about half of the time of `stepSync`, and leaves nothing to
+   * collect.
+   *
+   * @param {Float32Array} frame The values of one step, of all rows.
+   * @param {Float32Array} output As many values as the output of a step has.
+   * @returns {Float32Array} `output`.
+   * @throws {InputError} If one of them does not fit, or the frame holds NaN or infinity; the state
+   *   does not change.
+   * @throws {StreamError} If the stream is closed, in use, or has no such steps: they need the wasm
+   *   engine, and a model of one float32 input and one output.
+   */
+  stepInto(frame, output) {
+    this.#checkFree();
+    if (this.#quick === undefined) {
+      throw new StreamError(
+        "stepInto: needs the wasm engine, and a model of one float32 input and output: use step",
+      );
+    }
+    if (!this.#quick.stepInto(frame, output, this.#kept)) this.stepSync(frame); // which says why
+    return output;
+  }
+
+  /**
    * Return the frames of a stream of one row that came without their batch axes.
    *
    * @param {TensorLike | Values} frame

@@ -256,15 +256,20 @@ class WasmStepper {
     });
   }
 
-  /** @param {Float32Array} frame */
-  step(frame) {
+  /**
+   * @param {Float32Array} frame
+   * @param {Float32Array} answer
+   */
+  step(frame, answer) {
     const { buffer } = this.#kernels.call.memory;
     if (this.#memory !== buffer) {
       this.#memory = buffer; // it has grown, and the old views are empty
       [this.#frame, this.#answer] = this.#views();
     }
     this.#frame.set(frame);
-    return this.#program.step() ? this.#answer.slice() : undefined;
+    if (!this.#program.step()) return false;
+    answer.set(this.#answer);
+    return true;
   }
 
   close() {

@@ -102,7 +102,7 @@ def _empties(subject: Subject) -> Iterator[Finding]:
     killed = [(what, answer.death) for what, answer in subject.empties if answer.death]
     if not killed:
         return
-    said = " and ".join(f"{what} ({death})" for what, death in killed)
+    said = " or ".join(f"{what} ({death})" for what, death in killed)
     cells = ", ".join(dict.fromkeys(cell.op for cell in subject.cells))
     yield Finding(
         "empty-crash",

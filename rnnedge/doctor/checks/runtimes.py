@@ -121,7 +121,12 @@ _RULES = (
     ),
     _Rule("emx-onnx-cgen", _not_forward, "refuses", "RNN and GRU forward only (1.4.0)", _ELSEWHERE),
     _Rule("onnx2c", _has("RNN", "GRU"), "refuses", "LSTM only, at fixed sizes", _ELSEWHERE),
-    _Rule("ncnn", _open_lengths, "refuses", "no sequence_lens, and one row at a time", _NO_LENGTHS),
+    _Rule("ncnn", _open_lengths, "refuses", "sequence_lens (1.0.20261020)", _NO_LENGTHS),
+    _Rule(
+        *("ncnn", _not_tanh, "wrong"),
+        "silently wrong: activations of an RNN run as tanh, off by 0.8 (1.0.20261020)",
+        "use tanh, or export with --target portable",
+    ),
 )
 _NO_CONTRIB = ("openvino", "tract", "onnx.reference", "emx-onnx-cgen", "onnx2c", "ncnn")
 _CPU_ONLY = ("cuda", "webgpu", "webnn", "coreml", "nnapi")

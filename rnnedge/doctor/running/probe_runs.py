@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rnnedge.doctor.reading.roles import Roles
 from rnnedge_exporters.sandbox.onnx_runtime import Answer, Arrays, Sandbox
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
+from rnnedge_runtime.foreign.example_inputs import check_example
 
 _OTHER = 4
 """Size of an axis that is open, and neither batch nor time."""
@@ -154,6 +155,7 @@ def _without(axes: Sequence[Axis], role: str) -> list[Axis]:
 
 
 def _numbers(roles: Roles, spec: TensorSpec, shape: Sequence[int], seed: list[int]) -> NDArray[Any]:
+    check_example(spec, shape)
     random = np.random.default_rng(seed)
     kind = np.dtype(spec.dtype).kind
     values: Any  # a number where the shape has no axes

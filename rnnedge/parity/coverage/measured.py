@@ -17,7 +17,7 @@ from rnnedge.parity.coverage.watched import Mark, Watched, watch
 from rnnedge.parity.model_runner import Runs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import RnnEdgeError, pass_on_interruption
+from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 from rnnedge_runtime.loaded_model import RunResult
 
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ def watch_file(path: str | os.PathLike[str]) -> Watched:
         return replace(watch(model), wanted=find_wanted(model))
     except Exception as error:  # protobuf and file errors of many kinds
         pass_on_interruption(error)
-        why = f"onnx cannot read the file: {' '.join(str(error).split())}"
+        why = f"onnx cannot read the file: {one_line(error)}"
         return Watched(None, unmeasured=why)
 
 
@@ -104,7 +104,7 @@ def measure(watched: Watched, feeds: Sequence[Feeds], probe: Probe) -> Coverage:
         given = [_given(watched, one) for one in feeds]
         answers = [next(iter(one.values())) for one in probe(watched.content, given)]
     except (RnnEdgeError, KeyError) as error:
-        return _unmeasured(watched, " ".join(str(error).split()))
+        return _unmeasured(watched, one_line(error))
     return _summed(watched, np.stack(answers))
 
 

@@ -174,11 +174,12 @@ def _missing(model: onnx.ModelProto, layer: RecurrentLayer) -> tuple[str, str, s
     if len(places) > 1:
         places = {place.partition(",")[0] for place in places}  # both directions of one layer
     place = places.pop() if len(places) == 1 else ""
+    others = {0: "no other is", 1: "one other is"}.get(present, f"{present} others are")
     return (
         "other weights",
         ", ".join(filter(None, [layer.name, place])),
         f"{names} of the source is not in the file (the nearest block is off by "
-        f"{missing[0].nearest:.1e}); {present} other blocks are",
+        f"{missing[0].nearest:.1e}); {others}",
     )
 
 

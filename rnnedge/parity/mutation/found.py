@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import onnx
-
 from rnnedge.parity.mutation.disturbed import disturbed
+from rnnedge_exporters.onnx_model.loading import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def attack(
     Returns:
         What was noticed.
     """
-    mutants = list(disturbed(onnx.load(path)))
+    mutants = list(disturbed(load(path)))
     unnoticed = []
     with TemporaryDirectory(prefix="rnnedge-") as folder:
         copy = Path(folder) / "model.onnx"

@@ -18,7 +18,7 @@ from rnnedge.parity.onnx_reference.reference import Cut, Reference
 from rnnedge.parity.results import CaseResult
 from rnnedge_exporters.sandbox.onnx_runtime import Sandbox
 from rnnedge_runtime.contract import TIME, Interface
-from rnnedge_runtime.errors import RnnEdgeError, pass_on_interruption
+from rnnedge_runtime.errors import RnnEdgeError, one_line, pass_on_interruption
 
 _TIE = 1e-4
 """Steps of 8 bits between a number and the middle of two, below which either may be taken: the
@@ -85,7 +85,7 @@ class Comparison:
             asked, inner = self._rest(case, inputs, known, answers)
         except Exception as error:  # errors of ours, and numpy's where shapes do not fit
             pass_on_interruption(error)
-            said = str(error) if isinstance(error, RnnEdgeError) else " ".join(str(error).split())
+            said = str(error) if isinstance(error, RnnEdgeError) else one_line(error)
             crash = isinstance(error, CrashError)
             end = "never ends" if isinstance(error, TimeLimitError) else "crash" * crash
             moved = dict.fromkeys(expected, 0.0)

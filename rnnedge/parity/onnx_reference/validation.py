@@ -250,7 +250,9 @@ def _write_golden(
         for vectors in golden_sets(collected, report.results)
     ]
     words = [os.path.basename(report.source), report.against.held, "in", report.engine]
-    write_golden(golden, model=report.model, sets=sets, reference=" ".join(filter(None, words)))
+    reference = " ".join(filter(None, words))
+    made = {**(report.evidence.facts() if report.evidence else {}), **report.machine}
+    write_golden(golden, model=report.model, sets=sets, reference=reference, made=made)
 
 
 def _save_failing(

@@ -13,10 +13,8 @@ from rnnedge.parity.model_runner import ModelRunner
 from rnnedge.parity.rounding.cost import CostMeter, OutputCost, scores_of
 from rnnedge.parity.runners import Runner, quiet_kernels, runner_of
 from rnnedge_exporters import is_bare_layer
-from rnnedge_exporters.calibration.sequences import NamedSequence
-from rnnedge_runtime import RnnEdgeError
+from rnnedge_exporters.calibration.sequences import NamedSequence, given_to
 from rnnedge_runtime.contract import Interface
-from rnnedge_runtime.errors import pass_on_interruption
 
 
 class Calibration:
@@ -48,21 +46,12 @@ class Calibration:
         self._answers: list[tuple[NamedSequence, Inputs, Outputs, Outputs]] = []
         for sequence in sequences:
             inputs, case = sequence.with_states(interface), Case(sequence.time, 1)
-            try:
-                with quiet_kernels():
-                    answers = single(inputs, case)
-                    try:
-                        exact = reference(inputs, case)
-                    except RuntimeError:  # a forward may fix a dtype, and refuse float64
-                        reference, exact = single, answers
-            except RnnEdgeError:
-                raise
-            except Exception as error:  # whatever the user's forward raises
-                pass_on_interruption(error)
-                raise SourceError(
-                    f"{type(module).__name__} does not take {sequence.name} of the calibration "
-                    f"data: {type(error).__name__}: {' '.join(str(error).split())}"
-                ) from error
+            with given_to(module, sequence, SourceError), quiet_kernels():
+                answers = single(inputs, case)
+                try:
+                    exact = reference(inputs, case)
+                except RuntimeError:  # a forward may fix a dtype, and refuse float64
+                    reference, exact = single, answers
             self._answers.append((sequence, inputs, exact, answers))
 
     def costs(self, run: ModelRunner) -> tuple[OutputCost, ...]:

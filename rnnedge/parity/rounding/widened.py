@@ -27,6 +27,7 @@ from rnnedge.parity.model_under_test import OpenedModel
 from rnnedge.parity.results import CaseResult, Diagnosis
 from rnnedge.parity.rounding.half_precision import Halves
 from rnnedge.parity.rounding.matched_weights import Held
+from rnnedge_exporters.onnx_model.loading import load
 from rnnedge_exporters.onnx_model.nodes import all_graphs
 from rnnedge_exporters.sandbox.session import Worker
 from rnnedge_runtime.contract import Interface
@@ -63,7 +64,7 @@ def compare_unrounded(
     """
     if held.integers is None or isinstance(held.integers, Halves):
         return (), []
-    model = onnx.load(path)
+    model = load(path)
     widen(model)
     with TemporaryDirectory(prefix="rnnedge-") as folder:
         copy = Path(folder) / "model.onnx"

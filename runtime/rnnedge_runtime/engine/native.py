@@ -54,12 +54,12 @@ class NativeTensor:
 
 
 class NativeEngine:
-    """The `Engine` that runs a plan of rnnedge-native on one thread of the CPU.
+    """The `Engine` that runs a plan of rnnedge-native on the CPU.
 
     Attributes:
         plan: The model as the native engine reads it.
         reason: Why it was chosen.
-        options: The options that the model was opened with; none of them changes anything.
+        options: The options that the model was opened with; only `threads` changes anything.
         inputs: The inputs of the graph.
         outputs: The outputs of the graph.
         metadata: The model's `metadata_props`.
@@ -179,8 +179,12 @@ def _spec(info: ValueInfo) -> TensorSpec:
     return TensorSpec(info.name, info.dtype, axes)
 
 
-def read_plan(model: Model) -> Plan:
+def read_plan(model: Model, threads: int | None) -> Plan:
     """Read a model into a plan.
+
+    Args:
+        model: Path or bytes.
+        threads: How many threads share the rows of a batch; None is 1.
 
     Raises:
         ModelError: If the model is missing or damaged, or is not supported by the native engine.
@@ -191,7 +195,7 @@ def read_plan(model: Model) -> Plan:
             f"rnnedge-native {rnnedge_native.__version__} does not fit rnnedge-runtime "
             f"{__version__}: pip install 'rnnedge-native=={__version__}'"
         )
-    return Plan(model)
+    return Plan(model, threads=threads or 1)
 
 
 def why_not(plan: Plan) -> str:

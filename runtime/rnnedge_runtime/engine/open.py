@@ -89,7 +89,7 @@ def _native(
         raise MissingPackageError(
             "engine='native'", "rnnedge-native", "pip install 'rnnedge-runtime[native]'"
         ) from error
-    return NativeEngine(read_plan(model), options=options, reason=reason)
+    return NativeEngine(read_plan(model, options.threads), options=options, reason=reason)
 
 
 def _native_if_no_slower(
@@ -100,8 +100,9 @@ def _native_if_no_slower(
         return f"device {device!r} was asked for, and the native engine runs on the CPU"
     if find_spec("rnnedge_native") is None:
         return "rnnedge-native is not installed"
-    if options.threads is None:
-        return "threads: the native engine, which has one, was compared with threads=1"
+    if options.threads != 1:
+        given = "" if options.threads is None else f"={options.threads}"
+        return f"threads{given}: the native engine was compared with threads=1"
     hindrance = _hindrance(options)
     if hindrance:
         return hindrance
@@ -110,7 +111,7 @@ def _native_if_no_slower(
     except ImportError as error:
         return f"rnnedge-native cannot be imported: {one_line(error)}"
     try:
-        plan = read_plan(model)
+        plan = read_plan(model, options.threads)
     except ModelError as error:  # of a damaged file ONNX Runtime reports what it finds
         return str(error)
     hindrance = why_not(plan)
@@ -121,8 +122,6 @@ def _native_if_no_slower(
 
 def _hindrance(options: EngineOptions) -> str:
     """Return what was set that only ONNX Runtime can do, in words, or nothing."""
-    if options.threads not in (None, 1):
-        return f"threads={options.threads}: the native engine runs on one thread"
     if options.entries:
         return f"options: {next(iter(options.entries))} is an option of ONNX Runtime"
     return ""

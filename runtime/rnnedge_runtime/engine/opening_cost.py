@@ -5,7 +5,8 @@ output: in this process, without a limit. `check_opening` refuses what a look at
 end the process, or to take its memory or minutes:
 
 - `Div` of the smallest integer by -1, which ends the process by SIGFPE;
-- `GRU`, `LSTM` or `RNN` of an empty sequence or batch, which abort it;
+- `GRU`, `LSTM` or `RNN` of an empty sequence or batch, or next to an input that is always empty,
+  which abort it;
 - constants that become more than 1 GiB, such as by `ConstantOfShape`, `Expand`, `Tile`, `Range`,
   `Pad`, `Resize`, `Concat` of one value again and again, or operators that broadcast;
 - sparse constants of that size, which are stored in full;
@@ -19,7 +20,7 @@ file computes in other ways it does not see, such as from tensors of more than 6
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -60,13 +61,26 @@ def check_opening(model: Model, name: str) -> None:
         found = read_file(model)
     except (OSError, ValueError):
         return
-    scan = _Scan(found)
+    scan = _Scan()
     try:
         count_nodes(found)
+        _check_inputs(found)
         for graph in (found.graph, *found.functions.values()):
             scan.walk(graph, {})
     except ModelError as error:
         raise ModelError(f"{name}: {error}") from None
+
+
+def _check_inputs(file: GraphFile) -> None:
+    """Check that no input has an axis of size 0 where a recurrent operator may run on it."""
+    if not any(node.op_type in _RECURRENT for node in file.nodes()):
+        return
+    for info in file.graph.inputs:
+        if 0 in info.axes and info.name not in file.graph.initializers:
+            raise ModelError(
+                f"{info.name}: has the sizes {_sizes(info.axes)}, and a recurrent operator ends "
+                "the process on an empty input"
+            )
 
 
 def check_functions(model: Model, name: str) -> None:
@@ -92,7 +106,7 @@ def check_functions(model: Model, name: str) -> None:
 class _Scan:
     """Follows constants through a file, and adds up what they cost."""
 
-    def __init__(self, file: GraphFile) -> None:
+    def __init__(self) -> None:
         self._bytes = self._products = 0
 
     def walk(self, graph: Graph, outside: _Scope) -> None:
@@ -158,7 +172,7 @@ def _refusal(words: str) -> ModelError:
     )
 
 
-def _sizes(shape: tuple[int, ...]) -> str:
+def _sizes(shape: Sequence[object]) -> str:
     return f"[{', '.join(map(str, shape[:8]))}{', …' if len(shape) > 8 else ''}]"
 
 

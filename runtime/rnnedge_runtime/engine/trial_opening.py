@@ -12,10 +12,14 @@ from rnnedge_runtime.errors import ModelError
 
 TIME_LIMIT = 60.0
 """Seconds that opening a model may take."""
-_CODE = (
+_OPEN = (
     "import sys; sys.path[:] = filter(None, sys.path); from rnnedge_runtime import Session; "
-    "Session(sys.argv[1], device=sys.argv[2], engine=sys.argv[3], threads=1)"
+    "session = Session(sys.argv[1], device=sys.argv[2], engine=sys.argv[3], threads=1)"
 )
+_RUN = """
+from rnnedge_runtime.latency import random_inputs
+session.run(random_inputs(session, 1, 1))
+"""
 
 
 def check_that_it_opens(
@@ -24,6 +28,7 @@ def check_that_it_opens(
     device: Device = "cpu",
     engine: EngineName = "auto",
     time_limit: float = TIME_LIMIT,
+    step: bool = False,
 ) -> None:
     """Open a model in a child process, which may end without an answer, or never.
 
@@ -33,14 +38,15 @@ def check_that_it_opens(
         device: As in `Session`.
         engine: As in `Session`.
         time_limit: Seconds that it may take, above 0.
+        step: Whether it is run for one step too.
 
     Raises:
-        ModelError: If opening it ends the process, or does not end in time.
+        ModelError: If that ends the process, or does not end in time.
     """
-    path = os.fspath(model)
+    path, doing = os.fspath(model), "opening it and running one step" if step else "opening it"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _CODE, path, device, engine],
+            [sys.executable, "-c", _OPEN + _RUN * step, path, device, engine],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -49,9 +55,9 @@ def check_that_it_opens(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ModelError(f"{path}: opening it did not end within {time_limit:g} s") from None
+        raise ModelError(f"{path}: {doing} did not end within {time_limit:g} s") from None
     if done.returncode < 0:
-        raise ModelError(f"{path}: opening it ends the process: {_name(-done.returncode)}")
+        raise ModelError(f"{path}: {doing} ends the process: {_name(-done.returncode)}")
 
 
 def _name(number: int) -> str:

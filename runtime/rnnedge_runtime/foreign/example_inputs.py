@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from rnnedge_runtime.binding import Array, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
 from rnnedge_runtime.errors import InputError
+
+_MOST_NUMBERS = 1 << 26
+"""Of an input: what a file states may be any size."""
 
 
 def example_inputs(
@@ -35,7 +39,7 @@ def example_inputs(
         numbers that are 1.
 
     Raises:
-        InputError: If an input holds no numbers.
+        InputError: If an input holds no numbers, or more of them than fit into an example.
     """
     sizes = {TIME: time, BATCH: batch, **(axis_sizes or {})}
     random = np.random.default_rng(seed)
@@ -47,6 +51,7 @@ def example_inputs(
         others = [a for a in spec.axes if isinstance(a, str) and a not in sizes]
         sizes |= {axis: time + number for number, axis in enumerate(others, 1)}
         shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.axes]
+        check_example(spec, shape)
         if values and spec.name in values:
             inputs[spec.name] = np.full(shape, values[spec.name], dtype)
         elif not shape:
@@ -56,3 +61,15 @@ def example_inputs(
         else:  # an index into a table of two entries or more, or a flag
             inputs[spec.name] = random.integers(0, 2, shape).astype(dtype)
     return inputs
+
+
+def check_example(spec: TensorSpec, shape: Sequence[int]) -> None:
+    """Check that values of these sizes can be made up for an input.
+
+    Raises:
+        InputError: If they are too many.
+    """
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise InputError(
+            f"{spec}: expected at most {_MOST_NUMBERS:,} numbers for an example, got {list(shape)}"
+        )

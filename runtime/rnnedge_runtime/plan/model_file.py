@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from rnnedge_runtime.errors import ModelError, PlanError
-from rnnedge_runtime.onnx_file import Graph, GraphFile, all_nodes, parse_model
+from rnnedge_runtime.onnx_file import Graph, GraphFile, all_nodes, parse_file
 
 _MICROSOFT = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
@@ -22,7 +24,7 @@ def read_model(content: bytes, source: str) -> GraphFile:
             weights, functions, operators of other domains.
     """
     try:
-        model = parse_model(content)
+        model = parse_file(content, source if os.path.isfile(source) else None)
         _check(model)
     except PlanError:
         raise

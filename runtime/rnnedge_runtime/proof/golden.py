@@ -114,16 +114,19 @@ class Golden:
     Attributes:
         sets: One or more.
         reference: The source of the expected outputs, such as `PyTorch 2.13.0 float64`; None
-            without a `golden.json`, like the two below.
+            without a `golden.json`, like the digest.
         model_sha256: Digest of the model file that the vectors were made with, 64 hexadecimal
             digits.
         versions: Package name to version, of the packages that wrote the vectors.
+        made: When, on which processor, by which command and from which source they were made, by
+            name; empty where that is not known.
     """
 
     sets: tuple[GoldenSet, ...]
     reference: str | None = None
     model_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise a `GoldenError` if a text has the wrong form."""
@@ -144,6 +147,7 @@ class Golden:
             "model_sha256": self.model_sha256,
             "reference": self.reference,
             "versions": dict(self.versions),
+            "made": dict(self.made),
             "sets": [vectors.to_record() for vectors in self.sets],
         }
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
@@ -217,6 +221,7 @@ def _with_record(folder: Path, names: list[str]) -> Golden:
             reference=_take(values, "reference", str),
             model_sha256=_take(values, "model_sha256", str),
             versions=_take(values, "versions", dict),
+            made=_take(values, "made", dict) if "made" in values else {},
         )
     except (TypeError, KeyError, OverflowError) as error:
         raise GoldenError(f"{path} is damaged ({error}): write or copy it again") from error

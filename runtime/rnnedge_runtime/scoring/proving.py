@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import EngineError, InputError, RnnEdgeError
+from rnnedge_runtime.foreign.example_inputs import check_example
 from rnnedge_runtime.loaded_model import LoadedModel
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import EXAMPLE_STEPS
@@ -120,6 +121,7 @@ def _examples(layout: RowLayout, fewest: int, *, numbers: bool) -> CheckedRows:
 
     def made(given: RowInput, count: int) -> Array:
         shape = (count, *given.features)
+        check_example(given.spec, shape)
         if not numbers:
             return np.zeros(shape, given.dtype)
         if given.dtype.kind == "f":

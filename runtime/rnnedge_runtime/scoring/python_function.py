@@ -28,6 +28,12 @@ def find_function(option: str, text: str) -> Callable[..., Any]:
     Raises:
         OptionError: If it cannot be imported, or cannot be called.
     """
+    module, colon, name = text.partition(":")
+    if module.endswith(".py") and colon:
+        meant = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise OptionError(
+            f"{option}: {text} names a file: write it as Python imports it, {meant}:{name}"
+        )
     match = _PLACE.fullmatch(text)
     if match is None:
         raise OptionError(f"{option}: expected package.module:function, got {text!r}")

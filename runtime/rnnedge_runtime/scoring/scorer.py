@@ -14,7 +14,15 @@ from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.engine.options import EngineName, Model
 from rnnedge_runtime.errors import EngineError, InputError, OptionError
 from rnnedge_runtime.scoring.array_rows import READ_ERROR
-from rnnedge_runtime.scoring.arrow_package import Batch, DataType, Schema, Table, arrow, text_column
+from rnnedge_runtime.scoring.arrow_package import (
+    Batch,
+    DataType,
+    Schema,
+    Table,
+    arrow,
+    text_column,
+    utf8,
+)
 from rnnedge_runtime.scoring.collecting import Collector
 from rnnedge_runtime.scoring.keeping import Keeper, check_keep, make_keeper
 from rnnedge_runtime.scoring.packing import PackOptions, Tally, pack
@@ -104,6 +112,9 @@ class Scorer:
         """
         self.model = model if isinstance(model, bytes) else os.path.abspath(model)
         self.columns, self.id, self.keep = dict(columns or {}), id, check_keep(keep)
+        for name in (id, *self.columns.values()):
+            if name is not None and (not isinstance(name, str) or name != utf8(name)):
+                raise OptionError(f"columns: expected names in UTF-8, got {name!r}")
         self.outputs = None if outputs is None else tuple(outputs)
         self.constants = dict(constants or {})
         self.slots = whole_number("slots", slots, OptionError)

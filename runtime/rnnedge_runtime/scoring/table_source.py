@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rnnedge_runtime.errors import InputError, one_line
+from rnnedge_runtime.errors import InputError, RnnEdgeError, one_line
 from rnnedge_runtime.scoring.arrow_package import Batch, Schema, arrow, parquet
 from rnnedge_runtime.scoring.sources import RowGroup
 
@@ -96,7 +96,9 @@ class TableSource:
         if self._table is None or self._table[0] != path:
             self._table = None  # closes the file
             with _reading(path):
-                self._table = (path, self._open(path))
+                table = self._open(path)
+                _ = table.schema.names  # which may not be UTF-8
+                self._table = (path, table)
         return self._table[1]
 
     def _check(self, path: Path, schema: Schema) -> None:
@@ -129,7 +131,9 @@ def _ids(table: _Table, wanted: list[str], start: int, stop: int) -> Iterator[Ba
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, arrow().ArrowException) as error:  # an ArrowException is not an OSError
+    except RnnEdgeError:
+        raise
+    except (OSError, UnicodeError, arrow().ArrowException) as error:  # three trees of errors
         raise InputError(f"{path}: cannot be read: {one_line(error)}") from error
 
 

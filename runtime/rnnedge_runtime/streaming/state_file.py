@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnedge_runtime.array_file import read_arrays
+from rnnedge_runtime.array_file import read_arrays, write_arrays
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.binding import Array
 from rnnedge_runtime.errors import StateError
@@ -41,7 +41,7 @@ def write_state(
     arrays: dict[str, Any] = {DIGEST: np.array(model.digest)}
     arrays |= {spec.name: array for spec, array in zip(specs, state, strict=True)}
     with atomic_file(path, NPZ, protected=[model.path], force=force) as file:
-        np.savez(file, **arrays)
+        write_arrays(file, arrays)
 
 
 def read_state(path: str | os.PathLike[str], model: LoadedModel) -> tuple[Array, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,25 +13,23 @@ from numpy.typing import ArrayLike
 
 from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.binding import (
-    EXCHANGED,
     Array,
     State,
     as_array,
-    by_name,
-    conversion,
-    dtype_of,
 )
-from rnnedge_runtime.contract import BATCH, TIME, TensorSpec
+from rnnedge_runtime.contract import BATCH, TIME
 from rnnedge_runtime.errors import EngineError, InputError, StateError, StreamError
 from rnnedge_runtime.loaded_model import LoadedModel, RunResult
 from rnnedge_runtime.streaming.bound_step import BoundStep, bind_step
 from rnnedge_runtime.streaming.constant_inputs import take_constants
+from rnnedge_runtime.streaming.frames import chunk_of
 from rnnedge_runtime.streaming.one_row import OneRow
-from rnnedge_runtime.streaming.silence_and_nan import check_finite
 from rnnedge_runtime.streaming.step_output import Answer, Out, check_out, only, written_into
 from rnnedge_runtime.streaming.stream_state import StreamState
 
 _T = TypeVar("_T")
+_LARGEST_FRAME = 1 << 26
+"""Numbers; of a larger one, as a damaged file may state it, no buffers are kept."""
 _MOST_BOUND = 4
 """How many shapes keep their buffers."""
 
@@ -278,7 +277,7 @@ class Stream:
     def _step_of_rows(
         self, frame: ArrayLike | Mapping[str, ArrayLike], out: Out, *, copy: bool
     ) -> Answer:
-        chunk, single = self._chunk(frame)
+        chunk, single = chunk_of(self._inputs, self._constants, self._batch, frame)
         key = (single, *((name, array.shape, array.dtype) for name, array in chunk.items()))
         bound = self._bound.get(key)
         if bound is not None:
@@ -303,37 +302,6 @@ class Stream:
         self._last = key
         return only(answers) if out is None else written_into(answers, out)
 
-    def _chunk(self, frame: ArrayLike | Mapping[str, ArrayLike]) -> tuple[dict[str, Array], bool]:
-        """Return the inputs by name with their time axes, and whether the frame had none."""
-        given = by_name(self._inputs, frame)
-        for name in self._constants:
-            if name in given:
-                raise InputError(f"{name}: is a constant of the stream: leave it out of the frame")
-        chunk = {name: as_array(name, value, InputError) for name, value in given.items()}
-        single = False
-        for spec in self._inputs:
-            value = chunk.get(spec.name)
-            if value is None:
-                continue  # `Session.run` says what is missing
-            if TIME in spec.axes and value.ndim < len(spec.axes):
-                _check_frame(spec, value, self._batch, is_array=hasattr(given[spec.name], "astype"))
-                chunk[spec.name] = value = np.expand_dims(value, spec.axes.index(TIME))
-                single = True
-            self._check_batch(spec, value)
-            check_finite(spec, value)
-        return chunk, single
-
-    def _check_batch(self, spec: TensorSpec, value: Array) -> None:
-        if BATCH not in spec.axes or value.ndim != len(spec.axes):
-            return  # `Session.run` says what is wrong with it
-        rows = value.shape[spec.axes.index(BATCH)]
-        if rows != self._batch:
-            exchanged = TIME in spec.axes and value.shape[spec.axes.index(TIME)] == self._batch
-            raise InputError(
-                f"{spec.name}: expected {self._batch} row(s), the batch of the stream, got {rows}"
-                f"{EXCHANGED * exchanged}"
-            )
-
     def _zeros(self) -> tuple[Array, ...]:
         return self._model.zero_state(self._batch, self._sizes)
 
@@ -347,6 +315,8 @@ class Stream:
             # A single input without a time axis is a frame; one of several may be a number, such as
             # a sample rate, for which zero has no meaning.
             if 0 in shape or (TIME not in spec.axes and len(specs) > 1):
+                return None
+            if math.prod(shape) > _LARGEST_FRAME:
                 return None
             zeros[spec.name] = np.zeros(shape, spec.dtype)
         with suppress(InputError, EngineError):  # a model may refuse a single step
@@ -377,28 +347,6 @@ class Stream:
             return call(*arguments)
         finally:
             self._free.append(True)
-
-
-def _check_frame(spec: TensorSpec, frame: Array, rows: int, *, is_array: bool) -> None:
-    """Check a frame with the shape that the caller passed, before it gets a time axis."""
-    axes = [axis for axis in spec.axes if axis != TIME]
-    right_type = frame.dtype == dtype_of(spec.dtype)
-    if (
-        right_type
-        and frame.ndim == len(axes)
-        and all(
-            n == axis for axis, n in zip(axes, frame.shape, strict=True) if isinstance(axis, int)
-        )
-    ):
-        return
-    one, many = (", ".join(map(str, names)) for names in (axes, spec.axes))
-    remedy = "" if right_type else f"; {conversion(spec.dtype, is_array=is_array)}"
-    if right_type and rows > 1 and BATCH in axes and frame.ndim == len(axes) - 1:
-        remedy = f"; the stream has {rows} rows, and takes a frame of each in one array"
-    raise InputError(
-        f"{spec.name}: expected {spec.dtype}[{one}] for one step, or [{many}] for a chunk, "
-        f"got {frame.dtype}{list(frame.shape)}{remedy}"
-    )
 
 
 def _busy() -> StreamError:

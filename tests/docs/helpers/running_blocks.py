@@ -18,6 +18,8 @@ from rnnedge.cli import main as rnnedge
 from rnnedge_runtime.__main__ import main as runtime
 
 Capture = pytest.CaptureFixture[str]
+OPTIONAL = ("ssh-keygen",)
+"""Programs of a page that not every machine has."""
 
 
 def agrees(shown: str, printed: str) -> bool:

@@ -7,7 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from rnnedge_exporters.c_source.kernels import KERNELS, definitions
+from rnnedge_exporters.c_source.element_kernels import KERNELS
+from rnnedge_exporters.c_source.kernels import definitions
 from tests.exporters.c_source.conftest import needs_compiler
 
 pytestmark = needs_compiler

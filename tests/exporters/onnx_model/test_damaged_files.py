@@ -11,9 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rnnedge.doctor import examine
+from rnnedge.inspection import inspect_model
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.onnx_model.file import OnnxFile
+from rnnedge_exporters.onnx_model.loading import load
 from rnnedge_exporters.onnx_model.nodes import array_of
+from rnnedge_exporters.onnx_model.serialize import serialize_model
 from rnnedge_exporters.quantization.onnx_file.reading import read_model
 from rnnedge_runtime.errors import ModelError
 
@@ -157,3 +160,24 @@ def test_a_constant_without_one_value(count: int, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content.SerializeToString())
     assert not OnnxFile(path).is_constant("c")
+
+
+def test_an_attribute_of_no_type_cannot_be_written(tmp_path: Path) -> None:
+    content = onnx.ModelProto.FromString(_model(_weight()))
+    content.graph.node[0].attribute.add(name="alpha", i=1)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(ExportError, match="the model cannot be written as ONNX: "):
+        serialize_model(read_model(path))
+
+
+def test_external_data_that_nothing_reads_may_be_missing(tmp_path: Path) -> None:
+    content = onnx.ModelProto.FromString(_model(_weight()))
+    content.graph.node.add(op_type="Constant", output=["c"]).attribute.add(
+        name="value", type=onnx.AttributeProto.TENSOR, t=_external("none.bin")
+    )
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content.SerializeToString())
+    assert inspect_model(path).operators == {"MatMul": 1, "Constant": 1}
+    with pytest.raises(ModelError, match=r"m\.onnx: cannot be read: "):
+        load(path)

@@ -38,7 +38,7 @@ def _endless() -> bytes:
 @pytest.mark.parametrize(
     ("op", "words"),
     [
-        ("GRU", "an empty batch (SIGABRT) and no time steps (SIGABRT) ends the whole process"),
+        ("GRU", "an empty batch (SIGABRT) or no time steps (SIGABRT) ends the whole process"),
         ("LSTM", "an empty batch (SIGABRT) ends the whole process"),
     ],
 )

@@ -46,6 +46,7 @@ RIGHT = [
         "onnx.reference": ("rnn", "lstm", "gru"),
         "openvino": ("rnn", "relu", "lstm", "gru"),
         "tract": ("rnn", "lstm", "gru"),
+        "ncnn": ("rnn", "lstm", "gru"),
         "onnxruntime-node": ("relu", "lstm", "relu_lengths", "lstm_lengths"),
     }.items()
     for name in names
@@ -65,6 +66,7 @@ WRONG = [
         "onnx.reference": ("rnn_lengths", "lstm_lengths", "gru_lengths"),
         "openvino": ("rnn_lengths", "relu_lengths", "lstm_lengths", "gru_lengths"),
         "tract": ("relu",),
+        "ncnn": ("relu",),
     }.items()
     for name in names
 ]
@@ -88,6 +90,7 @@ REFUSED = [
     for runtime, names in {
         "onnx.reference": ("relu",),
         "tract": ("rnn_lengths", "lstm_lengths", "gru_lengths"),
+        "ncnn": ("lstm_lengths",),
     }.items()
     for name in names
 ]

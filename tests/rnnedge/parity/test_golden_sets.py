@@ -147,13 +147,21 @@ def test_vectors_are_of_every_kind(kept: tuple[Report, Golden]) -> None:
     assert max(case.time for case in cases) == 300
 
 
+def test_vectors_say_when_where_and_from_what_they_were_made(kept: tuple[Report, Golden]) -> None:
+    report, golden = kept
+    assert report.evidence is not None
+    assert golden.made == {**report.evidence.facts(), **report.machine}
+    for name in ("date", "command", "processor", "torch", "sha256 of parameters and buffers"):
+        assert golden.made[name]
+
+
 def test_vectors_are_single_calls(kept: tuple[Report, Golden]) -> None:
     assert {(case.way, case.chunk) for case in _kept_cases(kept)} == {("plain", 0)}
 
 
 def test_vectors_are_few(kept: tuple[Report, Golden]) -> None:
     cases = _kept_cases(kept)
-    assert len(set(cases)) == len(cases) <= 12
+    assert len(set(cases)) == len(cases) <= 16
 
 
 def test_vectors_allow_what_the_sweep_allowed(kept: tuple[Report, Golden]) -> None:

@@ -15,6 +15,7 @@ from rnnedge.errors import SourceError
 from rnnedge.sources.load import load_source
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.exporter import export
+from rnnedge_exporters.python_object import find_object, parse_object
 
 CODE = """
 from torch import nn
@@ -170,3 +171,10 @@ def test_a_module_of_ids_has_ids_in_the_example(tmp_path: Path) -> None:
 
     with pytest.raises(ExportError, match=re.escape("--input 'ids=int64[batch,time]'")):
         export(Words(), tmp_path / "m.onnx")
+
+
+def test_a_function_in_a_file_is_written_as_python_imports_it(folder: Path) -> None:
+    wanted = parse_object("calibration.py:make", error=SourceError)
+    assert wanted is not None
+    with pytest.raises(SourceError, match=r"as Python imports it, calibration:make$"):
+        find_object(wanted, error=SourceError)

@@ -14,6 +14,7 @@ import rnnedge
 from rnnedge.triton import ServingOptions, write_repository
 from rnnedge_runtime import Session
 from rnnedge_runtime.contract import BATCH
+from rnnedge_runtime.errors import WriteError
 
 FEATURES = 5
 
@@ -282,6 +283,13 @@ def test_options_refused(rnn, tmp_path, options, message):
     done = rnn("triton", "theirs.onnx", "-o", "repository", *options)
     assert done.code in (1, 2)
     assert message in done.err
+
+
+def test_a_repository_that_cannot_be_made(tmp_path):
+    gru_file(tmp_path / "theirs.onnx")
+    (tmp_path / "repository").symlink_to("nowhere")
+    with pytest.raises(WriteError, match="repository: cannot be written: "):
+        write_repository(tmp_path / "theirs.onnx", tmp_path / "repository")
 
 
 def test_a_model_of_another_maker_is_not_replaced(rnn, tmp_path):

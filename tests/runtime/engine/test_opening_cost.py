@@ -206,6 +206,15 @@ REFUSED = {
         ),
         r"runs on a constant \[0, 1, 1\], which ends the process",
     ),
+    "gru-behind-an-empty-input": (
+        tiny_onnx.model(
+            [tiny_onnx.node("GRU", ["x", "w", "r"], ["y"], hidden_size=1)],
+            [tiny_onnx.value("x", "float32", [0, "batch", 1])],
+            [tiny_onnx.value("y", "float32", [None] * 4)],
+            WEIGHTS,
+        ),
+        r"x: has the sizes \[0, batch, 1\], and a recurrent operator ends the process",
+    ),
     "sizes": (stated(2**63 - 1), r"w: a constant cannot have the sizes \[9223372036854775807\]"),
     "product-of-sizes": (stated(2**62, 4), "w: a constant cannot have the sizes"),
     "negative-size": (stated(-1), r"w: a constant cannot have the sizes \[-1\]"),

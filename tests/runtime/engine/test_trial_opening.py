@@ -55,3 +55,24 @@ def test_whole_and_damaged_models_pass(tmp_path):
     for content in (Tiny("gru").content, b"damaged"):
         (tmp_path / "m.onnx").write_bytes(content)
         check_that_it_opens(tmp_path / "m.onnx")
+
+
+def test_a_model_whose_first_step_ends_the_process(tmp_path):
+    nodes = [
+        tiny_onnx.node("Mul", ["x", "zero"], ["none"]),
+        tiny_onnx.node("Sub", ["none", "one"], ["minus"]),
+        tiny_onnx.node("Cast", ["minus"], ["whole"], to=7),
+        tiny_onnx.node("Div", ["least", "whole"], ["y"]),
+    ]
+    constants = {
+        "zero": np.zeros(1, np.float32),
+        "one": np.ones(1, np.float32),
+        "least": np.array([-(2**63)], np.int64),
+    }
+    x = tiny_onnx.value("x", "float32", ["time", "batch", 1])
+    y = tiny_onnx.value("y", "int64", ["time", "batch", 1])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(tiny_onnx.model(nodes, [x], [y], constants))
+    check_that_it_opens(path, engine="onnxruntime")
+    with pytest.raises(ModelError, match="opening it and running one step ends the process: SIGFP"):
+        check_that_it_opens(path, engine="onnxruntime", step=True)

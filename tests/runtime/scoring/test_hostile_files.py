@@ -155,6 +155,18 @@ def test_parquet_that_states_more_rows_than_it_has_is_refused(model, stated):
         scored(model, "rows.parquet", with_rows(stated))
 
 
+@pytest.mark.parametrize("option", [{"id": "a\udcff"}, {"columns": {"input": "a\udcff"}}], ids=str)
+def test_a_name_that_is_not_utf8_is_refused(model, option):
+    with pytest.raises(OptionError, match=r"columns: expected names in UTF-8, got 'a\\udcff'"):
+        scored(model, "rows.npz", archive(input=X), **option)
+
+
+@pytest.mark.parametrize("amount", ["9" * 400, "9" * 400 + "TB", "1025TiB"])
+def test_an_amount_of_memory_that_no_machine_has_is_refused(model, amount):
+    with pytest.raises(OptionError, match="expected 1024TiB or less, got "):
+        scored(model, "rows.npz", archive(input=X), budget=amount)
+
+
 def test_a_number_of_parts_that_nobody_can_plan_is_refused():
     with pytest.raises(OptionError, match="part_rows: 1,099,511,627,776 rows become more than"):
         cut([RowGroup(1 << 40, 1)], 1000)

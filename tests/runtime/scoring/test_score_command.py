@@ -76,6 +76,8 @@ def test_a_share_says_that_others_are_left(run, tmp_path):
         (["--only", "3"], "only: expected a share such as 3/16"),
         (["--memory", "lots"], "budget (--memory): expected an amount such as 512MB"),
         (["--keep", "best"], "keep: expected last, all or package.module:function, got 'best'"),
+        (["--keep", "mine.py:keep"], "names a file: write it as Python imports it, mine:keep"),
+        (["--reader", "mine.py:read"], "names a file: write it as Python imports it, mine:read"),
         (["--address", "auto"], "address: requires engine='ray', got 'local'"),
     ],
 )

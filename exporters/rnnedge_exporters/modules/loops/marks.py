@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +15,8 @@ from typing import Any
 from torch import nn
 
 _MARK = "__rnnedge_mark__"
+_EXCHANGED = "__rnnedge_exchanged__"
+"""Says among the globals of a function that its code is exchanged, and by what."""
 _OTHERS = ("torch", "rnnedge", "rnnedge_exporters", "rnnedge_runtime", "builtins", "typing")
 _LOOPS = (ast.For, ast.While, ast.comprehension)
 
@@ -126,28 +128,48 @@ def marked(module: nn.Module) -> Iterator[Turns]:
         module: A private copy; its classes are those of the user.
     """
     turns = Turns()
-    functions = list(_functions(module))
-    files = {f.__code__.co_filename for f in functions}
-    codes = {file: _codes(file, _text(file)) for file in files}
+    with recompiled(module, _marked_codes, {_MARK: turns.mark}):
+        yield turns
+
+
+@contextmanager
+def recompiled(
+    module: nn.Module,
+    codes: Callable[[str, str], Mapping[tuple[str, int], CodeType]],
+    names: Mapping[str, Any],
+) -> Iterator[None]:
+    """Exchange the code of the user's functions that `module` may call, for the block.
+
+    Code that is exchanged already is left as it is.
+
+    Args:
+        module: A private copy; its classes are those of the user.
+        codes: Returns the code of each function of a file and its text, as `codes_of` does.
+        names: What the code calls, put among the globals of each function.
+    """
     before: list[tuple[FunctionType, CodeType]] = []
     spaces: list[dict[str, Any]] = []
     try:
-        for function in functions:
-            code = function.__code__
-            known = codes[code.co_filename].get((code.co_name, code.co_firstlineno))
-            if known is None or known.co_freevars != code.co_freevars:
+        for function in _functions(module):
+            code, space = function.__code__, function.__globals__
+            known = codes(code.co_filename, _text(code.co_filename)).get(
+                (code.co_name, code.co_firstlineno)
+            )
+            exchanged = space.get(_EXCHANGED, names) is not names
+            if known is None or known.co_freevars != code.co_freevars or exchanged:
                 continue
             before.append((function, code))
-            if _MARK not in function.__globals__:
-                function.__globals__[_MARK] = turns.mark
-                spaces.append(function.__globals__)
+            if _EXCHANGED not in space:
+                space.update({**names, _EXCHANGED: names})
+                spaces.append(space)
             function.__code__ = known
-        yield turns
+        yield
     finally:
         for function, code in before:
             function.__code__ = code
         for space in spaces:
-            space.pop(_MARK, None)
+            for name in (*names, _EXCHANGED):
+                space.pop(name, None)
 
 
 def _functions(module: nn.Module) -> Iterator[FunctionType]:
@@ -221,11 +243,18 @@ def parsed(site: Site) -> ast.Module:
     return _parsed(site[0])
 
 
-@lru_cache(maxsize=32)
-def _codes(file: str, text: str) -> Mapping[tuple[str, int], CodeType]:
-    """Return the marked code of each function of a file, by its name and first line."""
+def codes_of(
+    file: str, text: str, transformer: ast.NodeTransformer
+) -> Mapping[tuple[str, int], CodeType]:
+    """Return the code of each function of a file, changed, by its name and first line.
+
+    Args:
+        file: Its path.
+        text: Its source.
+        transformer: What changes its tree.
+    """
     try:
-        tree = _Marking(file).visit(ast.parse(text))
+        tree = transformer.visit(ast.parse(text))
         whole = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True)
     except (SyntaxError, ValueError):
         return {}
@@ -237,6 +266,11 @@ def _codes(file: str, text: str) -> Mapping[tuple[str, int], CodeType]:
         found.update({(one.co_name, one.co_firstlineno): one for one in inner})
         waiting += inner
     return found
+
+
+@lru_cache(maxsize=32)
+def _marked_codes(file: str, text: str) -> Mapping[tuple[str, int], CodeType]:
+    return codes_of(file, text, _Marking(file))
 
 
 class _Marking(ast.NodeTransformer):

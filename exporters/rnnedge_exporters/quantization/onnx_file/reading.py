@@ -15,7 +15,7 @@ from rnnedge_exporters.onnx_model.serialize import LARGEST
 from rnnedge_exporters.versions import HIGHEST_OPSET
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 from rnnedge_runtime.engine.opening_cost import check_functions
-from rnnedge_runtime.errors import pass_on_interruption
+from rnnedge_runtime.errors import one_line, pass_on_interruption
 from rnnedge_runtime.missing_file import no_such_file
 
 LOWEST = 7
@@ -87,7 +87,7 @@ def _load(path: Path) -> ir.Model:
     except ExportError:
         raise
     except OSError as error:  # such as external data that is not there
-        raise ExportError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise ExportError(f"{path}: cannot be read: {one_line(error)}") from error
     except Exception as error:  # protobuf's, of whichever implementation, and those of onnx-ir
         pass_on_interruption(error)
         first: BaseException = error
@@ -130,8 +130,7 @@ def convert(path: Path, model: ir.Model, opset: int) -> ir.Model:
     except Exception as error:  # its own, and RuntimeError
         pass_on_interruption(error)
         raise ExportError(
-            f"opset={opset}: {path} cannot be converted from opset {own}: "
-            f"{' '.join(str(error).split())}"
+            f"opset={opset}: {path} cannot be converted from opset {own}: {one_line(error)}"
         ) from error
     converted = ir.from_proto(proto)
     converted.metadata_props.update(model.metadata_props)
