@@ -26,7 +26,8 @@ from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.marks import Key, Site, varying
 from rnnedge_exporters.modules.loops.operations import Operation, aten
 from rnnedge_exporters.modules.loops.traces import Trace
-from rnnedge_exporters.modules.loops.writes import Described, Write, find_writes
+from rnnedge_exporters.modules.loops.writes import Described as Described
+from rnnedge_exporters.modules.loops.writes import Write, find_writes
 
 PICKS = (aten.select.int, aten.slice.Tensor)
 PEELS = ((0, 0), (1, 0), (0, 1), (1, 1))
