@@ -5,6 +5,7 @@
     traces      the module traced at a few short lengths, each node with the turn it belongs to
     operations  a trace as operations; picks, writes and fills in one form
     turns       one body out of many turns: what is carried, scanned, collected and written
+    writes      tensors that a loop grows or fills
     programs    one program out of the traces: sizes become expressions of the axes
     fits        those expressions
     sizes       those expressions as nodes of a graph

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+import sympy
 import torch
 from onnx_ir.passes import common as passes
 from torch import Tensor
@@ -99,12 +101,14 @@ def _export_body(
     loop: RolledLoop, given: Sequence[ir.Value], shapes: Sequence[Sequence[int | str]]
 ) -> ExportedProgram:
     where = loop.shape.described
-    names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
+    open_sizes = [size for shape in shapes for size in shape if isinstance(size, str)]
+    names = list(dict.fromkeys(name for size in open_sizes for name in _names_in(size)))
     fixed = {size for shape in shapes for size in shape if isinstance(size, int)}
     free = [size for size in _SIZES if size not in fixed]
     if len(names) > len(free):
         raise LoopError(f"{where} reads tensors of {len(names)} open axes")
     sizes = dict(zip(names, free, strict=False))
+    sizes |= {size: _size_at(size, sizes) for size in open_sizes}
     examples = [
         _zeros(made, [sizes[size] if isinstance(size, str) else size for size in shape])
         for made, shape in zip(given, shapes, strict=True)
@@ -125,6 +129,19 @@ def _export_body(
         raise LoopError(f"{where} cannot be traced: {reason}") from error
     _check_open(program, shapes, where)
     return program
+
+
+def _names_in(size: str) -> list[str]:
+    """Return the axes that an open size is computed of: `3*batch` of `batch`."""
+    return [name for name in re.findall(r"[A-Za-z_]\w*(?!\w*\()", size)]
+
+
+def _size_at(size: str, sizes: Mapping[str, int]) -> int:
+    if size in sizes:
+        return sizes[size]
+    names = {name: sympy.Symbol(name) for name in sizes if name.isidentifier()}
+    value = sympy.parse_expr(size, local_dict=names)
+    return int(value.subs({symbol: sizes[name] for name, symbol in names.items()}))
 
 
 def _check_open(

@@ -15,9 +15,9 @@ integer a * turn + b.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,33 +26,15 @@ from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.modules.loops.marks import Key, Site, varying
 from rnnedge_exporters.modules.loops.operations import Operation, aten
 from rnnedge_exporters.modules.loops.traces import Trace
+from rnnedge_exporters.modules.loops.writes import Described as Described
+from rnnedge_exporters.modules.loops.writes import Write, find_writes
 
 PICKS = (aten.select.int, aten.slice.Tensor)
-WRITES = (aten.select_scatter.default, aten.slice_scatter.default)
 PEELS = ((0, 0), (1, 0), (0, 1), (1, 1))
 """How many first and last turns may differ from those between them."""
 _FEWEST = 2
-
-Described = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A tensor that grows, or is filled, by one step a turn, and that nothing in the loop reads.
-
-    Attributes:
-        carry: Which carried value it is.
-        given: What is written.
-        axis: Along which axis.
-        index: The step that is written in each turn, ("index", a, b); None for one that grows.
-        front: Whether one that grows does so at its front.
-    """
-
-    carry: int
-    given: Described
-    axis: int
-    index: Described | None
-    front: bool = False
+_WIDEST = 16
+"""Steps of a window that a turn reads."""
 
 
 @dataclass(slots=True)
@@ -117,11 +99,13 @@ class Loops:
         return None
 
     def _picks_of_states(self) -> set[int]:
-        """Return the picks of what a state starts from.
+        """Return the picks that are a part of the body: of what a state starts from, and of steps.
 
-        They are not steps of it: the same pick of another turn reads what a turn computed.
+        They are not steps of it: the same pick of another turn reads what a turn computed, or
+        another step.
         """
         sorts: dict[int, Any] = {}
+        steps: dict[Any, set[Any]] = defaultdict(set)
         met: Counter[Any] = Counter()
         inside: set[int] = set()
         for op in self.trace.operations:
@@ -131,10 +115,13 @@ class Loops:
                 place = (op.path, op.where, op.target)
                 sorts[op.number] = (op.where, op.target, op.args[1], met[place])
                 met[place] += 1
+                base = op.args[0]
+                steps[sorts[op.number]].add(_step_of(base) if base.target in PICKS else None)
                 if op.args[0].number not in inside:
                     continue  # of a value from outside, or of a pick of one
             inside.add(op.number)
         states = {sort for number, sort in sorts.items() if number in inside}
+        states |= {sort for sort, bases in steps.items() if len(bases) > 1}
         return {number for number, sort in sorts.items() if sort in states}
 
     def _is_pick(self, operation: Operation) -> bool:
@@ -172,6 +159,20 @@ class Loops:
             return ("op", given)
         return _plain(given, self.describe)
 
+    def _read_windows(self, turns: list[list[Operation]]) -> None:
+        """Read a slice of a value from outside, in each turn another, as its steps."""
+        for position in range(min(map(len, turns))):
+            found = [turn[position] for turn in turns]
+            if any(op.target is not aten.slice.Tensor or len(op.args) != 4 for op in found):
+                continue
+            bases = {op.args[0].number for op in found}
+            widths = {op.args[3] - op.args[2] for op in found}
+            starts = {op.args[2] for op in found}
+            outside = bases.isdisjoint(self._place)
+            if outside and len(bases) == len(widths) == 1 < len(starts) and max(widths) <= _WIDEST:
+                for turn in turns:
+                    turn[position] = _as_steps(turn[position])
+
     def match(self, key: tuple[Any, ...], peeled: tuple[int, int]) -> Body:
         """Find one body for the turns of a loop.
 
@@ -183,6 +184,7 @@ class Loops:
         if body.turns < _FEWEST:
             raise MismatchError("it has too few turns")
         turns = every[peeled[0] : len(every) - peeled[1]]
+        self._read_windows(turns)
         body.operations = turns[0]
         for turn in turns:
             _check_alike(turns[0], turn)
@@ -195,8 +197,20 @@ class Loops:
         except MismatchError:
             del self.bodies[key]
             raise
-        _find_writes(body)
+        body.writes = find_writes(body.operations, body.args, body.carries)
         return body
+
+
+def _step_of(pick: Operation) -> Any:
+    """Return which step of which value a pick gives."""
+    return pick.args[0].number, pick.target, pick.args[1:]
+
+
+def _as_steps(window: Operation) -> Operation:
+    """Return a slice of a few steps as those steps, joined."""
+    base, axis, start, end = window.args
+    steps = [Operation(aten.slice.Tensor, (base, axis, n, n + 1)) for n in range(start, end)]
+    return replace(window, target=aten.cat.default, args=(steps, axis))
 
 
 def _check_alike(first: list[Operation], other: list[Operation]) -> None:
@@ -321,50 +335,6 @@ def _differing(given: list[Described]) -> str:
     if len(numbers) == len(given):
         return f"a number is computed in Python from the turn ({numbers[0]}, {numbers[1]}, …)"
     return "what it reads from outside is not one step of a tensor a turn"
-
-
-def _find_writes(body: Body) -> None:
-    """Find the tensors that are only written to, one step a turn."""
-    uses = [
-        (position, carry)
-        for position, (args, named) in enumerate(body.args)
-        for carry in (*_carries_in(args), *_carries_in(named))
-    ]
-    for position, (args, _) in enumerate(body.args):
-        operation, given = body.operations[position], args[2]
-        found = _written(operation, given)
-        if found is None or body.carries[found.carry][:2] != (1, position):
-            continue
-        if [where for where, carry in uses if carry == found.carry] == [position]:
-            body.writes[position] = found
-
-
-def _written(operation: Operation, given: tuple[Described, ...]) -> Write | None:
-    if operation.target in WRITES and given[0][0] == "carry" and given[3][0] == "index":
-        if operation.target is aten.slice_scatter.default:
-            start, end = given[3], given[4]
-            if len(given) > 5 or (end[0], end[1]) != ("index", start[1]):
-                return None
-            if end[2][1] - start[2][1] != 1:
-                return None
-        if given[3][1] not in (1, -1):
-            return None
-        return Write(given[0][1], given[1], given[2][1], given[3])
-    if operation.target is aten.cat.default and given[0][0] == "seq" and len(given[0][2]) == 2:
-        axis = given[1][1] if len(given) > 1 else 0
-        axis %= len(operation.shape)
-        for front, (old, new) in enumerate((given[0][2], given[0][2][::-1])):
-            if old[0] == "carry" and new[0] != "carry":
-                return Write(old[1], new, axis, None, bool(front))
-    return None
-
-
-def _carries_in(described: Any) -> list[int]:
-    if not isinstance(described, tuple):
-        return []
-    if described[:1] == ("carry",):
-        return [described[1]]
-    return [number for item in described for number in _carries_in(item)]
 
 
 def rolled_keys(traces: Sequence[Trace]) -> list[tuple[Any, ...]]:

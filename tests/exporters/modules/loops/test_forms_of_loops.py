@@ -108,14 +108,47 @@ class Stack(Base):
         return torch.stack(outputs, 1)
 
 
+class PartOfAStep(Base):
+    """`x[:, t, 0]` is a part of a step, and no step itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, outputs = x.new_zeros(x.size(0), 6), []
+        for t in range(x.size(1)):
+            h = self.step(x[:, t], h) * torch.sigmoid(x[:, t, 0])[:, None]
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+class Windows(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        h, outputs = x.new_zeros(x.size(0), 6), []
+        for t in range(x.size(1) - 1):
+            h = torch.tanh(self.pair(x[:, t : t + 2].flatten(1)) + self.u(h))
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+class RowsOfAgents(Base):
+    """Each row of the state is an agent of a scene; what it starts from counts them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scenes, steps, agents, features = x.shape
+        h, outputs = x.new_zeros(scenes * agents, 6), []
+        for t in range(steps):
+            h = self.step(x[:, t].reshape(scenes * agents, features), h)
+            outputs.append(h.view(scenes, agents, 6))
+        return torch.stack(outputs, 1)
+
+
 SEQUENCE = (torch.randn(2, 9, 4),)
 CASES: dict[type[nn.Module], tuple[Tensor, ...]] = {
     ThreeSequences: (*SEQUENCE, torch.ones(2, 9, 4), torch.rand(2, 9).cumsum(1)),
     ListFilledAhead: (*SEQUENCE, torch.rand(2, 9, 6)),
     **dict.fromkeys((EverySecondStep, EverySecondStepBack, Pairs), SEQUENCE),
-    **dict.fromkeys((ReversedByIndices, Chunks, Stack), SEQUENCE),
+    **dict.fromkeys((ReversedByIndices, Chunks, Stack, PartOfAStep, Windows), SEQUENCE),
+    RowsOfAgents: (torch.randn(2, 9, 3, 4),),
 }
-STREAMED = (ListFilledAhead, Chunks, Stack)
+STREAMED = (ListFilledAhead, Chunks, Stack, PartOfAStep)
 
 
 def in_float64(module: nn.Module, inputs: list[Tensor]) -> np.ndarray:
