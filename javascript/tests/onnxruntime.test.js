@@ -144,7 +144,7 @@ for (const engine of ENGINES) {
     await assert.rejects(Session.open(content, { engine }), (error) => {
       if (engine === "wasm") {
         assert.equal(error.name, "PlanError");
-        assert.match(error.message, /^Squeeze node .* which nothing makes$/u);
+        assert.match(error.message, /^node '.*' \(Squeeze\): .* which nothing makes$/u);
         return true;
       }
       assert.equal(error.name, "ModelError");

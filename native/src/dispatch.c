@@ -10,27 +10,38 @@
 #endif
 
 #if defined(__x86_64__)
-static int has_avx2(void) {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-
-static int has_avx512(void) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-}
-#endif
-
-#if defined(__x86_64__)
-static int has_avxvnni(void) { /* leaf 7.1 of cpuid, which older compilers do not name */
+/*
+ * By cpuid itself: what compilers offer for it takes a library of theirs, which others leave empty.
+ * An instruction set is usable where the system keeps its registers, too, by XCR0.
+ */
+static unsigned bits(unsigned leaf, unsigned part, char from) {
   unsigned eax, ebx, ecx, edx;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || eax < 1) return 0;
-  if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) return 0;
-  return has_avx2() && (eax >> 4 & 1);
+  if (!__get_cpuid_count(leaf, part, &eax, &ebx, &ecx, &edx)) return 0;
+  return from == 'a' ? eax : from == 'b' ? ebx : ecx;
 }
 
-static int has_avx512vnni(void) {
-  return has_avx2() && has_avx512() && __builtin_cpu_supports("avx512vnni");
+static int keeps(unsigned registers) {
+  unsigned low, high;
+  if (!(bits(1, 0, 'c') >> 27 & 1)) return 0; /* OSXSAVE */
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & registers) == registers;
 }
+
+static int has_avx2(void) { /* and AVX and FMA */
+  const unsigned first = bits(1, 0, 'c');
+  return keeps(0x6) && (first >> 28 & 1) && (first >> 12 & 1) && (bits(7, 0, 'b') >> 5 & 1);
+}
+
+static int has_avx512(void) { /* F, DQ, BW and VL */
+  const unsigned wanted = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+  return has_avx2() && keeps(0xe6) && (bits(7, 0, 'b') & wanted) == wanted;
+}
+
+static int has_avxvnni(void) {
+  return has_avx2() && bits(7, 0, 'a') >= 1 && (bits(7, 1, 'a') >> 4 & 1);
+}
+
+static int has_avx512vnni(void) { return has_avx512() && (bits(7, 0, 'c') >> 11 & 1); }
 #endif
 
 #if defined(__aarch64__)
@@ -70,9 +81,8 @@ const char *set_name(int set) { return set < SETS ? sets[set].name : NULL; }
 const struct kernels *find_kernels(const char *name) {
   if (!known[SETS - 1]) {
 #if defined(__x86_64__)
-    __builtin_cpu_init();
     fill(0, has_avx512vnni(), &kernels_avx512, &integers_avx512vnni);
-    fill(1, has_avx2() && has_avx512(), &kernels_avx512, &integers_avx512);
+    fill(1, has_avx512(), &kernels_avx512, &integers_avx512);
     fill(2, has_avxvnni(), &kernels_avx2, &integers_avxvnni);
     fill(3, has_avx2(), &kernels_avx2, &integers_avx2);
 #elif defined(__aarch64__)

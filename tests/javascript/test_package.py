@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import rnnedge
-from rnnedge_runtime import Session
+from rnnedge_runtime import PlanError, Session
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 PACKAGE = Path(__file__).resolve().parents[2] / "javascript"
@@ -54,6 +55,21 @@ def test_python_goes_on_from_a_state_of_javascript(
     again = tmp_path / "again.npz"
     stream.save(again)
     assert again.read_bytes() == target.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a node", ""])
+def test_a_node_that_is_not_known_is_named_as_in_python(
+    name: str, node: str, run_in: Run, models: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("rnnedge_native")
+    model = onnx.load(models / "gru" / "model.onnx")
+    model.graph.node[0].op_type, model.graph.node[0].name = "CumSum", name
+    path = tmp_path / "unknown.onnx"
+    onnx.save(model, path)
+    with pytest.raises(PlanError) as refused:
+        Session(path, engine="native")
+    found = opened_alone(path, "wasm", node, run_in, tmp_path)
+    assert found.rstrip() == f"PlanError: {refused.value}"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ const DTYPES = { 1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
  * @param {GraphNode} node
  */
 export function label(node) {
-  return node.name ? `${node.opType} node '${node.name}'` : `an ${node.opType} node`;
+  return node.name ? `node '${node.name}' (${node.opType})` : `a node (${node.opType})`;
 }
 
 /**

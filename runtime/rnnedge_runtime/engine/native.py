@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from rnnedge_runtime.onnx_file import ValueInfo
 
 
-MEASURED = {"avx512vnni": 256, "avx512": 256}
+MEASURED = {"avx512vnni": 512, "avx512": 512}
 """Set of instructions to the widest hidden size at which the native engine was as fast as ONNX
 Runtime, both on one thread: by `python -m benchmarks.native`, for single steps and for sequences of
 100 steps, rnn, lstm and gru from hidden 8 on, two modules, and batches of 1 to 32, it took 0.06 to
-0.88 of the time. With AVX2 alone nothing was compared with ONNX Runtime on AVX2 alone."""
+0.88 of the time, and by `python -m benchmarks.native_grid` up to 0.95 of that of the best of three
+engines. With AVX2 alone nothing was compared with ONNX Runtime on AVX2 alone."""
 
 
 class NativeTensor:

@@ -129,7 +129,7 @@ ALIKE = ("zero", "tiny")
         (_off_when("batch", "Equal", 1), lambda case: case.batch == 1),
         (_off_when("time", "Greater", 200), lambda case: case.time > 200),
         (_normalized, lambda case: case.values == "zero"),
-        (_clipped(8), lambda case: case.values in ("saturated", "extreme")),
+        (_clipped(8), lambda case: case.values in ("saturated", "extreme", "held")),
         (_clipped(1e4), lambda case: case.values == "extreme"),
         (
             _first_state,
