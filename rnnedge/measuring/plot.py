@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnedge.file_kinds import PLOTS
+from rnnedge.matplotlib_check import check_matplotlib
 from rnnedge.measuring.results import OWN, Benchmark
-from rnnedge.reports.page.drawing import check_drawing
 from rnnedge_runtime.atomic_file import atomic_file
 from rnnedge_runtime.write_target import check_target, suffix_of
 
@@ -38,7 +38,7 @@ def check_plot_path(
         MissingPackageError: When matplotlib is not installed.
     """
     check_target(path, PLOTS, protected=protected, force=force)
-    check_drawing("--plot")
+    check_matplotlib("--plot")
 
 
 def write_plot(

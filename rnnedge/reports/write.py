@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rnnedge.file_kinds import REPORTS
+from rnnedge.matplotlib_check import check_matplotlib
 from rnnedge.parity.report import Report
 from rnnedge.reports.html import html_text
 from rnnedge.reports.json import json_text
 from rnnedge.reports.junit import junit_text
-from rnnedge.reports.page.drawing import check_drawing
 from rnnedge_runtime.atomic_file import write_file
 from rnnedge_runtime.write_target import Kinds, check_target, suffix_of
 
@@ -37,7 +37,7 @@ def check_report_path(
     """
     target = check_target(path, kinds, protected=protected, force=force)
     if suffix_of(target, kinds) == ".html":
-        check_drawing("an HTML report")
+        check_matplotlib("an HTML report")
 
 
 def write_report(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from rnnedge.matplotlib_check import check_matplotlib
 from rnnedge.reports.page.markup import tag
-from rnnedge_runtime.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,19 +42,6 @@ _POINTS = 72
 """Units of a picture in an inch of matplotlib's."""
 
 
-def check_drawing(user: str) -> None:
-    """Check that pictures can be drawn.
-
-    Args:
-        user: What needs them, as the caller would name it.
-
-    Raises:
-        MissingPackageError: When matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise MissingPackageError(user, "matplotlib", 'pip install "rnnedge[report]"')
-
-
 def draw(
     name: str, description: str, size: tuple[float, float], paint: Callable[[Figure], None]
 ) -> Element:
@@ -70,7 +56,7 @@ def draw(
     Raises:
         MissingPackageError: When matplotlib is not installed.
     """
-    check_drawing("an HTML report")
+    check_matplotlib("an HTML report")
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -10,8 +10,8 @@ import matplotlib
 import pytest
 from torch import nn
 
-from rnnedge import Source
-from rnnedge.measuring import baseline, plot
+from rnnedge import Source, matplotlib_check
+from rnnedge.measuring import baseline
 from rnnedge.measuring.baseline import read_baseline
 from rnnedge.measuring.measuring import bench_shapes
 from rnnedge.measuring.plot import check_plot_path, write_plot
@@ -147,6 +147,6 @@ def test_plot_that_cannot_be_written(name: str, words: str, tmp_path: Path) -> N
 
 
 def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    monkeypatch.setattr(matplotlib_check, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=r'^--plot needs matplotlib.*rnnedge\[report\]"$'):
         check_plot_path("a.png")
