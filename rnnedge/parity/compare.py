@@ -41,7 +41,8 @@ class Tolerance:
       two units in the last place of a float32, about what the polynomials that engines have for
       tanh and sigmoid are off by, and of 2^-24 times the largest final state: their sigmoid is
       right to that of 1 and not of itself, so that a gate which should close on a large state does
-      not quite. All are taken at the same length. A network that amplifies rounding does so in
+      not quite. All are taken at the same length, and count four times where inputs are large
+      (`Case.spread`). A network that amplifies rounding does so in
       every float32 program.
 
     Attributes:
@@ -204,11 +205,12 @@ def _compare_one(
     reference, eager = answers.reference[name], answers.torch.get(name)
     torch_error = None if eager is None else _largest(errors_of(eager, reference))
     rounding = max(torch_error or 0.0, answers.moved[name], gates)
+    factor = torch_factor * answers.case.spread
     judge = Judge(
         case=answers.case,
         output=name,
         reference=reference,
-        allowed=max(floor * max(1.0, _largest(np.abs(reference))), torch_factor * rounding),
+        allowed=max(floor * max(1.0, _largest(np.abs(reference))), factor * rounding),
         rounding=rounding,
         torch_error=torch_error,
     )

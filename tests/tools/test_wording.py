@@ -60,7 +60,3 @@ def test_command_names_the_file_and_fails(
     (tmp_path / "bad.md").write_text(PLANTED)
     assert main([str(tmp_path / "bad.md")]) == 1
     assert "bad.md:1: " in capsys.readouterr().out
-
-
-def test_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0, capsys.readouterr().out

@@ -5,6 +5,7 @@ A request is (command, arguments).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from rnnedge_runtime.latency import measure
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Options: TypeAlias = dict[str, Any]
+_State: TypeAlias = tuple[int, int, int] | None
 
 
 def open_for_comparison(model: str, **options: Any) -> Session:
@@ -35,7 +37,7 @@ class SessionServer:
 
     def __init__(self) -> None:
         """Open nothing yet."""
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, tuple[_State, Session]] = {}
 
     def answer(self, request: tuple[str, tuple[Any, ...]]) -> Any:
         """Carry out one command."""
@@ -51,10 +53,12 @@ class SessionServer:
         return commands[command](*arguments)
 
     def _session(self, model: str, options: Options) -> Session:
-        key = f"{model} {sorted(options.items())}"
-        if key not in self._sessions:
-            self._sessions[key] = open_for_comparison(model, **options)
-        return self._sessions[key]
+        key, now = f"{model} {sorted(options.items())}", _state_of(model)
+        before, session = self._sessions.get(key, (None, None))
+        if session is None or now not in (before, None):  # another file has taken its place
+            session = open_for_comparison(model, **options)
+            self._sessions[key] = now, session
+        return session
 
     def _open(self, model: str, options: Options) -> tuple[Interface, Contract | None, str]:
         session = self._session(model, options)
@@ -75,6 +79,15 @@ class SessionServer:
         """Return the median milliseconds of a run."""
         call = partial(self._session(model, options).run, data, lengths=lengths, state=state)
         return measure(call, seconds=seconds).p50
+
+
+def _state_of(model: str) -> _State:
+    """Return what changes when a file is written anew; None where there is none."""
+    try:
+        found = os.stat(model)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def probe(model: bytes, feeds: Arrays) -> Arrays:

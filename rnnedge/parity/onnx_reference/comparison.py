@@ -163,7 +163,7 @@ class Comparison:
     ) -> CaseResult:
         largest = size if isinstance(size, float) else _size(size)
         floor = self._tolerance.floor(terms) * max(1.0, largest)
-        allowed = max(floor, self._tolerance.torch_factor * far)
+        allowed = max(floor, self._tolerance.torch_factor * case.spread * far)
         judge = Judge(case, name, right, allowed, far)
         if given.shape != right.shape:
             return judge.problem(_shapes(given, right))

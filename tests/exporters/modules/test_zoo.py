@@ -111,7 +111,11 @@ def test_file_names_nothing_of_this_machine(exported: Exported) -> None:
     assert b"module_zoo" not in content
 
 
-def test_a_second_export_is_the_same_and_leaves_the_module_as_it_was(exported: Exported) -> None:
+def test_a_second_export_is_the_same_and_leaves_the_module_as_it_was(
+    exported: Exported, pytestconfig: pytest.Config
+) -> None:
+    if len(exported.name) % 3 and not pytestconfig.getoption("--full"):
+        pytest.skip("make test-all exports every module twice, make test some")
     module = copy.deepcopy(exported.module)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     flags = [inner.training for inner in module.modules()]

@@ -44,6 +44,16 @@ def worker() -> Iterator[Worker]:
         yield worker
 
 
+def test_a_file_that_is_written_anew_is_opened_anew(model: Path, worker: Worker) -> None:
+    x = {"input": np.ones((2, 1, 3), np.float32)}
+    before = IsolatedSession(worker, model).run(x).outputs["output"]
+    torch.manual_seed(1)
+    export(nn.GRU(3, 4), model, force=True)
+    after = IsolatedSession(worker, model).run(x).outputs["output"]
+    np.testing.assert_array_equal(after, Session(model).run(x).outputs["output"])
+    assert not np.array_equal(before, after)
+
+
 @pytest.fixture
 def aborting(tmp_path: Path) -> Path:
     """A file whose GRU sees no steps, on which ONNX Runtime's kernel aborts."""
