@@ -11,7 +11,7 @@ TESTS := $(filter-out tests/runtime/ tests/helpers/,$(wildcard tests/*/)) \
 # What is never imported need not be compiled.
 PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo quick wasm native-wheels test newest test-all fuzz coverage versions lint types device-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
+.PHONY: demo quick wasm native-wheels test newest test-all fuzz coverage versions lint types device-test toolkit-test test-javascript test-arm64 runtimes benchmarks docs wheels clean need-python
 
 demo: .venv/native .venv-device/installed  ## install, export a trained layer, prove it, run it torch-free
 	$(BIN)/python examples/04_train_to_device/train.py --out build/demo
@@ -20,14 +20,13 @@ demo: .venv/native .venv-device/installed  ## install, export a trained layer, p
 quick: lint  ## for every save: lint, and the tests of tests/quick.txt
 	$(BIN)/python -m pytest $(PYTEST) @tests/quick.txt
 
-test: lint types device-test  ## everything that CI runs
-	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
+test: lint types device-test toolkit-test  ## everything that CI runs
 
 newest: .venv-newest/installed  ## the tests of tests/quick.txt with the newest torch
 	.venv-newest/bin/python -m pytest $(PYTEST) @tests/quick.txt
 
-test-all: lint types device-test  ## the same with every case of the full matrices
-	$(BIN)/python -m pytest $(PYTEST) --full $(TESTS)
+test-all: PYTEST += --full
+test-all: test  ## the same with every case of the full matrices
 
 fuzz: .venv/native  ## every reader of files for a minute; hours: python -m tests.fuzz --minutes 60
 	$(BIN)/python -m tests.fuzz --minutes 1 --faults build/faults
@@ -51,6 +50,9 @@ types: .venv/native
 
 device-test: .venv-device/installed  ## the runtime's own tests, from its wheel, without torch and onnx
 	cd tests/runtime && ../../$(DEVICE)/python -m pytest -q -c pytest.ini .
+
+toolkit-test: .venv/native  ## the other tests
+	$(BIN)/python -m pytest $(PYTEST) $(TESTS)
 
 test-javascript: .venv/native  ## the JavaScript package, with npm's packages, in Node and browsers
 	cd javascript && npm ci --silent
