@@ -110,12 +110,9 @@ def decode(  # noqa: PLR0913 - the options of `Session.decode`
     max_steps, beam = whole_number("max_steps", max_steps), whole_number("beam", beam)
     if not isinstance(length_penalty, int | float) or not np.isfinite(length_penalty):
         raise InputError(f"length_penalty: expected a finite number, got {length_penalty!r}")
-    model.check_streamable()
-    model.probe_axes()
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise InputError(f"inputs: expected a mapping by name, got {type(inputs).__name__}")
-    ports = find_ports(model.interface, inputs or (), symbol, logits)
-    begun = begin(model, start, ports.symbol, inputs or {}, state)
+    held = held_inputs(model, inputs)
+    ports = find_ports(model.interface, held, symbol, logits)
+    begun = begin(model, start, ports.symbol, held, state)
     batch = len(begun.symbols)
     stops = _stops(stop, ports.logits.axes[-1])
     search: Search = GreedySearch(batch, stops)
@@ -126,6 +123,29 @@ def decode(  # noqa: PLR0913 - the options of `Session.decode`
     with open_stream(model, begun, rows) as stream:
         _search(model, stream, ports, begun.symbols[rows], search, int(max_steps))
     return Decoded(search.hypotheses())
+
+
+def held_inputs(
+    model: LoadedModel, inputs: Mapping[str, ArrayLike] | None
+) -> Mapping[str, ArrayLike]:
+    """Check that a model can be stepped, and by name which inputs keep one value.
+
+    Args:
+        model: The model; its axes are probed.
+        inputs: Those inputs by name, or None.
+
+    Returns:
+        Those inputs; none for None.
+
+    Raises:
+        StateError: If the model cannot be streamed.
+        InputError: If they have no names.
+    """
+    model.check_streamable()
+    model.probe_axes()
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise InputError(f"inputs: expected a mapping by name, got {type(inputs).__name__}")
+    return inputs or {}
 
 
 def begin(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rnnedge_runtime.argument import whole_number
 from rnnedge_runtime.binding import Array, State, as_array, dtype_of
 from rnnedge_runtime.contract import BATCH, TIME, Axis, TensorSpec
-from rnnedge_runtime.decoding.decode import begin_rows, open_stream
+from rnnedge_runtime.decoding.decode import begin_rows, held_inputs, open_stream
+from rnnedge_runtime.decoding.ports import only_one, refuse_others
 from rnnedge_runtime.decoding.search import Integers
 from rnnedge_runtime.errors import EngineError, InputError
 
@@ -65,12 +66,9 @@ def generate(  # noqa: PLR0913 - the options of `Session.generate`
     max_steps = whole_number("max_steps", max_steps)
     if not isinstance(threshold, int | float) or not np.isfinite(threshold):
         raise InputError(f"threshold: expected a finite number, got {threshold!r}")
-    model.check_streamable()
-    model.probe_axes()
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise InputError(f"inputs: expected a mapping by name, got {type(inputs).__name__}")
-    ports = _find_ports(model, inputs or {}, frame, output, stop)
-    begun, batch = begin_rows(model, inputs or {}, state)
+    held = held_inputs(model, inputs)
+    ports = _find_ports(model, held, frame, output, stop)
+    begun, batch = begin_rows(model, held, state)
     first = _first_frame(start, ports.frame, batch)
     begun.check_batch(len(first), "start", "frames")
     rows = np.arange(len(first))
@@ -108,12 +106,7 @@ def _find_ports(
     free = [spec for spec in model.interface.data_inputs if spec.name not in given]
     floats = [spec for spec in free if spec.dtype.startswith("float") and BATCH in spec.axes]
     entering = _only("frame", "float[batch, ...] input without a value", floats, free, frame)
-    missing = [spec.name for spec in free if spec is not entering]
-    if missing:
-        raise InputError(
-            f"inputs: expected a value for {', '.join(missing)}, which the model takes at every "
-            f"step as well as {entering.name}: pass inputs={{{missing[0]!r}: array}}"
-        )
+    refuse_others(free, entering)
     outputs = [spec for spec in _data(model) if spec.dtype.startswith("float")]
     alike = [spec for spec in outputs if _rest(spec) == _rest(entering)]
     kind = f"float output of the sizes of {entering}"
@@ -136,17 +129,14 @@ def _only(
     specs: Sequence[TensorSpec],
     name: str | None,
 ) -> TensorSpec:
-    """Return the one that fits, or the one of that name."""
-    named = [spec for spec in fitting if name in (None, spec.name)]
-    if len(named) == 1:
-        return named[0]
     there = "; ".join(map(str, specs)) or "none"
-    if name is not None:
-        raise InputError(f"{option}: {name!r} is not a {kind} of this model, which has {there}")
-    if named:
-        choices = " or ".join(f"{option}={spec.name!r}" for spec in named)
-        raise InputError(f"{option}: several of the model fit: pass {choices}")
-    raise InputError(f"{option}: expected a model with a {kind}, got {there}")
+    return only_one(
+        option,
+        fitting,
+        name,
+        misnamed=f"{name!r} is not a {kind} of this model, which has {there}",
+        none=f"expected a model with a {kind}, got {there}",
+    )
 
 
 def _first_frame(start: ArrayLike | None, spec: TensorSpec, batch: int) -> Array:

@@ -41,12 +41,7 @@ def find_ports(
     """
     free = [spec for spec in interface.data_inputs if spec.name not in given]
     found = _only(_SYMBOL, [spec for spec in free if _takes_symbols(spec)], free, symbol)
-    missing = [spec.name for spec in free if spec is not found]
-    if missing:
-        raise InputError(
-            f"inputs: expected a value for {', '.join(missing)}, which the model takes at every "
-            f"step as well as {found.name}: pass inputs={{{missing[0]!r}: array}}"
-        )
+    refuse_others(free, found)
     outputs = interface.data_outputs
     fitting = [spec for spec in outputs if _gives_logits(spec)]
     if logits is None:  # a fixed number of symbols; attention weights have one for each place
@@ -65,21 +60,60 @@ def _only(
     specs: Sequence[TensorSpec],
     name: str | None,
 ) -> TensorSpec:
-    """Return the one that fits, or the one of that name."""
     option, kind = wanted
+    there = "; ".join(map(str, specs)) or "none"
+    return only_one(
+        option,
+        fitting,
+        name,
+        misnamed=f"expected {kind}, got {name!r}: the model has {there}",
+        none=f"expected a model with an {kind}, got {there}: export the step with its embedding "
+        "and its last layer inside",
+    )
+
+
+def only_one(
+    option: str, fitting: Sequence[TensorSpec], name: str | None, *, misnamed: str, none: str
+) -> TensorSpec:
+    """Return the input or output that fits, or the one of that name.
+
+    Args:
+        option: What names it in a call.
+        fitting: Those that fit.
+        name: What the caller has named, or None.
+        misnamed: What to say where the named one does not fit.
+        none: What to say where none fits.
+
+    Raises:
+        InputError: If none or several fit, or the named one does not.
+    """
     named = [spec for spec in fitting if name in (None, spec.name)]
     if len(named) == 1:
         return named[0]
-    there = "; ".join(map(str, specs)) or "none"
     if name is not None:
-        raise InputError(f"{option}: expected {kind}, got {name!r}: the model has {there}")
+        raise InputError(f"{option}: {misnamed}")
     if named:
         choices = " or ".join(f"{option}={spec.name!r}" for spec in named)
         raise InputError(f"{option}: several of the model fit: pass {choices}")
-    raise InputError(
-        f"{option}: expected a model with an {kind}, got {there}: export the step with its "
-        "embedding and its last layer inside"
-    )
+    raise InputError(f"{option}: {none}")
+
+
+def refuse_others(free: Sequence[TensorSpec], fed: TensorSpec) -> None:
+    """Check that no input is left without a value.
+
+    Args:
+        free: The inputs that keep no value from step to step.
+        fed: The one that takes the last output.
+
+    Raises:
+        InputError: If there is another.
+    """
+    missing = [spec.name for spec in free if spec is not fed]
+    if missing:
+        raise InputError(
+            f"inputs: expected a value for {', '.join(missing)}, which the model takes at every "
+            f"step as well as {fed.name}: pass inputs={{{missing[0]!r}: array}}"
+        )
 
 
 def _takes_symbols(spec: TensorSpec) -> bool:
