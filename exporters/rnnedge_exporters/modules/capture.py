@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -101,15 +101,30 @@ def observed(module: nn.Module) -> Iterator[Capture]:
 
         return wraps(forward)(call)  # by the signature of which arguments are bound
 
-    exchanged = [
-        exchange_forward(layer, partial(noting, layer, path))
+    with exchanged(module, capture, noting):
+        yield capture
+
+
+@contextmanager
+def exchanged(
+    module: nn.Module, capture: Capture, make: Callable[[Any, str, Forward], Forward]
+) -> Iterator[None]:
+    """Exchange the forwards of the recurrent layers, and count the cells, inside the block.
+
+    Args:
+        module: The private copy.
+        capture: Has the layers, and gets the cells.
+        make: Makes the forward of a layer, from the layer, its path and the forward that it has.
+    """
+    put_backs = [
+        exchange_forward(layer, partial(make, layer, path))
         for path, layer in capture.layers.items()
     ]
     hooks = count_cells(module, capture)
     try:
-        yield capture
+        yield
     finally:
-        for put_back in exchanged:
+        for put_back in put_backs:
             put_back()
         for hook in hooks:
             hook.remove()

@@ -29,11 +29,11 @@ from rnnedge_exporters.modules.capture import (
     RECURRENT,
     Capture,
     Layer,
-    count_cells,
+    exchanged,
     recurrent_layers,
     state_sizes,
 )
-from rnnedge_exporters.modules.forwards import Forward, exchange_forward
+from rnnedge_exporters.modules.forwards import Forward
 from rnnedge_exporters.modules.loops.rolled import LoopShape, RolledLoop
 from rnnedge_exporters.modules.packed_functions import packing_traced
 from rnnedge_exporters.modules.packing import DOMAIN, assume, count_steps
@@ -51,23 +51,13 @@ def captured(module: nn.Module, opaque: Callable[[], bool] = lambda: True) -> It
         opaque: Whether a layer that is being called emits one; it runs as it is otherwise.
     """
     capture = Capture(recurrent_layers(module))
-    exchanged = []
-    for path, layer in capture.layers.items():
-        emitted = partial(_instead, partial(_emitter(layer), capture, layer, path), opaque)
-        exchanged.append(exchange_forward(layer, emitted))
-    hooks = count_cells(module, capture)
-    try:
-        with packing_traced(capture.packed):
-            yield capture
-    finally:
-        for put_back in exchanged:
-            put_back()
-        for hook in hooks:
-            hook.remove()
 
+    def emitting(layer: Layer, path: str, forward: Forward) -> Forward:
+        emit = partial(_emitter(layer), capture, layer, path)
+        return lambda *args, **kwargs: (emit if opaque() else forward)(*args, **kwargs)
 
-def _instead(emit: Forward, opaque: Callable[[], bool], forward: Forward) -> Forward:
-    return lambda *args, **kwargs: (emit if opaque() else forward)(*args, **kwargs)
+    with exchanged(module, capture, emitting), packing_traced(capture.packed):
+        yield capture
 
 
 def _emitter(layer: Layer) -> Forward:

@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from rnnedge_exporters.errors import MismatchError
+from rnnedge_exporters.modules.capture import Layer
 from rnnedge_exporters.modules.loops.bodies import BodyWriter
 from rnnedge_exporters.modules.loops.cells import write_layers
 from rnnedge_exporters.modules.loops.fits import value_of
@@ -33,7 +34,7 @@ _STACKS = (aten.stack.default, aten.cat.default)
 
 
 def emit(
-    module: nn.Module, merged: Merged, pool: Pool, layers: Mapping[str, nn.Module]
+    module: nn.Module, merged: Merged, pool: Pool, layers: Mapping[str, Layer]
 ) -> fx.GraphModule:
     """Write a merged program as a module of the same inputs and results.
 
@@ -64,7 +65,7 @@ class Writer:
     """
 
     def __init__(
-        self, module: nn.Module, root: nn.Module, merged: Merged, layers: Mapping[str, nn.Module]
+        self, module: nn.Module, root: nn.Module, merged: Merged, layers: Mapping[str, Layer]
     ) -> None:
         self._module, self._root, self._merged, self._layers = module, root, merged, layers
         self.graph = fx.Graph()

@@ -6,11 +6,11 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import fx, nn
+from torch import fx
 
 from rnnedge_exporters.errors import MismatchError
 from rnnedge_exporters.layers.recurrent import Recurrent
-from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN
+from rnnedge_exporters.modules.capture import LAYER, LENGTHS_GIVEN, Layer, state_sizes
 from rnnedge_exporters.modules.loops.parts import Outer
 from rnnedge_exporters.modules.loops.programs import Item
 from rnnedge_exporters.modules.loops.rolled import RolledLoop
@@ -24,7 +24,7 @@ class LayerResults:
     nodes: list[fx.Node]
 
 
-def call_layer(outer: Outer, item: Item, layers: Mapping[str, nn.Module]) -> LayerResults:
+def call_layer(outer: Outer, item: Item, layers: Mapping[str, Layer]) -> LayerResults:
     """Call a recurrent layer of the module itself, in place of its opaque node.
 
     Args:
@@ -46,7 +46,7 @@ def call_layer(outer: Outer, item: Item, layers: Mapping[str, nn.Module]) -> Lay
         called = outer.graph.call_module(outer.add_module("cell", layer), (x, *states))
         results = range(len(layer.shape.results))
         return LayerResults([outer.call(operator.getitem, called, number) for number in results])
-    count = _state_count(layer)
+    count = len(layer.state_sizes if isinstance(layer, Recurrent) else state_sizes(layer))
     hx = () if not states else (states[0] if count == 1 else tuple(states),)
     called = outer.graph.call_module(path, (x, *hx))
     finals = outer.call(operator.getitem, called, 1)
@@ -54,9 +54,3 @@ def call_layer(outer: Outer, item: Item, layers: Mapping[str, nn.Module]) -> Lay
         outer.call(operator.getitem, finals, number) for number in range(count)
     ]  # fmt: skip
     return LayerResults([outer.call(operator.getitem, called, 0), *parts])
-
-
-def _state_count(layer: nn.Module) -> int:
-    if isinstance(layer, Recurrent):
-        return len(layer.state_sizes)
-    return 2 if isinstance(layer, nn.LSTM) else 1
