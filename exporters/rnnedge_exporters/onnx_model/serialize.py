@@ -59,13 +59,21 @@ def serialize_model(model: ir.Model) -> bytes:
         proto = ir.to_proto(model)
     except Exception as error:  # onnx-ir's own, which says which part at its end
         pass_on_interruption(error)
-        first: BaseException = error
-        while first.__cause__ is not None:
-            first = first.__cause__
         raise ExportError(
-            f"the model cannot be written as ONNX: {one_line(first)[:200]}"
+            f"the model cannot be written as ONNX: {one_line(first_cause(error))[:200]}"
         ) from error
     return _bounded(proto)
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Return what an exception of onnx-ir was raised from in the end, which says what is wrong.
+
+    Args:
+        error: The exception that was caught.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def serialize_graph(graph: ir.Graph) -> bytes:

@@ -11,7 +11,7 @@ from onnx_ir.passes import common as passes
 
 from rnnedge_exporters.errors import ExportError
 from rnnedge_exporters.onnx_model.nodes import label
-from rnnedge_exporters.onnx_model.serialize import LARGEST
+from rnnedge_exporters.onnx_model.serialize import LARGEST, first_cause
 from rnnedge_exporters.versions import HIGHEST_OPSET
 from rnnedge_runtime.contract import METADATA_KEY, Contract
 from rnnedge_runtime.engine.opening_cost import check_functions
@@ -90,12 +90,9 @@ def _load(path: Path) -> ir.Model:
         raise ExportError(f"{path}: cannot be read: {one_line(error)}") from error
     except Exception as error:  # protobuf's, of whichever implementation, and those of onnx-ir
         pass_on_interruption(error)
-        first: BaseException = error
-        while first.__cause__ is not None:
-            first = first.__cause__
         raise ExportError(
             f"{path}: expected an ONNX model: the file is of another kind, damaged, cut short, or "
-            f"of unsupported types ({' '.join(str(first).split())[:100]})"
+            f"of unsupported types ({' '.join(str(first_cause(error)).split())[:100]})"
         ) from error
     return model
 
