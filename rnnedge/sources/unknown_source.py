@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 from rnnedge.errors import SourceError
-from rnnedge.sources.checkpoints import SUFFIXES
+from rnnedge.sources.checkpoints import SUFFIXES, some_files
 from rnnedge_runtime.missing_file import no_such_file
 
 _SHOWN = 3
-"""Files of a folder, or classes of a file, that are named."""
+"""Classes of a file that are named."""
 _LONGEST = 2**20
 """Bytes of a Python file that is looked into."""
 _PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<name>[A-Za-z_][\w.]*.*))?", re.DOTALL)
@@ -46,10 +46,7 @@ def unknown_source(name: str) -> SourceError:
 
 def files_in(folder: Path) -> str:
     """Say which files of a folder may be a SOURCE, to end a sentence with."""
-    suffixes = (*SUFFIXES, ".toml", ".json", ".onnx")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-    named = f", such as {', '.join(map(str, found[:_SHOWN]))}" if found else ""
-    return f": name a file in it{named}"
+    return f": name a file in it{some_files(folder, (*SUFFIXES, '.toml', '.json', '.onnx'))}"
 
 
 def python_file(name: str) -> SourceError | None:

@@ -23,6 +23,7 @@ from rnnedge.errors import SourceError
 from rnnedge.sources.checkpoints.dictionaries import choose
 from rnnedge.sources.checkpoints.files import SUFFIXES as SUFFIXES
 from rnnedge.sources.checkpoints.files import opened
+from rnnedge.sources.checkpoints.files import some_files as some_files
 from rnnedge.sources.checkpoints.stored import read_tensors
 from rnnedge.sources.weight_names import without_wrappers
 from rnnedge_runtime.missing_file import no_such_file
@@ -79,8 +80,8 @@ def read_checkpoint(path: str | os.PathLike[str], *, key: str | None = None) -> 
 
 def _named(folder: Path) -> str:
     """Name a few checkpoints of a folder, to end a sentence with."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return f": name a file in it, such as {', '.join(map(str, found[:3]))}" if found else ""
+    some = some_files(folder, SUFFIXES)
+    return f": name a file in it{some}" if some else ""
 
 
 def _check_names(names: list[str]) -> None:

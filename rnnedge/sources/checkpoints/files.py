@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,8 @@ from rnnedge_runtime.errors import one_line, pass_on_interruption
 SUFFIXES = (".safetensors", ".npz", ".pt", ".pth", ".ckpt", ".bin")
 """Names that checkpoints usually have."""
 
+_SHOWN = 3
+"""Files of a folder that are named."""
 _KINDS = {".safetensors": "a safetensors file", ".npz": "an npz archive"}
 _LONGEST_HEADER = 10_000_000
 """Bytes of a safetensors header, at most: 100,000 tensors. Its reader takes 25 times as many."""
@@ -32,6 +34,20 @@ _OTHERS = {
     b"<!DOCTYPE": "is a web page, not the file itself",
     b"<html": "is a web page, not the file itself",
 }
+
+
+def some_files(folder: Path, suffixes: Collection[str]) -> str:
+    """Name a few files of a folder, to go on with after "name a file in it".
+
+    Args:
+        folder: The folder.
+        suffixes: What their names end with, in lower case.
+
+    Returns:
+        Nothing where there are none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    return f", such as {', '.join(map(str, found[:_SHOWN]))}" if found else ""
 
 
 @contextmanager

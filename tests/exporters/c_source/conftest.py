@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
 import rnnedge
 
@@ -28,6 +29,23 @@ def write(tmp_path):
             ).program
 
     return written
+
+
+class Headed(nn.Module):
+    """A layer with two wide products behind it, and what is between them."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.gru, self.between = nn.GRU(3, 4, batch_first=True), between
+        self.wide, self.head = nn.Linear(4, 512), nn.Linear(512, 512)
+
+    def forward(self, x):
+        return self.head(self.between(self.wide(self.gru(x)[0])))
+
+
+@pytest.fixture
+def headed():
+    return Headed
 
 
 @pytest.fixture

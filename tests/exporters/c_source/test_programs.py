@@ -115,17 +115,8 @@ def test_rows_are_rounded_each_by_itself(write, prove):
     prove(write(LAYERS["gru"], quantize="int8:all", batch=3))
 
 
-def test_a_wide_product_computes_in_integers(write, prove):
-    class Headed(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gru = nn.GRU(3, 4, batch_first=True)
-            self.wide, self.head = nn.Linear(4, 512), nn.Linear(512, 512)
-
-        def forward(self, x):
-            return self.head(self.wide(self.gru(x)[0]).relu())
-
-    program = write(Headed(), quantize="int8:all", example_inputs=(torch.randn(2, 5, 3),))
+def test_a_wide_product_computes_in_integers(write, prove, headed):
+    program = write(headed(nn.ReLU()), quantize="int8:all", example_inputs=(torch.randn(2, 5, 3),))
     assert "+ integer_row(&product_" in (program.folder / "kws.c").read_text()
     prove(program, flags="-O1")
 
